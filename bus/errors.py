@@ -1,0 +1,207 @@
+"""Every error Headway raises, as one small tree.
+
+    HeadwayError
+    ├── UsageError              the program or its input is wrong; retrying does not help
+    │   ├── InvalidSubject      a token or subject breaks the grammar (bus/subjects.py)
+    │   ├── DeclarationError    a handler, service or policy is declared wrongly
+    │   └── ConfigError         configuration does not validate
+    ├── ConnectionFailed        no server there, or it refused us
+    ├── CallError               a call brought no result
+    │   ├── NotServed           nobody serves the subject                  404
+    │   ├── InvalidInput        the request does not validate              400
+    │   ├── Rejected            the handler refused it for good            422
+    │   ├── Overloaded          the worker is at its in-flight limit       503
+    │   ├── DeadlineExceeded    no answer in time                          504
+    │   └── RemoteError         the handler failed                         500
+    ├── StoreError              JetStream did not take or give something
+    │   ├── QueueFull           the stream's bound is reached
+    │   ├── NotStored           no acknowledgement within the time given
+    │   ├── Conflict            compare-and-set: somebody else wrote first
+    │   ├── MissingStream       a stream, bucket or consumer is not there
+    │   └── DeclarationDrift    it is there, but cannot be made what was declared
+    ├── BrokerError             starting, identifying or routing the server failed (broker/)
+    └── Reject                  raised BY a handler: refuse this message for good
+
+A handler raises `Reject`; its caller sees `Rejected`. Status numbers follow HTTP, as NATS micro
+(ADR-32) error codes do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeadwayError(Exception):
+    """Base of all. `str()` is one sentence about what is wrong, followed by what to do.
+
+    Args:
+        message: what happened, with the names and numbers that matter.
+        remedy: what to do about it; replaces the class's own remedy.
+    """
+
+    code: ClassVar[str] = "headway"
+    """A stable identifier, for programs."""
+    status: ClassVar[int] = 500
+    """The number that travels in `Nats-Service-Error-Code`."""
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = self.default_remedy if remedy is None else remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class UsageError(HeadwayError):
+    """The program or what it was given is wrong; the same call can never succeed."""
+
+    code = "usage"
+    status = 400
+
+
+class InvalidSubject(UsageError):
+    """A tenant, service, operation, event type or id does not follow the subject grammar."""
+
+    code = "invalid_subject"
+    default_remedy = "use lower-case letters, digits and '-', at most 63 characters, starting with a letter or digit"
+
+
+class DeclarationError(UsageError):
+    """A handler, service or policy is declared in a way that cannot work."""
+
+    code = "declaration"
+
+
+class ConfigError(UsageError):
+    """A configuration file, variable or option does not validate."""
+
+    code = "config"
+
+
+class ConnectionFailed(HeadwayError):
+    """The server cannot be reached, refused the credentials, or the connection is gone."""
+
+    code = "connection_failed"
+    status = 503
+    default_remedy = "check that the server runs (`headway status`) and HEADWAY_NATS_URL and HEADWAY_NATS_CREDS"
+
+
+class CallError(HeadwayError):
+    """A call brought no result. `retryable` tells whether the same call may succeed later."""
+
+    code = "call"
+    retryable: ClassVar[bool] = False
+
+
+class NotServed(CallError):
+    """No worker serves this subject: no such service or operation, no route, or no worker up."""
+
+    code = "not_served"
+    status = 404
+    retryable = True
+    default_remedy = "check the names, and `headway status` for workers and routes"
+
+
+class InvalidInput(CallError):
+    """The message does not validate against the handler's type."""
+
+    code = "invalid_input"
+    status = 400
+    default_remedy = "send what the handler's schema asks for (`headway docs`)"
+
+
+class Rejected(CallError):
+    """The handler refused the message for good (it raised `Reject`)."""
+
+    code = "rejected"
+    status = 422
+
+
+class Overloaded(CallError):
+    """The worker is at its in-flight limit and sheds load at once."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+    default_remedy = "try again after a moment, or run more workers"
+
+
+class DeadlineExceeded(CallError):
+    """No answer before the deadline."""
+
+    code = "deadline_exceeded"
+    status = 504
+    retryable = True
+    default_remedy = "allow more time, or find what is slow with `headway status`"
+
+
+class RemoteError(CallError):
+    """The handler failed. Its details stay in the worker's log; `error_id` finds them there."""
+
+    code = "remote_error"
+    status = 500
+    default_remedy = "find the error id in the worker's log"
+
+
+class StoreError(HeadwayError):
+    """JetStream did not take or give what was asked."""
+
+    code = "store"
+
+
+class QueueFull(StoreError):
+    """A bound of the stream is reached: the server refused the message, nothing was stored."""
+
+    code = "queue_full"
+    status = 503
+    default_remedy = "wait until workers have caught up, or raise the stream's bounds"
+
+
+class NotStored(StoreError):
+    """No acknowledgement in time: it may or may not be stored. Repeat with the same key."""
+
+    code = "not_stored"
+    status = 504
+    default_remedy = "repeat with the same key: the server stores it once"
+
+
+class Conflict(StoreError):
+    """Compare-and-set failed: somebody else changed it since it was read."""
+
+    code = "conflict"
+    status = 409
+    default_remedy = "read it again and retry"
+
+
+class MissingStream(StoreError):
+    """A stream or bucket that should exist does not."""
+
+    code = "missing_stream"
+    status = 404
+    default_remedy = "start the installation with `headway up`, which creates the shared streams"
+
+
+class DeclarationDrift(StoreError):
+    """A stream or consumer exists with settings that cannot be changed to the declared ones."""
+
+    code = "declaration_drift"
+    default_remedy = "drain and delete it, or declare what is there"
+
+
+class BrokerError(HeadwayError):
+    """Starting, identifying or routing the NATS server failed. Subclasses live in broker/errors.py."""
+
+    code = "broker"
+
+
+class Reject(HeadwayError):
+    """Raised by a handler: this message can never succeed. Calls answer 422, jobs are dead-lettered at once.
+
+    Args:
+        message: why, in words fit for the caller; it travels to them.
+    """
+
+    code = "rejected"
+    status = 422
