@@ -18,6 +18,7 @@
     │   ├── NotStored           no acknowledgement within the time given
     │   ├── Conflict            compare-and-set: somebody else wrote first
     │   ├── MissingStream       a stream, bucket or consumer is not there
+    │   ├── NotFound            what was asked for is not stored
     │   └── DeclarationDrift    it is there, but cannot be made what was declared
     ├── BrokerError             starting, identifying or routing the server failed (broker/)
     └── Reject                  raised BY a handler: refuse this message for good
@@ -181,6 +182,13 @@ class MissingStream(StoreError):
     code = "missing_stream"
     status = 404
     default_remedy = "start the installation with `headway up`, which creates the shared streams"
+
+
+class NotFound(StoreError):
+    """What was asked for is not stored."""
+
+    code = "not_found"
+    status = 404
 
 
 class DeclarationDrift(StoreError):

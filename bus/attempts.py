@@ -1,0 +1,107 @@
+"""How often a message has been tried, told apart from how often it was delivered.
+
+JetStream counts deliveries. A delivery also counts when the work was handed back unstarted, when an
+acknowledgement got lost, or when the worker died, be it of this message or of another one beside it. So the first delivery
+costs nothing, and from the second on a small record per message says what happened before:
+
+- `failures`: attempts that ended in an error;
+- `crashes`: attempts that were started and never ended: the worker died with them in hand;
+- `running`: an attempt is under way now. Found at the next delivery, it means one more crash.
+
+A message that has crashed twice is run alone, so that the poison is found out and the innocent messages that were
+beside it are cleared by simply succeeding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict, dataclass, replace
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+
+from bus import headers
+from bus.streams import ATTEMPTS
+
+_TIMEOUT = 2.0
+SUSPICIOUS = 2
+"""Crashes after which a message is run alone."""
+
+_log = logging.getLogger("headway.bus")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The record of one message."""
+
+    failures: int = 0
+    crashes: int = 0
+    running: bool = False
+
+    @property
+    def made(self) -> int:
+        """Attempts that did not succeed."""
+        return self.failures + self.crashes
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it is to be run alone."""
+        return self.crashes >= SUSPICIOUS
+
+    def redelivered(self) -> Attempts:
+        """The record at a new delivery: an attempt that still counts as running has crashed."""
+        return replace(self, crashes=self.crashes + 1, running=False) if self.running else self
+
+    def started(self) -> Attempts:
+        """The record while an attempt runs."""
+        return replace(self, running=True)
+
+    def failed(self) -> Attempts:
+        """The record after an attempt that ended in an error."""
+        return replace(self, failures=self.failures + 1, running=False)
+
+
+NONE = Attempts()
+
+
+class AttemptsLog:
+    """The records of one service, in the key-value bucket `ATTEMPTS`.
+
+    They are a help, not a gate: when the bucket does not answer, work goes on with what is known.
+    """
+
+    def __init__(self, nc: Client, service: str) -> None:
+        self._nc = nc
+        self._service = service
+
+    async def load(self, stream: str, sequence: int) -> Attempts:
+        """The record of a message; an empty one if there is none or the bucket does not answer."""
+        subject = self._subject(stream, sequence)
+        try:
+            reply = await self._nc.request(f"$JS.API.DIRECT.GET.{ATTEMPTS}.{subject}", b"", timeout=_TIMEOUT)
+            if not reply.data or headers.STATUS in (reply.headers or {}):
+                return NONE
+            return Attempts(**orjson.loads(reply.data))
+        except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError, TypeError) as error:
+            _log.warning("attempts of %s %d are unknown: %r", stream, sequence, error)
+            return NONE
+
+    async def save(self, stream: str, sequence: int, record: Attempts) -> None:
+        """Store a record, and wait until it is stored."""
+        await self._write(stream, sequence, orjson.dumps(asdict(record)))
+
+    async def clear(self, stream: str, sequence: int) -> None:
+        """Forget a message that is done."""
+        await self._write(stream, sequence, b"")
+
+    async def _write(self, stream: str, sequence: int, payload: bytes) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                await self._nc.request(self._subject(stream, sequence), payload, timeout=_TIMEOUT)
+        except (nats.errors.Error, TimeoutError) as error:
+            _log.warning("attempts of %s %d are not recorded: %r", stream, sequence, error)
+
+    def _subject(self, stream: str, sequence: int) -> str:
+        return f"$KV.ATTEMPTS.{self._service}.{stream}.{sequence}"

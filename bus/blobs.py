@@ -1,0 +1,102 @@
+"""Blobs: documents and recordings of a tenant, in the NATS object store bucket `BLOBS` (`nats object ls BLOBS`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.api import ObjectMeta
+from nats.js.errors import APIError, NotFoundError, ObjectDeletedError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from bus.errors import ConnectionFailed, InvalidSubject, MissingStream, NotFound, StoreError
+from bus.streams import BLOBS, BLOBS_BUCKET
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}")
+_TIMEOUT = 30.0
+
+
+class Blobs:
+    """The blobs of one tenant."""
+
+    __slots__ = ("_js", "_tenant")
+
+    def __init__(self, js: JetStreamContext, tenant: str) -> None:
+        self._js = js
+        self._tenant = tenant
+
+    async def put(self, name: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        """Store a blob, replacing one of the same name.
+
+        Args:
+            name: letters, digits and `_ . / -`, at most 200.
+            data: its bytes.
+            content_type: its media type.
+
+        Raises:
+            InvalidSubject: if the name has other characters.
+            StoreError: if the bucket is missing or full.
+            ConnectionFailed: without an answer in time.
+        """
+        key = self._key(name)
+        async with _errors(key):
+            store = self._store()
+            await store.put(key, data, meta=ObjectMeta(name=key, headers={"Content-Type": content_type}))
+
+    async def get(self, name: str) -> bytes:
+        """Read a blob.
+
+        Raises:
+            NotFound: if there is none of that name.
+            InvalidSubject, StoreError, ConnectionFailed: as `put`.
+        """
+        key = self._key(name)
+        async with _errors(key):
+            store = self._store()
+            result = await store.get(key)
+        return bytes(result.data or b"")
+
+    async def delete(self, name: str) -> None:
+        """Delete a blob; one that is not there is no error.
+
+        Raises:
+            InvalidSubject, StoreError, ConnectionFailed: as `put`.
+        """
+        key = self._key(name)
+        try:
+            async with _errors(key):
+                store = self._store()
+                await store.delete(key)
+        except NotFound:
+            return
+
+    def _key(self, name: str) -> str:
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None or ".." in name:
+            raise InvalidSubject(
+                f"{name!r} is not a valid blob name", remedy="use letters, digits and _ . / -, at most 200 characters"
+            )
+        return f"{self._tenant}/{name}"
+
+    def _store(self) -> ObjectStore:
+        # Built directly: nats-py's lookup asks for the stream first, a round trip for every blob.
+        return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=self._js)
+
+
+@asynccontextmanager
+async def _errors(key: str) -> AsyncIterator[None]:
+    """Bounds the time and turns nats-py's errors into ours."""
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            yield
+    except (ObjectNotFoundError, ObjectDeletedError) as error:
+        raise NotFound(f"there is no blob {key}") from error
+    except (NotFoundError, nats.errors.NoRespondersError) as error:
+        raise MissingStream(f"the bucket {BLOBS_BUCKET} does not exist") from error
+    except APIError as error:
+        raise StoreError(f"blob {key}: {error.description}") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"blob {key}: no answer from JetStream: {error!r}") from error

@@ -1,0 +1,211 @@
+"""Continuous pulling from many durable consumers over one inbox (ADR-37 `consume`).
+
+nats-py's `fetch` asks for a batch, waits for it and only then asks again, takes a deleted consumer or a new leader
+for a timeout, and never misses a heartbeat. Here requests overlap: the next one is under way while the
+last one's messages are worked on. What is asked of which lane is decided by `bus.lanes.plan`.
+
+All deliveries and status messages arrive on `<inbox>.<lane>`. A lane's requests are taken for lost, and sent anew,
+when the connection came back, the consumer's leader changed, or two heartbeats were missed.
+See docs/decisions/0002-nats-py-and-our-own-consume.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bus import headers
+from bus.delivery import Facts, facts
+from bus.lanes import Lane, plan
+
+EXPIRES: Final = 30.0
+"""Seconds a pull request stands."""
+HEARTBEAT: Final = 5.0
+"""Seconds between the server's idle heartbeats; two missing ones mean that the request is lost."""
+RETRY: Final = 0.25
+"""Seconds before a lane whose consumer did not answer is asked again."""
+
+_NS = 1_000_000_000
+_PENDING_MESSAGES = 1 << 20
+_FLUSH_TIMEOUT = 2.0
+
+_log = logging.getLogger("headway.bus")
+
+Deliver = Callable[["Source", Msg, Facts], bool]
+
+
+@dataclass(slots=True, eq=False)
+class Source(Lane):
+    """A durable consumer that is pulled from.
+
+    Attributes:
+        stream: its stream.
+        consumer: its name.
+        index: its place among the puller's sources.
+        heard: when the server last spoke of it (monotonic seconds).
+        not_before: when it may be asked again (monotonic seconds).
+    """
+
+    stream: str = ""
+    consumer: str = ""
+    index: int = 0
+    heard: float = 0.0
+    not_before: float = 0.0
+
+
+class Puller:
+    """Pulls from all sources, evenly, as long as there are free slots.
+
+    Args:
+        nc: the connection.
+        sources: (stream, consumer) of each lane.
+        concurrency: how many messages may be in hand together.
+        deliver: called with each message as it arrives; must not block. True takes it: the caller
+            calls `finished()` when done. False says that it has been handed back.
+        recreate: called when a consumer turns out to be gone; makes it anew.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        sources: Sequence[tuple[str, str]],
+        concurrency: int,
+        deliver: Deliver,
+        recreate: Callable[[Source], None],
+    ) -> None:
+        self._nc = nc
+        self._concurrency = concurrency
+        self._deliver = deliver
+        self._recreate = recreate
+        self.sources = [
+            Source(stream=stream, consumer=consumer, index=i) for i, (stream, consumer) in enumerate(sources)
+        ]
+        self._inbox = nc.new_inbox()
+        self._subscription: Subscription | None = None
+        self._cursor = 0
+        self._wake = asyncio.Event()
+        self._request_cache: dict[int, bytes] = {}
+
+    async def run(self) -> None:
+        """Pull until cancelled. Deliveries go on until `stop()`."""
+        self._subscription = await self._nc.subscribe(
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=_PENDING_MESSAGES, pending_bytes_limit=0
+        )
+        self._wake.set()
+        while True:
+            # One decision for all that finished or arrived in one turn of the loop, not one for each.
+            await self._wake.wait()
+            self._wake.clear()
+            await self._pull()
+
+    async def stop(self) -> None:
+        """Ask for nothing more. Returns when everything delivered until then has been passed on."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is None or self._nc.is_closed:
+            return
+        try:
+            async with asyncio.timeout(_FLUSH_TIMEOUT):
+                # UNSUB cancels the standing requests; the drain's flush brings in what was already under way.
+                await subscription.drain()
+        except (TimeoutError, nats.errors.Error):
+            _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
+
+    def finished(self, source: Source) -> None:
+        """One message of a source is done: its slot is free."""
+        source.in_hand -= 1
+        self._wake.set()
+
+    def tick(self) -> None:
+        """To be called a few times a second: notices lost requests, and asks again where it had to wait."""
+        now = time.monotonic()
+        for source in self.sources:
+            if source.outstanding and now - source.heard > 2 * HEARTBEAT:
+                _log.warning("%s/%s: no heartbeat, asking again", source.stream, source.consumer)
+                self._lost(source, now)
+        self._wake.set()
+
+    def reconnected(self) -> None:
+        """The connection came back: the server knows nothing of the old requests."""
+        now = time.monotonic()
+        for source in self.sources:
+            self._lost(source, now)
+        self._wake.set()
+
+    def _lost(self, source: Source, now: float, wait: float = 0.0) -> None:
+        source.outstanding = 0
+        source.heard = now
+        source.not_before = now + wait
+
+    async def _pull(self) -> None:
+        if self._subscription is None or not self._nc.is_connected:
+            return
+        now = time.monotonic()
+        for index, batch in plan(self._concurrency, self.sources, self._cursor):
+            source = self.sources[index]
+            if now < source.not_before:
+                continue
+            if not source.outstanding:
+                source.heard = now
+            source.outstanding += batch
+            self._cursor = index + 1
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.consumer}"
+            try:
+                await self._nc.publish(subject, self._request(batch), reply=f"{self._inbox}.{index}")
+            except nats.errors.Error as error:
+                source.outstanding -= batch
+                _log.debug("pull not sent: %r", error)
+                return
+
+    def _request(self, batch: int) -> bytes:
+        request = self._request_cache.get(batch)
+        if request is None:
+            request = self._request_cache[batch] = orjson.dumps(
+                {"batch": batch, "expires": int(EXPIRES * _NS), "idle_heartbeat": int(HEARTBEAT * _NS)}
+            )
+        return request
+
+    async def _on_message(self, message: Msg) -> None:
+        source = self.sources[int(message.subject.rsplit(".", 1)[1])]
+        reply = message.reply
+        known = facts(reply) if reply else None
+        self._wake.set()
+        if known is None:
+            self._on_status(source, message)
+            return
+        source.heard = time.monotonic()
+        if source.outstanding > 0:
+            source.outstanding -= 1
+        source.pending = known.pending
+        if self._deliver(source, message, known):
+            source.in_hand += 1
+        else:
+            source.pending = max(1, known.pending)
+
+    def _on_status(self, source: Source, message: Msg) -> None:
+        now = time.monotonic()
+        source.heard = now
+        fields = message.headers or {}
+        status = fields.get(headers.STATUS, "")
+        if status == "100":  # idle heartbeat
+            return
+        if status in {"404", "408"}:  # expired or nothing there; the header says how much of the batch is given up
+            unserved = fields.get("Nats-Pending-Messages", "")
+            source.outstanding = max(0, source.outstanding - int(unserved)) if unserved.isdigit() else 0
+            source.pending = 0
+            return
+        description = fields.get(headers.DESCRIPTION, "")
+        _log.info("%s/%s: %s %s", source.stream, source.consumer, status, description)
+        # 503: nobody answers for the consumer; 409: deleted, leadership change, shutdown, a limit.
+        self._lost(source, now, RETRY)
+        if status == "503" or "deleted" in description.lower():
+            self._recreate(source)

@@ -1,0 +1,231 @@
+"""Dead letters: work that was given up, kept with its cause, to be looked at, replayed or purged.
+
+A dead letter is the original message under `dead.<service>.<tenant>.<operation>` in stream `DEAD`, payload and
+headers as they were, with `Headway-Dead-*` headers that say why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import APIError, NotFoundError
+
+from bus import headers, subjects
+from bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
+from bus.streams import DEAD
+
+if TYPE_CHECKING:
+    from bus.client import Bus
+
+_TIMEOUT = 5.0
+_NO_MESSAGE = 10037
+_DIGEST = 12
+_OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.DEADLINE)
+
+
+class Cause(StrEnum):
+    """Why work was given up."""
+
+    ERROR = "error"
+    """Its last attempt failed."""
+    REJECTED = "rejected"
+    """The handler refused it for good."""
+    INVALID_INPUT = "invalid_input"
+    """It does not validate."""
+    UNKNOWN_OPERATION = "unknown_operation"
+    """The version has no handler for it."""
+    WORKER_LOST = "worker_lost"
+    """Workers died with it in hand as often as it may be attempted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter as it is stored.
+
+    Attributes:
+        seq: its sequence in stream `DEAD`, which names it.
+        service, tenant, operation: whose it is; an event's operation is `on-<type>`.
+        cause: a `Cause`, as text.
+        reason: one line.
+        attempts: how often it was tried.
+        traceback: digest of the failing code path: equal digests are the same fault.
+        subject, stream, stream_seq: where the original was.
+        at: when it was given up.
+        payload: the original payload.
+        headers: the original headers.
+    """
+
+    seq: int
+    service: str
+    tenant: str
+    operation: str
+    cause: str
+    reason: str
+    attempts: int
+    traceback: str
+    subject: str
+    stream: str
+    stream_seq: int
+    at: datetime
+    payload: bytes
+    headers: Mapping[str, str]
+
+
+def operation_of_event(event_type: str) -> str:
+    """The operation under which a dead event is filed. Long types are cut to fit the grammar."""
+    return f"on-{event_type.replace('.', '-')}"[:63]
+
+
+def digest(error: BaseException) -> str:
+    """A digest of the code path of an error: its type, and the file name and function of each frame.
+
+    Line numbers and messages are left out, so that the same fault keeps its digest over releases and payloads.
+    """
+    frames = [f"{PurePath(f.f_code.co_filename).name}:{f.f_code.co_name}" for f, _ in traceback.walk_tb(error.__traceback__)]
+    return hashlib.sha256("\n".join([type(error).__qualname__, *frames]).encode()).hexdigest()[:_DIGEST]
+
+
+def compose(
+    original: Mapping[str, str] | None,
+    *,
+    cause: Cause,
+    reason: str,
+    attempts: int,
+    error: BaseException | None,
+    subject: str,
+    stream: str,
+    sequence: int,
+    at: datetime,
+) -> dict[str, str]:
+    """The headers of a dead letter: the original's, and why it died.
+
+    The message id is made of where the original was: giving up the same message twice stores one letter.
+    """
+    kept = {k: v for k, v in (original or {}).items() if not k.startswith(_OUR_HEADERS)}
+    return {
+        **kept,
+        headers.MESSAGE_ID: f"{stream}.{sequence}",
+        headers.DEAD_CAUSE: cause.value,
+        headers.DEAD_REASON: headers.clean(reason),
+        headers.DEAD_ATTEMPTS: str(attempts),
+        headers.DEAD_TRACEBACK: digest(error) if error is not None else "",
+        headers.DEAD_SUBJECT: subject,
+        headers.DEAD_STREAM: stream,
+        headers.DEAD_SEQUENCE: str(sequence),
+        headers.DEAD_AT: at.isoformat(),
+    }
+
+
+async def show(js: JetStreamContext, seq: int) -> DeadLetter:
+    """One dead letter.
+
+    Raises:
+        NotFound: if there is none under that sequence.
+        MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
+    """
+    return _letter(await _get(js, seq))
+
+
+async def list_(
+    js: JetStreamContext, service: str | None = None, tenant: str | None = None
+) -> AsyncIterator[DeadLetter]:
+    """The dead letters of a service and tenant, oldest first; None means all.
+
+    Raises:
+        InvalidSubject: if a name breaks the grammar.
+        MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
+    """
+    wanted = subjects.dead_filter(service, tenant)
+    seq = 1
+    while True:
+        try:
+            message = await _get(js, seq, wanted)
+        except NotFound:
+            return
+        yield _letter(message)
+        assert message.seq is not None
+        seq = message.seq + 1
+
+
+async def replay(bus: Bus, letter: DeadLetter) -> None:
+    """Send the original again, to whichever version serves now, and delete the letter.
+
+    A job goes back to its queue. An event goes only to the service that gave it up. Replayed twice, or by two
+    people at once, it is stored once.
+
+    Raises:
+        NotServed, QueueFull, NotStored: if it could not be stored; the letter is then kept.
+    """
+    sent = {**letter.headers, headers.MESSAGE_ID: f"replay.{letter.seq}"}
+    if letter.subject.startswith("event."):
+        sent[headers.ONLY] = letter.service
+        subject = letter.subject
+    else:
+        subject = subjects.job(letter.service, letter.tenant, letter.operation)
+    await bus.store(subject, letter.payload, sent)
+    await purge(bus.js, letter.seq)
+
+
+async def purge(js: JetStreamContext, seq: int) -> None:
+    """Delete a dead letter for good; one that is gone already is no error.
+
+    Raises:
+        MissingStream, ConnectionFailed: if stream `DEAD` cannot be changed.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            await js.delete_msg(DEAD, seq)
+    except APIError as error:
+        if error.err_code not in {_NO_MESSAGE, 10043, 10057}:  # not found, in its several forms
+            raise StoreError(f"dead letter {seq}: {error.description}") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+
+
+async def _get(js: JetStreamContext, seq: int, next_by_subject: str | None = None) -> RawStreamMsg:
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            if next_by_subject is None:
+                return await js.get_msg(DEAD, seq)
+            return await js.get_msg(DEAD, seq, subject=next_by_subject, next=True)
+    except NotFoundError as error:
+        if error.err_code == _NO_MESSAGE:
+            raise NotFound(f"there is no dead letter {seq}", remedy="see `headway dead ls`") from error
+        raise MissingStream(f"stream {DEAD} does not exist") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+
+
+def _letter(message: RawStreamMsg) -> DeadLetter:
+    found = dict(message.headers or {})
+    _, service, tenant, operation = (message.subject or "").split(".")
+    return DeadLetter(
+        seq=message.seq or 0,
+        service=service,
+        tenant=tenant,
+        operation=operation,
+        cause=found.get(headers.DEAD_CAUSE, ""),
+        reason=found.get(headers.DEAD_REASON, ""),
+        attempts=int(found.get(headers.DEAD_ATTEMPTS, "0")),
+        traceback=found.get(headers.DEAD_TRACEBACK, ""),
+        subject=found.get(headers.DEAD_SUBJECT, ""),
+        stream=found.get(headers.DEAD_STREAM, ""),
+        stream_seq=int(found.get(headers.DEAD_SEQUENCE, "0")),
+        at=datetime.fromisoformat(found[headers.DEAD_AT]) if headers.DEAD_AT in found else datetime.now(UTC),
+        payload=message.data or b"",
+        headers={
+            k: v for k, v in found.items() if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID
+        },
+    )
+

@@ -1,0 +1,47 @@
+"""One message delivered by a JetStream consumer, and the words to answer it with.
+
+The facts of a delivery stand in its reply subject (ADR-15), in one of two forms:
+
+    $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<unix ns>.<pending>
+    $JS.ACK.<domain>.<account hash>.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<unix ns>.<pending>[.<random>]
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+ACK: Final = b"+ACK"
+IN_PROGRESS: Final = b"+WPI"
+NAK: Final = b"-NAK"
+
+_V1_TOKENS = 9
+_V2_TOKENS = 11
+
+
+class Facts(NamedTuple):
+    """What the server says of a delivery: `delivered` is 1 the first time, `pending` what the consumer still holds."""
+
+    stream: str
+    delivered: int
+    sequence: int
+    pending: int
+
+
+def facts(reply: str) -> Facts | None:
+    """Read a delivery's reply subject; None if it is not one."""
+    parts = reply.split(".")
+    if len(parts) == _V1_TOKENS and parts[1] == "ACK":
+        return Facts(parts[2], int(parts[4]), int(parts[5]), int(parts[8]))
+    if len(parts) >= _V2_TOKENS and parts[1] == "ACK":
+        return Facts(parts[4], int(parts[6]), int(parts[7]), int(parts[10]))
+    return None
+
+
+def nak(delay: float) -> bytes:
+    """Not acknowledged: deliver it again after `delay` seconds."""
+    return b'-NAK {"delay":%d}' % int(delay * 1e9) if delay > 0 else NAK
+
+
+def term(reason: str) -> bytes:
+    """Terminated: never deliver it again. The reason stands in the server's advisory."""
+    return b"+TERM " + reason.encode()[:256]

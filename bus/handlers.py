@@ -1,0 +1,130 @@
+"""A declared handler: its kind, its types, its policy, and one uniform way to invoke it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bus.codec import Codec
+from bus.errors import DeclarationError
+from bus.retry import Retry
+
+if TYPE_CHECKING:
+    from bus.context import Context
+
+Invoke = Callable[[Any, "Context"], Awaitable[Any]]
+
+
+class Kind(StrEnum):
+    """What a handler takes."""
+
+    RPC = "rpc"
+    JOB = "job"
+    EVENT = "on"
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One declared handler.
+
+    Attributes:
+        kind: rpc, job or on (event).
+        name: the operation, or the event type.
+        function: what the service author wrote.
+        input: codec of the request.
+        output: codec of the reply; `None`'s for jobs and events.
+        timeout: seconds one run may take.
+        retry: the policy of jobs and events; a single attempt for calls, which their caller repeats.
+        takes_context: whether the function has a second parameter.
+        is_async: whether it is a coroutine function; others run in threads.
+    """
+
+    kind: Kind
+    name: str
+    function: Callable[..., Any]
+    input: Codec[Any]
+    output: Codec[Any]
+    timeout: float
+    retry: Retry
+    takes_context: bool
+    is_async: bool
+
+    @property
+    def doc(self) -> str:
+        """The function's docstring, tidied."""
+        return inspect.getdoc(self.function) or ""
+
+    def bind(self, executor: Executor) -> Invoke:
+        """How a worker runs it: an awaitable of (value, context), on the loop or in a thread of `executor`."""
+        function = self.function
+        if self.is_async:
+            if self.takes_context:
+                return function
+            return lambda value, _context: function(value)
+
+        def in_thread(value: Any, context: Context) -> Awaitable[Any]:
+            call = partial(function, value, context) if self.takes_context else partial(function, value)
+            loop = asyncio.get_running_loop()
+            return loop.run_in_executor(executor, contextvars.copy_context().run, call)
+
+        return in_thread
+
+
+def declare(
+    function: Callable[..., Any],
+    *,
+    kind: Kind,
+    name: str,
+    timeout: float,
+    retry: Retry,
+    namespace: Mapping[str, Any],
+) -> Handler:
+    """Read a handler's signature and build its codecs.
+
+    Args:
+        function: `(request)` or `(request, ctx)`, `async def` or `def`.
+        kind: what it takes.
+        name: operation or event type, already checked.
+        timeout: seconds one run may take.
+        retry: its retry policy.
+        namespace: names that its annotations may use beside its module's: the locals around the decorator.
+
+    Raises:
+        DeclarationError: if the signature or a type cannot work.
+    """
+    what = f"{kind.value} {name!r} ({function.__qualname__})"
+    if timeout <= 0:
+        raise DeclarationError(f"{what}: timeout={timeout}", remedy="give a timeout in seconds above 0")
+    try:
+        signature = inspect.signature(function, eval_str=True, locals=dict(namespace))
+    except NameError as error:
+        raise DeclarationError(
+            f"{what}: annotation not found: {error}", remedy="import it at module level, not under TYPE_CHECKING"
+        ) from error
+    parameters = list(signature.parameters.values())
+    if not 1 <= len(parameters) <= 2 or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
+        raise DeclarationError(f"{what} takes {signature}", remedy="declare it as (request) or (request, ctx)")
+    request = parameters[0]
+    if request.annotation is inspect.Parameter.empty:
+        raise DeclarationError(f"{what}: {request.name} has no type", remedy="annotate it; use None for no payload")
+    returns = None if signature.return_annotation is inspect.Signature.empty else signature.return_annotation
+    if kind is not Kind.RPC and returns is not None:
+        raise DeclarationError(f"{what} returns {returns!r}", remedy="nobody receives it: return None")
+    return Handler(
+        kind=kind,
+        name=name,
+        function=function,
+        input=Codec(request.annotation),
+        output=Codec(returns),
+        timeout=float(timeout),
+        retry=retry,
+        takes_context=len(parameters) == 2,
+        is_async=inspect.iscoroutinefunction(function),
+    )

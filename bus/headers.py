@@ -1,0 +1,66 @@
+"""Names of the message headers, and the deadline that travels in one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+DEADLINE: Final = "Headway-Deadline"
+"""When the caller stops waiting: unix milliseconds. Absolute, so that time spent queued counts."""
+
+MESSAGE_ID: Final = "Nats-Msg-Id"
+EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
+STATUS: Final = "Status"
+DESCRIPTION: Final = "Description"
+
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+
+SERVICE_ERROR: Final = "Nats-Service-Error"
+SERVICE_ERROR_CODE: Final = "Nats-Service-Error-Code"
+ERROR: Final = "Headway-Error"
+"""The `code` of the error class, so that the caller raises the same one."""
+ERROR_ID: Final = "Headway-Error-Id"
+"""Finds the worker's log line of an error whose details are not sent."""
+
+ONLY: Final = "Headway-Only"
+"""An event replayed from a dead letter is for this service alone."""
+
+DEAD_CAUSE: Final = "Headway-Dead-Cause"
+DEAD_REASON: Final = "Headway-Dead-Reason"
+DEAD_ATTEMPTS: Final = "Headway-Dead-Attempts"
+DEAD_TRACEBACK: Final = "Headway-Dead-Traceback"
+DEAD_SUBJECT: Final = "Headway-Dead-Subject"
+DEAD_STREAM: Final = "Headway-Dead-Stream"
+DEAD_SEQUENCE: Final = "Headway-Dead-Sequence"
+DEAD_AT: Final = "Headway-Dead-At"
+DEAD_PREFIX: Final = "Headway-Dead-"
+
+_MAX_VALUE = 1024
+
+
+def deadline_value(deadline: float) -> str:
+    """The header value of a deadline in unix seconds."""
+    return str(int(deadline * 1000))
+
+
+def deadline_of(headers: Mapping[str, str] | None) -> float | None:
+    """The deadline a message carries, in unix seconds; None if it has none or it is not a number."""
+    if headers is None:
+        return None
+    value = headers.get(DEADLINE)
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
+        return None
+    return int(value) / 1000
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Seconds until a deadline in unix seconds, never below 0; None without one."""
+    return None if deadline is None else max(0.0, deadline - time.time())
+
+
+def clean(text: str) -> str:
+    """Text that is safe as a header value: one line of printable characters, at most 1 KiB."""
+    line = " ".join(text.split())
+    return "".join(char for char in line if char.isprintable())[:_MAX_VALUE]

@@ -1,0 +1,221 @@
+"""Declaring a service: a name, typed handlers, hooks and resources. Nothing here touches the network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bus import subjects
+from bus.errors import ConfigError, DeclarationError
+from bus.handlers import Handler, Kind, declare
+from bus.retry import Retry
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+DEFAULT_CONCURRENCY = 256
+DEFAULT_MAX_INFLIGHT = 256
+DEFAULT_ACK_WAIT = 30.0
+DEFAULT_RPC_TIMEOUT = 5.0
+DEFAULT_WORK_TIMEOUT = 60.0
+
+ONCE = Retry(attempts=1)
+
+
+class NoConfig(BaseModel):
+    """The configuration of a service that declares none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What hooks and resources are told about the worker they run in."""
+
+    service: str
+    version: str
+    worker: str
+    config: BaseModel
+
+
+Hook = Callable[[WorkerInfo], Awaitable[None]]
+Resource = Callable[[], AsyncIterator[T]] | Callable[[WorkerInfo], AsyncIterator[T]]
+
+
+class Service:
+    """A service and its handlers.
+
+    Args:
+        name: its name in subjects, streams and queue groups.
+        config: a pydantic model of its configuration, frozen with each version; read with `ctx.config(Model)`.
+        concurrency: how many jobs and events one worker may have in hand.
+        max_inflight: how many calls one worker serves at once; further ones are answered 503 at once.
+        ack_wait: seconds after which the server redelivers the work of a worker that fell silent. Work in
+            hand is kept alive every third of it, however long it takes.
+        queue_bytes: bound of the job stream in bytes.
+        queue_per_subject: bound of waiting jobs per version, lane, tenant and operation, so that one tenant
+            cannot fill the queue.
+        description: one sentence, shown by `nats micro info` and `headway docs`.
+
+    Raises:
+        InvalidSubject: if the name breaks the grammar.
+        DeclarationError: if a number makes no sense.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        config: type[BaseModel] = NoConfig,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        max_inflight: int = DEFAULT_MAX_INFLIGHT,
+        ack_wait: float = DEFAULT_ACK_WAIT,
+        queue_bytes: int = 1 << 30,
+        queue_per_subject: int = 250_000,
+        description: str = "",
+    ) -> None:
+        for what, number in (
+            ("concurrency", concurrency),
+            ("max_inflight", max_inflight),
+            ("queue_bytes", queue_bytes),
+            ("queue_per_subject", queue_per_subject),
+        ):
+            if number < 1:
+                raise DeclarationError(f"service {name!r}: {what}={number}", remedy=f"{what} is at least 1")
+        if ack_wait < 0.1:
+            raise DeclarationError(f"service {name!r}: ack_wait={ack_wait}", remedy="ack_wait is at least 0.1 seconds")
+        self.name = subjects.token(name, "service")
+        self.config_type = config
+        self.concurrency = concurrency
+        self.max_inflight = max_inflight
+        self.ack_wait = ack_wait
+        self.queue_bytes = queue_bytes
+        self.queue_per_subject = queue_per_subject
+        self.description = description
+        self._handlers: dict[tuple[Kind, str], Handler] = {}
+        self._on_start: list[Hook] = []
+        self._on_stop: list[Hook] = []
+        self._resources: list[Resource[Any]] = []
+        self._health: list[Callable[[], Awaitable[bool]]] = []
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r}, handlers={len(self._handlers)})"
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """All declared handlers, in the order of their declaration."""
+        return list(self._handlers.values())
+
+    def handlers_of(self, kind: Kind) -> dict[str, Handler]:
+        """The handlers of one kind, by operation or event type."""
+        return {name: handler for (of, name), handler in self._handlers.items() if of is kind}
+
+    @property
+    def start_hooks(self) -> Iterable[Hook]:
+        """Run in order before the worker serves."""
+        return tuple(self._on_start)
+
+    @property
+    def stop_hooks(self) -> Iterable[Hook]:
+        """Run in reverse order after the worker has drained."""
+        return tuple(reversed(self._on_stop))
+
+    @property
+    def resources(self) -> Iterable[Resource[Any]]:
+        """Opened in order before the start hooks, closed in reverse after the stop hooks."""
+        return tuple(self._resources)
+
+    @property
+    def health_checks(self) -> Iterable[Callable[[], Awaitable[bool]]]:
+        """Asked once a second; a worker is healthy if all say so."""
+        return tuple(self._health)
+
+    def rpc(self, operation: str, *, timeout: float = DEFAULT_RPC_TIMEOUT) -> Callable[[F], F]:
+        """Declare the handler of a call: `(request)` or `(request, ctx)`, returning the reply.
+
+        Args:
+            operation: last token of `rpc.<service>.<tenant>.<operation>`.
+            timeout: seconds the handler may take, if the caller does not allow less.
+        """
+        return self._declare(Kind.RPC, subjects.token(operation, "operation"), timeout, ONCE)
+
+    def job(
+        self, operation: str, *, retry: Retry | None = None, timeout: float = DEFAULT_WORK_TIMEOUT
+    ) -> Callable[[F], F]:
+        """Declare the handler of a durable job. It runs at least once: make its effect idempotent.
+
+        Args:
+            operation: last token of `job.<service>.<tenant>.<operation>`.
+            retry: attempts and back-off; five attempts by default.
+            timeout: seconds one attempt may take.
+        """
+        return self._declare(Kind.JOB, subjects.token(operation, "operation"), timeout, retry or Retry())
+
+    def on(
+        self, event_type: str, *, retry: Retry | None = None, timeout: float = DEFAULT_WORK_TIMEOUT
+    ) -> Callable[[F], F]:
+        """Declare the handler of an event. Every subscribing service handles each event once, at least once.
+
+        Args:
+            event_type: the type, such as `call.ended`.
+            retry: attempts and back-off; five attempts by default.
+            timeout: seconds one attempt may take.
+        """
+        return self._declare(Kind.EVENT, subjects.event_type(event_type), timeout, retry or Retry())
+
+    def on_start(self, hook: Hook) -> Hook:
+        """Run `hook(WorkerInfo)` before the worker takes its first message."""
+        self._on_start.append(hook)
+        return hook
+
+    def on_stop(self, hook: Hook) -> Hook:
+        """Run `hook(WorkerInfo)` after the worker has finished its last message."""
+        self._on_stop.append(hook)
+        return hook
+
+    def resource(self, factory: Callable[..., AsyncIterator[T]]) -> Callable[..., AsyncIterator[T]]:
+        """Declare a per-worker resource: an async generator that yields it once and cleans up after.
+
+        The generator takes nothing or the `WorkerInfo`. Handlers get what it yielded by `ctx.resource(factory)`.
+        """
+        self._resources.append(factory)
+        return factory
+
+    def health_check(self, check: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+        """Ask `check()` once a second, at most one second long; False or an error marks the worker unhealthy."""
+        self._health.append(check)
+        return check
+
+    def configure(self, values: dict[str, Any] | None) -> BaseModel:
+        """Validate a version's configuration.
+
+        Raises:
+            ConfigError: naming each field that is wrong.
+        """
+        try:
+            return self.config_type.model_validate(values or {})
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigError(
+                f"configuration of service {self.name!r}: {problems}",
+                remedy=f"its fields are {', '.join(self.config_type.model_fields) or 'none'}",
+            ) from error
+
+    def _declare(self, kind: Kind, name: str, timeout: float, retry: Retry) -> Callable[[F], F]:
+        namespace = sys._getframe(2).f_locals
+
+        def decorate(function: F) -> F:
+            if (kind, name) in self._handlers:
+                raise DeclarationError(
+                    f"service {self.name!r} has two handlers for {kind.value} {name!r}", remedy="remove one"
+                )
+            self._handlers[kind, name] = declare(
+                function, kind=kind, name=name, timeout=timeout, retry=retry, namespace=namespace
+            )
+            return function
+
+        return decorate

@@ -1,0 +1,271 @@
+"""The streams and consumers Headway uses: declared here as data, made so on the server by `ensure`.
+
+Workers make the stream of their own service; the shared ones are made by `provision()` with the control role.
+Bounds are hard (`discard new`): a full stream refuses its publisher instead of dropping somebody's message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from typing import Any, Final
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from bus import subjects
+from bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
+
+EVENTS: Final = "EVENTS"
+OBJECTS: Final = "OBJECTS"
+DEAD: Final = "DEAD"
+ATTEMPTS: Final = "KV_ATTEMPTS"
+BLOBS_BUCKET: Final = "BLOBS"
+BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
+
+DAY: Final = 86_400.0
+_GIB: Final = 1 << 30
+_SETUP_TIMEOUT = 10.0
+_STREAM_NOT_FOUND = 10059
+
+MAX_ACK_PENDING: Final = 10_000
+"""Messages of one lane that all its workers may have in hand together; beyond, the server stops delivering."""
+
+
+def jobs_stream(service: str) -> str:
+    """The name of a service's job stream."""
+    return f"JOBS_{subjects.token(service, 'service')}"
+
+
+def lane_consumer(version: str, lane: int) -> str:
+    """The name of the durable consumer of one version's lane."""
+    return f"{subjects.token(version, 'version')}-{lane}"
+
+
+def event_consumer(service: str, event_type: str) -> str:
+    """The name of the durable consumer of one service for one event type. '_' is in no token, so names are unique."""
+    return f"{subjects.token(service, 'service')}_{subjects.event_type(event_type).replace('.', '_')}"
+
+
+def jobs(service: str, queue_bytes: int, queue_per_subject: int, replicas: int = 1) -> StreamConfig:
+    """The job stream of a service: a work queue that takes mapped jobs only.
+
+    Args:
+        service: whose.
+        queue_bytes: bound in bytes.
+        queue_per_subject: bound of messages per version, lane, tenant and operation.
+        replicas: copies in the cluster.
+    """
+    return StreamConfig(
+        name=jobs_stream(service),
+        subjects=[subjects.job_stream_subject(service)],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        discard_new_per_subject=True,
+        max_bytes=queue_bytes,
+        max_msgs_per_subject=queue_per_subject,
+        duplicate_window=120,
+        num_replicas=replicas,
+    )
+
+
+def shared(replicas: int = 1) -> list[StreamConfig]:
+    """The streams all services share."""
+    return [
+        StreamConfig(
+            name=EVENTS,
+            subjects=["event.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=7 * DAY,
+            max_bytes=_GIB,
+            duplicate_window=120,
+            num_replicas=replicas,
+        ),
+        StreamConfig(
+            name=OBJECTS,
+            subjects=["obj.*.*.*"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_msgs_per_subject=1,
+            max_bytes=_GIB,
+            allow_direct=True,
+            republish=RePublish(src="obj.>", dest="live.>"),
+            duplicate_window=120,
+            num_replicas=replicas,
+        ),
+        StreamConfig(
+            name=DEAD,
+            subjects=["dead.*.*.*"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_age=30 * DAY,
+            max_bytes=_GIB,
+            allow_direct=True,
+            duplicate_window=120,
+            num_replicas=replicas,
+        ),
+        StreamConfig(
+            name=ATTEMPTS,
+            subjects=["$KV.ATTEMPTS.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_msgs_per_subject=1,
+            max_age=DAY,
+            max_bytes=_GIB // 4,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            duplicate_window=120,
+            num_replicas=replicas,
+        ),
+        StreamConfig(
+            name=BLOBS,
+            subjects=[f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_bytes=8 * _GIB,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            duplicate_window=120,
+            num_replicas=replicas,
+        ),
+    ]
+
+
+def lane(service: str, version: str, number: int, ack_wait: float) -> ConsumerConfig:
+    """The durable consumer of one version's lane. Attempts are counted by the worker, so deliveries are not limited."""
+    name = lane_consumer(version, number)
+    return ConsumerConfig(
+        name=name,
+        durable_name=name,
+        filter_subject=subjects.job_lane(service, version, number),
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ack_wait,
+        max_deliver=-1,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
+
+
+def event(service: str, event_type: str, ack_wait: float) -> ConsumerConfig:
+    """The durable consumer of one service for one event type, from its creation on.
+
+    All versions of the service share it, so that during a release each event is handled once; one per type,
+    so that a version without a handler for a type does not take its events.
+    """
+    name = event_consumer(service, event_type)
+    return ConsumerConfig(
+        name=name,
+        durable_name=name,
+        filter_subject=subjects.event_filter(event_type),
+        deliver_policy=DeliverPolicy.NEW,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ack_wait,
+        max_deliver=-1,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
+
+
+async def provision(js: JetStreamContext, replicas: int = 1) -> None:
+    """Make the shared streams what they are declared to be.
+
+    Raises:
+        StoreError, ConnectionFailed: as `ensure`.
+    """
+    async with asyncio.TaskGroup() as group:
+        for config in shared(replicas):
+            group.create_task(ensure(js, config))
+
+
+async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
+    """Create a stream, or change it to its declaration where it differs.
+
+    Raises:
+        DeclarationDrift: if it exists and the server refuses the change.
+        StoreError: if the server refuses to create it.
+        ConnectionFailed: without an answer in time.
+    """
+    assert config.name is not None
+    try:
+        async with asyncio.timeout(_SETUP_TIMEOUT):
+            try:
+                found = (await js.stream_info(config.name)).config
+            except nats.js.errors.NotFoundError:
+                await js.add_stream(config)
+                return
+            if _differs(config, found):
+                await js.update_stream(config)
+    except nats.js.errors.APIError as error:
+        kind = DeclarationDrift if "change" in (error.description or "") else StoreError
+        raise kind(f"stream {config.name}: {error.description}") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"stream {config.name}: no answer from JetStream: {error!r}") from error
+
+
+async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerConfig) -> None:
+    """Create a durable consumer, or change it to its declaration. Its position stays.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        DeclarationDrift: if the server refuses it.
+        ConnectionFailed: without an answer in time.
+    """
+    try:
+        async with asyncio.timeout(_SETUP_TIMEOUT):
+            await js.add_consumer(stream, config, timeout=_SETUP_TIMEOUT)
+    except nats.js.errors.APIError as error:
+        if error.err_code == _STREAM_NOT_FOUND:
+            raise MissingStream(f"stream {stream} does not exist") from error
+        raise DeclarationDrift(f"consumer {config.name} of {stream}: {error.description}") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"consumer {config.name} of {stream}: no answer from JetStream: {error!r}") from error
+
+
+def _differs(declared: StreamConfig, found: StreamConfig) -> bool:
+    """Whether a declared setting is not what the server has. What is not declared is the server's business."""
+    return any(
+        value is not None and value != _plain(getattr(found, field.name))
+        for field in fields(declared)
+        for value in [_plain(getattr(declared, field.name))]
+        if field.name in _DECLARED
+    )
+
+
+_DECLARED = frozenset(
+    {
+        "subjects",
+        "retention",
+        "discard",
+        "discard_new_per_subject",
+        "max_bytes",
+        "max_msgs_per_subject",
+        "max_age",
+        "num_replicas",
+        "allow_direct",
+        "duplicate_window",
+        "republish",
+    }
+)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RePublish):
+        return (value.src, value.dest)
+    return value
