@@ -256,6 +256,12 @@ class Bus:
             InvalidInput: if the payload is larger than the server takes.
             ConnectionFailed: if the connection is closed, or cut for so long that its buffer is full.
         """
+        if len(payload) + headers.size(message_headers) > self.nc.max_payload:
+            # nats-py leaves the headers out of its own check, and the server would cut the connection.
+            raise InvalidInput(
+                f"{subject}: {len(payload)} bytes and headers are more than the server's {self.nc.max_payload}",
+                remedy="store large data as a blob and send its name",
+            )
         left = deadline - time.time()
         if left <= 0:
             raise DeadlineExceeded(f"{subject}: the deadline had passed before it was sent")
@@ -266,11 +272,6 @@ class Bus:
         except nats.errors.TimeoutError as error:
             why = "no answer in time" if self.nc.is_connected else "the connection is cut"
             raise DeadlineExceeded(f"{subject}: {why}") from error
-        except nats.errors.MaxPayloadError as error:
-            raise InvalidInput(
-                f"{subject}: {len(payload)} bytes are more than the server's {self.nc.max_payload}",
-                remedy="store large data as a blob and send its name",
-            ) from error
         except (
             nats.errors.ConnectionClosedError,
             nats.errors.ConnectionDrainingError,

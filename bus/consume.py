@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from bus import headers
-from bus.delivery import Facts, facts
+from bus.delivery import NAK, Facts, facts
 from bus.lanes import Lane, plan
 
 EXPIRES: Final = 30.0
@@ -71,7 +71,7 @@ class Puller:
         sources: (stream, consumer) of each lane.
         concurrency: how many messages may be in hand together.
         deliver: called with each message as it arrives; must not block. True takes it: the caller
-            calls `finished()` when done. False says that it has been handed back.
+            calls `finished()` when done. False has it handed back to the server at once.
         recreate: called when a consumer turns out to be gone; makes it anew.
     """
 
@@ -190,6 +190,7 @@ class Puller:
             source.in_hand += 1
         else:
             source.pending = max(1, known.pending)
+            await self._nc.publish(reply, NAK)
 
     def _on_status(self, source: Source, message: Msg) -> None:
         now = time.monotonic()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 _NO_MESSAGE = 10037
 _DIGEST = 12
+_HEADER_ROOM = 8192
 _OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.DEADLINE)
 
 
@@ -64,6 +65,7 @@ class DeadLetter:
         at: when it was given up.
         payload: the original payload.
         headers: the original headers.
+        blob: name of the tenant's blob that holds the payload, if it was too large to keep beside its headers.
     """
 
     seq: int
@@ -80,6 +82,7 @@ class DeadLetter:
     at: datetime
     payload: bytes
     headers: Mapping[str, str]
+    blob: str = ""
 
 
 def operation_of_event(event_type: str) -> str:
@@ -127,6 +130,21 @@ def compose(
     }
 
 
+async def bury(
+    bus: Bus, service: str, tenant: str, operation: str, payload: bytes, fields: dict[str, str], timeout: float
+) -> None:
+    """Store a dead letter. A payload that leaves no room for the headers goes into a blob that the letter names.
+
+    Raises:
+        StoreError, CallError, ConnectionFailed: if it could not be stored.
+    """
+    if len(payload) + _HEADER_ROOM > bus.nc.max_payload:
+        name = f"dead/{fields[headers.DEAD_STREAM]}-{fields[headers.DEAD_SEQUENCE]}"
+        await bus.tenant(tenant).blobs.put(name, payload)
+        fields, payload = {**fields, headers.DEAD_BLOB: name}, b""
+    await bus.store(subjects.dead(service, tenant, operation), payload, fields, timeout)
+
+
 async def show(js: JetStreamContext, seq: int) -> DeadLetter:
     """One dead letter.
 
@@ -168,13 +186,17 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
         NotServed, QueueFull, NotStored: if it could not be stored; the letter is then kept.
     """
     sent = {**letter.headers, headers.MESSAGE_ID: f"replay.{letter.seq}"}
+    blobs = bus.tenant(letter.tenant).blobs
+    payload = await blobs.get(letter.blob) if letter.blob else letter.payload
     if letter.subject.startswith("event."):
         sent[headers.ONLY] = letter.service
         subject = letter.subject
     else:
         subject = subjects.job(letter.service, letter.tenant, letter.operation)
-    await bus.store(subject, letter.payload, sent)
+    await bus.store(subject, payload, sent)
     await purge(bus.js, letter.seq)
+    if letter.blob:
+        await blobs.delete(letter.blob)
 
 
 async def purge(js: JetStreamContext, seq: int) -> None:
@@ -227,5 +249,6 @@ def _letter(message: RawStreamMsg) -> DeadLetter:
         headers={
             k: v for k, v in found.items() if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID
         },
+        blob=found.get(headers.DEAD_BLOB, ""),
     )
 

@@ -34,6 +34,7 @@ DEAD_TRACEBACK: Final = "Headway-Dead-Traceback"
 DEAD_SUBJECT: Final = "Headway-Dead-Subject"
 DEAD_STREAM: Final = "Headway-Dead-Stream"
 DEAD_SEQUENCE: Final = "Headway-Dead-Sequence"
+DEAD_BLOB: Final = "Headway-Dead-Blob"
 DEAD_AT: Final = "Headway-Dead-At"
 DEAD_PREFIX: Final = "Headway-Dead-"
 
@@ -64,3 +65,8 @@ def clean(text: str) -> str:
     """Text that is safe as a header value: one line of printable characters, at most 1 KiB."""
     line = " ".join(text.split())
     return "".join(char for char in line if char.isprintable())[:_MAX_VALUE]
+
+
+def size(message_headers: Mapping[str, str]) -> int:
+    """How many bytes headers take on the wire: `NATS/1.0`, a line each, and a blank line."""
+    return 12 + sum(len(key) + len(value.encode()) + 4 for key, value in message_headers.items())

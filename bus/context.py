@@ -1,0 +1,172 @@
+"""What a handler is told about its message, and how it reaches the rest of the bus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from bus import headers
+from bus.client import Tenant, unique_id
+from bus.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from bus.client import Bus
+
+T = TypeVar("T")
+C = TypeVar("C", bound=BaseModel)
+
+_log = logging.getLogger("headway.handler")
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class WorkerScope:
+    """What all handlers of one worker share."""
+
+    __slots__ = ("bus", "config", "resources", "service", "version", "worker")
+
+    def __init__(self, bus: Bus, service: str, version: str, worker: str, config: BaseModel) -> None:
+        self.bus = bus
+        self.service = service
+        self.version = version
+        self.worker = worker
+        self.config = config
+        self.resources: dict[Callable[..., Any], Any] = {}
+
+
+class Context(Tenant):
+    """The second argument of a handler. `call`, `submit`, `emit`, `objects` and `blobs` speak for its tenant.
+
+    Attributes:
+        tenant: for whom the work is.
+        operation: which operation or event type this is.
+        attempt: 1 for the first, always 1 for calls.
+        deadline: when nobody waits any more, in unix seconds; None if it never ends.
+        headers: the message's headers.
+    """
+
+    __slots__ = ("_id", "_log", "_scope", "attempt", "deadline", "headers", "operation")
+
+    def __init__(
+        self,
+        scope: WorkerScope,
+        tenant: str,
+        operation: str,
+        message_headers: Mapping[str, str] | None,
+        attempt: int,
+        deadline: float | None,
+        id_: str | None = None,
+    ) -> None:
+        self.bus = scope.bus
+        self.tenant = tenant
+        self.operation = operation
+        self.attempt = attempt
+        self.deadline = deadline
+        self.headers = message_headers or _NO_HEADERS
+        self._scope = scope
+        self._id = id_
+        self._log: _ContextLog | None = None
+
+    @property
+    def service(self) -> str:
+        """The service that is serving."""
+        return self._scope.service
+
+    @property
+    def version(self) -> str:
+        """The version that is serving."""
+        return self._scope.version
+
+    @property
+    def worker(self) -> str:
+        """The worker that is serving."""
+        return self._scope.worker
+
+    @property
+    def id(self) -> str:
+        """The message's id: the same at every attempt of a job or event."""
+        if self._id is None:
+            self._id = self.headers.get(headers.MESSAGE_ID) or unique_id()
+        return self._id
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines carry tenant, operation, message and trace id."""
+        if self._log is None:
+            self._log = _ContextLog(self)
+        return self._log
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0 once it has passed; None without one."""
+        return headers.remaining(self.deadline)
+
+    def config(self, model: type[C]) -> C:
+        """The version's frozen configuration.
+
+        Raises:
+            DeclarationError: if the service declares another model.
+        """
+        config = self._scope.config
+        if not isinstance(config, model):
+            raise DeclarationError(
+                f"service {self.service!r} has a {type(config).__name__}, not a {model.__name__}",
+                remedy=f"declare Service({self.service!r}, config={model.__name__})",
+            )
+        return config
+
+    def resource(self, factory: Callable[..., AsyncIterator[T]]) -> T:
+        """What a resource declared with `@service.resource` yielded in this worker.
+
+        Raises:
+            DeclarationError: if it is not declared for this service.
+        """
+        try:
+            found: T = self._scope.resources[factory]
+        except KeyError:
+            name = getattr(factory, "__name__", factory)
+            raise DeclarationError(
+                f"{name} is not a resource of service {self.service!r}", remedy="declare it with @service.resource"
+            ) from None
+        return found
+
+    def _trace(self) -> dict[str, str] | None:
+        """Passes the trace on, also while OpenTelemetry is off in this process."""
+        parent = self.headers.get(headers.TRACEPARENT)
+        if parent is None:
+            return None
+        state = self.headers.get(headers.TRACESTATE)
+        return {headers.TRACEPARENT: parent} if state is None else {
+            headers.TRACEPARENT: parent,
+            headers.TRACESTATE: state,
+        }
+
+    def _bound(self) -> float | None:
+        return self.deadline
+
+
+class _ContextLog(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, context: Context) -> None:
+        super().__init__(_log, {})
+        self._context = context
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        extra = dict(kwargs.get("extra") or {})
+        extra["headway"] = facts(self._context)
+        kwargs["extra"] = extra
+        return msg, kwargs
+
+
+def facts(context: Context) -> dict[str, Any]:
+    """What every log line about a message carries."""
+    parent = context.headers.get(headers.TRACEPARENT, "").split("-")
+    found: dict[str, Any] = {
+        "tenant": context.tenant,
+        "operation": context.operation,
+        "id": context.id,
+        "attempt": context.attempt,
+    }
+    if len(parent) == 4:
+        found["trace_id"], found["span_id"] = parent[1], parent[2]
+    return found

@@ -1,0 +1,220 @@
+"""OpenTelemetry: spans and metrics by the messaging and RPC semantic conventions, trace context in NATS headers.
+
+Off unless a tracer or meter provider is set, by the application or by `configure()` from the usual `OTEL_*` variables.
+While it is off there is no instrument object at all, so the hot paths pay one comparison with None.
+Source: opentelemetry.io/docs/specs/semconv/messaging, W3C Trace Context.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from bus.errors import ConfigError
+
+_SYSTEM: Final = "nats"
+_SWITCHES = (
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
+
+
+def wanted(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the `OTEL_*` variables ask for an exporter."""
+    environment = os.environ if environment is None else environment
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    return any(environment.get(name, "none") not in {"none", ""} for name in _SWITCHES)
+
+
+def configure(service: str, version: str, worker: str) -> None:
+    """Set up the SDK as the `OTEL_*` variables say; does nothing if they ask for nothing.
+
+    Raises:
+        ConfigError: if they do, and the SDK is not installed.
+    """
+    if not wanted():
+        return
+    try:
+        from opentelemetry.sdk import resources
+        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+    except ImportError as error:
+        raise ConfigError(
+            "OTEL_* variables ask for telemetry, but the OpenTelemetry SDK is not installed",
+            remedy="pip install 'headway[telemetry]', or unset them",
+        ) from error
+    os.environ.setdefault("OTEL_SERVICE_NAME", service)
+    # Metrics and traces are wanted together unless one is set to "none".
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
+        os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
+    os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    _OTelSDKConfigurator().configure(
+        resource_attributes={
+            resources.SERVICE_VERSION: version,
+            resources.SERVICE_INSTANCE_ID: worker,
+        },
+    )
+
+
+def shutdown() -> None:
+    """Export what is buffered."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        stop = getattr(provider, "shutdown", None)
+        if stop is not None:
+            stop()
+
+
+def instruments() -> Instruments | None:
+    """The instruments, or None while OpenTelemetry is off."""
+    tracer_off = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+    meter = metrics.get_meter_provider()
+    meter_off = type(meter).__name__ in {"_ProxyMeterProvider", "NoOpMeterProvider"}
+    return None if tracer_off and meter_off else Instruments()
+
+
+class Instruments:
+    """Spans and metrics of one connection or worker."""
+
+    def __init__(self) -> None:
+        self._tracer = trace.get_tracer("headway")
+        meter = metrics.get_meter("headway")
+        self._duration = meter.create_histogram(
+            "messaging.process.duration", unit="s", description="Duration of processing one message or call."
+        )
+        self._consumed = meter.create_counter(
+            "messaging.client.consumed.messages", unit="{message}", description="Messages handed to a handler."
+        )
+        self._published = meter.create_counter(
+            "messaging.client.sent.messages", unit="{message}", description="Messages published and acknowledged."
+        )
+        self._client_duration = meter.create_histogram(
+            "rpc.client.duration", unit="s", description="Duration of calls, as their caller sees it."
+        )
+        self._inflight = meter.create_up_down_counter(
+            "headway.inflight", unit="{message}", description="Messages and calls being processed."
+        )
+
+    @contextmanager
+    def calling(self, service: str, operation: str, tenant: str, sent: dict[str, str]) -> Iterator[Span]:
+        """A client span around a call; its context is put into the headers to send."""
+        attributes = {
+            "rpc.system": _SYSTEM,
+            "rpc.service": service,
+            "rpc.method": operation,
+            "headway.tenant": tenant,
+        }
+        with self._span(f"{service}/{operation}", SpanKind.CLIENT, attributes, _parent(sent)) as span:
+            _inject(sent)
+            yield span
+
+    @contextmanager
+    def publishing(self, subject: str, sent: dict[str, str], size: int) -> Iterator[Span]:
+        """A producer span around a publish; its context is put into the headers to send."""
+        # The destination name leaves the tenant out, so that names stay few: conventions ask for low cardinality.
+        attributes = {
+            "messaging.system": _SYSTEM,
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+            "messaging.destination.name": subject,
+            "messaging.destination.template": _template(subject),
+            "messaging.message.body.size": size,
+        }
+        with self._span(f"publish {_template(subject)}", SpanKind.PRODUCER, attributes, _parent(sent)) as span:
+            _inject(sent)
+            yield span
+            self._published.add(1, {"messaging.destination.template": _template(subject)})
+
+    @contextmanager
+    def processing(
+        self,
+        kind: str,
+        service: str,
+        version: str,
+        operation: str,
+        tenant: str,
+        received: Mapping[str, str] | None,
+        attempt: int,
+    ) -> Iterator[Span]:
+        """A consumer (job, event) or server (rpc) span around a handler, child of the sender's."""
+        common = {"messaging.system": _SYSTEM, "headway.service": service, "headway.operation": operation}
+        attributes: dict[str, Any] = {
+            **common,
+            "messaging.operation.type": "process",
+            "messaging.operation.name": kind,
+            "messaging.consumer.group.name": f"{service}-{version}",
+            "headway.tenant": tenant,
+            "headway.attempt": attempt,
+        }
+        if kind == "rpc":
+            attributes |= {"rpc.system": _SYSTEM, "rpc.service": service, "rpc.method": operation}
+        span_kind = SpanKind.SERVER if kind == "rpc" else SpanKind.CONSUMER
+        labels = {**common, "messaging.operation.name": kind}
+        self._inflight.add(1, labels)
+        self._consumed.add(1, labels)
+        try:
+            with self._span(f"process {service}/{operation}", span_kind, attributes, _parent(received), labels) as span:
+                yield span
+        finally:
+            self._inflight.add(-1, labels)
+
+    @contextmanager
+    def _span(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        parent: otel_context.Context | None,
+        process_labels: dict[str, Any] | None = None,
+    ) -> Iterator[Span]:
+        began = time.perf_counter()
+        failed = ""
+        try:
+            with self._tracer.start_as_current_span(
+                name, context=parent, kind=kind, attributes=dict(attributes), record_exception=False
+            ) as span:
+                try:
+                    yield span
+                except BaseException as error:
+                    failed = getattr(error, "code", type(error).__name__)
+                    span.set_attribute("error.type", failed)
+                    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                    raise
+        finally:
+            took = time.perf_counter() - began
+            extra = {"error.type": failed} if failed else {}
+            if process_labels is not None:
+                self._duration.record(took, {**process_labels, **extra})
+            elif kind is SpanKind.CLIENT:
+                labels = {k: attributes[k] for k in ("rpc.system", "rpc.service", "rpc.method")}
+                self._client_duration.record(took, {**labels, **extra})
+
+
+def _parent(received: Mapping[str, str] | None) -> otel_context.Context | None:
+    """The context a message carries; None leaves the current one in force."""
+    if not received or "traceparent" not in received:
+        return None
+    if trace.get_current_span().get_span_context().is_valid:
+        return None  # inside a handler's own span, whose parent the headers name already
+    return propagate.extract(dict(received))
+
+
+def _inject(sent: dict[str, str]) -> None:
+    propagate.inject(sent)
+
+
+def _template(subject: str) -> str:
+    parts = subject.split(".")
+    if parts[0] == "event":
+        return ".".join(["event", "{tenant}", *parts[2:]])
+    return ".".join([*parts[:2], "{tenant}", *parts[3:]])

@@ -1,0 +1,336 @@
+"""Durable work: jobs and events, from delivery to acknowledgement.
+
+A message is acknowledged after its handler returned, kept alive while it runs, handed back with a back-off when it
+failed, and dead-lettered with its cause when it is given up. Nothing is acknowledged before its effect or its dead
+letter is stored, so whatever dies in between, the server delivers it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from bus import dead, headers, subjects
+from bus.attempts import NONE, Attempts, AttemptsLog
+from bus.beat import Counters
+from bus.consume import Puller, Source
+from bus.context import Context, WorkerScope, facts
+from bus.delivery import ACK, IN_PROGRESS, NAK, Facts, nak, term
+from bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject
+from bus.handlers import Handler, Invoke, Kind
+from bus.service import Service
+from bus.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
+
+_DEAD_RETRY = 5.0
+"""Seconds after which a message is tried again whose dead letter could not be stored."""
+_STORE_TIMEOUT = 5.0
+
+_log = logging.getLogger("headway.bus")
+
+
+class InHand:
+    """One message being worked on."""
+
+    __slots__ = ("began", "extended", "facts", "kind", "message", "reply", "returned", "source", "task", "timed_out")
+
+    def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
+        self.source = source
+        self.kind = kind
+        self.message = message
+        self.facts = known
+        self.reply = message.reply
+        self.began = now
+        self.extended = now
+        self.timed_out = False
+        self.returned = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class WorkRunner:
+    """Takes and runs the jobs and events of one worker.
+
+    Args:
+        scope: what its handlers share.
+        service: the service.
+        counters: where to count.
+        executor: runs `def` handlers.
+    """
+
+    def __init__(self, scope: WorkerScope, service: Service, counters: Counters, executor: Executor) -> None:
+        self._scope = scope
+        self._service = service
+        self._counters = counters
+        self._nc = scope.bus.nc
+        self._telemetry = scope.bus.telemetry
+        self._attempts = AttemptsLog(self._nc, service.name)
+        self._handlers: dict[str, tuple[Handler, Invoke]] = {
+            name: (handler, handler.bind(executor)) for name, handler in service.handlers_of(Kind.JOB).items()
+        }
+        self._events = [(handler, handler.bind(executor)) for handler in service.handlers_of(Kind.EVENT).values()]
+        self._lanes = subjects.LANES if self._handlers else 0
+        sources = [(jobs_stream(service.name), lane_consumer(scope.version, lane)) for lane in range(self._lanes)]
+        sources += [(EVENTS, event_consumer(service.name, handler.name)) for handler, _ in self._events]
+        self.missing: set[int] = set()
+        """Sources whose consumer is gone and must be made anew."""
+        self.puller = Puller(self._nc, sources, service.concurrency, self._deliver, self._gone)
+        self._in_hand: dict[tuple[int, int], InHand] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._alone = asyncio.Lock()
+
+    @property
+    def sources(self) -> list[Source]:
+        """What is pulled from."""
+        return self.puller.sources
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are being worked on."""
+        return len(self._in_hand)
+
+    def oldest(self, now: float) -> float:
+        """Seconds that the oldest message in hand has been worked on."""
+        return max((now - item.began for item in self._in_hand.values()), default=0.0)
+
+    async def keep_alive(self, now: float) -> None:
+        """Tell the server of each message in hand that it is still being worked on, every third of its ack wait."""
+        due = now - self._service.ack_wait / 3
+        if not self._nc.is_connected:
+            return
+        for item in list(self._in_hand.values()):
+            if item.extended <= due:
+                item.extended = now
+                await self._answer(item, IN_PROGRESS)
+
+    async def idle(self) -> None:
+        """Wait until nothing is in hand."""
+        await self._idle.wait()
+
+    async def hand_back(self) -> None:
+        """Give everything in hand back to the server at once, unfinished; others take it over without delay."""
+        items: Iterable[InHand] = list(self._in_hand.values())
+        for item in items:
+            item.returned = True
+            if item.task is not None:
+                item.task.cancel()
+        await self._idle.wait()
+
+    def _gone(self, source: Source) -> None:
+        self.missing.add(source.index)
+
+    def _deliver(self, source: Source, message: Msg, known: Facts) -> bool:
+        key = (source.index, known.sequence)
+        running = self._in_hand.get(key)
+        if running is not None:
+            # Redelivered while it still runs here, after a cut connection say: go on, and answer to the new delivery.
+            running.reply = message.reply
+            source.in_hand -= 1
+            return True
+        if len(self._in_hand) >= self._service.concurrency:
+            return False
+        kind = Kind.JOB if source.index < self._lanes else Kind.EVENT
+        item = InHand(source, kind, message, known, time.monotonic())
+        self._in_hand[key] = item
+        self._idle.clear()
+        # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.
+        item.task = asyncio.get_running_loop().create_task(self._work(key, item))
+        return True
+
+    async def _work(self, key: tuple[int, int], item: InHand) -> None:
+        try:
+            await self._take(item)
+        except asyncio.CancelledError:
+            if item.returned:
+                await self._answer(item, NAK)
+        except Exception:
+            # Unanswered, so the server delivers it again after the ack wait.
+            _log.exception("%s %d could not be worked on", item.facts.stream, item.facts.sequence)
+        finally:
+            del self._in_hand[key]
+            self.puller.finished(item.source)
+            if not self._in_hand:
+                self._idle.set()
+
+    async def _take(self, item: InHand) -> None:
+        """Find the handler and what happened to the message before."""
+        message = item.message
+        parts = message.subject.split(".")
+        try:
+            if item.kind is Kind.JOB:
+                tenant, operation = subjects.token(parts[4], "tenant"), parts[5]
+                found = self._handlers.get(operation)
+                if found is None:
+                    reason = f"version {self._scope.version} has no job {operation!r}"
+                    await self._give_up(item, NONE, tenant, operation, dead.Cause.UNKNOWN_OPERATION, reason, None)
+                    return
+            else:
+                tenant = subjects.token(parts[1], "tenant")
+                found = self._events[item.source.index - self._lanes]
+                operation = dead.operation_of_event(found[0].name)
+                only = (message.headers or {}).get(headers.ONLY)
+                if only is not None and only != self._service.name:
+                    await self._answer(item, ACK)
+                    return
+        except InvalidSubject as error:
+            safe = [re.sub(r"[^a-z0-9-]", "-", part.lower()).lstrip("-")[:63] or "invalid" for part in parts]
+            where = (safe[4], safe[5]) if item.kind is Kind.JOB else (safe[1], dead.operation_of_event(safe[-1]))
+            await self._give_up(item, NONE, *where, dead.Cause.INVALID_INPUT, str(error), None)
+            return
+        handler, invoke = found
+        if item.facts.delivered == 1:
+            await self._run(item, handler, invoke, tenant, operation, NONE)
+            return
+        record = (await self._attempts.load(item.facts.stream, item.facts.sequence)).redelivered()
+        if handler.retry.exhausted(record.made):
+            reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
+            await self._give_up(item, record, tenant, operation, dead.Cause.WORKER_LOST, reason, None)
+        elif record.suspicious:
+            async with self._alone:
+                await self._run(item, handler, invoke, tenant, operation, record)
+        else:
+            await self._run(item, handler, invoke, tenant, operation, record)
+
+    async def _run(
+        self, item: InHand, handler: Handler, invoke: Invoke, tenant: str, operation: str, record: Attempts
+    ) -> None:
+        """Make one attempt and answer for it."""
+        known = item.facts
+        if known.delivered > 1:
+            await self._attempts.save(known.stream, known.sequence, record.started())
+        message = item.message
+        try:
+            value = handler.input.decode(message.data)
+        except InvalidInput as error:
+            self._counters.rejected += 1
+            await self._give_up(item, record, tenant, operation, dead.Cause.INVALID_INPUT, error.message, None)
+            return
+        name = handler.name
+        context = Context(
+            self._scope,
+            tenant,
+            name,
+            message.headers,
+            record.made + 1,
+            time.time() + handler.timeout,
+            None if message.headers else f"{known.stream}.{known.sequence}",
+        )
+        item.began = began = time.monotonic()
+        timer = asyncio.get_running_loop().call_later(handler.timeout, _time_out, item)
+        try:
+            if self._telemetry is None:
+                await invoke(value, context)
+            else:
+                with self._telemetry.processing(
+                    item.kind.value, self._service.name, self._scope.version, name, tenant, message.headers, record.made + 1
+                ):
+                    await invoke(value, context)
+        except Reject as error:
+            self._counters.rejected += 1
+            await self._give_up(item, record, tenant, operation, dead.Cause.REJECTED, error.message, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if item.timed_out and task is not None:
+                task.uncancel()
+                late = DeadlineExceeded(f"{name} took longer than {handler.timeout:g} s", remedy="")
+                late.__traceback__ = error.__traceback__
+                await self._failed(item, handler, record, context, operation, late)
+            elif task is not None and task.cancelling():
+                raise
+            else:  # the handler let somebody else's cancellation escape: that is a failure like any other
+                await self._failed(item, handler, record, context, operation, error)
+        except Exception as error:
+            await self._failed(item, handler, record, context, operation, error)
+        else:
+            await self._answer(item, ACK)
+            self._counters.processed += 1
+            if known.delivered > 1:
+                await self._attempts.clear(known.stream, known.sequence)
+        finally:
+            timer.cancel()
+            self._counters.latency[item.kind.value].record(time.monotonic() - began)
+
+    async def _failed(
+        self, item: InHand, handler: Handler, record: Attempts, context: Context, operation: str, error: BaseException
+    ) -> None:
+        """Hand the message back with its back-off, or give it up after the last attempt."""
+        self._counters.failed += 1
+        made = record.failed()
+        last = handler.retry.exhausted(made.made)
+        delay = 0.0 if last else handler.retry.delay(made.made)
+        _log.log(
+            logging.ERROR if last else logging.WARNING,
+            "%s failed, attempt %d of %d, %s",
+            context.operation,
+            made.made,
+            handler.retry.attempts,
+            "given up" if last else f"again in {delay:.1f} s",
+            exc_info=error if not isinstance(error, HeadwayError) or last else None,
+            extra={"headway": {**facts(context), "cause": str(error) or type(error).__name__}},
+        )
+        if last:
+            reason = f"{type(error).__name__}: {error}"
+            await self._give_up(item, made, context.tenant, operation, dead.Cause.ERROR, reason, error)
+            return
+        self._counters.retried += 1
+        await self._attempts.save(item.facts.stream, item.facts.sequence, made)
+        await self._answer(item, nak(delay))
+
+    async def _give_up(
+        self,
+        item: InHand,
+        record: Attempts,
+        tenant: str,
+        operation: str,
+        cause: dead.Cause,
+        reason: str,
+        error: BaseException | None,
+    ) -> None:
+        """Store the dead letter, and only then take the message off its queue."""
+        known = item.facts
+        attempts = record.made if cause in (dead.Cause.ERROR, dead.Cause.WORKER_LOST) else record.made + 1
+        fields = dead.compose(
+            item.message.headers,
+            cause=cause,
+            reason=reason,
+            attempts=attempts,
+            error=error,
+            subject=item.message.subject,
+            stream=known.stream,
+            sequence=known.sequence,
+            at=datetime.now(UTC),
+        )
+        try:
+            await dead.bury(
+                self._scope.bus, self._service.name, tenant, operation, item.message.data, fields, _STORE_TIMEOUT
+            )
+        except HeadwayError as failure:
+            _log.error("%s %d stays queued, its dead letter is not stored: %s", known.stream, known.sequence, failure)  # noqa: TRY400
+            await self._answer(item, nak(_DEAD_RETRY))
+            return
+        self._counters.dead += 1
+        await self._answer(item, term(f"{cause.value}: {reason}"))
+        if known.delivered > 1:
+            await self._attempts.clear(known.stream, known.sequence)
+
+    async def _answer(self, item: InHand, word: bytes) -> None:
+        try:
+            await self._nc.publish(item.reply, word)
+        except nats.errors.Error as error:
+            # The server has not heard of it and will deliver again: at least once.
+            _log.warning("%s %d is not answered: %r", item.facts.stream, item.facts.sequence, error)
+
+
+def _time_out(item: InHand) -> None:
+    item.timed_out = True
+    if item.task is not None:
+        item.task.cancel()
+
+
