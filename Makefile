@@ -1,0 +1,38 @@
+# Every target makes what it needs: scripts/bootstrap creates .venv with the locked dependencies, once.
+# Pass options on with ARGS, as in: make demo ARGS=--json
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-unit test-integration test-chaos check bench clean
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## create or update .venv (the other targets do it by themselves)
+	@scripts/bootstrap
+
+demo: env ## start server and services, send real work, show what came of it (ARGS=--json: one object, last line)
+	@.venv/bin/headway demo $(ARGS)
+
+test: env ## all tests: unit, integration, chaos (ARGS go to pytest)
+	@scripts/test $(ARGS)
+
+test-unit: env ## tests without a server
+	@scripts/test unit $(ARGS)
+
+test-integration: env ## tests on a real, private nats-server
+	@scripts/test integration $(ARGS)
+
+test-chaos: env ## tests that kill workers and servers
+	@scripts/test chaos $(ARGS)
+
+check: env ## ruff, mypy --strict, import-linter
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: env ## compare with peers (ARGS="jobs" or ARGS="rpc --json")
+	@.venv/bin/python -m bench $(ARGS)
+
+clean: ## remove .venv, tools and caches; data in .headway/ stays
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
