@@ -1,1 +1,80 @@
-"""bus"""
+"""Headway's bus: what the author of a service imports.
+
+    from bus import Context, Retry, Service
+
+    fax = Service("fax")
+
+    @fax.job("send", retry=Retry(attempts=5))
+    async def send(request: SendFax, ctx: Context) -> None: ...
+"""
+
+from bus.beat import Beat
+from bus.blobs import Blobs
+from bus.client import Bus, Receipt, Tenant, connect
+from bus.context import Context
+from bus.errors import (
+    BrokerError,
+    CallError,
+    ConfigError,
+    Conflict,
+    ConnectionFailed,
+    DeadlineExceeded,
+    DeclarationDrift,
+    DeclarationError,
+    HeadwayError,
+    InvalidInput,
+    InvalidSubject,
+    MissingStream,
+    NotFound,
+    NotServed,
+    NotStored,
+    Overloaded,
+    QueueFull,
+    Reject,
+    Rejected,
+    RemoteError,
+    StoreError,
+    UsageError,
+)
+from bus.objects import Object, Objects
+from bus.retry import Retry
+from bus.service import Service, WorkerInfo
+from bus.worker import Worker
+
+__all__ = [
+    "Beat",
+    "Blobs",
+    "BrokerError",
+    "Bus",
+    "CallError",
+    "ConfigError",
+    "Conflict",
+    "ConnectionFailed",
+    "Context",
+    "DeadlineExceeded",
+    "DeclarationDrift",
+    "DeclarationError",
+    "HeadwayError",
+    "InvalidInput",
+    "InvalidSubject",
+    "MissingStream",
+    "NotFound",
+    "NotServed",
+    "NotStored",
+    "Object",
+    "Objects",
+    "Overloaded",
+    "QueueFull",
+    "Receipt",
+    "Reject",
+    "Rejected",
+    "RemoteError",
+    "Retry",
+    "Service",
+    "StoreError",
+    "Tenant",
+    "UsageError",
+    "Worker",
+    "WorkerInfo",
+    "connect",
+]

@@ -9,7 +9,7 @@ costs nothing, and from the second on a small record per message says what happe
 - `running`: an attempt is under way now. Found at the next delivery, it means one more crash.
 
 A message that has crashed twice is run alone, so that the poison is found out and the innocent messages that were
-beside it are cleared by simply succeeding.
+beside it are cleared by simply succeeding. No message is given up for crashes before it has crashed alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import orjson
 from nats.aio.client import Client
 
 from bus import headers
+from bus.retry import Retry
 from bus.streams import ATTEMPTS
 
 _TIMEOUT = 2.0
@@ -39,28 +40,33 @@ class Attempts:
     failures: int = 0
     crashes: int = 0
     running: bool = False
+    alone: bool = False
+    """The attempt under way, or the last one that crashed, was run alone."""
 
     @property
     def made(self) -> int:
         """Attempts that did not succeed."""
         return self.failures + self.crashes
 
-    @property
-    def suspicious(self) -> bool:
-        """Whether it is to be run alone."""
-        return self.crashes >= SUSPICIOUS
-
     def redelivered(self) -> Attempts:
         """The record at a new delivery: an attempt that still counts as running has crashed."""
         return replace(self, crashes=self.crashes + 1, running=False) if self.running else self
 
-    def started(self) -> Attempts:
+    def convicted(self, retry: Retry) -> bool:
+        """Whether it is given up: no attempt is left, and it was not only beside another that crashed."""
+        return retry.exhausted(self.made) and (self.alone or not self.crashes)
+
+    def suspicious(self, retry: Retry) -> bool:
+        """Whether it is to be run alone."""
+        return self.crashes >= SUSPICIOUS or (self.crashes > 0 and retry.exhausted(self.made))
+
+    def started(self, *, alone: bool = False) -> Attempts:
         """The record while an attempt runs."""
-        return replace(self, running=True)
+        return replace(self, running=True, alone=alone)
 
     def failed(self) -> Attempts:
         """The record after an attempt that ended in an error."""
-        return replace(self, failures=self.failures + 1, running=False)
+        return replace(self, failures=self.failures + 1, running=False, alone=False)
 
 
 NONE = Attempts()

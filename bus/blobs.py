@@ -75,7 +75,7 @@ class Blobs:
             return
 
     def _key(self, name: str) -> str:
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None or ".." in name:
+        if _NAME.fullmatch(name) is None or ".." in name:
             raise InvalidSubject(
                 f"{name!r} is not a valid blob name", remedy="use letters, digits and _ . / -, at most 200 characters"
             )

@@ -31,7 +31,7 @@ from nats.nuid import NUID
 
 from bus import headers, subjects, telemetry
 from bus.blobs import Blobs
-from bus.codec import Codec, encode
+from bus.codec import codec_for, encode
 from bus.errors import (
     CallError,
     ConnectionFailed,
@@ -496,27 +496,18 @@ def raise_remote(subject: str, reply: Msg) -> None:
     code, status = found.get(headers.ERROR, ""), found.get(headers.SERVICE_ERROR_CODE, "")
     kind = _by_code.get(code) or next((k for k in _by_code.values() if str(k.status) == status), RemoteError)
     message = f"{subject}: {found[headers.SERVICE_ERROR]}"
-    if headers.ERROR_ID in found:
-        message += f", error id {found[headers.ERROR_ID]}"
-    raise kind(message)
-
-
-_codecs: dict[Any, Codec[Any]] = {}
-
-
-def codec_for(type_: Any) -> Codec[Any]:
-    """The codec of a type, built once."""
-    codec = _codecs.get(type_)
-    if codec is None:
-        codec = _codecs[type_] = Codec(type_)
-    return codec
+    error_id = found.get(headers.ERROR_ID, "")
+    raised = kind(f"{message}, error id {error_id}" if error_id else message)
+    if isinstance(raised, RemoteError):
+        raised.error_id = error_id
+    raise raised
 
 
 def _receipt(subject: str, reply: Msg) -> Receipt:
     try:
         answer = orjson.loads(reply.data)
-    except orjson.JSONDecodeError as error:
-        raise StoreError(f"{subject}: answered by something that is not JetStream") from error
+    except orjson.JSONDecodeError as invalid:
+        raise StoreError(f"{subject}: answered by something that is not JetStream") from invalid
     error = answer.get("error")
     if error is None and "stream" in answer:
         return Receipt(answer["stream"], answer["seq"], answer.get("duplicate", False))

@@ -60,6 +60,21 @@ class Codec(Generic[T]):
         return orjson.dumps(self._dump(value, mode="json"))
 
 
+_codecs: dict[Any, Codec[Any]] = {}
+
+
+def codec_for(type_: Any) -> Codec[Any]:
+    """The codec of a type, built once.
+
+    Raises:
+        DeclarationError: if pydantic has no schema for the type.
+    """
+    codec = _codecs.get(type_)
+    if codec is None:
+        codec = _codecs[type_] = Codec(type_)
+    return codec
+
+
 def encode(value: Any) -> bytes:
     """The payload of a value whose type is not declared: a model, a dataclass or plain JSON types.
 

@@ -4,7 +4,8 @@ nats-py's `fetch` asks for a batch, waits for it and only then asks again, takes
 for a timeout, and never misses a heartbeat. Here requests overlap: the next one is under way while the
 last one's messages are worked on. What is asked of which lane is decided by `bus.lanes.plan`.
 
-All deliveries and status messages arrive on `<inbox>.<lane>`. A lane's requests are taken for lost, and sent anew,
+All deliveries and status messages arrive on one subscription: a delivery names its consumer in its reply subject, a
+status message says by its own subject, `<inbox>.<lane>`, whose it is. A lane's requests are taken for lost, and sent anew,
 when the connection came back, the consumer's leader changed, or two heartbeats were missed.
 See docs/decisions/0002-nats-py-and-our-own-consume.md.
 """
@@ -90,6 +91,7 @@ class Puller:
         self.sources = [
             Source(stream=stream, consumer=consumer, index=i) for i, (stream, consumer) in enumerate(sources)
         ]
+        self._by_consumer = {source.consumer: source for source in self.sources}
         self._inbox = nc.new_inbox()
         self._subscription: Subscription | None = None
         self._cursor = 0
@@ -116,7 +118,7 @@ class Puller:
         try:
             async with asyncio.timeout(_FLUSH_TIMEOUT):
                 # UNSUB cancels the standing requests; the drain's flush brings in what was already under way.
-                await subscription.drain()
+                await subscription.drain()  # type: ignore[no-untyped-call]
         except (TimeoutError, nats.errors.Error):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
 
@@ -175,13 +177,13 @@ class Puller:
         return request
 
     async def _on_message(self, message: Msg) -> None:
-        source = self.sources[int(message.subject.rsplit(".", 1)[1])]
         reply = message.reply
         known = facts(reply) if reply else None
         self._wake.set()
         if known is None:
-            self._on_status(source, message)
+            self._on_status(self.sources[int(message.subject.rsplit(".", 1)[1])], message)
             return
+        source = self._by_consumer[known.consumer]
         source.heard = time.monotonic()
         if source.outstanding > 0:
             source.outstanding -= 1

@@ -22,6 +22,7 @@ class Facts(NamedTuple):
     """What the server says of a delivery: `delivered` is 1 the first time, `pending` what the consumer still holds."""
 
     stream: str
+    consumer: str
     delivered: int
     sequence: int
     pending: int
@@ -31,9 +32,9 @@ def facts(reply: str) -> Facts | None:
     """Read a delivery's reply subject; None if it is not one."""
     parts = reply.split(".")
     if len(parts) == _V1_TOKENS and parts[1] == "ACK":
-        return Facts(parts[2], int(parts[4]), int(parts[5]), int(parts[8]))
+        return Facts(parts[2], parts[3], int(parts[4]), int(parts[5]), int(parts[8]))
     if len(parts) >= _V2_TOKENS and parts[1] == "ACK":
-        return Facts(parts[4], int(parts[6]), int(parts[7]), int(parts[10]))
+        return Facts(parts[4], parts[5], int(parts[6]), int(parts[7]), int(parts[10]))
     return None
 
 

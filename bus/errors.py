@@ -139,11 +139,16 @@ class DeadlineExceeded(CallError):
 
 
 class RemoteError(CallError):
-    """The handler failed. Its details stay in the worker's log; `error_id` finds them there."""
+    """The handler failed. Its details stay in the worker's log.
+
+    Attributes:
+        error_id: finds them there; empty if the worker gave none.
+    """
 
     code = "remote_error"
     status = 500
     default_remedy = "find the error id in the worker's log"
+    error_id: str = ""
 
 
 class StoreError(HeadwayError):

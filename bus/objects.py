@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from bus import headers, subjects
-from bus.codec import Codec, encode
+from bus.codec import Codec, codec_for, encode
 from bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
 from bus.streams import OBJECTS
 
@@ -96,7 +96,7 @@ class Objects:
             raise MissingStream(f"stream {OBJECTS} does not exist") from error
         except (TimeoutError, nats.errors.Error) as error:
             raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
-        return _read(reply, _codec(as_))
+        return _read(reply, codec_for(as_))
 
     async def list(self, type_: str, as_: type[T]) -> list[Object[T]]:
         """Read all objects of a type, in the order of their last change. Tombstones are left out.
@@ -106,7 +106,7 @@ class Objects:
             ConnectionFailed: without an answer in time.
         """
         found: list[Object[T]] = []
-        codec = _codec(as_)
+        codec = codec_for(as_)
         wanted = subjects.obj_filter(self._tenant, type_)
         nc = self._js._nc
         inbox = nc.new_inbox()
@@ -158,16 +158,6 @@ class Objects:
         except (TimeoutError, nats.errors.Error) as error:
             raise NotStored(f"{subject}: not acknowledged: {error!r}", remedy="read it again before repeating") from error
         return int(acknowledged.seq)
-
-
-_codecs: dict[Any, Codec[Any]] = {}
-
-
-def _codec(type_: Any) -> Codec[Any]:
-    codec = _codecs.get(type_)
-    if codec is None:
-        codec = _codecs[type_] = Codec(type_)
-    return codec
 
 
 def _read(message: Msg, codec: Codec[T]) -> Object[T] | None:

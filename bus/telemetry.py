@@ -59,7 +59,7 @@ def configure(service: str, version: str, worker: str) -> None:
         os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
         os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
     os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    _OTelSDKConfigurator().configure(
+    _OTelSDKConfigurator().configure(  # type: ignore[no-untyped-call]
         resource_attributes={
             resources.SERVICE_VERSION: version,
             resources.SERVICE_INSTANCE_ID: worker,

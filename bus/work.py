@@ -11,7 +11,6 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 
@@ -32,6 +31,8 @@ from bus.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
 _DEAD_RETRY = 5.0
 """Seconds after which a message is tried again whose dead letter could not be stored."""
 _STORE_TIMEOUT = 5.0
+_RELEASE = 1.0
+"""Seconds that cancelled handlers have to end."""
 
 _log = logging.getLogger("headway.bus")
 
@@ -39,7 +40,19 @@ _log = logging.getLogger("headway.bus")
 class InHand:
     """One message being worked on."""
 
-    __slots__ = ("began", "extended", "facts", "kind", "message", "reply", "returned", "source", "task", "timed_out")
+    __slots__ = (
+        "began",
+        "extended",
+        "facts",
+        "kind",
+        "message",
+        "record",
+        "reply",
+        "returned",
+        "source",
+        "task",
+        "timed_out",
+    )
 
     def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
         self.source = source
@@ -51,6 +64,8 @@ class InHand:
         self.extended = now
         self.timed_out = False
         self.returned = False
+        self.record: Attempts | None = None
+        """What the log of attempts says of it, if a running attempt is noted there."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -116,12 +131,22 @@ class WorkRunner:
 
     async def hand_back(self) -> None:
         """Give everything in hand back to the server at once, unfinished; others take it over without delay."""
-        items: Iterable[InHand] = list(self._in_hand.values())
-        for item in items:
+        for item in list(self._in_hand.values()):
             item.returned = True
             if item.task is not None:
                 item.task.cancel()
-        await self._idle.wait()
+        try:
+            async with asyncio.timeout(_RELEASE):
+                await self._idle.wait()
+        except TimeoutError:
+            for item in list(self._in_hand.values()):  # handlers that do not let themselves be cancelled
+                await self._release(item)
+
+    async def _release(self, item: InHand) -> None:
+        """Hand one message back; it was not the message's fault, so the attempt does not count."""
+        if item.record is not None:
+            await self._attempts.save(item.facts.stream, item.facts.sequence, item.record)
+        await self._answer(item, NAK)
 
     def _gone(self, source: Source) -> None:
         self.missing.add(source.index)
@@ -149,7 +174,7 @@ class WorkRunner:
             await self._take(item)
         except asyncio.CancelledError:
             if item.returned:
-                await self._answer(item, NAK)
+                await self._release(item)
         except Exception:
             # Unanswered, so the server delivers it again after the ack wait.
             _log.exception("%s %d could not be worked on", item.facts.stream, item.facts.sequence)
@@ -189,22 +214,27 @@ class WorkRunner:
             await self._run(item, handler, invoke, tenant, operation, NONE)
             return
         record = (await self._attempts.load(item.facts.stream, item.facts.sequence)).redelivered()
-        if handler.retry.exhausted(record.made):
+        if record.convicted(handler.retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
             await self._give_up(item, record, tenant, operation, dead.Cause.WORKER_LOST, reason, None)
-        elif record.suspicious:
+        elif record.suspicious(handler.retry):
             async with self._alone:
+                await self._begin(item, record, alone=True)
                 await self._run(item, handler, invoke, tenant, operation, record)
         else:
+            await self._begin(item, record, alone=False)
             await self._run(item, handler, invoke, tenant, operation, record)
+
+    async def _begin(self, item: InHand, record: Attempts, *, alone: bool) -> None:
+        """Note that an attempt is under way: if the worker dies of it, the next one knows."""
+        item.record = record
+        await self._attempts.save(item.facts.stream, item.facts.sequence, record.started(alone=alone))
 
     async def _run(
         self, item: InHand, handler: Handler, invoke: Invoke, tenant: str, operation: str, record: Attempts
     ) -> None:
         """Make one attempt and answer for it."""
         known = item.facts
-        if known.delivered > 1:
-            await self._attempts.save(known.stream, known.sequence, record.started())
         message = item.message
         try:
             value = handler.input.decode(message.data)

@@ -1,0 +1,115 @@
+"""The NATS micro protocol (ADR-32): what `nats micro ls`, `info` and `stats` ask, each worker answers.
+
+    $SRV.<PING|INFO|STATS>[.<service>[.<worker>]]
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bus.rpc import Endpoint, RpcServer
+from bus.service import Service
+
+_TYPES: Final = {"PING": "ping", "INFO": "info", "STATS": "stats"}
+_MAJOR = re.compile(r"v?(\d{1,9})")
+
+_log = logging.getLogger("headway.bus")
+
+
+def semantic_version(version: str) -> str:
+    """The semantic version that ADR-32 asks for: `v3` is 3.0.0, any other label is 0.0.0-<label>."""
+    major = _MAJOR.fullmatch(version)
+    return f"{int(major[1])}.0.0" if major else f"0.0.0-{version}"
+
+
+class MicroResponder:
+    """Answers for one worker.
+
+    Args:
+        nc: the connection.
+        service: the service.
+        version: its version's label.
+        worker: the worker's id.
+        rpc: whose endpoints are shown.
+    """
+
+    def __init__(self, nc: Client, service: Service, version: str, worker: str, rpc: RpcServer) -> None:
+        self._nc = nc
+        self._service = service
+        self._worker = worker
+        self._rpc = rpc
+        self._started = datetime.now(UTC)
+        self._identity = {
+            "name": service.name,
+            "id": worker,
+            "version": semantic_version(version),
+            "metadata": {"headway.version": version},
+        }
+        self._subscriptions: list[Subscription] = []
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        name = self._service.name
+        for subject in ("$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.{self._worker}"):
+            self._subscriptions.append(await self._nc.subscribe(subject, cb=self._answer))
+
+    async def stop(self) -> None:
+        """Be no longer seen."""
+        leaving, self._subscriptions = self._subscriptions, []
+        try:
+            for subscription in leaving:
+                await subscription.unsubscribe()
+        except nats.errors.Error as error:
+            _log.debug("unsubscribe: %r", error)
+
+    def describe(self, verb: str) -> dict[str, Any] | None:
+        """The answer to a verb; None for one that ADR-32 does not know."""
+        kind = _TYPES.get(verb)
+        if kind is None:
+            return None
+        answer: dict[str, Any] = {"type": f"io.nats.micro.v1.{kind}_response", **self._identity}
+        if verb == "INFO":
+            answer["description"] = self._service.description
+            answer["endpoints"] = [self._endpoint(endpoint) for endpoint in self._rpc.endpoints]
+        elif verb == "STATS":
+            answer["started"] = self._started.isoformat().replace("+00:00", "Z")
+            answer["endpoints"] = [self._stats(endpoint) for endpoint in self._rpc.endpoints]
+        return answer
+
+    async def _answer(self, message: Msg) -> None:
+        answer = self.describe(message.subject.split(".")[1])
+        if answer is None or not message.reply:
+            return
+        try:
+            await self._nc.publish(message.reply, orjson.dumps(answer))
+        except nats.errors.Error as error:
+            _log.warning("%s is not answered: %r", message.subject, error)
+
+    def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
+        return {
+            "name": endpoint.handler.name,
+            "subject": endpoint.subject,
+            "queue_group": self._rpc.queue_group,
+            "metadata": {"description": endpoint.handler.doc},
+        }
+
+    def _stats(self, endpoint: Endpoint) -> dict[str, Any]:
+        return {
+            "name": endpoint.handler.name,
+            "subject": endpoint.subject,
+            "queue_group": self._rpc.queue_group,
+            "num_requests": endpoint.requests,
+            "num_errors": endpoint.errors,
+            "last_error": endpoint.last_error,
+            "processing_time": endpoint.nanoseconds,
+            "average_processing_time": endpoint.nanoseconds // max(1, endpoint.requests),
+        }

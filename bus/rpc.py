@@ -1,0 +1,286 @@
+"""Serving calls: request in, reply out, with an in-flight limit, deadlines and error headers.
+
+Workers of one version subscribe in one queue group, so nats-server gives each request to one of them. A worker at
+its limit answers 503 at once instead of letting requests wait for nothing; a request whose caller has stopped
+waiting is not started, and one that is running then is cancelled. Errors travel in the headers of NATS micro (ADR-32).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Executor
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bus import headers, subjects
+from bus.beat import Counters
+from bus.client import unique_id
+from bus.context import Context, WorkerScope, facts
+from bus.errors import (
+    CallError,
+    DeadlineExceeded,
+    HeadwayError,
+    InvalidInput,
+    InvalidSubject,
+    Overloaded,
+    Reject,
+    Rejected,
+    RemoteError,
+)
+from bus.handlers import Handler, Kind
+from bus.service import Service
+
+_FLUSH_TIMEOUT = 2.0
+_RELEASE = 1.0
+"""Seconds that cancelled handlers have to end."""
+
+_log = logging.getLogger("headway.bus")
+
+
+class Endpoint:
+    """One operation and its statistics, as ADR-32 wants them."""
+
+    __slots__ = ("errors", "handler", "invoke", "last_error", "nanoseconds", "requests", "subject")
+
+    def __init__(self, handler: Handler, subject: str, executor: Executor) -> None:
+        self.handler = handler
+        self.subject = subject
+        self.invoke = handler.bind(executor)
+        self.requests = 0
+        self.errors = 0
+        self.last_error = ""
+        self.nanoseconds = 0
+
+
+class Call:
+    """One request being served."""
+
+    __slots__ = ("began", "message", "returned", "task", "timed_out")
+
+    def __init__(self, message: Msg, now: float) -> None:
+        self.message = message
+        self.began = now
+        self.returned = False
+        self.timed_out = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class RpcServer:
+    """Serves the calls of one worker.
+
+    Args:
+        scope: what its handlers share.
+        service: the service.
+        counters: where to count.
+        executor: runs `def` handlers.
+    """
+
+    def __init__(self, scope: WorkerScope, service: Service, counters: Counters, executor: Executor) -> None:
+        self._scope = scope
+        self._limit = service.max_inflight
+        self._counters = counters
+        self._nc = scope.bus.nc
+        self._telemetry = scope.bus.telemetry
+        self.queue_group = subjects.queue_group(service.name, scope.version)
+        self.endpoints = [
+            Endpoint(handler, subjects.rpc_endpoint(service.name, scope.version, name), executor)
+            for name, handler in service.handlers_of(Kind.RPC).items()
+        ]
+        self._subscriptions: list[Subscription] = []
+        self._running: set[Call] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def inflight(self) -> int:
+        """How many calls are being served."""
+        return len(self._running)
+
+    def oldest(self, now: float) -> float:
+        """Seconds that the oldest call in flight has taken so far."""
+        return max((now - call.began for call in self._running), default=0.0)
+
+    async def start(self) -> None:
+        """Take calls from now on."""
+        for endpoint in self.endpoints:
+            self._subscriptions.append(
+                await self._nc.subscribe(endpoint.subject, queue=self.queue_group, cb=self._taker(endpoint))
+            )
+
+    async def stop(self) -> None:
+        """Take no more calls. Returns when those that were under way have been taken."""
+        leaving, self._subscriptions = self._subscriptions, []
+        if self._nc.is_closed:
+            return
+        try:
+            async with asyncio.timeout(_FLUSH_TIMEOUT), asyncio.TaskGroup() as group:
+                for subscription in leaving:
+                    group.create_task(subscription.drain())  # type: ignore[no-untyped-call]
+        except* (TimeoutError, nats.errors.Error):
+            _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
+
+    async def idle(self) -> None:
+        """Wait until no call is in flight."""
+        await self._idle.wait()
+
+    async def hand_back(self) -> None:
+        """Answer all calls in flight with 503 at once, so that their callers can try another worker."""
+        for call in list(self._running):
+            call.returned = True
+            if call.task is not None:
+                call.task.cancel()
+        try:
+            async with asyncio.timeout(_RELEASE):
+                await self._idle.wait()
+        except TimeoutError:
+            for call in list(self._running):  # handlers that do not let themselves be cancelled
+                await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
+
+    def _taker(self, endpoint: Endpoint):  # type: ignore[no-untyped-def]  # nats-py wants a coroutine function
+        running, limit, idle = self._running, self._limit, self._idle
+        create_task = asyncio.get_running_loop().create_task
+
+        async def take(message: Msg) -> None:
+            endpoint.requests += 1
+            if len(running) >= limit:
+                self._counters.shed += 1
+                error = Overloaded(f"{limit} calls are in flight")
+                _count_error(endpoint, error)
+                await self._refuse(message, error)
+                return
+            call = Call(message, time.monotonic())
+            running.add(call)
+            idle.clear()
+            # Not in a TaskGroup: `_running` holds the call and it the task, `idle()` waits for it, and it never raises.
+            call.task = create_task(self._serve(endpoint, call))
+
+        return take
+
+    async def _serve(self, endpoint: Endpoint, call: Call) -> None:
+        message = call.message
+        try:
+            await self._respond(message, await self._run(endpoint, call))
+            self._counters.processed += 1
+        except CallError as error:
+            _count_error(endpoint, error)
+            await self._refuse(message, error)
+        except asyncio.CancelledError:
+            if call.returned:
+                await self._refuse(message, Overloaded("the worker is shutting down", remedy=""))
+        except Exception:
+            _log.exception("%s is not answered", message.subject)
+        finally:
+            self._running.discard(call)
+            if not self._running:
+                self._idle.set()
+            took = time.monotonic() - call.began
+            endpoint.nanoseconds += int(took * 1e9)
+            self._counters.latency["rpc"].record(took)
+
+    async def _run(self, endpoint: Endpoint, call: Call) -> bytes:
+        """Run the handler for one request.
+
+        Raises:
+            CallError: what the caller is to be told.
+        """
+        handler, message = endpoint.handler, call.message
+        now = time.time()
+        deadline = now + handler.timeout
+        asked = headers.deadline_of(message.headers)
+        if asked is not None and asked < deadline:
+            deadline = asked
+            if asked <= now:
+                raise DeadlineExceeded(f"{now - asked:.3f} s late when it reached the worker", remedy="")
+        try:
+            tenant = subjects.token(message.subject.split(".")[3], "tenant")
+            value = handler.input.decode(message.data)
+        except InvalidSubject as error:
+            self._counters.rejected += 1
+            raise InvalidInput(error.message, remedy=error.remedy) from error
+        except InvalidInput:
+            self._counters.rejected += 1
+            raise
+        context = Context(self._scope, tenant, handler.name, message.headers, 1, deadline)
+        timer = asyncio.get_running_loop().call_later(deadline - now, _time_out, call)
+        try:
+            if self._telemetry is None:
+                return handler.output.encode(await endpoint.invoke(value, context))
+            with self._telemetry.processing(
+                "rpc", self._scope.service, self._scope.version, handler.name, tenant, message.headers, 1
+            ):
+                return handler.output.encode(await endpoint.invoke(value, context))
+        except Reject as error:
+            self._counters.rejected += 1
+            raise Rejected(error.message, remedy=error.remedy) from error
+        except DeadlineExceeded as error:
+            self._counters.failed += 1
+            raise DeadlineExceeded(error.message, remedy="") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if call.timed_out and task is not None:
+                task.uncancel()
+                self._counters.failed += 1
+                raise DeadlineExceeded(f"not done within {time.time() - now:.3f} s", remedy="") from error
+            if task is not None and task.cancelling():
+                raise
+            # The handler let somebody else's cancellation escape: that is a failure like any other.
+            raise self._failed(context, error) from error
+        except Exception as error:
+            raise self._failed(context, error) from error
+        finally:
+            timer.cancel()
+
+    def _failed(self, context: Context, error: BaseException) -> RemoteError:
+        """Log an error in full, and give the caller an id to find it by; its text may hold another's secrets."""
+        self._counters.failed += 1
+        error_id = unique_id()
+        known = {**facts(context), "error_id": error_id, "cause": str(error) or type(error).__name__}
+        _log.error("%s failed", context.operation, exc_info=error, extra={"headway": known})
+        failed = RemoteError("the handler failed", remedy="")
+        failed.error_id = error_id
+        return failed
+
+    async def _respond(self, message: Msg, payload: bytes) -> None:
+        if not message.reply:
+            return
+        try:
+            await self._nc.publish(message.reply, payload)
+        except nats.errors.MaxPayloadError as error:
+            largest = self._nc.max_payload
+            raise RemoteError(
+                f"the reply has {len(payload)} bytes, the server takes {largest}: "
+                "return it in parts, or store it as a blob and return its name",
+                remedy="",
+            ) from error
+        except nats.errors.Error as error:
+            _log.warning("%s is not answered: %r", message.subject, error)
+
+    async def _refuse(self, message: Msg, error: HeadwayError) -> None:
+        if not message.reply:
+            return
+        fields = {
+            headers.SERVICE_ERROR: headers.clean(error.message),
+            headers.SERVICE_ERROR_CODE: str(error.status),
+            headers.ERROR: error.code,
+        }
+        if isinstance(error, RemoteError) and error.error_id:
+            fields[headers.ERROR_ID] = error.error_id
+        try:
+            await self._nc.publish(message.reply, b"", headers=fields)
+        except nats.errors.Error as failure:
+            _log.warning("%s is not answered: %r", message.subject, failure)
+
+
+def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:
+    endpoint.errors += 1
+    endpoint.last_error = f"{error.status}:{error.message}"
+
+
+def _time_out(call: Call) -> None:
+    call.timed_out = True
+    if call.task is not None:
+        call.task.cancel()

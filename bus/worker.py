@@ -1,0 +1,354 @@
+"""A worker: one process's (or test's) instance of one version of a service, from start to drained.
+
+    async with Worker(fax, bus, version="v1"):
+        ...                                       # serving; leaving the block drains
+
+Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: take nothing new,
+finish what is in hand within the grace period, hand back the rest, stop hooks, resources. Nothing that was finished is handed back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from bus import streams, subjects
+from bus.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
+from bus.client import Bus, unique_id
+from bus.context import WorkerScope
+from bus.errors import HeadwayError
+from bus.handlers import Kind
+from bus.micro import MicroResponder
+from bus.rpc import RpcServer
+from bus.service import Hook, Resource, Service, WorkerInfo
+from bus.work import WorkRunner
+
+DEFAULT_GRACE = 30.0
+"""Seconds that work in hand has to finish after a worker was asked to stop."""
+
+THREADS = "headway-handler"
+"""Name of the threads that `def` handlers run in."""
+
+_KEEPER_INTERVAL = 0.25
+_HEALTH_TIMEOUT = 1.0
+_PUBLISH_TIMEOUT = 1.0
+_MAX_THREADS = 64
+
+_log = logging.getLogger("headway.bus")
+
+
+class Worker:
+    """Serves one version of a service over one connection.
+
+    Args:
+        service: what to serve.
+        bus: the connection; the worker does not close it.
+        version: the version's label.
+        config: the version's frozen configuration.
+        name: the worker's id; a random one by default.
+        grace: seconds that work in hand has to finish when it stops.
+
+    Raises:
+        InvalidSubject: if version or name break the grammar.
+        ConfigError: if the configuration does not validate.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        bus: Bus,
+        *,
+        version: str = "v1",
+        config: dict[str, Any] | None = None,
+        name: str | None = None,
+        grace: float = DEFAULT_GRACE,
+    ) -> None:
+        self.service = service
+        self.bus = bus
+        self.version = subjects.token(version, "version")
+        self.name = subjects.identifier(name, "worker") if name is not None else unique_id()
+        self.grace = grace
+        self.state: State = "starting"
+        self.counters = Counters()
+        frozen = service.configure(config)
+        self.info = WorkerInfo(service.name, version, self.name, frozen)
+        self._scope = WorkerScope(bus, service.name, version, self.name, frozen)
+        self._threads = ThreadPoolExecutor(
+            max_workers=min(_MAX_THREADS, service.concurrency + service.max_inflight), thread_name_prefix=THREADS
+        )
+        self._rpc = RpcServer(self._scope, service, self.counters, self._threads)
+        self._work = WorkRunner(self._scope, service, self.counters, self._threads)
+        self._micro = MicroResponder(bus.nc, service, version, self.name, self._rpc)
+        self._started = time.time()
+        self._loop_lag = 0.0
+        self._healthy = True
+        self._hurry = asyncio.Event()
+        self._background = _Background()
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"Worker({self.service.name!r}, version={self.version!r}, name={self.name!r}, state={self.state!r})"
+
+    async def __aenter__(self) -> Self:
+        """Start, and return when it serves.
+
+        Raises:
+            StoreError: if a stream or consumer is missing or cannot be made.
+            ConnectionFailed: without an answer from JetStream.
+            Exception: what a resource or start hook raised, with a note that says which.
+        """
+        async with AsyncExitStack() as stack:
+            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            for factory in self.service.resources:
+                self._scope.resources[factory] = await stack.enter_async_context(_opened(factory, self.info))
+            stack.push_async_callback(self._run_stop_hooks)
+            for hook in self.service.start_hooks:
+                await _run_hook(hook, self.info, "start hook")
+            await self._declare()
+            self.bus.on_reconnect(self)
+            stack.push_async_callback(self._background.stop)
+            stack.push_async_callback(self._drain)
+            await self._rpc.start()
+            await self._micro.start()
+            if self._work.sources:
+                self._background.start(self._work.puller.run())
+            if self.service.health_checks:
+                self._background.start(self._watch_health())
+            self._background.start(self._keep())
+            self._background.start(self._beat())
+            self.state = "serving"
+            await self._publish_beat()
+            self._stack = stack.pop_all()
+        _log.info("%s %s serves as %s", self.service.name, self.version, self.name)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+        self.state = "stopped"
+        await self._publish_beat()
+        _log.info("%s %s has stopped as %s", self.service.name, self.version, self.name)
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set or the connection is closed for good, then drain. Raises as entering does."""
+        async with self:
+            ends = (stop, self.bus.closed, self._background.failed)
+            waiting = [asyncio.ensure_future(event.wait()) for event in ends]
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def hurry(self) -> None:
+        """End the grace period: what is in hand is handed back at once."""
+        self._hurry.set()
+
+    def reconnected(self) -> None:
+        """The connection came back; called by the bus."""
+        self._work.puller.reconnected()
+
+    def beat(self) -> Beat:
+        """What the worker says of itself now."""
+        now = time.monotonic()
+        counters = self.counters
+        return Beat(
+            service=self.service.name,
+            version=self.version,
+            worker=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=self._started,
+            at=time.time(),
+            state=self.state,
+            rpc_inflight=self._rpc.inflight,
+            in_hand=self._work.in_hand,
+            oldest_s=max(self._rpc.oldest(now), self._work.oldest(now)),
+            processed=counters.processed,
+            failed=counters.failed,
+            rejected=counters.rejected,
+            retried=counters.retried,
+            dead=counters.dead,
+            shed=counters.shed,
+            latency={kind: histogram.counts for kind, histogram in counters.latency.items()},
+            cpu_s=cpu_seconds(),
+            rss_bytes=rss_bytes(),
+            loop_lag_s=self._loop_lag,
+            healthy=self._healthy,
+        )
+
+    async def _declare(self) -> None:
+        """Make the stream and the consumers that the handlers need."""
+        await self._declare_stream()
+        await asyncio.gather(*(self._declare_consumer(source.index) for source in self._work.sources))
+
+    async def _declare_stream(self) -> None:
+        service = self.service
+        if service.handlers_of(Kind.JOB):
+            declared = streams.jobs(service.name, service.queue_bytes, service.queue_per_subject)
+            await streams.ensure(self.bus.js, declared)
+
+    async def _declare_consumer(self, index: int) -> None:
+        source = self._work.sources[index]
+        name, ack_wait = self.service.name, self.service.ack_wait
+        events = list(self.service.handlers_of(Kind.EVENT))
+        lanes = len(self._work.sources) - len(events)
+        config = (
+            streams.lane(name, self.version, index, ack_wait)
+            if index < lanes
+            else streams.event(name, events[index - lanes], ack_wait)
+        )
+        await streams.ensure_consumer(self.bus.js, source.stream, config)
+
+    async def _drain(self) -> None:
+        """Take nothing new, finish what is in hand, hand back what does not finish in time."""
+        self.state = "draining"
+        await self._publish_beat()
+        await asyncio.gather(self._rpc.stop(), self._work.puller.stop())
+        finished = asyncio.ensure_future(self._finished())
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait((finished, hurried), timeout=self.grace, return_when=asyncio.FIRST_COMPLETED)
+            if not finished.done():
+                why = "told to hurry" if hurried.done() else f"grace period of {self.grace:g} s is over"
+                _log.warning("%s: handing back %d jobs, %d calls", why, self._work.in_hand, self._rpc.inflight)
+                await asyncio.gather(self._rpc.hand_back(), self._work.hand_back())
+        finally:
+            finished.cancel()
+            hurried.cancel()
+        await self._micro.stop()
+        await self._flush()
+
+    async def _finished(self) -> None:
+        await self._rpc.idle()
+        await self._work.idle()
+
+    async def _run_stop_hooks(self) -> None:
+        for hook in self.service.stop_hooks:
+            try:
+                await _run_hook(hook, self.info, "stop hook")
+            except Exception:
+                _log.exception("a stop hook of %s failed", self.service.name)
+
+    async def _keep(self) -> None:
+        """Keep work in hand alive, notice lost requests, make vanished consumers anew."""
+        interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
+        while True:
+            await asyncio.sleep(interval)
+            self._work.puller.tick()
+            await self._work.keep_alive(time.monotonic())
+            if self._work.missing and self.bus.nc.is_connected:
+                await self._restore()
+
+    async def _restore(self) -> None:
+        missing, self._work.missing = self._work.missing, set()
+        for index in missing:
+            source = self._work.sources[index]
+            try:
+                await self._declare_stream()
+                await self._declare_consumer(index)
+            except HeadwayError as error:
+                _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)  # noqa: TRY400
+                self._work.missing.add(index)
+
+    async def _beat(self) -> None:
+        due = time.monotonic()
+        while True:
+            due += INTERVAL
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            self._loop_lag = max(0.0, now - due)
+            due = max(due, now - INTERVAL)  # after a long stop, do not beat for the seconds that were missed
+            await self._publish_beat()
+
+    async def _publish_beat(self) -> None:
+        subject = subjects.beat(self.service.name, self.version, self.name)
+        try:
+            async with asyncio.timeout(_PUBLISH_TIMEOUT):
+                await self.bus.publish(subject, self.beat().model_dump_json().encode())
+        except (TimeoutError, HeadwayError) as error:
+            _log.debug("beat not sent: %r", error)
+
+    async def _watch_health(self) -> None:
+        while True:
+            healthy = True
+            for check in self.service.health_checks:
+                try:
+                    async with asyncio.timeout(_HEALTH_TIMEOUT):
+                        healthy = bool(await check()) and healthy
+                except Exception as error:
+                    healthy = False
+                    _log.warning("health check %s: %r", getattr(check, "__name__", check), error)
+            self._healthy = healthy
+            await asyncio.sleep(INTERVAL)
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(_PUBLISH_TIMEOUT):
+                if self.bus.nc.is_connected:
+                    await self.bus.nc.flush()
+        except Exception as error:
+            _log.warning("the last acknowledgements may be lost, their work is done again: %r", error)
+
+
+class _Background:
+    """Tasks that run as long as the worker; none outlives it, and one that fails ends it."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.critical("the worker cannot go on", exc_info=task.exception())
+            self.failed.set()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+
+def _opened(factory: Resource[Any], info: WorkerInfo) -> AbstractAsyncContextManager[Any]:
+    """The context of a resource: entered it yields the resource."""
+    open_: Callable[..., AbstractAsyncContextManager[Any]] = asynccontextmanager(factory)
+    return _noted(open_(info) if inspect.signature(factory).parameters else open_(), "resource", factory)
+
+
+@asynccontextmanager
+async def _noted(context: AbstractAsyncContextManager[Any], what: str, function: object) -> AsyncIterator[Any]:
+    entered = False
+    try:
+        async with context as value:
+            entered = True
+            yield value
+    except Exception as error:
+        if not entered:
+            error.add_note(f"while opening {what} {getattr(function, '__name__', function)}")
+        raise
+
+
+async def _run_hook(hook: Hook, info: WorkerInfo, what: str) -> None:
+    try:
+        await hook(info)
+    except Exception as error:
+        error.add_note(f"in {what} {getattr(hook, '__name__', hook)} of service {info.service!r}")
+        raise
