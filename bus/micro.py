@@ -99,7 +99,7 @@ class MicroResponder:
             "name": endpoint.handler.name,
             "subject": endpoint.subject,
             "queue_group": self._rpc.queue_group,
-            "metadata": {"description": endpoint.handler.doc},
+            "metadata": {"description": endpoint.handler.doc} if endpoint.handler.doc else {},
         }
 
     def _stats(self, endpoint: Endpoint) -> dict[str, Any]:
