@@ -432,7 +432,9 @@ async def connect(
     async def on_error(error: Exception) -> None:
         last[:] = [error]
         if bus is not None:
-            _log.warning("NATS: %s", str(error) or type(error).__name__)
+            # While the server is away every try to reconnect fails; one line about the loss is enough.
+            level = logging.WARNING if nc.is_connected else logging.DEBUG
+            _log.log(level, "NATS: %s", str(error) or type(error).__name__)
 
     async def on_disconnect() -> None:
         if bus is not None and not nc.is_closed:
