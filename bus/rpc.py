@@ -216,9 +216,10 @@ class RpcServer:
         except Reject as error:
             self._counters.rejected += 1
             raise Rejected(error.message, remedy=error.remedy) from error
-        except DeadlineExceeded as error:
+        except (DeadlineExceeded, Overloaded) as error:
+            # Its own, or of a service it called: the caller can try again in both cases.
             self._counters.failed += 1
-            raise DeadlineExceeded(error.message, remedy="") from error
+            raise type(error)(error.message, remedy="") from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if call.timed_out and task is not None:
