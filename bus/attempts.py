@@ -1,8 +1,8 @@
 """How often a message has been tried, told apart from how often it was delivered.
 
 JetStream counts deliveries. A delivery also counts when the work was handed back unstarted, when an
-acknowledgement got lost, or when the worker died, be it of this message or of another one beside it. So the first delivery
-costs nothing, and from the second on a small record per message says what happened before:
+acknowledgement got lost, or when the worker died, be it of this message or of another one beside it. So the first
+delivery costs nothing, and from the second on a small record per message says what happened before:
 
 - `failures`: attempts that ended in an error;
 - `crashes`: attempts that were started and never ended: the worker died with them in hand;

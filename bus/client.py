@@ -13,7 +13,6 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -139,11 +138,11 @@ class Bus:
 
     @overload
     async def call(
-        self, service: str, operation: str, request: Any, *, tenant: str, returns: type[T], timeout: float = CALL_TIMEOUT
+        self, service: str, operation: str, request: Any, *, tenant: str, returns: type[T], timeout: float = ...
     ) -> T: ...
     @overload
     async def call(
-        self, service: str, operation: str, request: Any, *, tenant: str, returns: None = None, timeout: float = CALL_TIMEOUT
+        self, service: str, operation: str, request: Any, *, tenant: str, returns: None = None, timeout: float = ...
     ) -> Any: ...
     async def call(
         self,
@@ -314,7 +313,9 @@ class Bus:
         with self.telemetry.publishing(subject, sent, len(payload)):
             return await self.store(subject, payload, sent, timeout)
 
-    async def store(self, subject: str, payload: bytes, sent: dict[str, str], timeout: float = STORE_TIMEOUT) -> Receipt:
+    async def store(
+        self, subject: str, payload: bytes, sent: dict[str, str], timeout: float = STORE_TIMEOUT
+    ) -> Receipt:
         """Publish into JetStream, repeating under the same message id until acknowledged or out of time.
 
         Raises:
@@ -363,11 +364,11 @@ class Tenant:
 
     @overload
     async def call(
-        self, service: str, operation: str, request: Any, *, returns: type[T], timeout: float = CALL_TIMEOUT
+        self, service: str, operation: str, request: Any, *, returns: type[T], timeout: float = ...
     ) -> T: ...
     @overload
     async def call(
-        self, service: str, operation: str, request: Any, *, returns: None = None, timeout: float = CALL_TIMEOUT
+        self, service: str, operation: str, request: Any, *, returns: None = None, timeout: float = ...
     ) -> Any: ...
     async def call(
         self, service: str, operation: str, request: Any, *, returns: Any = None, timeout: float = CALL_TIMEOUT

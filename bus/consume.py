@@ -5,8 +5,8 @@ for a timeout, and never misses a heartbeat. Here requests overlap: the next one
 last one's messages are worked on. What is asked of which lane is decided by `bus.lanes.plan`.
 
 All deliveries and status messages arrive on one subscription: a delivery names its consumer in its reply subject, a
-status message says by its own subject, `<inbox>.<lane>`, whose it is. A lane's requests are taken for lost, and sent anew,
-when the connection came back, the consumer's leader changed, or two heartbeats were missed.
+status message says by its own subject, `<inbox>.<lane>`, whose it is. A lane's requests are taken for lost, and sent
+anew, when the connection came back, the consumer's leader changed, or two heartbeats were missed.
 See docs/decisions/0002-nats-py-and-our-own-consume.md.
 """
 

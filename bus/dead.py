@@ -95,7 +95,8 @@ def digest(error: BaseException) -> str:
 
     Line numbers and messages are left out, so that the same fault keeps its digest over releases and payloads.
     """
-    frames = [f"{PurePath(f.f_code.co_filename).name}:{f.f_code.co_name}" for f, _ in traceback.walk_tb(error.__traceback__)]
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [f"{PurePath(code.co_filename).name}:{code.co_name}" for code in codes]
     return hashlib.sha256("\n".join([type(error).__qualname__, *frames]).encode()).hexdigest()[:_DIGEST]
 
 

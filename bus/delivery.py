@@ -3,7 +3,7 @@
 The facts of a delivery stand in its reply subject (ADR-15), in one of two forms:
 
     $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<unix ns>.<pending>
-    $JS.ACK.<domain>.<account hash>.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<unix ns>.<pending>[.<random>]
+    $JS.ACK.<domain>.<account hash>.<stream>. ... .<pending>[.<random>]
 """
 
 from __future__ import annotations

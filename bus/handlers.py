@@ -109,7 +109,8 @@ def declare(
             f"{what}: annotation not found: {error}", remedy="import it at module level, not under TYPE_CHECKING"
         ) from error
     parameters = list(signature.parameters.values())
-    if not 1 <= len(parameters) <= 2 or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if positional != parameters or not 1 <= len(parameters) <= 2:
         raise DeclarationError(f"{what} takes {signature}", remedy="declare it as (request) or (request, ctx)")
     request = parameters[0]
     if request.annotation is inspect.Parameter.empty:

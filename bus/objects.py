@@ -156,7 +156,8 @@ class Objects:
         except (nats.errors.NoRespondersError, nats.js.errors.NoStreamResponseError) as error:
             raise MissingStream(f"stream {OBJECTS} does not exist") from error
         except (TimeoutError, nats.errors.Error) as error:
-            raise NotStored(f"{subject}: not acknowledged: {error!r}", remedy="read it again before repeating") from error
+            remedy = "read it again before repeating"
+            raise NotStored(f"{subject}: not acknowledged: {error!r}", remedy=remedy) from error
         return int(acknowledged.seq)
 
 

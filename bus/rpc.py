@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -140,7 +142,7 @@ class RpcServer:
             for call in list(self._running):  # handlers that do not let themselves be cancelled
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
-    def _taker(self, endpoint: Endpoint):  # type: ignore[no-untyped-def]  # nats-py wants a coroutine function
+    def _taker(self, endpoint: Endpoint) -> Callable[[Msg], Coroutine[Any, Any, None]]:
         running, limit, idle = self._running, self._limit, self._idle
         create_task = asyncio.get_running_loop().create_task
 

@@ -258,8 +258,9 @@ class WorkRunner:
             if self._telemetry is None:
                 await invoke(value, context)
             else:
+                kind, service, version = item.kind.value, self._service.name, self._scope.version
                 with self._telemetry.processing(
-                    item.kind.value, self._service.name, self._scope.version, name, tenant, message.headers, record.made + 1
+                    kind, service, version, name, tenant, message.headers, record.made + 1
                 ):
                     await invoke(value, context)
         except Reject as error:
@@ -342,7 +343,7 @@ class WorkRunner:
                 self._scope.bus, self._service.name, tenant, operation, item.message.data, fields, _STORE_TIMEOUT
             )
         except HeadwayError as failure:
-            _log.error("%s %d stays queued, its dead letter is not stored: %s", known.stream, known.sequence, failure)  # noqa: TRY400
+            _log.error("%s %d stays queued, its dead letter is not stored: %s", known.stream, known.sequence, failure)
             await self._answer(item, nak(_DEAD_RETRY))
             return
         self._counters.dead += 1

@@ -4,7 +4,8 @@
         ...                                       # serving; leaving the block drains
 
 Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: take nothing new,
-finish what is in hand within the grace period, hand back the rest, stop hooks, resources. Nothing that was finished is handed back.
+finish what is in hand within the grace period, hand back the rest, stop hooks, resources. Nothing that was finished
+is handed back.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ class Worker:
                 await self._declare_stream()
                 await self._declare_consumer(index)
             except HeadwayError as error:
-                _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)  # noqa: TRY400
+                _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)
                 self._work.missing.add(index)
 
     async def _beat(self) -> None:
