@@ -1,0 +1,259 @@
+"""What `calls` stores, and how concurrent workers change it without ever giving an agent two calls.
+
+Three kinds of objects, each written by compare-and-set only:
+
+    call/<id>     created first, as queued
+    agent/<id>    `call` reserves the agent; set only on an agent who has none
+    queue/calls   the waiting calls
+
+Connecting a call is two writes: reserve the agent, then record it in the call. The record decides: it is written against
+the revision that was read before the reservation, so of several attempts for one call exactly one records, and
+the others give their agents back. What a dying worker leaves half done is finished by whoever meets it next: the
+caller who asks again adopts the reservation, the agent who reports in is freed of one that came to nothing,
+and whoever changes the queue settles the callers who went silent.
+
+Events are told after the record they announce, under the call's id as key: again if need be, so at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from bus import Conflict, Context, Object, Overloaded, Reject
+from services.calls import routing
+from services.calls.models import Agent, Call, CallsConfig, CallState, Queue, RouteCall, Ticket
+
+AGENT = "agent"
+CALL = "call"
+QUEUE = "queue"
+_THE_QUEUE = "calls"
+
+_SWEEP = 8
+"""Silent callers one request settles at most, so that nobody waits long for the housekeeping."""
+_FIRST_PAUSE = 0.002
+_LONGEST_PAUSE = 0.05
+_MARGIN = 0.02
+"""Seconds before its deadline at which a request stops trying and says so."""
+
+
+async def turns(ctx: Context, what: str) -> AsyncIterator[int]:
+    """Count attempts at a compare-and-set, pausing in between, until the caller's deadline.
+
+    Raises:
+        Overloaded: when the time is up.
+    """
+    pause = _FIRST_PAUSE
+    turn = 0
+    while True:
+        turn += 1
+        yield turn
+        pause = min(pause * 2, _LONGEST_PAUSE)
+        wait = random.uniform(0, pause)
+        left = ctx.remaining()
+        if left is not None and left < wait + _MARGIN:
+            raise Overloaded(f"{what}: others changed it {turn} times in a row", remedy="ask again")
+        await asyncio.sleep(wait)
+
+
+class Desk:
+    """The stored state of one tenant's calls, as one request sees it."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._objects = ctx.objects
+        self.config = ctx.config(CallsConfig)
+
+    async def call(self, id_: str) -> Object[Call] | None:
+        """Read a call."""
+        return await self._objects.get(CALL, id_, as_=Call)
+
+    async def agent(self, id_: str) -> Object[Agent] | None:
+        """Read an agent."""
+        return await self._objects.get(AGENT, id_, as_=Agent)
+
+    async def agents(self) -> dict[str, Object[Agent]]:
+        """Read all agents."""
+        return {found.id: found for found in await self._objects.list(AGENT, as_=Agent)}
+
+    async def queue(self) -> tuple[Queue, int]:
+        """Read the queue and its revision."""
+        found = await self._objects.get(QUEUE, _THE_QUEUE, as_=Queue)
+        return (Queue(), 0) if found is None else (found.value, found.revision)
+
+    async def open(self, request: RouteCall) -> tuple[Call, int]:
+        """Read a call and its revision, and create it if it is new.
+
+        Raises:
+            Reject: if the id belongs to a call that asked for something else.
+            Conflict: if another attempt creates it at this moment.
+        """
+        found = await self.call(request.call)
+        if found is None:
+            call = Call(**request.model_dump(), state=CallState.QUEUED, queued_at=time.time())
+            return call, await self._objects.put(CALL, request.call, call, expect=0)
+        known = found.value
+        if (known.skill, known.language, known.caller) != (request.skill, request.language, request.caller):
+            raise Reject(
+                f"call {request.call} is known with skill {known.skill}, language {known.language} and another request",
+                remedy="repeat the same request, or use a new call id",
+            )
+        return known, found.revision
+
+    async def connect(self, call: Call, revision: int, agent: Object[Agent]) -> Call:
+        """Reserve the agent, unless it already is for this call, and record it in the call.
+
+        Raises:
+            Conflict: if somebody else was faster; nothing is kept reserved then.
+        """
+        now = time.time()
+        if agent.value.call is None:
+            reserved = agent.value.model_copy(update={"call": call.call, "reserved_at": now})
+            await self._objects.put(AGENT, agent.id, reserved, expect=agent.revision)
+        active = call.model_copy(update={"state": CallState.ACTIVE, "agent": agent.id, "started_at": now})
+        try:
+            await self._objects.put(CALL, call.call, active, expect=revision)
+        except Conflict:
+            current = await self.call(call.call)
+            if current is None or current.value.agent != agent.id:
+                await self.release(agent.id, call.call)
+            raise
+        return active
+
+    async def release(self, agent: str, call: str) -> None:
+        """Free an agent of a call; nothing happens if the agent does not have it."""
+        async for _ in turns(self._ctx, f"agent {agent}"):
+            found = await self.agent(agent)
+            if found is None or found.value.call != call:
+                return
+            try:
+                await self._objects.put(AGENT, agent, _freed(found.value, time.time()), expect=found.revision)
+            except Conflict:
+                continue
+            return
+
+    async def record(self, call: Call, revision: int) -> None:
+        """Write a call that changed.
+
+        Raises:
+            Conflict: if it is not at this revision any more.
+        """
+        await self._objects.put(CALL, call.call, call, expect=revision)
+
+    async def finish(self, call: Call) -> None:
+        """Do all that follows from a call's recorded state, whether or not it was done before."""
+        if call.agent is not None and call.state is CallState.ENDED:
+            await self.release(call.agent, call.call)
+        await self.announce(call)
+        await self.leave(call.call)
+
+    async def announce(self, call: Call) -> None:
+        """Tell the event of a call's recorded state; the server stores a repetition once."""
+        event = routing.event_of(call)
+        if event is not None:
+            await self._ctx.emit(event[0], event[1], key=call.call)
+
+    async def wait(self, call: Call) -> list[Ticket]:
+        """Make sure that a call has its place in the queue, and that the queue knows its caller is there.
+
+        Returns:
+            All tickets.
+        """
+        async for _ in turns(self._ctx, "the queue"):
+            queue, revision = await self.queue()
+            now = time.time()
+            mine = next((ticket for ticket in queue.tickets if ticket.call == call.call), None)
+            if mine is not None and now - mine.seen < self.config.caller_silence / 4:
+                return queue.tickets
+            gone = await self._settle(queue.tickets, call.call, now)
+            if mine is None:
+                mine = Ticket(call=call.call, skill=call.skill, language=call.language, seen=now)
+                queue.tickets.append(mine)
+            mine.seen = now
+            queue.tickets = [ticket for ticket in queue.tickets if ticket.call not in gone]
+            try:
+                await self._objects.put(QUEUE, _THE_QUEUE, queue, expect=revision)
+            except Conflict:
+                continue
+            return queue.tickets
+        raise AssertionError  # turns() ends by raising
+
+    async def leave(self, call: str) -> None:
+        """Take a call out of the queue, if it is there."""
+        await self._remove({call})
+
+    async def sweep(self) -> None:
+        """Settle callers who went silent."""
+        queue, _ = await self.queue()
+        await self._remove(await self._settle(queue.tickets, None, time.time()))
+
+    async def heal(self, agent: Agent) -> Agent:
+        """Free an agent of a reservation that came to nothing.
+
+        One that may still be recorded is first made void by changing the call, so that an attempt which is
+        merely slow fails at its record.
+        """
+        if agent.call is None or agent.reserved_at is None:
+            return agent
+        now = time.time()
+        found = await self.call(agent.call)
+        if found is not None and found.value.state is CallState.ACTIVE and found.value.agent == agent.agent:
+            return agent
+        if found is not None and found.value.state is CallState.QUEUED:
+            if now - agent.reserved_at < self.config.caller_silence:
+                return agent
+            lost = routing.missed(found.value, "caller_silent", now)
+            try:
+                await self.record(lost, found.revision)
+            except Conflict:
+                return agent
+            await self.finish(lost)
+        elif found is not None:
+            await self.announce(found.value)
+        return _freed(agent, now)
+
+    async def report(self, agent: Agent, revision: int) -> None:
+        """Write an agent that changed.
+
+        Raises:
+            Conflict: if it is not at this revision any more.
+        """
+        await self._objects.put(AGENT, agent.agent, agent, expect=revision)
+
+    async def _settle(self, tickets: Sequence[Ticket], but: str | None, now: float) -> set[str]:
+        """Record silent callers' calls as missed and tell so. Returns those that can leave the queue."""
+        silent = [t for t in tickets if t.call != but and routing.silent(t, now, self.config.caller_silence)]
+        settled: set[str] = set()
+        for ticket in silent[:_SWEEP]:
+            found = await self.call(ticket.call)
+            if found is not None:
+                call = found.value
+                if call.state is CallState.QUEUED:
+                    call = routing.missed(call, "caller_silent", now)
+                    try:
+                        await self.record(call, found.revision)
+                    except Conflict:
+                        continue
+                await self.announce(call)
+            settled.add(ticket.call)
+        return settled
+
+    async def _remove(self, gone: set[str]) -> None:
+        if not gone:
+            return
+        async for _ in turns(self._ctx, "the queue"):
+            queue, revision = await self.queue()
+            kept = [ticket for ticket in queue.tickets if ticket.call not in gone]
+            if len(kept) == len(queue.tickets):
+                return
+            try:
+                await self._objects.put(QUEUE, _THE_QUEUE, Queue(tickets=kept), expect=revision)
+            except Conflict:
+                continue
+            return
+
+
+def _freed(agent: Agent, now: float) -> Agent:
+    return agent.model_copy(update={"call": None, "reserved_at": None, "idle_since": now})
