@@ -6,8 +6,8 @@ Three kinds of objects, each written by compare-and-set only:
     agent/<id>    `call` reserves the agent; set only on an agent who has none
     queue/calls   the waiting calls
 
-Connecting a call is two writes: reserve the agent, then record it in the call. The record decides: it is written against
-the revision that was read before the reservation, so of several attempts for one call exactly one records, and
+Connecting a call is two writes: reserve the agent, then record it in the call. The record decides: it is written
+against the revision that was read before the reservation, so of several attempts for one call exactly one records, and
 the others give their agents back. What a dying worker leaves half done is finished by whoever meets it next: the
 caller who asks again adopts the reservation, the agent who reports in is freed of one that came to nothing,
 and whoever changes the queue settles the callers who went silent.

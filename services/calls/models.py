@@ -102,7 +102,7 @@ class Routed(BaseModel):
 
 
 class Agent(BaseModel):
-    """Object `agent/<id>`. `call` is the reservation: it is only ever set on an agent who has none, by compare-and-set."""
+    """Object `agent/<id>`. `call` reserves the agent: it is only ever set on one who has none, by compare-and-set."""
 
     agent: str
     presence: Presence
@@ -140,7 +140,7 @@ class Ticket(BaseModel):
 
 
 class Queue(BaseModel):
-    """Object `queue/calls`: the tenant's waiting calls, first come first. One object, so that a place in it is exact."""
+    """Object `queue/calls`: the tenant's waiting calls, first come first; one object, so that places are exact."""
 
     tickets: list[Ticket] = []
 

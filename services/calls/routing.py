@@ -22,9 +22,14 @@ class Need(Protocol):
     """What a call asks of an agent: a `Call`, a `Ticket` and a `RouteCall` all do."""
 
     @property
-    def skill(self) -> str: ...
+    def skill(self) -> str:
+        """What the agent must know."""
+        ...
+
     @property
-    def language(self) -> str: ...
+    def language(self) -> str:
+        """What the agent must speak."""
+        ...
 
 
 def serves(agent: Agent, need: Need, now: float) -> bool:

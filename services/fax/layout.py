@@ -1,0 +1,65 @@
+"""Text into lines and pages: pure, with the width of text measured by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+Measure = Callable[[str], float]
+
+_TAB = 8
+
+
+def wrap(text: str, width: float, measure: Measure) -> list[str]:
+    """Break one paragraph into lines no wider than `width`.
+
+    Breaks at spaces; a word wider than a line is cut. A single character wider than a line stands alone.
+
+    Args:
+        text: without line breaks.
+        width: in the unit of `measure`.
+        measure: the width of a piece of text.
+    """
+    lines: list[str] = []
+    line = ""
+    for word in text.expandtabs(_TAB).split(" "):
+        longer = f"{line} {word}" if line else word
+        if measure(longer) <= width:
+            line = longer
+            continue
+        if line.strip():
+            lines.append(line.rstrip())
+        *full, line = _cut(word, width, measure)
+        lines += full
+    lines.append(line.rstrip())
+    return lines
+
+
+def _cut(word: str, width: float, measure: Measure) -> list[str]:
+    """Cut a word into the longest pieces that fit, at least one character each."""
+    pieces: list[str] = []
+    while measure(word) > width and len(word) > 1:
+        low, high = 1, len(word) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if measure(word[:middle]) <= width else (low, middle - 1)
+        pieces.append(word[:low])
+        word = word[low:]
+    return [*pieces, word]
+
+
+def paginate(text: str, width: float, measure: Measure, per_page: int) -> Iterator[list[str]]:
+    """Break a text into pages of at most `per_page` lines; a form feed starts a new one.
+
+    Args:
+        text: with line breaks of any kind.
+        width: of a line.
+        measure: as for `wrap`.
+        per_page: lines, at least 1.
+    """
+    for sheet in text.rstrip().split("\f"):
+        lines = (line for paragraph in sheet.splitlines() or [""] for line in wrap(paragraph, width, measure))
+        page = list(islice(lines, per_page))
+        while page:
+            yield page
+            page = list(islice(lines, per_page))

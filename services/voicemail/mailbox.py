@@ -1,0 +1,80 @@
+"""A mailbox's content: pure changes of the object `mailbox/<id>`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from bus import Reject
+from services.voicemail.models import Entry, Mailbox, Page
+
+_LONGEST_ID = 63
+
+
+def added(
+    mailbox: Mailbox,
+    message: str,
+    kind: Literal["voicemail", "missed_call"],
+    caller: str,
+    at: float,
+    seconds: float,
+    room: int,
+) -> Mailbox:
+    """A mailbox with one more entry on top; unchanged if it has the message already.
+
+    Raises:
+        Reject: if it holds `room` entries.
+    """
+    if find(mailbox, message) is not None:
+        return mailbox
+    if len(mailbox.entries) >= room:
+        raise Reject(f"mailbox {mailbox.mailbox} is full: {room} messages", remedy="delete some")
+    number = mailbox.next_number
+    entry = Entry(number=number, message=message, kind=kind, caller=caller, at=at, seconds=seconds)
+    return _counted(mailbox, [entry, *mailbox.entries], number + 1)
+
+
+def marked(mailbox: Mailbox, message: str, *, heard: bool) -> Mailbox:
+    """A mailbox with one message marked.
+
+    Raises:
+        Reject: if it is not there.
+    """
+    if find(mailbox, message) is None:
+        raise Reject(f"mailbox {mailbox.mailbox} has no message {message}", remedy="`list` shows what it has")
+    entries = [e.model_copy(update={"heard": heard}) if e.message == message else e for e in mailbox.entries]
+    return _counted(mailbox, entries, mailbox.next_number)
+
+
+def without(mailbox: Mailbox, message: str) -> Mailbox:
+    """A mailbox without a message, which need not have been there."""
+    return _counted(mailbox, [e for e in mailbox.entries if e.message != message], mailbox.next_number)
+
+
+def find(mailbox: Mailbox, message: str) -> Entry | None:
+    """The entry of a message."""
+    return next((entry for entry in mailbox.entries if entry.message == message), None)
+
+
+def page(mailbox: Mailbox, limit: int, before: int | None) -> Page:
+    """The newest entries, or those before one; what comes and goes meanwhile shifts no page."""
+    rest = [entry for entry in mailbox.entries if before is None or entry.number < before]
+    shown = rest[:limit]
+    return Page(
+        mailbox=mailbox.mailbox,
+        total=len(mailbox.entries),
+        unheard=mailbox.unheard,
+        entries=shown,
+        next=shown[-1].number if len(rest) > limit else None,
+    )
+
+
+def missed_call_id(call: str) -> str:
+    """The message id of a missed call: the same whenever its event comes."""
+    plain = f"missed-{call}"
+    return plain if len(plain) <= _LONGEST_ID else f"missed-{hashlib.sha256(call.encode()).hexdigest()[:40]}"
+
+
+def _counted(mailbox: Mailbox, entries: list[Entry], next_number: int) -> Mailbox:
+    unheard = sum(not entry.heard for entry in entries)
+    return Mailbox(mailbox=mailbox.mailbox, unheard=unheard, next_number=next_number, entries=entries)
