@@ -1,0 +1,259 @@
+"""Identities: the keys of an installation, and the credentials made with them.
+
+One operator, a system account (for routes), an application account (for everything else) with one scoped signing key per
+role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import nkeys
+import orjson
+
+from broker import atomic
+from broker.claims import Account, Claims, Limits, Operator, Scope, User, WeightedMapping, encode
+from broker.errors import BadIdentity
+from broker.roles import ROLES, TAGS, TEMPLATES, Role
+from bus import subjects
+from bus.errors import UsageError
+
+KEY_FILE: Final = "keys.json"
+_OPERATOR_KEY: Final = "operator"
+_ROLE_KEY: Final = "role-"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user's token and key.
+
+    Attributes:
+        public_key: the user's, also the prefix of its private inboxes.
+        jwt: the token. Under a bearer role it is all that is needed to connect, so it is not shown either.
+    """
+
+    public_key: str
+    jwt: str = field(repr=False)
+    seed: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The content of a `.creds` file, as all NATS clients read it."""
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{self.jwt}\n------END NATS USER JWT------\n\n"
+            "************************* IMPORTANT *************************\n"
+            "NKEY Seed printed below can be used to sign and prove identity.\n"
+            "NKEYs are sensitive and should be treated as secrets.\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{self.seed}\n------END USER NKEY SEED------\n\n"
+            "*************************************************************\n"
+        )
+
+
+class Identities:
+    """The keys of one installation. Its `repr` shows public keys only.
+
+    Args:
+        seeds: seed of "operator", "system", "account" and "role-<role>".
+        dir: where `creds_file` writes; None if it is not kept on disk.
+    """
+
+    def __init__(self, seeds: Mapping[str, str], dir: Path | None = None) -> None:
+        try:
+            self._keys = {name: _key(seeds[name]) for name in _seed_names()}
+        except KeyError as error:
+            raise BadIdentity(f"the key of {error.args[0]} is missing") from error
+        for name, key in self._keys.items():
+            wanted = "O" if name == _OPERATOR_KEY else "A"
+            if key.public_key.decode()[0] != wanted:
+                raise BadIdentity(f"the key of {name} is of another kind")
+        self._dir = dir
+
+    def __repr__(self) -> str:
+        return f"Identities(operator={self.operator!r}, account={self.account!r})"
+
+    @classmethod
+    def create(cls, dir: Path | None = None) -> Identities:
+        """Make new keys; with a directory only `creds_file` is given a place, nothing is written yet."""
+        return cls({name: _new_seed(name) for name in _seed_names()}, dir)
+
+    @classmethod
+    def create_or_load(cls, dir: Path) -> Identities:
+        """The keys in `<dir>/keys.json`, made now if there are none. Two processes at once get the same ones.
+
+        Raises:
+            BadIdentity: if the file is damaged, cannot be read, or others may read it.
+        """
+        path = dir / KEY_FILE
+        try:
+            dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                seeds = {name: _new_seed(name) for name in _seed_names()}
+                atomic.create(path, orjson.dumps(seeds, option=orjson.OPT_INDENT_2))
+            if path.stat().st_mode & 0o077:
+                raise BadIdentity(f"{path} holds secret keys but others may read it", remedy=f"chmod 600 {path}")
+            found = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise BadIdentity(f"cannot use the keys in {path}: {error.strerror}", remedy="check its owner") from error
+        except orjson.JSONDecodeError as error:
+            raise BadIdentity(f"{path} is damaged") from error
+        if not isinstance(found, dict) or not all(isinstance(seed, str) for seed in found.values()):
+            raise BadIdentity(f"{path} is damaged")
+        try:
+            return cls(found, dir)
+        except BadIdentity as error:
+            raise BadIdentity(f"{path}: {error.message}") from error
+
+    @property
+    def operator(self) -> str:
+        """Public key of the operator."""
+        return self._public(_OPERATOR_KEY)
+
+    @property
+    def system(self) -> str:
+        """Public key of the system account."""
+        return self._public("system")
+
+    @property
+    def account(self) -> str:
+        """Public key of the application account."""
+        return self._public("account")
+
+    def operator_jwt(self) -> str:
+        """The token that a server trusts as its root."""
+        claims = Claims(sub=self.operator, name="headway", nats=Operator(system_account=self.system))
+        return encode(claims, self._keys[_OPERATOR_KEY])
+
+    def system_jwt(self) -> str:
+        """The system account's token."""
+        claims = Claims(sub=self.system, name="system", nats=Account(limits=Limits.unlimited(jetstream=False)))
+        return encode(claims, self._keys[_OPERATOR_KEY])
+
+    def account_jwt(
+        self, mappings: Mapping[str, list[WeightedMapping]] | None = None, *, issued_at: int | None = None
+    ) -> str:
+        """The application account's token: limits, roles and routes.
+
+        Args:
+            mappings: compiled routes (`broker.routes.compile`).
+            issued_at: unix seconds. When servers compare two tokens, the later one counts.
+        """
+        scopes: list[str | Scope] = [
+            Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in ROLES
+        ]
+        body = Account(
+            limits=Limits.unlimited(jetstream=True), signing_keys=scopes, mappings=dict(mappings or {})
+        )
+        claims = Claims(sub=self.account, name="headway", nats=body)
+        return encode(claims, self._keys[_OPERATOR_KEY], issued_at=issued_at)
+
+    def mint(
+        self,
+        role: Role,
+        *,
+        tenant: str | None = None,
+        service: str | None = None,
+        name: str | None = None,
+        expires: timedelta | None = None,
+    ) -> Credentials:
+        """Make a user.
+
+        Args:
+            role: what it may do.
+            tenant: whose it is; needed by the roles client and browser, which others do not have.
+            service: which service it runs; needed by the role worker.
+            name: shown in the server's list of connections.
+            expires: how long it is valid; the server cuts it off then. None is for ever.
+
+        Raises:
+            UsageError: for an unknown role, or with the wrong of tenant and service.
+            InvalidSubject: if tenant or service break the grammar.
+        """
+        if role not in TEMPLATES:
+            raise UsageError(f"there is no role {role!r}", remedy=f"roles are {', '.join(ROLES)}")
+        given = {"tenant": tenant, "service": service}
+        bound = TAGS.get(role)
+        tags = []
+        for what, value in given.items():
+            if (value is not None) != (what == bound):
+                need = f"needs a {what}" if value is None else f"is not bound to a {what}"
+                raise UsageError(f"the role {role} {need}")
+            if value is not None:
+                tags.append(f"{what}:{subjects.token(value, what)}")
+        body = User(issuer_account=self.account, tags=tags)
+        label = name or ".".join([role, *(value for value in given.values() if value is not None)])
+        return self._user(body, label, _ROLE_KEY + role, expires)
+
+    def mint_system(self) -> Credentials:
+        """Make a user of the system account, who may push routes and see all servers; never given to a program."""
+        return self._user(User(), "headway-routes", "system", None)
+
+    def creds(
+        self,
+        role: Role,
+        *,
+        tenant: str | None = None,
+        service: str | None = None,
+        name: str | None = None,
+        expires: timedelta | None = None,
+    ) -> str:
+        """`mint`, as the text of a `.creds` file."""
+        return self.mint(role, tenant=tenant, service=service, name=name, expires=expires).text
+
+    def creds_file(
+        self,
+        role: Role,
+        *,
+        tenant: str | None = None,
+        service: str | None = None,
+        name: str | None = None,
+        expires: timedelta | None = None,
+    ) -> Path:
+        """`mint`, written to `<dir>/creds/<role>[.<tenant or service>].creds` with mode 0600.
+
+        Raises:
+            UsageError: if the identities have no directory, and as `mint`.
+        """
+        if self._dir is None:
+            raise UsageError("these identities are not kept in a directory", remedy="use creds() for the text")
+        made = self.mint(role, tenant=tenant, service=service, name=name, expires=expires)
+        label = re.sub(r"[^A-Za-z0-9.-]", "_", name) if name else ".".join(filter(None, [role, tenant, service]))
+        path = self._dir / "creds" / f"{label}.creds"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        atomic.write(path, made.text.encode())
+        return path
+
+    def _public(self, name: str) -> str:
+        return str(self._keys[name].public_key.decode())
+
+    def _user(self, body: User, name: str, signer: str, expires: timedelta | None) -> Credentials:
+        seed = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
+        public = nkeys.from_seed(seed).public_key.decode()
+        until = 0 if expires is None else int(time.time() + expires.total_seconds())
+        jwt = encode(Claims(sub=public, name=name, exp=until, nats=body), self._keys[signer])
+        return Credentials(public_key=public, jwt=jwt, seed=seed.decode())
+
+
+def _seed_names() -> list[str]:
+    return [_OPERATOR_KEY, "system", "account", *(_ROLE_KEY + role for role in ROLES)]
+
+
+def _new_seed(name: str) -> str:
+    prefix = nkeys.PREFIX_BYTE_OPERATOR if name == _OPERATOR_KEY else nkeys.PREFIX_BYTE_ACCOUNT
+    return str(nkeys.encode_seed(secrets.token_bytes(32), prefix).decode())
+
+
+def _key(seed: str) -> nkeys.KeyPair:
+    try:
+        key = nkeys.from_seed(seed.encode())
+        key.public_key  # noqa: B018  # computes it, and with it checks the seed's kind
+    except Exception:  # nkeys raises whatever base64 and nacl do
+        # `from None`: the cause's text may quote the seed.
+        raise BadIdentity("a seed is damaged") from None
+    return key

@@ -1,0 +1,136 @@
+"""Roles: what each kind of program may do, as templates of scoped signing keys that nats-server enforces.
+
+`{{tag(tenant)}}`, `{{tag(service)}}` and `{{subject()}}` are filled in by the server from the user's token, so
+one signing key serves all tenants, and stealing a user's token gives no more than that user had. A subject whose
+tag is missing is dropped from the list, and an emptied list denies everything. docs/reference/roles.md is the table for people.
+
+Publish permission is checked on the subject *after* the account's mapping, and on the plain one while no mapping
+exists, so both forms are allowed. They differ in their number of tokens and cannot be mistaken for each other.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from broker.claims import NO_LIMIT, Permission, Template
+
+Role = Literal["worker", "client", "browser", "control", "operator"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browser": "tenant"}
+"""What a user of the role is bound to."""
+
+_TENANT: Final = "{{tag(tenant)}}"
+_SERVICE: Final = "{{tag(service)}}"
+_INBOX: Final = "_INBOX.{{subject()}}.>"
+"""Replies to this user alone: `bus.connect` sets its inbox prefix to the user's public key."""
+_ANY_INBOX: Final = "_INBOX.>"
+
+_BROWSER_SUBSCRIPTIONS: Final = 64
+_BROWSER_PAYLOAD: Final = 64 * 1024
+
+
+def _work(tenant: str) -> list[str]:
+    """Calls, jobs and events of a tenant, plain and as mapped."""
+    return [
+        f"rpc.*.{tenant}.*",
+        f"rpc.*.*.{tenant}.*",
+        f"job.*.{tenant}.*",
+        f"job.*.*.*.{tenant}.*",
+        f"event.{tenant}.>",
+    ]
+
+
+def _consuming(stream: str) -> list[str]:
+    """Making durable consumers on a stream, pulling from them, acknowledging."""
+    return [
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.*",
+        f"$JS.API.CONSUMER.INFO.{stream}.*",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+        f"$JS.ACK.{stream}.>",
+        f"$JS.ACK.*.*.{stream}.>",  # ADR-15's form with domain and account
+    ]
+
+
+_BLOBS: Final = [
+    "$O.BLOBS.>",
+    "$JS.API.STREAM.INFO.OBJ_BLOBS",
+    "$JS.API.STREAM.MSG.GET.OBJ_BLOBS",
+    "$JS.API.STREAM.PURGE.OBJ_BLOBS",
+    "$JS.API.DIRECT.GET.OBJ_BLOBS",
+    "$JS.API.DIRECT.GET.OBJ_BLOBS.>",
+    # A blob is read through an ephemeral ordered consumer, whose name the client makes up.
+    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS",
+    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS.>",
+    "$JS.API.CONSUMER.INFO.OBJ_BLOBS.*",
+    "$JS.API.CONSUMER.DELETE.OBJ_BLOBS.*",
+    "$JS.FC.OBJ_BLOBS.>",
+]
+
+
+def _template(pub: list[str], sub: list[str]) -> Template:
+    return Template(
+        pub=Permission(allow=pub),
+        sub=Permission(allow=sub),
+        subs=NO_LIMIT,
+        data=NO_LIMIT,
+        payload=NO_LIMIT,
+    )
+
+
+_WORKER: Final = _template(
+    pub=[
+        *_work("*"),  # a worker calls other services for whichever tenant it is serving
+        "obj.*.*.*",
+        f"dead.{_SERVICE}.*.*",
+        f"beat.{_SERVICE}.*.*",
+        f"$KV.ATTEMPTS.{_SERVICE}.>",
+        "$JS.API.DIRECT.GET.KV_ATTEMPTS.>",
+        "$JS.API.DIRECT.GET.OBJECTS",
+        "$JS.API.DIRECT.GET.OBJECTS.>",
+        f"$JS.API.STREAM.CREATE.JOBS_{_SERVICE}",
+        f"$JS.API.STREAM.UPDATE.JOBS_{_SERVICE}",
+        *_consuming(f"JOBS_{_SERVICE}"),
+        *_consuming("EVENTS"),
+        *_BLOBS,
+        # Not `allow_responses`: the server then remembers every delivery with a reply subject, and from 4,096 on walks
+        # through all of them at each message, which is what a stream of jobs brings.
+        _ANY_INBOX,
+    ],
+    sub=[
+        _INBOX,
+        f"rpc.{_SERVICE}.*.*.*",
+        "$SRV.*",
+        f"$SRV.*.{_SERVICE}",
+        f"$SRV.*.{_SERVICE}.*",
+    ],
+)
+
+_CLIENT: Final = _template(pub=_work(_TENANT), sub=[_INBOX])
+
+_BROWSER: Final = Template(
+    pub=Permission(allow=[f"sync.{_TENANT}.pull"]),
+    sub=Permission(allow=[f"live.{_TENANT}.>", _INBOX]),
+    subs=_BROWSER_SUBSCRIPTIONS,
+    data=NO_LIMIT,
+    payload=_BROWSER_PAYLOAD,
+    bearer_token=True,  # a page holds no key to sign the server's nonce with
+)
+
+_CONTROL: Final = _template(
+    pub=["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$SRV.>", "dead.>", "live.*.head", _ANY_INBOX],
+    sub=[_INBOX, "beat.>", "sync.*.pull", "$SRV.>", "$KV.>", "$JS.EVENT.>"],
+)
+
+_OPERATOR: Final = _template(pub=[], sub=[])
+
+TEMPLATES: Final[dict[Role, Template]] = {
+    "worker": _WORKER,
+    "client": _CLIENT,
+    "browser": _BROWSER,
+    "control": _CONTROL,
+    "operator": _OPERATOR,
+}
+"""What each role's signing key hands out. An operator has the whole application account: no list, no bound."""
