@@ -76,8 +76,8 @@ class Progress:
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:32]
         found = await ctx.objects.get(FAX, request.fax, as_=FaxStatus)
         if found is None:
-            known = {"fax": request.fax, "to": request.to, "sender": request.sender, "digest": digest}
-            return cls(ctx, FaxStatus(**known, state=FaxState.QUEUED, at=time.time()), 0)
+            asked = request.model_dump(include={"fax", "to", "sender"})
+            return cls(ctx, FaxStatus(**asked, digest=digest, state=FaxState.QUEUED, at=time.time()), 0)
         if found.value.digest != digest:
             raise Reject(f"fax {request.fax} is another document", remedy="use a new id")
         return cls(ctx, found.value, found.revision)

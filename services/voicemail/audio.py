@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def peaks(samples: Samples, buckets: int) -> list[float]:
     """The loudest sample of each of `buckets` equal parts, 0 to 1; parts without a sample are 0."""
     edges = np.linspace(0, len(samples), buckets + 1).astype(int)
     loud = np.abs(samples)
-    return [round(min(1.0, float(loud[a:b].max(initial=0))), 3) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [round(min(1.0, float(loud[a:b].max(initial=0))), 3) for a, b in pairwise(edges)]
 
 
 def resampled(samples: Samples, rate: int, wanted: int) -> Samples:

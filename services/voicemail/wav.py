@@ -70,9 +70,9 @@ def read(data: bytes, max_seconds: float) -> Audio:
 def write(samples: Samples, rate: int) -> bytes:
     """Encode mono samples as 16-bit PCM."""
     pcm = np.clip(np.rint(samples * 32767), -32768, 32767).astype("<i2").tobytes()
-    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, _PCM, 1, rate, rate * 2, 2, 16,
-                       b"data", len(pcm))  # fmt: skip
-    return head + pcm
+    layout = struct.pack("<HHIIHH", _PCM, 1, rate, rate * 2, 2, 16)
+    riff = struct.pack("<4sI4s4sI", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", len(layout))
+    return riff + layout + struct.pack("<4sI", b"data", len(pcm)) + pcm
 
 
 def _decode(layout: bytes, body: memoryview, max_seconds: float) -> Audio:
@@ -97,9 +97,9 @@ def _decode(layout: bytes, body: memoryview, max_seconds: float) -> Audio:
 def _samples(kind: int, bits: int, raw: memoryview) -> Samples:
     match kind, bits:
         case (1, 8):
-            return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+            return (np.frombuffer(raw, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
         case (1, 16):
-            return np.frombuffer(raw, "<i2").astype(np.float32) / 2**15
+            return np.frombuffer(raw, "<i2").astype(np.float32) / np.float32(2**15)
         case (1, 24):
             three = np.frombuffer(raw, np.uint8).reshape(-1, 3)
             four = np.zeros((len(three), 4), np.uint8)

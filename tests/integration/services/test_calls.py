@@ -1,0 +1,267 @@
+"""`calls` on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from itertools import count
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from bus import Conflict, InvalidInput, Overloaded, Rejected
+from bus import connect as bus_connect
+from services.calls import Agent, Call, CallState, Routed, calls
+from services.calls.models import Queue
+
+TENANT = "acme"
+_examples = count()
+
+
+async def status(bus, agent: str, tenant: str = TENANT, **fields) -> Agent:
+    known = {"skills": ["sales"], "languages": ["en"]}
+    return await bus.call(
+        "calls", "agent-status", {"agent": agent, **known, **fields}, tenant=tenant, returns=Agent, timeout=2
+    )
+
+
+async def route(bus, call: str, tenant: str = TENANT, skill: str = "sales", language: str = "en") -> Routed:
+    request = {"call": call, "caller": "+49301", "skill": skill, "language": language}
+    return await bus.call("calls", "route", request, tenant=tenant, returns=Routed, timeout=2)
+
+
+async def hangup(bus, call: str, tenant: str = TENANT) -> Routed:
+    return await bus.call("calls", "hangup", {"call": call}, tenant=tenant, returns=Routed, timeout=2)
+
+
+async def stored(bus, id_: str, kind: type = Call, tenant: str = TENANT):
+    found = await bus.tenant(tenant).objects.get(kind.__name__.lower(), id_, as_=kind)
+    assert found is not None
+    return found
+
+
+async def events(url: str, tenant: str = TENANT) -> list[tuple[str, dict]]:
+    """All events of a tenant that the server has stored."""
+    async with await bus_connect(url) as reader:
+        found = []
+        info = await reader.js.stream_info("EVENTS")
+        for sequence in range(1, info.state.last_seq + 1):
+            message = await reader.js.get_msg("EVENTS", sequence)
+            prefix = f"event.{tenant}."
+            if message.subject.startswith(prefix):
+                found.append((message.subject.removeprefix(prefix), orjson.loads(message.data)))
+        return found
+
+
+async def test_a_call_goes_to_the_agent_with_its_skill_and_language(bus):
+    async with bus.serving(calls):
+        await status(bus, "other", skills=["support"])
+        await status(bus, "foreign", languages=["de"])
+        await status(bus, "right")
+        assert (await route(bus, "c1")).agent == "right"
+
+
+async def test_routing_a_call_twice_gives_the_same_agent(bus):
+    async with bus.serving(calls):
+        await status(bus, "a")
+        await status(bus, "b")
+        first, second = await asyncio.gather(route(bus, "c1"), route(bus, "c1"))
+        assert first == second == await route(bus, "c1")
+        free = [a for a in ("a", "b") if (await stored(bus, a, Agent)).value.call is None]
+        assert len(free) == 1
+
+
+async def test_the_agent_idle_for_longest_is_next(bus):
+    async with bus.serving(calls):
+        await status(bus, "first")
+        await status(bus, "second")
+        assert (await route(bus, "c1")).agent == "first"
+        await hangup(bus, "c1")
+        assert (await route(bus, "c2")).agent == "second"
+
+
+async def test_waiting_calls_are_served_first_come_first(bus):
+    async with bus.serving(calls):
+        await status(bus, "a")
+        await route(bus, "c1")
+        second, third = await route(bus, "c2"), await route(bus, "c3")
+        assert (second.state, second.position, second.estimate) == (CallState.QUEUED, 1, 180)
+        assert (third.position, third.estimate) == (2, 360)
+        await hangup(bus, "c1")
+        assert (await route(bus, "c3")).state is CallState.QUEUED
+        assert (await route(bus, "c2")).agent == "a"
+        assert (await route(bus, "c3")).position == 1
+
+
+async def test_who_hangs_up_while_waiting_has_missed_and_frees_the_place(bus):
+    async with bus.serving(calls):
+        await route(bus, "c1")
+        await route(bus, "c2")
+        over = await hangup(bus, "c1")
+        assert (over.state, over.reason) == (CallState.MISSED, "caller_hung_up")
+        assert (await route(bus, "c2")).position == 1
+        assert (await route(bus, "c1")).state is CallState.MISSED
+
+
+async def test_a_call_without_an_agent_in_time_is_missed(bus):
+    async with bus.serving(calls, config={"max_wait": 0.01}):
+        assert (await route(bus, "c1")).state is CallState.QUEUED
+        await asyncio.sleep(0.02)
+        late = await route(bus, "c1")
+        assert (late.state, late.reason) == (CallState.MISSED, "no_agent")
+        assert (await stored(bus, "calls", Queue)).value.tickets == []
+
+
+async def test_a_caller_who_went_silent_holds_nobody_up_and_has_missed(bus):
+    async with bus.serving(calls, config={"caller_silence": 0.05}):
+        await route(bus, "silent")
+        await asyncio.sleep(0.06)
+        await status(bus, "a")
+        assert (await stored(bus, "silent")).value.reason == "caller_silent"
+        assert (await route(bus, "c2")).agent == "a"
+
+
+async def test_an_agent_who_is_away_or_was_not_heard_of_gets_no_call(bus):
+    async with bus.serving(calls, config={"presence_ttl": 0.05}):
+        await status(bus, "away", presence="away")
+        await status(bus, "gone")
+        await asyncio.sleep(0.06)
+        assert (await route(bus, "c1")).state is CallState.QUEUED
+
+
+async def test_tenants_do_not_see_each_others_agents(bus):
+    async with bus.serving(calls):
+        await status(bus, "a", tenant="globex")
+        assert (await route(bus, "c1")).state is CallState.QUEUED
+
+
+async def test_events_tell_the_story_of_each_call_once(bus):
+    async with bus.serving(calls):
+        await status(bus, "a")
+        await route(bus, "c1")
+        await route(bus, "c1")
+        await route(bus, "c2")
+        await hangup(bus, "c2")
+        await hangup(bus, "c1")
+        await hangup(bus, "c1")
+    told = [(type_, event["call"]) for type_, event in await events(bus.url)]
+    assert told == [("call.started", "c1"), ("call.missed", "c2"), ("call.ended", "c1")]
+
+
+async def test_what_cannot_be_is_refused_and_nothing_is_stored(bus):
+    async with bus.serving(calls):
+        with pytest.raises(InvalidInput):
+            await route(bus, "no.dots")
+        with pytest.raises(Rejected, match="no call"):
+            await hangup(bus, "never-seen")
+        await route(bus, "c1")
+        with pytest.raises(Rejected, match="another request"):
+            await route(bus, "c1", skill="support")
+        assert [c.id for c in await bus.tenant(TENANT).objects.list("call", as_=Call)] == ["c1"]
+
+
+async def test_a_reservation_that_was_not_recorded_is_taken_up_when_the_caller_asks_again(bus):
+    async with bus.serving(calls):
+        await route(bus, "c1")
+        await status(bus, "a")
+        found = await stored(bus, "a", Agent)
+        half = found.value.model_copy(update={"call": "c1", "reserved_at": time.time()})
+        await bus.tenant(TENANT).objects.put("agent", "a", half, expect=found.revision)
+        assert (await route(bus, "c1")).agent == "a"
+
+
+async def test_a_reservation_that_came_to_nothing_ends_when_the_agent_reports_in(bus):
+    async with bus.serving(calls, config={"caller_silence": 0.05}):
+        await route(bus, "c1")
+        await status(bus, "a")
+        found = await stored(bus, "a", Agent)
+        half = found.value.model_copy(update={"call": "c1", "reserved_at": time.time()})
+        await bus.tenant(TENANT).objects.put("agent", "a", half, expect=found.revision)
+        before = await stored(bus, "c1")
+        await asyncio.sleep(0.06)
+        assert (await status(bus, "a")).call is None
+        late = before.value.model_copy(update={"state": CallState.ACTIVE, "agent": "a"})
+        with pytest.raises(Conflict):  # the attempt that reserved, if it was slow rather than dead
+            await bus.tenant(TENANT).objects.put("call", "c1", late, expect=before.revision)
+
+
+async def test_an_agent_left_reserved_by_an_ended_call_comes_free(bus):
+    async with bus.serving(calls):
+        await status(bus, "a")
+        await route(bus, "c1")
+        found = await stored(bus, "c1")
+        ended = found.value.model_copy(update={"state": CallState.ENDED, "over_at": time.time(), "by": "caller"})
+        await bus.tenant(TENANT).objects.put("call", "c1", ended, expect=found.revision)
+        assert (await status(bus, "a")).call is None
+
+
+class History:
+    """What every agent and call went through, as nats-server republished it: in the order of the writes."""
+
+    def __init__(self) -> None:
+        self.active: dict[str, str] = {}
+        self.served = Counter()
+        self.wrong: list[str] = []
+
+    def see(self, call: Call) -> None:
+        if call.state is CallState.ACTIVE:
+            assert call.agent is not None
+            if call.agent in self.active:
+                self.wrong.append(f"{call.agent} got {call.call} while it had {self.active[call.agent]}")
+            self.active[call.agent] = call.call
+            self.served[call.call] += 1
+        elif call.state is CallState.ENDED and self.active.get(call.agent or "") == call.call:
+            del self.active[call.agent or ""]
+
+
+async def caller(bus, tenant: str, call: str, skill: str, luck: random.Random) -> None:
+    """Ask until an agent answers, sometimes twice at once; talk; hang up, sometimes twice at once."""
+    while True:
+        asks = [route(bus, call, tenant, skill) for _ in range(luck.choice([1, 1, 2]))]
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Overloaded):
+                raise answer
+        connected = {a.agent for a in answers if isinstance(a, Routed) and a.state is CallState.ACTIVE}
+        assert len(connected) <= 1
+        if connected:
+            break
+        await asyncio.sleep(luck.uniform(0.001, 0.01))
+    await asyncio.sleep(luck.uniform(0, 0.003))
+    await asyncio.gather(*(hangup(bus, call, tenant) for _ in range(luck.choice([1, 2]))))
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.generate], derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    skills=st.lists(st.sets(st.sampled_from(["sales", "support"]), min_size=1), min_size=1, max_size=4),
+    wants=st.lists(st.sampled_from(["sales", "support"]), min_size=8, max_size=24),
+    seed=st.integers(0, 2**32),
+)
+async def test_no_agent_ever_has_two_calls_and_all_come_free(bus, skills, wants, seed):
+    luck = random.Random(seed)
+    tenant = f"t{seed}-{next(_examples)}"
+    skills = [*skills, {"sales", "support"}]  # somebody who can take any call
+    history = History()
+    async with bus.serving(calls, workers=2), await bus_connect(bus.url) as reader:
+
+        async def watch(message) -> None:
+            history.see(Call.model_validate_json(message.data))
+
+        await reader.nc.subscribe(f"live.{tenant}.call.*", cb=watch)
+        await reader.nc.flush()
+        for number, known in enumerate(skills):
+            await status(bus, f"a{number}", tenant, skills=sorted(known))
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for number, skill in enumerate(wants):
+                group.create_task(caller(bus, tenant, f"c{number}", skill, random.Random(luck.random())))
+        await reader.nc.flush()
+        assert history.wrong == []
+        assert history.served == Counter(f"c{number}" for number in range(len(wants)))
+        agents = await bus.tenant(tenant).objects.list("agent", as_=Agent)
+        assert [agent.value.call for agent in agents] == [None] * len(skills)
+        queues = await bus.tenant(tenant).objects.list("queue", as_=Queue)
+        assert [queue.value.tickets for queue in queues] in ([], [[]])
