@@ -1,0 +1,1 @@
+"""Headway measured against its peers, in one run, on one machine, against one server: `python -m bench jobs`."""

@@ -1,0 +1,1 @@
+"""Jobs: how fast one process takes a work queue to empty."""

@@ -1,0 +1,113 @@
+"""The other processes of a bench: each contender runs in its own, as it would be deployed.
+
+The bench and a child talk in JSON lines: the child says `"ready"`, the bench answers with an order, the child with what it measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import uvloop
+
+from bench.server import dies_with_parent
+
+_START_TIMEOUT = 30.0
+_STOP_TIMEOUT = 10.0
+
+
+class Child:
+    """A child process of the bench."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self._process = process
+        self._name = name
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def hear(self, timeout: float) -> Any:
+        """What it says next.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            RuntimeError: if it ends or says nothing in time.
+        """
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
+        except TimeoutError as error:
+            raise RuntimeError(f"{self._name}: silent for {timeout:g} s") from error
+        if not line:
+            raise RuntimeError(f"{self._name}: ended with code {await self._process.wait()}")
+        return orjson.loads(line)
+
+    async def ask(self, order: Any, timeout: float) -> Any:
+        """Tell it something and hear its answer. Raises as `hear`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(orjson.dumps(order) + b"\n")
+        await self._process.stdin.drain()
+        return await self.hear(timeout)
+
+
+@asynccontextmanager
+async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
+    """Run a module of the bench in a process of its own; it is ready inside the block and ends with it.
+
+    Raises:
+        RuntimeError: if it does not get ready.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 24,
+        preexec_fn=dies_with_parent(),
+    )
+    try:
+        started = Child(process, " ".join((module, *arguments)))
+        await started.hear(_START_TIMEOUT)
+        yield started
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def orders() -> AsyncIterator[Any]:
+    """In the child: say that it is ready, then each order as it comes, until the bench closes the pipe."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    gc.collect()
+    gc.freeze()  # as bus.runner does; here for all contenders alike
+    say("ready")
+    while line := await reader.readline():
+        yield orjson.loads(line)
+
+
+def say(what: Any) -> None:
+    """In the child: tell the bench."""
+    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
+    sys.stdout.flush()
+
+
+def run(main: Callable[..., Coroutine[Any, Any, None]], *arguments: str) -> None:
+    """In the child: run on uvloop, as `headway worker` and `faststream run` do."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(*arguments))

