@@ -1,0 +1,46 @@
+"""The service of the fairness and memory benches, run by `bus.runner.main` as `headway worker` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from pydantic import BaseModel
+
+from bench.message import SERVICE, Order
+from bus import Context, Service
+from bus.runner import main
+
+
+class Settings(BaseModel):
+    """How the handlers behave."""
+
+    work_s: float = 0.0
+
+
+class Probe(BaseModel):
+    """A job that tells when it was submitted."""
+
+    sent: float
+    """`time.perf_counter()` of the submitter: on one machine all processes share that clock."""
+
+
+app = Service(SERVICE, config=Settings)
+
+
+@app.job("send")
+async def send(_order: Order, ctx: Context) -> None:
+    """One job of the flood."""
+    await asyncio.sleep(ctx.config(Settings).work_s)
+
+
+@app.job("probe")
+async def probe(request: Probe, ctx: Context) -> None:
+    """One job of the quiet tenant: does the same work, then tells how long it took from its submission."""
+    await asyncio.sleep(ctx.config(Settings).work_s)
+    await ctx.bus.publish(f"{SERVICE}.took", str(time.perf_counter() - request.sent).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main("bench.app:app", url=sys.argv[1], config={"work_s": float(sys.argv[2])}))
