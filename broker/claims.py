@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import time
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
 import nacl.exceptions
 import nacl.signing
@@ -103,9 +103,9 @@ class Limits(_Claims):
     @classmethod
     def unlimited(cls, *, jetstream: bool) -> Self:
         """No bounds; JetStream storage only if asked for (the system account must not have any)."""
-        core = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
-        storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1} if jetstream else {}
-        return cls(wildcards=True, **core, **storage)
+        core = cls(wildcards=True, subs=-1, data=-1, payload=-1, imports=-1, exports=-1, conn=-1, leaf=-1)
+        storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+        return core.model_copy(update=storage) if jetstream else core
 
 
 class WeightedMapping(_Claims):
@@ -240,7 +240,8 @@ def decode(token: str, body: type[Body]) -> Claims[Body]:
         header, claims, signature = token.strip().split(".")
         if orjson.loads(_unb64(header)) != _HEADER:
             raise BadIdentity(f"not a NATS token of version {_VERSION}")
-        found = Claims[body].model_validate_json(_unb64(claims))  # type: ignore[valid-type]
+        model = cast("type[Claims[Body]]", Claims.__class_getitem__(body))
+        found = model.model_validate_json(_unb64(claims))
         _verify_key(found.iss).verify(f"{header}.{claims}".encode(), _unb64(signature))
     except (ValueError, ValidationError, nacl.exceptions.CryptoError) as error:
         raise BadIdentity(f"not a valid NATS token: {_first_line(error)}") from error

@@ -19,7 +19,7 @@ import nkeys
 import orjson
 
 from broker import atomic
-from broker.claims import Account, Claims, Limits, Operator, Scope, User, WeightedMapping, encode
+from broker.claims import NO_LIMIT, Account, Claims, Limits, Operator, Scope, User, WeightedMapping, encode
 from broker.errors import BadIdentity
 from broker.roles import ROLES, TAGS, TEMPLATES, Role
 from bus import subjects
@@ -192,7 +192,8 @@ class Identities:
 
     def mint_system(self) -> Credentials:
         """Make a user of the system account, who may push routes and see all servers; never given to a program."""
-        return self._user(User(), "headway-routes", "system", None)
+        unbounded = User(subs=NO_LIMIT, data=NO_LIMIT, payload=NO_LIMIT)
+        return self._user(unbounded, "headway-routes", "system", None)
 
     def creds(
         self,

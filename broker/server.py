@@ -1,0 +1,304 @@
+"""One nats-server process: found, started, waited for, stopped.
+
+It runs in a process group of its own, so that Ctrl-C reaches the workers first and they can drain; on Linux the
+kernel ends it when this process dies. The lock on its data is inherited by it: as long as a server runs
+on a directory, whoever started it, a second one is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import orjson
+
+from broker import atomic, startlog
+from broker.config import ServerConfig, Trust, render
+from broker.errors import AlreadyRunning, BinaryMissing, BrokerError, StoreCorrupt
+
+START_TIMEOUT: Final = 30.0
+"""Seconds to become ready. A large store is read at the start."""
+STOP_TIMEOUT: Final = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_POLL: Final = 0.002
+_ORPHAN_TIMEOUT: Final = 5.0
+_LOG_KEPT: Final = 16 << 20
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def find_binary() -> Path:
+    """The nats-server to run: `HEADWAY_NATS_SERVER`, beside this Python, in PATH, in that order.
+
+    Raises:
+        BinaryMissing: if there is none, or the variable names none.
+    """
+    if named := os.environ.get("HEADWAY_NATS_SERVER"):
+        if found := shutil.which(named):
+            return Path(found)
+        raise BinaryMissing(
+            f"HEADWAY_NATS_SERVER is {named}, which cannot be run", remedy="name an executable nats-server, or unset it"
+        )
+    beside = Path(sys.executable).parent / "nats-server"
+    if found := shutil.which(beside) or shutil.which("nats-server"):
+        return Path(found)
+    raise BinaryMissing("no nats-server beside this Python or in PATH")
+
+
+class Server:
+    """A nats-server process on one data directory.
+
+    Args:
+        config: what to tell it; its ports may be `FREE_PORT`.
+        binary: the program; found by `find_binary` if None.
+        start_timeout: seconds to become ready.
+
+    Attributes:
+        config: what it is told. After the first start it has the real ports, so that a restart keeps them.
+    """
+
+    def __init__(
+        self, config: ServerConfig, *, binary: Path | None = None, start_timeout: float = START_TIMEOUT
+    ) -> None:
+        self.config = config
+        self._binary = binary
+        self._start_timeout = start_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Server({self.config.name!r}, {str(self.config.store)!r}, pid={self.pid})"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{self.config.host}:{self.config.port}"
+
+    @property
+    def ws_url(self) -> str | None:
+        """Where browsers connect; None without a websocket listener."""
+        return None if self.config.ws_port is None else f"ws://{self.config.host}:{self.config.ws_port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self.running and self._process is not None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        """Its log file."""
+        return self.config.store / "nats.log"
+
+    async def start(self) -> None:
+        """Start it and wait until it serves clients with JetStream.
+
+        Raises:
+            BinaryMissing, AlreadyRunning, PortInUse, StoreCorrupt, ServerDied, NotReady: as their names say.
+        """
+        binary = self._binary or find_binary()
+        store = self.config.store
+        try:
+            store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreCorrupt(f"cannot make the data directory {store}: {error.strerror}") from error
+        await self._take_lock()
+        try:
+            offset = self._spawn(binary)
+            try:
+                async with asyncio.timeout(self._start_timeout):
+                    await self._until_ready(offset)
+            except TimeoutError:
+                raise startlog.too_late(self._log_since(offset), self._start_timeout) from None
+            if damage := startlog.corruption(self._log_since(offset)):
+                raise StoreCorrupt(f"nats-server cannot read a part of its store in {store}: {damage}")
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """End it in order: SIGTERM, and SIGKILL if it has not gone after `STOP_TIMEOUT`. Safe to call twice."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await self.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            # Not cancellable: SIGKILL takes effect in a moment, and the lock must not be given up before.
+            self._process.wait()
+        self._release_lock()
+
+    async def restart(self) -> None:
+        """Stop it, unless it is dead already, and start it on the same ports."""
+        await self.stop()
+        await self.start()
+
+    async def wait(self) -> int:
+        """Wait until the process ends, for whatever reason, and return its status."""
+        if self._process is None:
+            raise BrokerError("the server was not started")
+        while (status := self._process.poll()) is None:
+            await asyncio.sleep(_POLL if self._lock is None else 10 * _POLL)
+        return status
+
+    def trust(self, trust: Trust) -> None:
+        """What it is to believe from its next start on."""
+        self.config = replace(self.config, trust=trust)
+
+    def _spawn(self, binary: Path) -> int:
+        """Start the process; returns where in the log its words begin."""
+        store = self.config.store
+        atomic.write(store / "server.json", render(self.config))
+        shutil.rmtree(store / "ports", ignore_errors=True)
+        (store / "ports").mkdir()
+        if self.log.exists() and self.log.stat().st_size > _LOG_KEPT:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        assert self._lock is not None
+        with self.log.open("ab") as log:
+            offset = log.tell()
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  # takes milliseconds; the arguments are ours
+                    [binary, "-c", store / "server.json"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(self._lock,),
+                    preexec_fn=_die_with_parent(),
+                )
+            except OSError as error:
+                raise BinaryMissing(f"cannot run {binary}: {error.strerror}") from error
+        return offset
+
+    async def _until_ready(self, offset: int) -> None:
+        assert self._process is not None
+        file = self.config.store / "ports" / f"nats-server_{self._process.pid}.ports"
+        while True:
+            if (status := self._process.poll()) is not None:
+                raise startlog.cause_of_death(self._log_since(offset), str(self.config.store), status)
+            if (ports := _read_ports(file)) is not None:
+                break
+            await asyncio.sleep(_POLL)
+        ws_port = None if self.config.ws_port is None else ports["websocket"]
+        self.config = replace(self.config, port=ports["nats"], ws_port=ws_port)
+        while not await self._answers():
+            await asyncio.sleep(_POLL)
+
+    async def _answers(self) -> bool:
+        """Whether it greets a client, and says that it has JetStream."""
+        try:
+            reader, writer = await asyncio.open_connection(self.config.host, self.config.port)
+        except OSError:
+            return False
+        try:
+            greeting = await reader.readline()
+            return greeting.startswith(b"INFO ") and orjson.loads(greeting[5:]).get("jetstream") is True
+        except (OSError, orjson.JSONDecodeError):
+            return False
+        finally:
+            writer.close()
+
+    def _log_since(self, offset: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+    async def _take_lock(self) -> None:
+        path = self.config.store / "lock"
+        if self._lock is not None:
+            raise AlreadyRunning(f"this server already runs on {self.config.store}")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _ORPHAN_TIMEOUT
+        try:
+            while not _locked(descriptor):
+                owner = os.pread(descriptor, 32, 0).decode().strip()
+                # The server of a process that was killed is on its way out: wait for it.
+                if _alive(owner) or time.monotonic() > deadline:
+                    who = f"process {owner}" if owner else "another process"
+                    raise AlreadyRunning(f"{who} already runs a server on {self.config.store}")
+                await asyncio.sleep(10 * _POLL)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _read_ports(file: Path) -> dict[str, int] | None:
+    """The ports of each listener; None as long as the file is not there or not complete."""
+    try:
+        found = orjson.loads(file.read_bytes())
+        ports = {kind: urlsplit(urls[0]).port for kind, urls in found.items() if urls}
+    except (OSError, orjson.JSONDecodeError, ValueError):
+        return None
+    return {kind: port for kind, port in ports.items() if port is not None}
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the child runs before nats-server: have the kernel send it SIGTERM when we die."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: after fork, as little as possible may happen
+    parent = os.getpid()
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # died in between
+            os._exit(1)
+
+    return arrange

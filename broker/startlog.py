@@ -1,0 +1,58 @@
+"""What nats-server's log says about a start: a pure reading of its lines."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCorrupt
+
+_LINE = re.compile(r"^\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] +(?P<text>.*)$")
+_IN_USE = re.compile(r"listen tcp (?P<address>\S+): bind: address already in use")
+_DENIED = re.compile(r"listen tcp (?P<address>\S+): bind: (?P<why>permission denied|cannot assign requested address)")
+# A damaged stream is left out with no more than a warning: the server would run on without its messages.
+_LEFT_OUT = re.compile(
+    r"(?:stream|consumer) (?:metafile|state|name)|error (?:reading|unmarshal\w*|recreating|recovering)|corrupt|"
+    r"checksums? (?:do|does) not match|storage directory|can't start jetstream",
+    re.IGNORECASE,
+)
+_SERIOUS: Final = {"WRN", "ERR", "FTL"}
+
+
+def corruption(log: str) -> str | None:
+    """The first line that says that something in the store cannot be read; None if there is none."""
+    return next((text for level, text in _lines(log) if level in _SERIOUS and _LEFT_OUT.search(text)), None)
+
+
+def cause_of_death(log: str, store: str, status: int) -> BrokerError:
+    """The error that a server's last words amount to.
+
+    Args:
+        log: what it wrote since it was started.
+        store: its directory, for the message.
+        status: its exit status; negative is the signal that killed it.
+    """
+    if found := _IN_USE.search(log):
+        return PortInUse(f"{found['address']} is in use by another program")
+    if found := _DENIED.search(log):
+        return PortInUse(f"cannot listen on {found['address']}: {found['why']}", remedy="choose another port or host")
+    if text := corruption(log):
+        return StoreCorrupt(f"nats-server cannot use its store in {store}: {text}")
+    return ServerDied(f"nats-server ended with status {status}: {last_words(log)}")
+
+
+def too_late(log: str, seconds: float) -> BrokerError:
+    """The error of a server that still runs, but is not ready."""
+    return NotReady(f"nats-server was not ready within {seconds:g} s: {last_words(log)}")
+
+
+def last_words(log: str) -> str:
+    """Its last serious line, or else its last one."""
+    lines = _lines(log)
+    serious = [text for level, text in lines if level in {"ERR", "FTL"}]
+    plain = [line.strip() for line in log.splitlines() if line.strip()]
+    return (serious or plain or ["it wrote nothing"])[-1]
+
+
+def _lines(log: str) -> list[tuple[str, str]]:
+    return [(found["level"], found["text"]) for line in log.splitlines() if (found := _LINE.match(line))]
