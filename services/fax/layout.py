@@ -21,18 +21,17 @@ def wrap(text: str, width: float, measure: Measure) -> list[str]:
         measure: the width of a piece of text.
     """
     lines: list[str] = []
-    line = ""
+    line: str | None = None
     for word in text.expandtabs(_TAB).split(" "):
-        longer = f"{line} {word}" if line else word
+        longer = word if line is None else f"{line} {word}"
         if measure(longer) <= width:
             line = longer
             continue
-        if line.strip():
+        if line is not None and line.strip():
             lines.append(line.rstrip())
         *full, line = _cut(word, width, measure)
         lines += full
-    lines.append(line.rstrip())
-    return lines
+    return [*lines, (line or "").rstrip()]
 
 
 def _cut(word: str, width: float, measure: Measure) -> list[str]:

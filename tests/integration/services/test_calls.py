@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bus import Conflict, InvalidInput, Overloaded, Rejected
-from bus import connect as bus_connect
 from services.calls import Agent, Call, CallState, Routed, calls
 from services.calls.models import Queue
 
@@ -44,17 +43,16 @@ async def stored(bus, id_: str, kind: type = Call, tenant: str = TENANT):
     return found
 
 
-async def events(url: str, tenant: str = TENANT) -> list[tuple[str, dict]]:
+async def events(bus, tenant: str = TENANT) -> list[tuple[str, dict]]:
     """All events of a tenant that the server has stored."""
-    async with await bus_connect(url) as reader:
-        found = []
-        info = await reader.js.stream_info("EVENTS")
-        for sequence in range(1, info.state.last_seq + 1):
-            message = await reader.js.get_msg("EVENTS", sequence)
-            prefix = f"event.{tenant}."
-            if message.subject.startswith(prefix):
-                found.append((message.subject.removeprefix(prefix), orjson.loads(message.data)))
-        return found
+    found = []
+    info = await bus.bus.js.stream_info("EVENTS")
+    for sequence in range(1, info.state.last_seq + 1):
+        message = await bus.bus.js.get_msg("EVENTS", sequence)
+        prefix = f"event.{tenant}."
+        if message.subject.startswith(prefix):
+            found.append((message.subject.removeprefix(prefix), orjson.loads(message.data)))
+    return found
 
 
 async def test_a_call_goes_to_the_agent_with_its_skill_and_language(bus):
@@ -148,7 +146,7 @@ async def test_events_tell_the_story_of_each_call_once(bus):
         await hangup(bus, "c2")
         await hangup(bus, "c1")
         await hangup(bus, "c1")
-    told = [(type_, event["call"]) for type_, event in await events(bus.url)]
+    told = [(type_, event["call"]) for type_, event in await events(bus)]
     assert told == [("call.started", "c1"), ("call.missed", "c2"), ("call.ended", "c1")]
 
 
@@ -235,7 +233,9 @@ async def caller(bus, tenant: str, call: str, skill: str, luck: random.Random) -
     await asyncio.gather(*(hangup(bus, call, tenant) for _ in range(luck.choice([1, 2]))))
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.generate], derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=16, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(
     skills=st.lists(st.sets(st.sampled_from(["sales", "support"]), min_size=1), min_size=1, max_size=4),
     wants=st.lists(st.sampled_from(["sales", "support"]), min_size=8, max_size=24),
@@ -246,19 +246,19 @@ async def test_no_agent_ever_has_two_calls_and_all_come_free(bus, skills, wants,
     tenant = f"t{seed}-{next(_examples)}"
     skills = [*skills, {"sales", "support"}]  # somebody who can take any call
     history = History()
-    async with bus.serving(calls, workers=2), await bus_connect(bus.url) as reader:
+    async with bus.serving(calls, workers=2):
 
         async def watch(message) -> None:
             history.see(Call.model_validate_json(message.data))
 
-        await reader.nc.subscribe(f"live.{tenant}.call.*", cb=watch)
-        await reader.nc.flush()
+        await bus.bus.nc.subscribe(f"live.{tenant}.call.*", cb=watch)
+        await bus.bus.nc.flush()
         for number, known in enumerate(skills):
             await status(bus, f"a{number}", tenant, skills=sorted(known))
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             for number, skill in enumerate(wants):
                 group.create_task(caller(bus, tenant, f"c{number}", skill, random.Random(luck.random())))
-        await reader.nc.flush()
+        await bus.bus.nc.flush()
         assert history.wrong == []
         assert history.served == Counter(f"c{number}" for number in range(len(wants)))
         agents = await bus.tenant(tenant).objects.list("agent", as_=Agent)
