@@ -251,7 +251,7 @@ async def test_no_agent_ever_has_two_calls_and_all_come_free(bus, skills, wants,
         async def watch(message) -> None:
             history.see(Call.model_validate_json(message.data))
 
-        await bus.bus.nc.subscribe(f"live.{tenant}.call.*", cb=watch)
+        watching = await bus.bus.nc.subscribe(f"live.{tenant}.call.*", cb=watch)
         await bus.bus.nc.flush()
         for number, known in enumerate(skills):
             await status(bus, f"a{number}", tenant, skills=sorted(known))
@@ -259,6 +259,7 @@ async def test_no_agent_ever_has_two_calls_and_all_come_free(bus, skills, wants,
             for number, skill in enumerate(wants):
                 group.create_task(caller(bus, tenant, f"c{number}", skill, random.Random(luck.random())))
         await bus.bus.nc.flush()
+        await watching.unsubscribe()
         assert history.wrong == []
         assert history.served == Counter(f"c{number}" for number in range(len(wants)))
         agents = await bus.tenant(tenant).objects.list("agent", as_=Agent)
