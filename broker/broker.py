@@ -24,7 +24,7 @@ from broker import atomic, routes
 from broker.claims import Account, decode
 from broker.config import FREE_PORT, ServerConfig, Trust
 from broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
-from broker.identity import Identities
+from broker.identity import KEY_FILE, Identities
 from broker.roles import Role
 from broker.routes import Pusher, Routes
 from broker.server import START_TIMEOUT, Server
@@ -86,7 +86,7 @@ class Broker:
     @asynccontextmanager
     async def start(
         cls,
-        dir: Path = DEFAULT_DIR,
+        dir: Path = DEFAULT_DIR,  # noqa: A002  # the word for it
         *,
         port: int = DEFAULT_PORT,
         ws_port: int | None = 0,
@@ -106,7 +106,7 @@ class Broker:
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
             host: address to listen on.
             name: the server's name.
-            sync_interval: "always" has each message on disk before it is acknowledged; "2m" is nats-server's default.
+            sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".
             max_payload: largest message in bytes.
             provision: make the shared streams.
             identities: keys to use rather than those in `dir`.
@@ -144,7 +144,7 @@ class Broker:
         url: str,
         *,
         creds: str | Path | None = None,
-        dir: Path | None = None,
+        dir: Path | None = None,  # noqa: A002  # the word for it
         ws_url: str | None = None,
     ) -> Broker:
         """A server that somebody else runs. Nothing is started; `close` it when done.
@@ -160,8 +160,8 @@ class Broker:
         """
         keys = None
         if dir is not None:
-            if not (dir / "keys.json").exists():
-                raise BadIdentity(f"{dir} has no keys", remedy="give the directory of the installation the server trusts")
+            if not (dir / KEY_FILE).exists():
+                raise BadIdentity(f"{dir} has no keys", remedy="name the data directory of the installation")
             keys = Identities.create_or_load(dir)
         return cls(url, identities=keys, creds=creds, data_dir=dir, ws_url=ws_url)
 
@@ -269,13 +269,11 @@ def _trust(identities: Identities, current: Routes, *, issued_at: int | None = N
     return Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
 
 
-def _load_routes(dir: Path) -> Routes:
-    path = dir / ROUTES_FILE
+def _load_routes(data_dir: Path) -> Routes:
+    path = data_dir / ROUTES_FILE
     try:
         return routes.check(orjson.loads(path.read_bytes()))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, BadRoutes) as error:
-        raise StoreCorrupt(
-            f"{path} is damaged: {error}", remedy="delete it, and set the routes again"
-        ) from error
+        raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error

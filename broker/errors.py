@@ -1,16 +1,16 @@
 """What can go wrong with the server, its identities and its routes; each with one clear line and a remedy.
 
-    bus.errors.BrokerError
-    ├── BinaryMissing       no nats-server to run
-    ├── PortInUse           somebody else listens on the port
-    ├── AlreadyRunning      another instance uses the same data
-    ├── StoreCorrupt        nats-server cannot read what is on disk
-    ├── ServerDied          nats-server ended by itself
-    ├── NotReady            nats-server runs, but does not become usable in time
-    ├── BadIdentity         keys or claims cannot be read, or do not verify
-    ├── BadRoutes           routes that cannot be compiled
-    ├── RouteRefused        a server did not take new routes; the old ones stand
-    └── NoAuthority         what was asked needs keys that we do not hold (external server)
+bus.errors.BrokerError
+├── BinaryMissing       no nats-server to run
+├── PortInUse           somebody else listens on the port
+├── AlreadyRunning      another instance uses the same data
+├── StoreCorrupt        nats-server cannot read what is on disk
+├── ServerDied          nats-server ended by itself
+├── NotReady            nats-server runs, but does not become usable in time
+├── BadIdentity         keys or claims cannot be read, or do not verify
+├── BadRoutes           routes that cannot be compiled
+├── RouteRefused        a server did not take new routes; the old ones stand
+└── NoAuthority         what was asked needs keys that we do not hold (external server)
 """
 
 from __future__ import annotations

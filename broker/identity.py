@@ -1,7 +1,7 @@
 """Identities: the keys of an installation, and the credentials made with them.
 
-One operator, a system account (for routes), an application account (for everything else) with one scoped signing key per
-role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
+One operator, a system account (for routes), an application account (for everything else) with one scoped signing
+key per role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Identities:
 
     Args:
         seeds: seed of "operator", "system", "account" and "role-<role>".
-        dir: where `creds_file` writes; None if it is not kept on disk.
+        data_dir: where `creds_file` writes; None if they are not kept on disk.
     """
 
-    def __init__(self, seeds: Mapping[str, str], dir: Path | None = None) -> None:
+    def __init__(self, seeds: Mapping[str, str], data_dir: Path | None = None) -> None:
         try:
             self._keys = {name: _key(seeds[name]) for name in _seed_names()}
         except KeyError as error:
@@ -73,26 +73,26 @@ class Identities:
             wanted = "O" if name == _OPERATOR_KEY else "A"
             if key.public_key.decode()[0] != wanted:
                 raise BadIdentity(f"the key of {name} is of another kind")
-        self._dir = dir
+        self._dir = data_dir
 
     def __repr__(self) -> str:
         return f"Identities(operator={self.operator!r}, account={self.account!r})"
 
     @classmethod
-    def create(cls, dir: Path | None = None) -> Identities:
-        """Make new keys; with a directory only `creds_file` is given a place, nothing is written yet."""
-        return cls({name: _new_seed(name) for name in _seed_names()}, dir)
+    def create(cls) -> Identities:
+        """Make new keys, kept nowhere."""
+        return cls({name: _new_seed(name) for name in _seed_names()})
 
     @classmethod
-    def create_or_load(cls, dir: Path) -> Identities:
-        """The keys in `<dir>/keys.json`, made now if there are none. Two processes at once get the same ones.
+    def create_or_load(cls, data_dir: Path) -> Identities:
+        """The keys in `<data_dir>/keys.json`, made now if there are none. Two processes at once get the same ones.
 
         Raises:
             BadIdentity: if the file is damaged, cannot be read, or others may read it.
         """
-        path = dir / KEY_FILE
+        path = data_dir / KEY_FILE
         try:
-            dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 seeds = {name: _new_seed(name) for name in _seed_names()}
                 atomic.create(path, orjson.dumps(seeds, option=orjson.OPT_INDENT_2))
@@ -106,7 +106,7 @@ class Identities:
         if not isinstance(found, dict) or not all(isinstance(seed, str) for seed in found.values()):
             raise BadIdentity(f"{path} is damaged")
         try:
-            return cls(found, dir)
+            return cls(found, data_dir)
         except BadIdentity as error:
             raise BadIdentity(f"{path}: {error.message}") from error
 
@@ -144,12 +144,8 @@ class Identities:
             mappings: compiled routes (`broker.routes.compile`).
             issued_at: unix seconds. When servers compare two tokens, the later one counts.
         """
-        scopes: list[str | Scope] = [
-            Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in ROLES
-        ]
-        body = Account(
-            limits=Limits.unlimited(jetstream=True), signing_keys=scopes, mappings=dict(mappings or {})
-        )
+        scopes: list[str | Scope] = [Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in ROLES]
+        body = Account(limits=Limits.unlimited(jetstream=True), signing_keys=scopes, mappings=dict(mappings or {}))
         claims = Claims(sub=self.account, name="headway", nats=body)
         return encode(claims, self._keys[_OPERATOR_KEY], issued_at=issued_at)
 
@@ -216,7 +212,7 @@ class Identities:
         name: str | None = None,
         expires: timedelta | None = None,
     ) -> Path:
-        """`mint`, written to `<dir>/creds/<role>[.<tenant or service>].creds` with mode 0600.
+        """`mint`, written to `<data_dir>/creds/<role>[.<tenant or service>].creds` with mode 0600.
 
         Raises:
             UsageError: if the identities have no directory, and as `mint`.

@@ -22,7 +22,7 @@ if find_spec("pytest_asyncio") is not None:
     @pytest_asyncio.fixture
     async def bus() -> AsyncIterator[TestBus]:
         """A private bus: a real nats-server with the shared streams, gone when the test is over."""
-        from broker import testing  # noqa: PLC0415  # not before it is used
+        from broker import testing
 
         async with testing.start() as running:
             yield running
@@ -30,7 +30,7 @@ if find_spec("pytest_asyncio") is not None:
     @pytest_asyncio.fixture
     async def nats_broker() -> AsyncIterator[Broker]:
         """A private broker: server, identities and routes, gone when the test is over."""
-        from broker import testing  # noqa: PLC0415  # not before it is used
+        from broker import testing
 
         async with testing.broker() as running:
             yield running

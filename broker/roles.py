@@ -1,8 +1,8 @@
 """Roles: what each kind of program may do, as templates of scoped signing keys that nats-server enforces.
 
 `{{tag(tenant)}}`, `{{tag(service)}}` and `{{subject()}}` are filled in by the server from the user's token, so
-one signing key serves all tenants, and stealing a user's token gives no more than that user had. A subject whose
-tag is missing is dropped from the list, and an emptied list denies everything. docs/reference/roles.md is the table for people.
+one signing key serves all tenants, and a stolen token gives no more than its user had. A subject whose tag is missing
+is dropped from the list, and an emptied list denies everything. docs/reference/roles.md is the table for people.
 
 Publish permission is checked on the subject *after* the account's mapping, and on the plain one while no mapping
 exists, so both forms are allowed. They differ in their number of tokens and cannot be mistaken for each other.

@@ -1,7 +1,7 @@
 """Routes: which share of a service's traffic goes to which version, as subject mappings inside nats-server.
 
-Compiling is pure. Pushing sends the application account's new token to every server of the cluster, and is done when each
-one has confirmed it; if one does not, the old token is pushed again, so that not half of the cluster routes differently.
+Compiling is pure. Pushing sends the application account's new token to every server of the cluster, and is done when
+each one has confirmed it; if one does not, the old token is pushed again, so that no two servers route differently.
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ class Pusher:
         await self._gather(_UPDATE, token.encode(), take, deadline)
         return answers
 
-    async def _gather(self, subject: str, payload: bytes, take: Callable[[dict[str, Any]], bool], deadline: float) -> None:
+    async def _gather(
+        self, subject: str, payload: bytes, take: Callable[[dict[str, Any]], bool], deadline: float
+    ) -> None:
         """Ask all servers at once, and pass on their answers until `take` says that is all, or the time is up."""
         done = asyncio.Event()
 

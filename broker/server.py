@@ -128,14 +128,7 @@ class Server:
             raise StoreCorrupt(f"cannot make the data directory {store}: {error.strerror}") from error
         await self._take_lock()
         try:
-            offset = self._spawn(binary)
-            try:
-                async with asyncio.timeout(self._start_timeout):
-                    await self._until_ready(offset)
-            except TimeoutError:
-                raise startlog.too_late(self._log_since(offset), self._start_timeout) from None
-            if damage := startlog.corruption(self._log_since(offset)):
-                raise StoreCorrupt(f"nats-server cannot read a part of its store in {store}: {damage}")
+            await self._start(binary)
         except BaseException:
             await self.kill()
             raise
@@ -146,7 +139,7 @@ class Server:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT):
-                    await self.wait()
+                    await self.wait(poll=_POLL)
         await self.kill()
 
     async def kill(self) -> None:
@@ -162,17 +155,31 @@ class Server:
         await self.stop()
         await self.start()
 
-    async def wait(self) -> int:
-        """Wait until the process ends, for whatever reason, and return its status."""
+    async def wait(self, *, poll: float = 0.1) -> int:
+        """Wait until the process ends, for whatever reason, and return its status.
+
+        Args:
+            poll: seconds between two looks; there is no portable way to be told.
+        """
         if self._process is None:
             raise BrokerError("the server was not started")
-        while (status := self._process.poll()) is None:
-            await asyncio.sleep(_POLL if self._lock is None else 10 * _POLL)
+        while (status := self._process.poll()) is None:  # noqa: ASYNC110  # a process sets no event
+            await asyncio.sleep(poll)
         return status
 
     def trust(self, trust: Trust) -> None:
         """What it is to believe from its next start on."""
         self.config = replace(self.config, trust=trust)
+
+    async def _start(self, binary: Path) -> None:
+        offset = self._spawn(binary)
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await self._until_ready(offset)
+        except TimeoutError:
+            raise startlog.too_late(self._log_since(offset), self._start_timeout) from None
+        if damage := startlog.corruption(self._log_since(offset)):
+            raise StoreCorrupt(f"nats-server cannot read a part of its store in {self.config.store}: {damage}")
 
     def _spawn(self, binary: Path) -> int:
         """Start the process; returns where in the log its words begin."""
@@ -193,7 +200,7 @@ class Server:
                     stderr=log,
                     start_new_session=True,
                     pass_fds=(self._lock,),
-                    preexec_fn=_die_with_parent(),
+                    preexec_fn=_die_with_parent(),  # noqa: PLW1509  # two system calls, no lock taken
                 )
             except OSError as error:
                 raise BinaryMissing(f"cannot run {binary}: {error.strerror}") from error
@@ -210,7 +217,7 @@ class Server:
             await asyncio.sleep(_POLL)
         ws_port = None if self.config.ws_port is None else ports["websocket"]
         self.config = replace(self.config, port=ports["nats"], ws_port=ws_port)
-        while not await self._answers():
+        while not await self._answers():  # noqa: ASYNC110  # another process sets no event
             await asyncio.sleep(_POLL)
 
     async def _answers(self) -> bool:
@@ -237,21 +244,24 @@ class Server:
         if self._lock is not None:
             raise AlreadyRunning(f"this server already runs on {self.config.store}")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + _ORPHAN_TIMEOUT
         try:
-            while not _locked(descriptor):
-                owner = os.pread(descriptor, 32, 0).decode().strip()
-                # The server of a process that was killed is on its way out: wait for it.
-                if _alive(owner) or time.monotonic() > deadline:
-                    who = f"process {owner}" if owner else "another process"
-                    raise AlreadyRunning(f"{who} already runs a server on {self.config.store}")
-                await asyncio.sleep(10 * _POLL)
+            await self._wait_for_lock(descriptor)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BaseException:
             os.close(descriptor)
             raise
         self._lock = descriptor
+
+    async def _wait_for_lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + _ORPHAN_TIMEOUT
+        while not _locked(descriptor):
+            owner = os.pread(descriptor, 32, 0).decode().strip()
+            # The server of a process that was killed is on its way out: wait for it.
+            if _alive(owner) or time.monotonic() > deadline:
+                who = f"process {owner}" if owner else "another process"
+                raise AlreadyRunning(f"{who} already runs a server on {self.config.store}")
+            await asyncio.sleep(10 * _POLL)
 
     def _release_lock(self) -> None:
         if self._lock is not None:

@@ -10,10 +10,11 @@ from broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCor
 _LINE = re.compile(r"^\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] +(?P<text>.*)$")
 _IN_USE = re.compile(r"listen tcp (?P<address>\S+): bind: address already in use")
 _DENIED = re.compile(r"listen tcp (?P<address>\S+): bind: (?P<why>permission denied|cannot assign requested address)")
-# A damaged stream is left out with no more than a warning: the server would run on without its messages.
+# A stream whose description is damaged is left out with no more than a warning: the server would run on without its
+# messages. What a "Filestore" line says is not that: it is the usual repair of block indexes after a crash.
 _LEFT_OUT = re.compile(
-    r"(?:stream|consumer) (?:metafile|state|name)|error (?:reading|unmarshal\w*|recreating|recovering)|corrupt|"
-    r"checksums? (?:do|does) not match|storage directory|can't start jetstream",
+    r"metafile .*(?:checksum|error|invalid)|error (?:reading|unmarshal\w*|recreating|recovering|adding)\b.*"
+    r"(?:stream|consumer|metafile)|storage directory|can't start jetstream",
     re.IGNORECASE,
 )
 _SERIOUS: Final = {"WRN", "ERR", "FTL"}
@@ -21,7 +22,10 @@ _SERIOUS: Final = {"WRN", "ERR", "FTL"}
 
 def corruption(log: str) -> str | None:
     """The first line that says that something in the store cannot be read; None if there is none."""
-    return next((text for level, text in _lines(log) if level in _SERIOUS and _LEFT_OUT.search(text)), None)
+    for level, text in _lines(log):
+        if level in _SERIOUS and not text.startswith("Filestore") and _LEFT_OUT.search(text):
+            return text
+    return None
 
 
 def cause_of_death(log: str, store: str, status: int) -> BrokerError:

@@ -104,7 +104,6 @@ class TestBus:
             weights: the service's routes by version; all traffic to this version by default.
             grace: seconds that work in hand has to finish at the end.
         """
-        before = await self.broker.routes()
         async with AsyncExitStack() as stack:
             running = []
             for _ in range(workers):
@@ -112,7 +111,8 @@ class TestBus:
                 await stack.enter_async_context(connection)
                 worker = Worker(service, connection, version=version, config=config, grace=grace)
                 running.append(await stack.enter_async_context(worker))
-            await self.broker.set_routes({**before, service.name: weights or {version: 100}})
+            others = await self.broker.routes()
+            await self.broker.set_routes({**others, service.name: weights or {version: 100}})
             yield running
 
 
