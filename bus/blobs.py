@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import nats.errors
 from nats.js import JetStreamContext
@@ -83,7 +84,23 @@ class Blobs:
 
     def _store(self) -> ObjectStore:
         # Built directly: nats-py's lookup asks for the stream first, a round trip for every blob.
-        return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=self._js)
+        return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=cast("JetStreamContext", _BlobsStream(self._js)))
+
+
+class _BlobsStream:
+    """A JetStream context that reads from the stream of blobs.
+
+    nats-py looks the stream up by its subject for every read: a round trip, and a right that no role has.
+    """
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._js, name)
+
+    async def subscribe(self, subject: str, *, ordered_consumer: bool) -> JetStreamContext.PushSubscription:
+        return await self._js.subscribe(subject, stream=BLOBS, ordered_consumer=ordered_consumer)
 
 
 @asynccontextmanager
