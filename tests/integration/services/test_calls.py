@@ -197,6 +197,26 @@ async def test_an_agent_left_reserved_by_an_ended_call_comes_free(bus):
         assert (await status(bus, "a")).call is None
 
 
+async def test_who_hangs_up_while_an_agent_is_reserved_leaves_the_agent_free(bus):
+    met = set()
+    async with bus.serving(calls, workers=2):
+        for number in range(40):
+            call = f"c{number}"
+            await status(bus, "a", presence="away")
+            await route(bus, call)
+            await status(bus, "a")
+            routed, _ = await asyncio.gather(route(bus, call), _after(number % 20 / 10_000, hangup(bus, call)))
+            met.add(routed.state)
+            assert (await stored(bus, call)).value.state in (CallState.ENDED, CallState.MISSED)
+            assert (await stored(bus, "a", Agent)).value.call is None
+    assert CallState.MISSED in met  # the hangup was first, at times
+
+
+async def _after(seconds: float, action):
+    await asyncio.sleep(seconds)
+    return await action
+
+
 class History:
     """What every agent and call went through, as nats-server republished it: in the order of the writes."""
 
