@@ -1,0 +1,99 @@
+"""The `headway` command: which commands there are, and how their errors leave.
+
+A command's module is imported when that command runs. So the base install is enough for `headway worker`, and help is quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import click
+
+from bus.errors import UsageError
+from headway import exits
+
+_COMMANDS: Final = {
+    "up": ("headway.commands.up", "Start a server and services, from headway.yaml or the apps named."),
+    "status": ("headway.commands.status", "Show versions, workers, queues and latencies."),
+    "call": ("headway.commands.talk", "Call an operation and print its reply."),
+    "submit": ("headway.commands.talk", "Submit a durable job."),
+    "emit": ("headway.commands.talk", "Publish an event."),
+    "dead": ("headway.commands.dead", "List, show, replay and purge dead letters."),
+    "env": ("headway.commands.env", 'Print exports for the nats CLI: eval "$(headway env)".'),
+    "docs": ("headway.commands.docs", "Write the AsyncAPI 3 document of a service."),
+    "worker": ("headway.commands.worker", "Run one worker of a service."),
+    "demo": ("headway.commands.demo", "Run all three reference services with real work, and sum up."),
+}
+_EXTRA = {"yaml": "control", "rich": "control", "nats_server": "control", "PIL": "services", "numpy": "services"}
+
+
+class _Commands(click.Group):
+    """Knows names and summaries without importing the commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="headway")
+def headway() -> None:
+    """Python microservices on a NATS message bus.
+
+    Commands find the server by --url, HEADWAY_NATS_URL, or what `headway up` left in .headway.
+    """
+
+
+def main() -> None:
+    """Run the command line. Errors become one line, a remedy and an exit code (headway/exits.py)."""
+    try:
+        code = headway.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`headway dead ls | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except ModuleNotFoundError as error:
+        code = _missing(error)
+    except Exception as error:
+        found = exits.find(error)
+        if found is None or os.environ.get("HEADWAY_DEBUG"):
+            raise
+        click.echo(exits.describe(found), err=True)
+        code = exits.code_of(found)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def run(work: Coroutine[Any, Any, int | None]) -> int:
+    """Run a command's coroutine; its result is the exit code, None means 0."""
+    return asyncio.run(work) or 0
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    extra = _EXTRA.get((error.name or "").split(".")[0])
+    if extra is None:
+        raise error
+    problem = UsageError(f"this needs {error.name}", remedy=f"pip install 'headway[{extra}]'")
+    click.echo(exits.describe(problem), err=True)
+    return exits.code_of(problem)

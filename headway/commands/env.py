@@ -1,0 +1,29 @@
+"""`headway env`: what a shell needs so that the `nats` CLI and other programs reach the running installation."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from headway.endpoint import options, require
+
+
+@click.command()
+@options
+def env(url: str | None, creds: str | None, directory: Path) -> int:
+    """Print exports for the nats CLI and for programs that use `bus.connect()`.
+
+    \b
+    eval "$(headway env)"
+    nats req rpc.fax.acme.status '{"fax": "f1"}'
+    """
+    found = require(url, creds, directory)
+    values = {"HEADWAY_NATS_URL": found.url, "NATS_URL": found.url}
+    if found.creds:
+        path = str(Path(found.creds).resolve())
+        values |= {"HEADWAY_NATS_CREDS": path, "NATS_CREDS": path}
+    for name, value in values.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    return 0

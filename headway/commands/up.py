@@ -1,0 +1,151 @@
+"""`headway up`: a server and services, from one file or named on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+import orjson
+
+from broker.broker import Broker
+from bus.worker import DEFAULT_GRACE
+from headway import config as configuration
+from headway.cli import run
+from headway.config import Config
+from headway.installation import Installation, for_apps
+
+
+@click.command()
+@click.argument("apps", nargs=-1)
+@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
+              show_default=True, help="What to run, if no APPS are named.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the server; 0 takes a free one.")
+@click.option("--websocket-port", type=click.IntRange(0, 65535), help="Port for browsers; 0 takes a free one.")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Data directory.  [default: .headway]")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Workers of each of APPS.")
+@click.option("--version", default=configuration.DEFAULT_VERSION, show_default=True, help="Version of APPS.")
+@click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
+              help="Seconds that work in hand has to finish after Ctrl-C.")
+@click.option("--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to begin to serve.")
+def up(apps: tuple[str, ...], file: Path, port: int | None, websocket_port: int | None, directory: Path | None,
+       workers: int, version: str, grace: float, start_timeout: float) -> int:
+    """Start a server and services; Ctrl-C drains and stops them.
+
+    With HEADWAY_NATS_URL set it uses that server, and the keys in the data directory, instead of starting one.
+
+    \b
+    headway up                        # what headway.yaml says
+    headway up services.fax:fax       # one service, one worker
+    """
+    if apps:
+        config = Config(services=for_apps(apps, workers, version))
+    else:
+        config, _ = configuration.load(file)
+    server = config.server.model_copy(
+        update={
+            name: value
+            for name, value in (
+                ("port", port),
+                ("websocket_port", websocket_port),
+                ("store", str(directory) if directory else None),
+            )
+            if value is not None
+        }
+    )
+    return run(_up(config.model_copy(update={"server": server}), grace, start_timeout))
+
+
+async def _up(config: Config, grace: float, start_timeout: float) -> None:
+    stop, hurry, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    work = asyncio.ensure_future(_serve(config, grace, start_timeout, stop, hurry, ready))
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            click.echo("draining; Ctrl-C again hands unfinished work back at once", err=True)
+            if not ready.is_set():
+                work.cancel()
+        await work
+    except asyncio.CancelledError:
+        if ready.is_set():
+            raise
+    finally:
+        stopped.cancel()
+    click.echo("stopped", err=True)
+
+
+async def _serve(
+    config: Config,
+    grace: float,
+    start_timeout: float,
+    stop: asyncio.Event,
+    hurry: asyncio.Event,
+    ready: asyncio.Event,
+) -> None:
+    url = os.environ.get("HEADWAY_NATS_URL")
+    external = Broker.external(url, dir=Path(config.server.store)) if url else None
+    click.echo(f"starting {'' if external else 'nats-server and '}{_plural(config)} ...", err=True)
+    async with Installation.start(
+        config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
+    ) as running:
+        place = "" if config.server.store == ".headway" else f" --dir {config.server.store}"
+        click.echo(f"ready: {', '.join(f'{n} {s.version}' for n, s in config.services.items())} at {running.broker.url}")
+        click.echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
+        ready.set()
+        watch = asyncio.ensure_future(_keep_server(running.broker))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            watch.cancel()
+        if not stop.is_set():
+            await watch  # raises why the server cannot be started again
+
+
+async def _keep_server(broker: Broker) -> None:
+    """Start the server again when it dies: its data is on disk, and everybody reconnects."""
+    server = broker.server
+    if server is None:
+        await asyncio.Event().wait()
+    while server is not None:
+        code = await server.wait()
+        say("nats-server", f"died (code {code}), starting it again")
+        await server.restart()
+
+
+def say(label: str, line: str) -> None:
+    """Print a line of a worker; its JSON log lines become text."""
+    click.echo(f"{label:<14} {readable(line)}", err=True)
+
+
+def readable(line: str) -> str:
+    """A worker's JSON log line as text; anything else stays as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        record = orjson.loads(line)
+        text = f"{record.pop('level')}: {record.pop('message')}"
+    except (orjson.JSONDecodeError, KeyError, AttributeError):
+        return line
+    facts = {k: v for k, v in record.items() if k not in {"at", "logger", "service", "version", "worker", "traceback"}}
+    details = " ".join(f"{key}={value}" for key, value in facts.items())
+    trace = f"\n{record['traceback']}" if "traceback" in record else ""
+    return f"{text}{'  ' if details else ''}{details}{trace}"
+
+
+def _plural(config: Config) -> str:
+    workers = sum(service.workers for service in config.services.values())
+    return f"{workers} worker{'' if workers == 1 else 's'} of {', '.join(config.services)}"

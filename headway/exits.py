@@ -1,0 +1,49 @@
+"""How an error leaves the command line: one line, a remedy, and an exit code that tells its class.
+
+    0 done   1 unexpected   2 usage   3 no connection   4 not served   5 invalid input   6 rejected
+    7 overloaded   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bus import errors
+
+CODES: Final[dict[type[BaseException], int]] = {
+    errors.HeadwayError: 1,
+    errors.UsageError: 2,
+    errors.ConnectionFailed: 3,
+    errors.NotServed: 4,
+    errors.InvalidInput: 5,
+    errors.Rejected: 6,
+    errors.Overloaded: 7,
+    errors.DeadlineExceeded: 8,
+    errors.RemoteError: 9,
+    errors.StoreError: 10,
+    errors.BrokerError: 11,
+    errors.ConfigError: 78,
+}
+"""By class; a subclass without its own number has its parent's. 78 is EX_CONFIG of sysexits.h."""
+
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells report it."""
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an error: that of the nearest class above it that has one."""
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), 1)
+
+
+def describe(error: errors.HeadwayError) -> str:
+    """The lines to show for an error."""
+    return f"error: {error.message}\nfix: {error.remedy}" if error.remedy else f"error: {error.message}"
+
+
+def find(error: BaseException) -> errors.HeadwayError | None:
+    """The Headway error in an exception: itself, or the first one inside an exception group."""
+    if isinstance(error, errors.HeadwayError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := find(inner)) is not None), None)
+    return None
