@@ -1,0 +1,36 @@
+"""Roles: what holds for every template, whatever a server makes of it (tests/integration/broker asks one)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from broker.roles import ROLES, TEMPLATES
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])
+def test_no_role_but_the_operator_may_use_everything(role: str) -> None:
+    template = TEMPLATES[role]  # type: ignore[index]
+    for permission in (template.pub, template.sub):
+        assert permission.allow
+        assert not {">", "*", "*.>", "$JS.>", "$SYS.>"} & set(permission.allow)
+
+
+@pytest.mark.parametrize("role", ["worker", "client", "browser", "control"])
+def test_replies_reach_their_asker_alone(role: str) -> None:
+    allowed = TEMPLATES[role].sub.allow  # type: ignore[index]
+    assert [subject for subject in allowed if subject.startswith("_INBOX")] == ["_INBOX.{{subject()}}.>"]
+
+
+def test_all_that_a_client_or_browser_may_use_is_its_tenants() -> None:
+    for role in ("client", "browser"):
+        for permission in (TEMPLATES[role].pub, TEMPLATES[role].sub):  # type: ignore[index]
+            assert all("{{tag(tenant)}}" in s or s.startswith("_INBOX") for s in permission.allow)
+
+
+def test_the_pytest_plugin_costs_nothing_until_a_fixture_is_used() -> None:
+    code = "import pytest, sys, broker.pytest_plugin; print(*(m for m in sys.modules if m.split('.')[0] in {'bus', 'nats', 'pydantic', 'nacl'}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert run.stdout.strip() == ""
