@@ -1,0 +1,302 @@
+"""Roles: what each one may and may not do, as the real server judges it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client, RawCredentials
+
+from broker.broker import Broker
+from broker.identity import Credentials, Identities
+from broker.testing import TestBus
+from bus import dead, streams
+from bus.errors import ConnectionFailed, NotServed
+from bus.service import Service
+
+
+class User:
+    """A connection that keeps what the server refused it."""
+
+    def __init__(self, nc: Client, refused: list[str]) -> None:
+        self.nc = nc
+        self.refused = refused
+
+    async def may_publish(self, subject: str) -> bool:
+        self.refused.clear()
+        await self.nc.publish(subject, b"{}")
+        await self.nc.flush()  # the server's refusal comes before its answer to this
+        return not self.refused
+
+    async def may_subscribe(self, subject: str, queue: str = "") -> bool:
+        self.refused.clear()
+        subscription = await self.nc.subscribe(subject, queue=queue)
+        await self.nc.flush()
+        allowed = not self.refused
+        if allowed:
+            await subscription.unsubscribe()
+        return allowed
+
+
+@asynccontextmanager
+async def connected(broker: Broker, made: Credentials) -> AsyncIterator[User]:
+    refused: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        if "permissions violation" in str(error).lower():
+            refused.append(str(error))
+
+    nc = await nats.connect(
+        broker.url,
+        user_credentials=RawCredentials(made.text),
+        inbox_prefix=f"_INBOX.{made.public_key}",
+        error_cb=on_error,
+    )
+    try:
+        yield User(nc, refused)
+    finally:
+        await nc.close()
+
+
+ROLES: dict[str, dict[str, str]] = {
+    "worker": {"service": "fax"},
+    "client": {"tenant": "acme"},
+    "browser": {"tenant": "acme"},
+    "control": {},
+}
+
+MAY_PUBLISH = {
+    "worker": [
+        *("rpc.calls.acme.route", "rpc.calls.v1.acme.route", "job.fax.acme.send", "job.fax.v1.3.acme.send"),
+        *("event.acme.call.ended", "obj.acme.fax.1", "dead.fax.acme.send", "beat.fax.v1.w1", "$KV.ATTEMPTS.fax.JOBS_fax.1"),
+        *("$JS.API.STREAM.CREATE.JOBS_fax", "$JS.API.CONSUMER.MSG.NEXT.JOBS_fax.v1-0", "$JS.ACK.JOBS_fax.v1-0.1.1.1.1.0"),
+        *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_call_ended", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1"),
+    ],
+    "client": ["rpc.fax.acme.status", "job.fax.acme.send", "job.fax.v2.15.acme.send", "event.acme.call.ended"],
+    "browser": ["sync.acme.pull"],
+    "control": ["$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.EVENTS", "$KV.CONTROL.service.fax", "dead.fax.acme.send"],
+}
+MAY_NOT_PUBLISH = {
+    "worker": [
+        *("dead.calls.acme.route", "beat.calls.v1.w1", "$KV.ATTEMPTS.calls.JOBS_calls.1", "$KV.CONTROL.service.fax"),
+        *("$JS.API.STREAM.CREATE.JOBS_calls", "$JS.API.STREAM.DELETE.JOBS_fax", "$JS.API.STREAM.PURGE.JOBS_fax"),
+        *("$JS.API.CONSUMER.MSG.NEXT.JOBS_calls.v1-0", "$JS.ACK.JOBS_calls.v1-0.1.1.1.1.0", "$JS.API.STREAM.CREATE.EVENTS"),
+        *("$SYS.REQ.CLAIMS.UPDATE", "live.acme.fax.1", "sync.acme.pull", "anything"),
+    ],
+    "client": [
+        *("rpc.fax.other.status", "job.fax.other.send", "job.fax.v1.0.other.send", "event.other.call.ended"),
+        *("obj.acme.fax.1", "live.acme.fax.1", "dead.fax.acme.send", "beat.fax.v1.w1", "sync.acme.pull"),
+        *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1", "rpc.acme.other.status"),
+    ],
+    "browser": [
+        *("sync.other.pull", "sync.acme.push", "obj.acme.fax.1", "live.acme.fax.1", "rpc.fax.acme.status"),
+        *("job.fax.acme.send", "event.acme.call.ended", "$JS.API.STREAM.LIST", "_INBOX.SOMEBODY.1"),
+    ],
+    "control": ["job.fax.acme.send", "event.acme.call.ended", "obj.acme.fax.1", "rpc.fax.acme.status", "$SYS.REQ.SERVER.PING"],
+}
+MAY_SUBSCRIBE = {
+    "worker": ["rpc.fax.v1.*.status", "$SRV.PING", "$SRV.*.fax", "$SRV.INFO.fax.w1"],
+    "client": [],
+    "browser": ["live.acme.>", "live.acme.fax.*"],
+    "control": ["beat.>", "sync.*.pull", "$JS.EVENT.ADVISORY.>"],
+}
+MAY_NOT_SUBSCRIBE = {
+    "worker": [">", "rpc.calls.v1.*.route", "_INBOX.>", "_INBOX.SOMEBODY.>", "job.>", "event.>", "live.>", "$SRV.*.calls"],
+    "client": [">", "_INBOX.>", "rpc.>", "rpc.fax.v1.acme.status", "event.acme.>", "live.acme.>", "beat.>"],
+    "browser": [">", "live.>", "live.*.fax.1", "live.other.>", "_INBOX.>", "obj.acme.>", "event.acme.>"],
+    "control": [">", "_INBOX.>", "rpc.>", "job.>", "event.>", "live.>", "$SYS.>"],
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_may_do_its_work_and_nothing_else(nats_broker: Broker, role: str) -> None:
+    made = nats_broker.identities.mint(role, **ROLES[role])  # type: ignore[arg-type]
+    async with connected(nats_broker, made) as user:
+        assert [s for s in MAY_PUBLISH[role] if not await user.may_publish(s)] == []
+        assert [s for s in MAY_NOT_PUBLISH[role] if await user.may_publish(s)] == []
+        allowed = [*MAY_SUBSCRIBE[role], f"_INBOX.{made.public_key}.>"]
+        assert [s for s in allowed if not await user.may_subscribe(s)] == []
+        assert [s for s in MAY_NOT_SUBSCRIBE[role] if await user.may_subscribe(s)] == []
+
+
+async def test_the_rights_of_a_client_are_the_same_while_a_route_maps_its_subjects(nats_broker: Broker) -> None:
+    await nats_broker.set_routes({"fax": {"v1": 100}})
+    async with connected(nats_broker, nats_broker.identities.mint("client", tenant="acme")) as user:
+        for subject in ("rpc.fax.acme.status", "job.fax.acme.send"):
+            assert await user.may_publish(subject)
+        for subject in ("rpc.fax.other.status", "job.fax.other.send"):
+            assert not await user.may_publish(subject)
+
+
+async def test_the_operator_has_the_whole_account_and_nothing_of_the_system(nats_broker: Broker) -> None:
+    async with connected(nats_broker, nats_broker.identities.mint("operator")) as user:
+        assert await user.may_subscribe(">")
+        assert await user.may_publish("anything.at.all")
+        with pytest.raises(nats.errors.NoRespondersError):
+            await user.nc.request("$SYS.REQ.CLAIMS.UPDATE", b"x", timeout=1)
+
+
+async def test_a_browser_sees_changes_of_its_own_tenant_only(nats_broker: Broker) -> None:
+    seen: list[str] = []
+    arrived = asyncio.Event()
+
+    async def on_change(message: object) -> None:
+        seen.append(message.subject)  # type: ignore[attr-defined]
+        arrived.set()
+
+    made = nats_broker.identities.mint("browser", tenant="acme")
+    async with connected(nats_broker, made) as user, await nats_broker.connect("operator") as bus:
+        await user.nc.subscribe("live.acme.>", cb=on_change)
+        await user.nc.flush()
+        await bus.tenant("other").objects.put("fax", "1", {"pages": 1})
+        await bus.tenant("acme").objects.put("fax", "2", {"pages": 2})
+        async with asyncio.timeout(5):
+            await arrived.wait()
+    assert seen == ["live.acme.fax.2"]
+
+
+async def test_a_browser_needs_no_key_but_nobody_else_gets_in_without(nats_broker: Broker) -> None:
+    async def with_token_alone(made: Credentials) -> None:
+        nc = await nats.connect(
+            nats_broker.url,
+            user_jwt_cb=lambda: made.jwt.encode(),
+            signature_cb=lambda _nonce: b"",
+            allow_reconnect=False,
+            error_cb=_ignore,
+        )
+        await nc.close()
+
+    await with_token_alone(nats_broker.identities.mint("browser", tenant="acme"))
+    with pytest.raises(nats.errors.Error):
+        await with_token_alone(nats_broker.identities.mint("client", tenant="acme"))
+
+
+async def _ignore(_error: Exception) -> None: ...
+
+
+async def test_credentials_end_when_they_expire(nats_broker: Broker) -> None:
+    closed = asyncio.Event()
+
+    async def on_closed() -> None:
+        closed.set()
+
+    made = nats_broker.identities.mint("client", tenant="acme", expires=timedelta(seconds=1.5))
+    nc = await nats.connect(
+        nats_broker.url,
+        user_credentials=RawCredentials(made.text),
+        allow_reconnect=False,
+        error_cb=_ignore,
+        closed_cb=on_closed,
+    )
+    async with asyncio.timeout(5):
+        await closed.wait()
+    assert nc.is_closed
+
+
+async def test_credentials_of_other_keys_are_refused(nats_broker: Broker) -> None:
+    stranger = Broker.external(nats_broker.url, creds=Identities.create().creds("operator"))
+    with pytest.raises(ConnectionFailed):
+        await stranger.connect()
+
+
+async def test_a_worker_can_do_all_of_its_work_in_its_role(bus: TestBus) -> None:
+    """Streams, consumers, acks, dead letters, objects, blobs, events, calls and jobs of another service."""
+    fax, calls = Service("fax"), Service("calls")
+    done = asyncio.Event()
+
+    @calls.rpc("route")
+    async def route(request: str) -> str:
+        return request.upper()
+
+    @calls.job("log")
+    async def log(request: str) -> None:
+        done.set()
+
+    @fax.job("send")
+    async def send(request: str, ctx: object) -> None:
+        context = ctx
+        assert await context.call("calls", "route", "x", returns=str) == "X"  # type: ignore[attr-defined]
+        revision = await context.objects.put("fax", "1", {"pages": 1})  # type: ignore[attr-defined]
+        assert await context.objects.get("fax", "1", as_=dict)  # type: ignore[attr-defined]
+        assert len(await context.objects.list("fax", as_=dict)) == 1  # type: ignore[attr-defined]
+        await context.objects.delete("fax", "1", expect=revision)  # type: ignore[attr-defined]
+        await context.blobs.put("page", b"x" * 300_000)  # type: ignore[attr-defined]
+        assert len(await context.blobs.get("page")) == 300_000  # type: ignore[attr-defined]
+        await context.blobs.delete("page")  # type: ignore[attr-defined]
+        await context.emit("fax.sent", "x")  # type: ignore[attr-defined]
+        await context.submit("calls", "log", "x")  # type: ignore[attr-defined]
+
+    @fax.job("fail")
+    async def fail(request: str) -> None:
+        from bus.errors import Reject
+
+        raise Reject("never")
+
+    heard: list[str] = []
+
+    @fax.on("fax.sent")
+    async def sent(request: str) -> None:
+        heard.append(request)
+
+    async with bus.serving(calls), bus.serving(fax):
+        await bus.submit("fax", "send", "x")
+        await bus.submit("fax", "fail", "x")
+        async with asyncio.timeout(10):
+            await done.wait()
+    letters = [letter async for letter in dead.list_(bus.bus.js)]
+    assert [(letter.operation, letter.cause) for letter in letters] == [("fail", "rejected")]
+    assert heard == ["x"]
+
+
+async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Broker) -> None:
+    async with await nats_broker.connect("control") as bus:
+        await streams.provision(bus.js)
+        found = {info.config.name for info in await bus.js.streams_info()}
+    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
+
+
+@pytest.mark.skipif(shutil.which("nats") is None, reason="the nats CLI is not installed")
+async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, tmp_path: Path) -> None:
+    creds = tmp_path / "operator.creds"
+    creds.write_text(bus.broker.identities.creds("operator"))
+    service = Service("echo")
+
+    @service.rpc("say")
+    async def say(request: str) -> str:
+        return request
+
+    @service.job("keep")
+    async def keep(request: str) -> None: ...
+
+    async def cli(*arguments: str) -> str:
+        run = await asyncio.create_subprocess_exec(
+            "nats", "--server", bus.url, "--creds", str(creds), *arguments,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(10):
+            output, _ = await run.communicate()
+        assert run.returncode == 0, output.decode()
+        return output.decode()
+
+    async with bus.serving(service):
+        assert "JOBS_echo" in await cli("stream", "ls", "--names")
+        assert "echo" in await cli("micro", "ls")
+        assert '"hi"' in await cli("req", "rpc.echo.acme.say", '"hi"')
+        assert '"stream":"JOBS_echo"' in await cli("req", "job.echo.acme.keep", '"hi"')
+
+
+async def test_an_external_server_is_used_with_what_was_given(nats_broker: Broker, tmp_path: Path) -> None:
+    creds = tmp_path / "given.creds"
+    creds.write_text(nats_broker.identities.creds("operator"))
+    there = Broker.external(nats_broker.url, creds=creds)
+    async with await there.connect("control") as bus:
+        with pytest.raises(NotServed):
+            await bus.call("fax", "status", {}, tenant="acme")
+        assert (await bus.js.stream_info("EVENTS")).config.name == "EVENTS"
