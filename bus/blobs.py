@@ -46,7 +46,8 @@ class Blobs:
         key = self._key(name)
         async with _errors(key):
             store = self._store()
-            await store.put(key, data, meta=ObjectMeta(name=key, headers={"Content-Type": content_type}))
+            # A list, as other clients expect it: with a plain string they cannot read the blob's description.
+            await store.put(key, data, meta=ObjectMeta(name=key, headers={"Content-Type": [content_type]}))
 
     async def get(self, name: str) -> bytes:
         """Read a blob.
