@@ -7,6 +7,7 @@ import base64
 import io
 import time
 
+import orjson
 import pytest
 from PIL import Image
 
@@ -61,6 +62,15 @@ async def test_a_text_is_sent_and_its_document_stored(bus):
         status = await until(bus, "f1", FaxState.SENT)
         assert (status.page, status.pages, status.dials, status.reason) == (2, 2, 1, None)
         assert len(list(frames(await bus.tenant(TENANT).blobs.get(status.document)))) == 2
+
+
+async def test_other_clients_can_read_the_description_of_a_document(bus):
+    async with bus.serving(fax, config=QUICK):
+        await submit(bus, "f1", text="hello")
+        await until(bus, "f1", FaxState.SENT)
+        name = base64.urlsafe_b64encode(f"{TENANT}/fax/f1.tiff".encode()).decode()
+        meta = await bus.bus.js.get_last_msg("OBJ_BLOBS", f"$O.BLOBS.M.{name}")
+        assert orjson.loads(meta.data)["headers"] == {"Content-Type": ["image/tiff"]}
 
 
 async def test_images_come_in_the_message_or_as_blobs(bus):
