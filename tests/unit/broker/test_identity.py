@@ -30,9 +30,7 @@ def test_every_file_with_a_seed_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert made.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_no_seed_or_token_is_in_a_repr_an_error_or_a_log_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_seed_or_token_is_in_a_repr_an_error_or_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     identities = Identities.create_or_load(tmp_path)
     made = identities.mint("client", tenant="acme")

@@ -16,7 +16,10 @@ def line(level: str, text: str) -> str:
     ("log", "kind", "said"),
     [
         (
-            line("FTL", "Error listening on port: 127.0.0.1:4222, listen tcp 127.0.0.1:4222: bind: address already in use"),
+            line(
+                "FTL",
+                "Error listening on port: 127.0.0.1:4222, listen tcp 127.0.0.1:4222: bind: address already in use",
+            ),
             PortInUse,
             "127.0.0.1:4222 is in use",
         ),
