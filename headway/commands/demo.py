@@ -1,0 +1,163 @@
+"""`headway demo`: everything at once, on free ports, in a directory that is gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from headway import exits
+from headway.cli import run
+from headway.commands.up import readable
+from headway.config import Config, ServerConfig, ServiceConfig
+from headway.demo import work
+from headway.demo.check import check
+from headway.demo.drive import Drive
+from headway.demo.tally import Tally
+from headway.installation import Installation
+
+_TICK: Final = 0.1
+_PLAIN_TICK: Final = 1.0
+
+
+@click.command()
+@click.option("--faxes", type=click.IntRange(2), default=40, show_default=True, help="Faxes of each tenant.")
+@click.option("--calls", type=click.IntRange(2), default=40, show_default=True, help="Callers of each tenant.")
+@click.option("--voicemails", type=click.IntRange(1), default=20, show_default=True, help="Voicemails of each tenant.")
+@click.option("--timeout", type=float, default=90.0, show_default=True, help="Seconds until it counts as lost.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on the last line.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the workers' logs.")
+def demo(faxes: int, calls: int, voicemails: int, timeout: float, as_json: bool, verbose: bool) -> int:
+    """Run the three reference services with real work of four tenants, and sum up what became of it.
+
+    Callers are routed and hang up, faxes meet busy lines and are tried again, one of each tenant has a number that
+    cannot be dialled, one worker is killed in the middle. Exits with 1 if anything was lost.
+
+    \b
+    headway demo
+    headway demo --json | tail -n 1
+    """
+    jobs = [*work.faxes(faxes), *work.recordings(voicemails)]
+    return run(_until_interrupted(_Demo(jobs, work.callers(calls), timeout, as_json, verbose)))
+
+
+async def _until_interrupted(demo: _Demo) -> int:
+    task = asyncio.ensure_future(demo.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        click.echo("stopped; no process is left", err=True)
+        return exits.INTERRUPTED
+
+
+class _Demo:
+    """One run of the demo."""
+
+    def __init__(
+        self, jobs: list[work.Job], callers: list[work.Caller], timeout: float, as_json: bool, verbose: bool
+    ) -> None:
+        self._jobs = jobs
+        self._callers = callers
+        self._timeout = timeout
+        self._as_json = as_json
+        self._verbose = verbose
+        self._console = Console(stderr=True, highlight=False)
+        self._tally = Tally()
+
+    async def run(self) -> int:
+        """Start everything, send the work, check it, sum up; the exit code."""
+        with tempfile.TemporaryDirectory(prefix="headway-demo-") as directory:
+            self._console.print("starting nats-server and 4 workers of calls, fax, voicemail ...")
+            async with Installation.start(_config(directory), say=self._say, grace=10) as running:
+                self._console.print(
+                    f"sending work of {len(work.TENANTS)} tenants to {running.broker.url}; "
+                    "one worker will be killed on the way"
+                )
+                began = time.monotonic()
+                drive = Drive(running, self._tally, self._jobs, self._callers)
+                progress = asyncio.ensure_future(self._progress(drive))
+                try:
+                    await drive.run(self._timeout)
+                finally:
+                    progress.cancel()
+                    await asyncio.gather(progress, return_exceptions=True)
+                self._tally.seconds = time.monotonic() - began
+                await check(running.bus, self._tally, self._jobs, self._callers)
+        summary = self._tally.summary()
+        if self._as_json:
+            click.echo(orjson.dumps(summary))
+        else:
+            _show(summary)
+        return 0 if self._tally.well else 1
+
+    def _say(self, label: str, line: str) -> None:
+        text = readable(line)
+        if self._verbose or text.startswith("died"):
+            self._console.print(f"{label:<14} {text}", markup=False)
+
+    async def _progress(self, drive: Drive) -> None:
+        """Live bars on a terminal, a line a second elsewhere."""
+        if not self._console.is_terminal:
+            while True:
+                await asyncio.sleep(_PLAIN_TICK)
+                self._console.print(
+                    f"jobs {drive.jobs_over}/{len(self._jobs)}  calls {drive.calls_over}/{len(self._callers)}"
+                )
+        columns = TextColumn("{task.description:<18}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=self._console) as bars:
+            jobs = bars.add_task("faxes, voicemails", total=len(self._jobs))
+            calls = bars.add_task("calls", total=len(self._callers))
+            try:
+                while True:
+                    await asyncio.sleep(_TICK)
+                    bars.update(jobs, completed=drive.jobs_over)
+                    bars.update(calls, completed=drive.calls_over)
+            finally:
+                bars.update(jobs, completed=drive.jobs_over)
+                bars.update(calls, completed=drive.calls_over)
+
+
+def _config(directory: str) -> Config:
+    return Config(
+        services={
+            "calls": ServiceConfig(app="services.calls:calls"),
+            "fax": ServiceConfig(app="services.fax:fax", workers=2, config={"speed": 200, "busy_share": 0.15}),
+            "voicemail": ServiceConfig(app="services.voicemail:voicemail"),
+        },
+        server=ServerConfig(port=0, websocket_port=0, store=str(Path(directory) / ".headway")),
+    )
+
+
+def _show(summary: dict[str, Any]) -> None:
+    table = Table(title=None, box=None, pad_edge=False)
+    table.add_column("service")
+    for heading in ("sent", "done", "dead letters", "lost", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(heading, justify="right")
+    keys = ("sent", "done", "dead_lettered", "lost", "p50_ms", "p95_ms", "p99_ms")
+    for name, numbers in summary["services"].items():
+        table.add_row(name, *("-" if numbers[key] is None else f"{numbers[key]:,}" for key in keys))
+    console = Console(file=sys.stdout, highlight=False)
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(
+        f"sent {summary['sent']}, done {summary['done']}, retried {summary['retried']}, "
+        f"dead-lettered {summary['dead_lettered']}, lost {summary['lost']} "
+        f"in {summary['seconds']} s, {summary['killed_workers']} worker killed on the way"
+    )
+    console.print("Latencies of jobs run from submission to effect, the modelled telephone line included.")
+    for problem in summary["wrong"]:
+        console.print(f"wrong: {problem}", markup=False)

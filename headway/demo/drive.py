@@ -1,0 +1,169 @@
+"""Sends the demo's work as clients do, kills a worker meanwhile, and waits for the effects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from nats.aio.msg import Msg
+
+from bus.beat import Beat
+from bus.client import Tenant
+from bus.errors import CallError
+from headway.demo import work
+from headway.demo.tally import Tally
+from headway.demo.work import Caller, Job
+from headway.installation import Installation
+
+_PATIENCE: Final = 10.0
+"""Seconds for which a client repeats a request that may succeed later."""
+_HOLD: Final = 0.03
+"""Seconds that an agent talks."""
+_ASK_AGAIN: Final = 0.05
+_CALLERS_AT_ONCE: Final = 6
+_PRESENCE: Final = 10.0
+_KILL_AT: Final = 0.3
+"""Share of the faxes after which a worker is killed."""
+
+
+class Drive:
+    """One run against an installation.
+
+    Args:
+        running: where to.
+        tally: what to count in.
+        jobs: faxes and voicemails.
+        callers: who calls.
+    """
+
+    def __init__(self, running: Installation, tally: Tally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
+        self._running = running
+        self._tally = tally
+        self._jobs = jobs
+        self._callers = callers
+        self._sent_at: dict[tuple[str, str, str], float] = {}
+        self._ended: set[tuple[str, str, str]] = set()
+        self._all_ended = asyncio.Event()
+        self._retried: dict[str, int] = {}
+        self.calls_over = 0
+
+    @property
+    def jobs_over(self) -> int:
+        """Jobs that were seen to end, well or as a dead letter."""
+        return len(self._ended)
+
+    async def run(self, timeout: float) -> None:
+        """Send everything, kill a worker, wait until all has ended or the time is over."""
+        bus = self._running.bus
+        watches = [
+            await bus.nc.subscribe("live.*.fax.*", cb=self._on_change),
+            await bus.nc.subscribe("live.*.voicemail.*", cb=self._on_change),
+            await bus.nc.subscribe("dead.*.*.*", cb=self._on_dead),
+            await bus.nc.subscribe("beat.>", cb=self._on_beat),
+        ]
+        await bus.nc.flush()
+        try:
+            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+                for tenant in work.TENANTS:
+                    group.create_task(self._tenant(tenant))
+                group.create_task(self._kill_one())
+                group.create_task(self._until_ended())
+        except* TimeoutError:
+            self._tally.wrong.append(f"not all had ended after {timeout:g} s")
+        finally:
+            for watch in watches:
+                await watch.unsubscribe()
+        self._tally.retried = sum(self._retried.values())
+
+    async def _tenant(self, tenant: str) -> None:
+        """All that one tenant does, over a connection with a client's rights."""
+        async with await self._running.broker.connect("client", tenant=tenant) as bus:
+            client = bus.tenant(tenant)
+            async with asyncio.TaskGroup() as group:
+                agents = group.create_task(self._agents(client))
+                jobs = [group.create_task(self._submit(client, job)) for job in self._jobs if job.tenant == tenant]
+                turn = asyncio.Semaphore(_CALLERS_AT_ONCE)
+                calls = [group.create_task(self._caller(client, c, turn)) for c in self._callers if c.tenant == tenant]
+                await asyncio.gather(*jobs, *calls)
+                agents.cancel()
+
+    async def _agents(self, client: Tenant) -> None:
+        while True:
+            for n in range(work.AGENTS):
+                status = {"agent": f"agent-{n}", "skills": list(work.SKILLS), "languages": ["en"]}
+                await self._call(client, "agent-status", status)
+            await asyncio.sleep(_PRESENCE)
+
+    async def _submit(self, client: Tenant, job: Job) -> None:
+        self._sent_at[job.tenant, job.service, job.id] = time.monotonic()
+        await client.submit(job.service, job.operation, job.request, key=job.id, timeout=_PATIENCE)
+        self._tally.counts[job.service].sent += 1
+
+    async def _caller(self, client: Tenant, caller: Caller, turn: asyncio.Semaphore) -> None:
+        async with turn:
+            self._tally.counts["calls"].sent += 1
+            request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
+            until = time.monotonic() + _PATIENCE
+            while time.monotonic() < until:
+                routed = await self._call(client, "route", request)
+                if routed["state"] == "active" or caller.gives_up:
+                    break
+                await asyncio.sleep(_ASK_AGAIN)
+            await asyncio.sleep(_HOLD)
+            await self._call(client, "hangup", {"call": caller.id})
+            self.calls_over += 1
+
+    async def _call(self, client: Tenant, operation: str, request: dict[str, Any]) -> Any:
+        """Call, again if the error allows it."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            began = time.monotonic()
+            try:
+                reply = await client.call("calls", operation, request, timeout=2)
+            except CallError as error:
+                if not error.retryable or time.monotonic() > until:
+                    raise
+                self._tally.repeated += 1
+                await asyncio.sleep(_ASK_AGAIN)
+                continue
+            self._tally.counts["calls"].latencies.append(time.monotonic() - began)
+            return reply
+
+    async def _kill_one(self) -> None:
+        """Kill a worker of `fax` in the middle of its work, as a crash would."""
+        faxes = sum(job.service == "fax" for job in self._jobs)
+        while sum(service == "fax" for _, service, _ in self._ended) < faxes * _KILL_AT:
+            await asyncio.sleep(0.01)
+        self._running.processes["fax"][0].kill()
+        self._tally.killed += 1
+
+    async def _until_ended(self) -> None:
+        if self._jobs:
+            await self._all_ended.wait()
+
+    async def _on_change(self, message: Msg) -> None:
+        _, tenant, kind, id_ = message.subject.split(".")
+        if kind == "voicemail" or (message.data and orjson.loads(message.data).get("state") == "sent"):
+            self._end(tenant, kind, id_)
+
+    async def _on_dead(self, message: Msg) -> None:
+        _, service, tenant, _ = message.subject.split(".")
+        request = orjson.loads(message.data)
+        self._end(tenant, service, request.get("fax") or request.get("message") or "")
+
+    def _end(self, tenant: str, service: str, id_: str) -> None:
+        key = (tenant, service, id_)
+        began = self._sent_at.get(key)
+        if began is None or key in self._ended:
+            return
+        self._ended.add(key)
+        self._tally.counts[service].latencies.append(time.monotonic() - began)
+        if len(self._ended) == len(self._jobs):
+            self._all_ended.set()
+
+    async def _on_beat(self, message: Msg) -> None:
+        beat = Beat.model_validate_json(message.data)
+        self._retried[beat.worker] = beat.retried

@@ -1,0 +1,95 @@
+"""What was sent and what became of it, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+SERVICES: Final = ("calls", "fax", "voicemail")
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile; None without values."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@dataclass(slots=True)
+class Count:
+    """One service's numbers.
+
+    Attributes:
+        sent: jobs or calls that were sent.
+        done: whose effect was found.
+        dead_lettered: found among the dead letters.
+        latencies: seconds; of jobs from submission to effect, of calls each request.
+    """
+
+    sent: int = 0
+    done: int = 0
+    dead_lettered: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def lost(self) -> int:
+        """Sent, and found nowhere."""
+        return self.sent - self.done - self.dead_lettered
+
+
+@dataclass(slots=True)
+class Tally:
+    """All numbers of one run.
+
+    Attributes:
+        retried: attempts that were made again by the workers, as their heartbeats say.
+        repeated: requests that a caller sent again after an error that allowed it.
+        killed: workers that were killed on purpose.
+        wrong: what is not as it must be beside losses, in words.
+    """
+
+    counts: dict[str, Count] = field(default_factory=lambda: {name: Count() for name in SERVICES})
+    retried: int = 0
+    repeated: int = 0
+    killed: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> int:
+        """Over all services."""
+        return sum(count.lost for count in self.counts.values())
+
+    @property
+    def well(self) -> bool:
+        """Nothing is lost and all is as it must be."""
+        return self.lost == 0 and not self.wrong
+
+    def summary(self) -> dict[str, Any]:
+        """One object of plain JSON types."""
+        counts = self.counts.values()
+        return {
+            "sent": sum(count.sent for count in counts),
+            "done": sum(count.done for count in counts),
+            "retried": self.retried,
+            "repeated": self.repeated,
+            "dead_lettered": sum(count.dead_lettered for count in counts),
+            "lost": self.lost,
+            "killed_workers": self.killed,
+            "seconds": round(self.seconds, 2),
+            "wrong": self.wrong,
+            "services": {name: _service(count) for name, count in self.counts.items()},
+        }
+
+
+def _service(count: Count) -> dict[str, Any]:
+    quantiles = {f"p{int(q * 100)}_ms": percentile(count.latencies, q) for q in (0.5, 0.95, 0.99)}
+    return {
+        "sent": count.sent,
+        "done": count.done,
+        "dead_lettered": count.dead_lettered,
+        "lost": count.lost,
+        **{name: None if value is None else round(value * 1000, 1) for name, value in quantiles.items()},
+    }
