@@ -35,6 +35,7 @@ from bus.errors import (
 )
 from bus.handlers import Handler, Kind
 from bus.service import Service
+from bus.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
 _RELEASE = 1.0
@@ -58,17 +59,16 @@ class Endpoint:
         self.nanoseconds = 0
 
 
-class Call:
+class Call(Timed):
     """One request being served."""
 
-    __slots__ = ("began", "message", "returned", "task", "timed_out")
+    __slots__ = ("began", "message", "returned")
 
     def __init__(self, message: Msg, now: float) -> None:
+        super().__init__()
         self.message = message
         self.began = now
         self.returned = False
-        self.timed_out = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class RpcServer:
@@ -94,6 +94,7 @@ class RpcServer:
         ]
         self._subscriptions: list[Subscription] = []
         self._running: set[Call] = set()
+        self._timeouts = Timeouts(self._running)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -207,7 +208,7 @@ class RpcServer:
             self._counters.rejected += 1
             raise
         context = Context(self._scope, tenant, handler.name, message.headers, 1, deadline)
-        timer = asyncio.get_running_loop().call_later(deadline - now, _time_out, call)
+        self._timeouts.limit(call, time.monotonic() + deadline - now)
         try:
             if self._telemetry is None:
                 return handler.output.encode(await endpoint.invoke(value, context))
@@ -235,7 +236,7 @@ class RpcServer:
         except Exception as error:
             raise self._failed(context, error) from error
         finally:
-            timer.cancel()
+            call.due = NEVER
 
     def _failed(self, context: Context, error: BaseException) -> RemoteError:
         """Log an error in full, and give the caller an id to find it by; its text may hold another's secrets."""
@@ -281,9 +282,3 @@ class RpcServer:
 def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:
     endpoint.errors += 1
     endpoint.last_error = f"{error.status}:{error.message}"
-
-
-def _time_out(call: Call) -> None:
-    call.timed_out = True
-    if call.task is not None:
-        call.task.cancel()

@@ -13,6 +13,7 @@ import re
 import time
 from concurrent.futures import Executor
 from datetime import UTC, datetime
+from functools import cached_property
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -27,6 +28,7 @@ from bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubj
 from bus.handlers import Handler, Invoke, Kind
 from bus.service import Service
 from bus.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
+from bus.timeouts import NEVER, Timed, Timeouts
 
 _DEAD_RETRY = 5.0
 """Seconds after which a message is tried again whose dead letter could not be stored."""
@@ -37,24 +39,13 @@ _RELEASE = 1.0
 _log = logging.getLogger("headway.bus")
 
 
-class InHand:
+class InHand(Timed):
     """One message being worked on."""
 
-    __slots__ = (
-        "began",
-        "extended",
-        "facts",
-        "kind",
-        "message",
-        "record",
-        "reply",
-        "returned",
-        "source",
-        "task",
-        "timed_out",
-    )
+    __slots__ = ("began", "extended", "facts", "kind", "message", "record", "reply", "returned", "source")
 
     def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
+        super().__init__()
         self.source = source
         self.kind = kind
         self.message = message
@@ -62,11 +53,9 @@ class InHand:
         self.reply = message.reply
         self.began = now
         self.extended = now
-        self.timed_out = False
         self.returned = False
         self.record: Attempts | None = None
         """What the log of attempts says of it, if a running attempt is noted there."""
-        self.task: asyncio.Task[None] | None = None
 
 
 class WorkRunner:
@@ -83,6 +72,7 @@ class WorkRunner:
         self._scope = scope
         self._service = service
         self._counters = counters
+        self._job_latency, self._event_latency = counters.latency[Kind.JOB.value], counters.latency[Kind.EVENT.value]
         self._nc = scope.bus.nc
         self._telemetry = scope.bus.telemetry
         self._attempts = AttemptsLog(self._nc, service.name)
@@ -97,9 +87,15 @@ class WorkRunner:
         """Sources whose consumer is gone and must be made anew."""
         self.puller = Puller(self._nc, sources, service.concurrency, self._deliver, self._gone)
         self._in_hand: dict[tuple[int, int], InHand] = {}
+        self._timeouts = Timeouts(self._in_hand.values())
         self._idle = asyncio.Event()
         self._idle.set()
         self._alone = asyncio.Lock()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; asking for it costs a system call on Python 3.11, too much for each message."""
+        return asyncio.get_running_loop()
 
     @property
     def sources(self) -> list[Source]:
@@ -166,7 +162,7 @@ class WorkRunner:
         self._in_hand[key] = item
         self._idle.clear()
         # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.
-        item.task = asyncio.get_running_loop().create_task(self._work(key, item))
+        item.task = self._loop.create_task(self._work(key, item))
         return True
 
     async def _work(self, key: tuple[int, int], item: InHand) -> None:
@@ -253,16 +249,19 @@ class WorkRunner:
             None if message.headers else f"{known.stream}.{known.sequence}",
         )
         item.began = began = time.monotonic()
-        timer = asyncio.get_running_loop().call_later(handler.timeout, _time_out, item)
+        self._timeouts.limit(item, began + handler.timeout)
         try:
-            if self._telemetry is None:
-                await invoke(value, context)
-            else:
-                kind, service, version = item.kind.value, self._service.name, self._scope.version
-                with self._telemetry.processing(
-                    kind, service, version, name, tenant, message.headers, record.made + 1
-                ):
+            try:
+                if self._telemetry is None:
                     await invoke(value, context)
+                else:
+                    kind, service, version = item.kind.value, self._service.name, self._scope.version
+                    with self._telemetry.processing(
+                        kind, service, version, name, tenant, message.headers, record.made + 1
+                    ):
+                        await invoke(value, context)
+            finally:
+                item.due = NEVER  # the limit is the handler's: answering for it is not to be cut off
         except Reject as error:
             self._counters.rejected += 1
             await self._give_up(item, record, tenant, operation, dead.Cause.REJECTED, error.message, error)
@@ -285,8 +284,8 @@ class WorkRunner:
             if known.delivered > 1:
                 await self._attempts.clear(known.stream, known.sequence)
         finally:
-            timer.cancel()
-            self._counters.latency[item.kind.value].record(time.monotonic() - began)
+            latency = self._job_latency if item.kind is Kind.JOB else self._event_latency
+            latency.record(time.monotonic() - began)
 
     async def _failed(
         self, item: InHand, handler: Handler, record: Attempts, context: Context, operation: str, error: BaseException
@@ -357,11 +356,3 @@ class WorkRunner:
         except nats.errors.Error as error:
             # The server has not heard of it and will deliver again: at least once.
             _log.warning("%s %d is not answered: %r", item.facts.stream, item.facts.sequence, error)
-
-
-def _time_out(item: InHand) -> None:
-    item.timed_out = True
-    if item.task is not None:
-        item.task.cancel()
-
-

@@ -1,0 +1,73 @@
+"""The timeouts of everything a worker has in hand, kept by one timer of the event loop.
+
+Hardly any message runs into its timeout, so a timer per message would be made only to be cancelled; on uvloop that costs
+as much as the message's task. Here a timer stands for the earliest due time alone and is left standing when its message is done;
+when it fires it looks through what is in hand, at most a few hundred, and is set anew for the next due time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Collection
+from typing import Final
+
+NEVER: Final = math.inf
+_TICK = 0.001
+"""Seconds by which the event loop may wake up early: it counts in milliseconds."""
+
+
+class Timed:
+    """Something in hand that may take only so long.
+
+    Attributes:
+        due: when it is cancelled (monotonic seconds); `NEVER` while it has no limit.
+        timed_out: whether it was.
+        task: what to cancel.
+    """
+
+    __slots__ = ("due", "task", "timed_out")
+
+    def __init__(self) -> None:
+        self.due = NEVER
+        self.timed_out = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Timeouts:
+    """Cancels what is overdue.
+
+    Args:
+        in_hand: the live collection of what there is.
+    """
+
+    def __init__(self, in_hand: Collection[Timed]) -> None:
+        self._in_hand = in_hand
+        self._armed = NEVER
+        self._timer: asyncio.TimerHandle | None = None
+
+    def limit(self, item: Timed, due: float) -> None:
+        """Cancel an item's task at `due` (monotonic seconds), unless its `due` is set back to `NEVER` before."""
+        item.due = due
+        if due < self._armed:
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - time.monotonic()), self._fire)
+
+    def _fire(self) -> None:
+        self._timer, self._armed = None, NEVER
+        now = time.monotonic() + _TICK
+        for item in list(self._in_hand):
+            if item.due <= now:
+                item.due = NEVER
+                item.timed_out = True
+                if item.task is not None:
+                    item.task.cancel()
+        following = min((item.due for item in self._in_hand), default=NEVER)
+        if following < NEVER:
+            self._arm(following)
