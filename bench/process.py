@@ -6,7 +6,6 @@ The bench and a child talk in JSON lines: the child says `"ready"`, the bench an
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import orjson
 import uvloop
 
 from bench.server import dies_with_parent
+from bus.runner import settle
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 10.0
@@ -94,8 +94,7 @@ async def orders() -> AsyncIterator[Any]:
     """In the child: say that it is ready, then each order as it comes, until the bench closes the pipe."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    gc.collect()
-    gc.freeze()  # as bus.runner does; here for all contenders alike
+    settle()  # what `headway worker` does to the garbage collector, for all contenders alike
     say("ready")
     while line := await reader.readline():
         yield orjson.loads(line)
