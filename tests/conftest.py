@@ -1,0 +1,238 @@
+"""What tests of several folders share: worker processes, a link that can be cut, the `nats` CLI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 30.0
+"""Seconds that anything may take on a busy machine before a test calls it broken."""
+
+
+async def _until(condition: Callable[[], object], timeout: float = DEADLINE):
+    """Wait until a condition, which may be async, holds, and return what it said."""
+    async with asyncio.timeout(timeout):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.01)
+
+
+class WorkerProcess:
+    """`headway worker` in a process of its own. `lines` is its log so far, each line one JSON object."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[bytes] = []
+        self._arrived = asyncio.Condition()
+        self._reader = asyncio.ensure_future(self._read())
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return b"".join(self.lines).decode()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    async def says(self, text: str) -> None:
+        """Wait until the log has this text."""
+        async with asyncio.timeout(DEADLINE), self._arrived:
+            await self._arrived.wait_for(lambda: text in self.log or self._reader.done())
+        assert text in self.log, self.log
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        async with asyncio.timeout(DEADLINE):
+            await self._reader
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.ended()
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.lines.append(line)
+            async with self._arrived:
+                self._arrived.notify_all()
+        async with self._arrived:
+            self._arrived.notify_all()
+
+
+@pytest.fixture
+async def spawn(tmp_path: Path):
+    """Write a service module and run workers of it: `await spawn(broker, source, "--grace", "5")`."""
+    running: list[WorkerProcess] = []
+
+    async def start(broker, source: str, *options: str, serving: bool = True, **environment: str) -> WorkerProcess:
+        (tmp_path / "app.py").write_text(source)
+        creds = tmp_path / "worker.creds"
+        creds.write_text(broker.identities.creds("worker", service="app"))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headway", "worker", "app:app", "--url", broker.url, "--creds", creds, *options,
+            cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )
+        worker = WorkerProcess(process)
+        running.append(worker)
+        if serving:
+            await worker.says(" serves as ")
+        return worker
+
+    yield start
+    for worker in running:
+        await worker.kill()
+
+
+class Link:
+    """A TCP link to the server that can be cut, be slow, and lose what it is told to lose.
+
+    Attributes:
+        url: what a client connects to.
+        latency: seconds that each chunk takes, in both directions.
+        loses: asked about each chunk from the client; True cuts its connection instead of passing it on.
+        accepted: how many connections were made over it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._target = url.removeprefix("nats://").split(":")
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._up = True
+        self.latency = 0.0
+        self.loses: Callable[[bytes], bool] = lambda _chunk: False
+        self.accepted = 0
+        self.url = ""
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = "nats://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drop(self) -> None:
+        """Cut all connections there are; new ones are let in."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    def cut(self) -> None:
+        """Cut all connections, and refuse new ones until `mend()`."""
+        self._up = False
+        self.drop()
+
+    def mend(self) -> None:
+        self._up = True
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._up:
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = {writer, far_writer}
+        self._open |= ends
+        try:
+            await asyncio.gather(
+                self._carry(reader, far_writer, lossy=True), self._carry(far_reader, writer, lossy=False)
+            )
+        finally:
+            self._open -= ends
+            for end in ends:
+                end.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, lossy: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(1 << 16):
+                if lossy and self.loses(chunk):
+                    self.drop()
+                    return
+                if self.latency:
+                    await asyncio.sleep(self.latency)
+                writer.write(chunk)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@pytest.fixture
+async def link(bus):
+    """A link to the server of fixture `bus`."""
+    made = Link(bus.url)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def until():
+    """`await until(lambda: ...)`: wait until a condition holds."""
+    return _until
+
+
+@pytest.fixture
+def nats_cli(tmp_path: Path):
+    """Run the real `nats` command with an operator's rights: `print(await nats_cli(broker, "micro", "ls"))`."""
+    program = shutil.which("nats", path=os.pathsep.join([os.environ["PATH"], str(Path("~/go/bin").expanduser())]))
+    if program is None:
+        pytest.skip("the nats CLI is not installed: go install github.com/nats-io/natscli/nats@latest")
+
+    async def run(broker, *arguments: str) -> str:
+        creds = tmp_path / "operator.creds"
+        creds.write_text(broker.identities.creds("operator"))
+        process = await asyncio.create_subprocess_exec(
+            program, "--server", broker.url, "--creds", creds, *arguments,
+            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(DEADLINE):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
+    return run
+
+
+@pytest.fixture
+async def letters(bus):
+    """`await letters(n)`: the dead letters, oldest first, once there are n."""
+    from bus import dead
+
+    async def wait(count: int) -> list[dead.DeadLetter]:
+        await _until(lambda: _stored(bus, count))
+        return [letter async for letter in dead.list_(bus.bus.js)]
+
+    return wait
+
+
+async def _stored(bus, count: int) -> bool:
+    return (await bus.bus.js.stream_info("DEAD")).state.messages >= count
