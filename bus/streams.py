@@ -27,6 +27,8 @@ from nats.js.api import (
 from bus import subjects
 from bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
 
+JOBS: Final = "JOBS_"
+"""What the names of job streams begin with; the service's follows."""
 EVENTS: Final = "EVENTS"
 OBJECTS: Final = "OBJECTS"
 DEAD: Final = "DEAD"
@@ -45,7 +47,7 @@ MAX_ACK_PENDING: Final = 10_000
 
 def jobs_stream(service: str) -> str:
     """The name of a service's job stream."""
-    return f"JOBS_{subjects.token(service, 'service')}"
+    return f"{JOBS}{subjects.token(service, 'service')}"
 
 
 def lane_consumer(version: str, lane: int) -> str:

@@ -1,0 +1,143 @@
+"""`headway status`: the installation as a table, as JSON, or as a screen that follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from broker.broker import Broker
+from bus.client import Bus
+from bus.errors import BrokerError
+from headway.cli import examples, run
+from headway.endpoint import Endpoint, find, options
+from headway.status import Status, dead_letters, listen, queues, summarise
+
+
+@click.command(epilog=examples(
+    'headway status',
+    'headway status --json',
+))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", "-w", is_flag=True, help="Keep it up to date until Ctrl-C.")
+@options
+def status(*, as_json: bool, watch: bool, url: str | None, creds: str | None, directory: Path) -> int:
+    """Show each version's weight, workers, queue and latencies, and the dead letters.
+
+    It listens to the workers' heartbeats for about a second.
+    """
+    return run(_status(find(url, creds, directory), directory, as_json, watch))
+
+
+async def _status(endpoint: Endpoint, directory: Path, as_json: bool, watch: bool) -> None:
+    async with await endpoint.connect("status") as bus:
+        if watch and not as_json:
+            await _watch(bus, endpoint, directory)
+            return
+        while True:
+            found = await _collect(bus, endpoint, directory)
+            if as_json:
+                click.echo(found.model_dump_json())
+            else:
+                Console(highlight=False).print(render(found))
+            if not watch:
+                return
+
+
+async def _watch(bus: Bus, endpoint: Endpoint, directory: Path) -> None:
+    done: dict[tuple[str, str], int] = {}
+    at = time.monotonic()
+    with Live(Text("listening ..."), console=Console(highlight=False), auto_refresh=False, screen=False) as screen:
+        while True:
+            found = await _collect(bus, endpoint, directory)
+            now = time.monotonic()
+            rates = {
+                (row.service, row.version): max(0.0, (row.processed - done[row.service, row.version]) / (now - at))
+                for row in found.rows
+                if (row.service, row.version) in done
+            }
+            done = {(row.service, row.version): row.processed for row in found.rows}
+            at = now
+            screen.update(render(found, rates), refresh=True)
+
+
+async def _collect(bus: Bus, endpoint: Endpoint, directory: Path) -> Status:
+    beats, waiting, dead, weights = await asyncio.gather(
+        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory)
+    )
+    return summarise(endpoint.url, beats, waiting, weights, dead)
+
+
+async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
+    """The routes; None where the installation's keys are not at hand."""
+    if not (directory / "keys.json").exists():
+        return None
+    broker = Broker.external(endpoint.url, dir=directory)
+    try:
+        return await broker.routes()
+    except BrokerError:
+        return None
+    finally:
+        await broker.close()
+
+
+def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) -> Group:
+    """A table that fits 80 columns, and the dead letters below it.
+
+    Args:
+        found: what to show.
+        rates: messages per second by service and version, shown instead of the totals.
+    """
+    table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 1))
+    table.add_column("SERVICE", no_wrap=True, max_width=14)
+    table.add_column("VER", no_wrap=True, max_width=8)
+    last = "DONE" if rates is None else "PER S"
+    for heading in ("SHARE", "WORKERS", "WAIT", "IN HAND", "OLDEST", last, "FAILED", "P50", "P95"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found.rows:
+        unwell = f" ({row.unhealthy} sick)" if row.unhealthy else ""
+        rate = None if rates is None else rates.get((row.service, row.version), 0.0)
+        table.add_row(
+            row.service,
+            row.version,
+            "-" if row.weight is None else f"{row.weight}%",
+            f"{row.workers}{unwell}",
+            "-" if row.waiting is None else short(row.waiting),
+            short(row.in_hand),
+            f"{row.oldest_s:.1f}s" if row.in_hand else "-",
+            short(row.processed) if rate is None else f"{rate:.0f}",
+            short(row.failed),
+            milliseconds(row.p50_ms),
+            milliseconds(row.p95_ms),
+            style="red" if row.unhealthy or (row.weight and not row.workers) else "",
+        )
+    if not found.rows:
+        return Group(Text(f"nothing runs at {found.url}: no worker beats, no route leads anywhere"))
+    letters = ", ".join(f"{service} {count}" for service, count in found.dead.items())
+    below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
+    above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
+    return Group(above, table, below)
+
+
+def short(number: int) -> str:
+    """A count in at most five characters: 950, 12.3k, 4.1M."""
+    if number < 10_000:
+        return str(number)
+    return f"{number / 1000:.1f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency in at most six characters: 0.4ms, 120ms, 3.2s."""
+    if value is None:
+        return "-"
+    if value < 10:
+        return f"{value:.1f}ms"
+    return f"{value:.0f}ms" if value < 1000 else f"{value / 1000:.1f}s"

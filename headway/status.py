@@ -1,0 +1,180 @@
+"""What an installation is doing: collected from heartbeats, streams and routes, folded into one row per version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import nats.errors
+from nats.js.errors import NotFoundError
+from pydantic import BaseModel
+
+from bus.beat import Beat
+from bus.client import Bus
+from bus.errors import ConnectionFailed
+from bus.histogram import quantile
+from bus.streams import DEAD, JOBS
+
+LISTEN: Final = 1.2
+"""Seconds in which every living worker has beaten once."""
+_TIMEOUT: Final = 5.0
+
+
+class Queue(BaseModel):
+    """A version's jobs: `waiting` on the server, `in_hand` of its workers (as the server counts them)."""
+
+    waiting: int = 0
+    in_hand: int = 0
+
+
+class Row(BaseModel):
+    """One version of a service.
+
+    Attributes:
+        weight: its share of the traffic in percent; None if the routes cannot be read from here.
+        workers: that beat, `unhealthy` of them not well.
+        waiting: jobs on the server; None for a service without jobs.
+        in_hand: calls, jobs and events being worked on.
+        oldest_s: seconds that the oldest of them has taken so far.
+        processed, failed, retried: since the workers' start.
+        p50_ms, p95_ms: latency of all kinds since the workers' start.
+        rss_mb: memory of all workers.
+    """
+
+    service: str
+    version: str
+    weight: int | None
+    workers: int
+    unhealthy: int
+    waiting: int | None
+    in_hand: int
+    oldest_s: float
+    processed: int
+    failed: int
+    retried: int
+    p50_ms: float | None
+    p95_ms: float | None
+    rss_mb: float
+
+
+class Status(BaseModel):
+    """The whole picture.
+
+    Attributes:
+        url: of the server.
+        rows: one per version, in the order of their names.
+        dead: dead letters by service.
+    """
+
+    url: str
+    rows: list[Row]
+    dead: dict[str, int]
+
+
+def summarise(
+    url: str,
+    beats: Iterable[Beat],
+    queues: Mapping[tuple[str, str], Queue],
+    routes: Mapping[str, Mapping[str, int]] | None,
+    dead: Mapping[str, int],
+) -> Status:
+    """Fold what was collected.
+
+    Args:
+        url: of the server.
+        beats: the last beat of each worker.
+        queues: by service and version.
+        routes: weight by service and version; None if they are unknown.
+        dead: dead letters by service.
+    """
+    by_version: dict[tuple[str, str], list[Beat]] = defaultdict(list)
+    for beat in beats:
+        if beat.state != "stopped":
+            by_version[beat.service, beat.version].append(beat)
+    routed = {(s, v) for s, versions in (routes or {}).items() for v, weight in versions.items() if weight}
+    used = {key for key, queue in queues.items() if queue.waiting or queue.in_hand}
+    rows = [_row(key, by_version[key], queues.get(key), routes) for key in sorted(by_version.keys() | routed | used)]
+    return Status(url=url, rows=rows, dead=dict(sorted(dead.items())))
+
+
+def _row(
+    key: tuple[str, str], beats: list[Beat], queue: Queue | None, routes: Mapping[str, Mapping[str, int]] | None
+) -> Row:
+    service, version = key
+    histograms = [counts for beat in beats for counts in beat.latency.values()]
+    total = [sum(column) for column in zip(*histograms, strict=False)]
+    p50, p95 = quantile(total, 0.5), quantile(total, 0.95)
+    return Row(
+        service=service,
+        version=version,
+        weight=None if routes is None else routes.get(service, {}).get(version, 0),
+        workers=len(beats),
+        unhealthy=sum(not beat.healthy for beat in beats),
+        waiting=None if queue is None else queue.waiting,
+        in_hand=sum(beat.in_hand + beat.rpc_inflight for beat in beats),
+        oldest_s=max((beat.oldest_s for beat in beats), default=0.0),
+        processed=sum(beat.processed for beat in beats),
+        failed=sum(beat.failed for beat in beats),
+        retried=sum(beat.retried for beat in beats),
+        p50_ms=None if p50 is None else round(p50 * 1000, 1),
+        p95_ms=None if p95 is None else round(p95 * 1000, 1),
+        rss_mb=round(sum(beat.rss_bytes for beat in beats) / 1e6, 1),
+    )
+
+
+async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
+    """The last beat of each worker that beats within some seconds."""
+    beats: dict[str, Beat] = {}
+
+    async def on_beat(message: Any) -> None:
+        beat = Beat.model_validate_json(message.data)
+        beats[beat.worker] = beat
+
+    subscription = await bus.nc.subscribe("beat.>", cb=on_beat)
+    await asyncio.sleep(seconds)
+    await subscription.unsubscribe()
+    return list(beats.values())
+
+
+async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
+    """The job queues of all services and versions, from their lane consumers.
+
+    Raises:
+        ConnectionFailed: without an answer in time.
+    """
+    found: dict[tuple[str, str], Queue] = {}
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            for stream in await bus.js.streams_info():
+                name = stream.config.name or ""
+                if not name.startswith(JOBS):
+                    continue
+                for consumer in await bus.js.consumers_info(name):
+                    version = consumer.name.rpartition("-")[0]
+                    queue = found.setdefault((name.removeprefix(JOBS), version), Queue())
+                    queue.waiting += consumer.num_pending or 0
+                    queue.in_hand += consumer.num_ack_pending or 0
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
+    return found
+
+
+async def dead_letters(bus: Bus) -> dict[str, int]:
+    """The number of dead letters of each service.
+
+    Raises:
+        ConnectionFailed: without an answer in time.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            info = await bus.js.stream_info(DEAD, subjects_filter=">")
+    except NotFoundError:
+        return {}
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
+    for subject, count in (info.state.subjects or {}).items():
+        counts[subject.split(".")[1]] += count
+    return counts
