@@ -20,7 +20,12 @@ from services.fax.pages import render
 FAX = "fax"
 RETRY = Retry(attempts=6, backoff=(0.5, 2, 10, 30, 120))
 
-fax = Service("fax", config=FaxConfig, description="Renders documents into fax pages and sends them.")
+fax = Service(
+    "fax",
+    config=FaxConfig,
+    ack_wait=5,  # a crashed worker's faxes go on elsewhere after this; sending one twice costs a resume, not a page
+    description="Renders documents into fax pages and sends them.",
+)
 
 
 @fax.resource
