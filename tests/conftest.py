@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -29,8 +30,11 @@ async def _until(condition: Callable[[], object], timeout: float = DEADLINE):
             await asyncio.sleep(0.01)
 
 
+_MAIN = "import json, sys; from bus.runner import main; sys.exit(main('app:app', **json.loads(sys.argv[1])))"
+
+
 class WorkerProcess:
-    """`headway worker` in a process of its own. `lines` is its log so far, each line one JSON object."""
+    """A worker in a process of its own. `lines` is its log so far, each line one JSON object."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -58,7 +62,7 @@ class WorkerProcess:
     async def ended(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         async with asyncio.timeout(DEADLINE):
-            await self._reader
+            await asyncio.wait([self._reader])  # whoever waits may be cancelled, the reading goes on
             return await self.process.wait()
 
     async def kill(self) -> None:
@@ -78,16 +82,18 @@ class WorkerProcess:
 
 @pytest.fixture
 async def spawn(tmp_path: Path):
-    """Write a service module and run workers of it: `await spawn(broker, source, "--grace", "5")`."""
+    """Write a service module and run workers of it: `await spawn(broker, source, grace=5)`."""
     running: list[WorkerProcess] = []
 
-    async def start(broker, source: str, *options: str, serving: bool = True, **environment: str) -> WorkerProcess:
+    async def start(
+        broker, source: str, *, serving: bool = True, env: dict[str, str] | None = None, **options: object
+    ) -> WorkerProcess:
         (tmp_path / "app.py").write_text(source)
         creds = tmp_path / "worker.creds"
         creds.write_text(broker.identities.creds("worker", service="app"))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headway", "worker", "app:app", "--url", broker.url, "--creds", creds, *options,
-            cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+            sys.executable, "-c", _MAIN, json.dumps({"url": broker.url, "creds": str(creds), **options}),
+            cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )
         worker = WorkerProcess(process)
@@ -123,7 +129,7 @@ class Link:
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = "nats://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         self._server.close()
