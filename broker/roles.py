@@ -95,8 +95,8 @@ _WORKER: Final = _template(
         *_consuming(f"JOBS_{_SERVICE}"),
         *_consuming("EVENTS"),
         *_BLOBS,
-        # Not `allow_responses`: the server then remembers every delivery with a reply subject, and from 4,096 on walks
-        # through all of them at each message, which is what a stream of jobs brings.
+        # Not `allow_responses`: the server then records every delivery with a reply subject, which all jobs have, and
+        # searches the records again and again once they are more than 4,096 (client.go, pruneReplyPerms).
         _ANY_INBOX,
     ],
     sub=[
