@@ -120,13 +120,20 @@ class Bus:
         """Flush what is buffered and close the connection. Safe to call twice."""
         if self.nc.is_closed:
             return
-        try:
-            async with asyncio.timeout(_TRY):
-                if self.nc.is_connected:
-                    await self.nc.flush()
-        except (TimeoutError, nats.errors.Error):
+        if self.nc.is_connected and not await self.flush():
             _log.warning("closed the connection with messages that could not be flushed")
         await self.nc.close()
+
+    async def flush(self, timeout: float = _TRY) -> bool:
+        """Wait until the server has all that was published; False if it does not say so in time."""
+        try:
+            async with asyncio.timeout(timeout):
+                # nats-py sends its PING ahead of what is still buffered, so the second answer is the one that counts.
+                await self.nc.flush()
+                await self.nc.flush()
+        except (TimeoutError, nats.errors.Error):
+            return False
+        return True
 
     def tenant(self, tenant: str) -> Tenant:
         """A handle that speaks for one tenant.

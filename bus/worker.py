@@ -228,7 +228,8 @@ class Worker:
             finished.cancel()
             hurried.cancel()
         await self._micro.stop()
-        await self._flush()
+        if self.bus.nc.is_connected and not await self.bus.flush():
+            _log.warning("the last acknowledgements may be lost; what they were for is done again")
 
     async def _finished(self) -> None:
         await self._rpc.idle()
@@ -292,14 +293,6 @@ class Worker:
                     _log.warning("health check %s: %r", getattr(check, "__name__", check), error)
             self._healthy = healthy
             await asyncio.sleep(INTERVAL)
-
-    async def _flush(self) -> None:
-        try:
-            async with asyncio.timeout(_PUBLISH_TIMEOUT):
-                if self.bus.nc.is_connected:
-                    await self.bus.nc.flush()
-        except Exception as error:
-            _log.warning("the last acknowledgements may be lost, their work is done again: %r", error)
 
 
 class _Background:
