@@ -118,7 +118,7 @@ def test_nothing_that_is_sent_breaks_the_reader(noise):
 @given(signals, st.floats(-20, 0))
 def test_the_loudest_sample_is_where_it_is_wanted(samples, peak):
     result = np.abs(normalised(samples, peak, 200)).max()
-    if np.abs(samples).max() < 1e-5:
+    if float(np.abs(samples).max()) < 1e-5:
         assert result == np.abs(samples).max()
     else:
         assert result == pytest.approx(10 ** (peak / 20), rel=1e-3)
