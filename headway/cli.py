@@ -1,6 +1,6 @@
 """The `headway` command: which commands there are, and how their errors leave.
 
-A command's module is imported when that command runs. So the base install is enough for `headway worker`, and help is quick.
+A command's module is imported when that command runs. So the base install is enough for `headway worker`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ def main() -> None:
         click.echo(exits.describe(found), err=True)
         code = exits.code_of(found)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: lines that can be copied."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def run(work: Coroutine[Any, Any, int | None]) -> int:

@@ -13,7 +13,7 @@ import orjson
 from bus import dead as letters
 from bus.dead import DeadLetter
 from bus.errors import UsageError
-from headway.cli import run
+from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,60 +31,50 @@ def dead() -> None:
     """Work that was given up, with its cause and its original payload."""
 
 
-@dead.command("ls")
+@dead.command("ls", epilog=examples('headway dead ls --service fax --tenant acme'))
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @options
-def ls(service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None,
+def ls(*, service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None,
        directory: Path) -> int:
     """List dead letters, oldest first.
-
-    \b
-    headway dead ls --service fax --tenant acme
     """
     return run(_ls(find(url, creds, directory), service, tenant, as_json))
 
 
-@dead.command("show")
+@dead.command("show", epilog=examples('headway dead show 17'))
 @click.argument("seq", type=int)
 @options
-def show(seq: int, url: str | None, creds: str | None, directory: Path) -> int:
+def show(*, seq: int, url: str | None, creds: str | None, directory: Path) -> int:
     """Show one dead letter: cause, attempts, headers and payload.
-
-    \b
-    headway dead show 17
     """
     return run(_show(find(url, creds, directory), seq))
 
 
-@dead.command("replay")
+@dead.command("replay", epilog=examples(
+    'headway dead replay 17 18',
+    'headway dead replay --service fax --all',
+))
 @click.argument("seqs", type=int, nargs=-1)
 @_filters
 @click.option("--all", "all_", is_flag=True, help="All that --service and --tenant select.")
 @options
-def replay(seqs: tuple[int, ...], service: str | None, tenant: str | None, all_: bool, url: str | None,
+def replay(*, seqs: tuple[int, ...], service: str | None, tenant: str | None, all_: bool, url: str | None,
            creds: str | None, directory: Path) -> int:
     """Put dead letters back into their queue, and delete them once that is stored.
-
-    \b
-    headway dead replay 17 18
-    headway dead replay --service fax --all
     """
     if bool(seqs) == (all_ or service is not None or tenant is not None):
         raise UsageError("which ones?", remedy="name numbers of `headway dead ls`, or --all with --service or --tenant")
     return run(_replay(find(url, creds, directory), seqs, service, tenant))
 
 
-@dead.command("purge")
+@dead.command("purge", epilog=examples('headway dead purge --service fax --tenant acme'))
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options
-def purge(service: str | None, tenant: str | None, yes: bool, url: str | None, creds: str | None,
+def purge(*, service: str | None, tenant: str | None, yes: bool, url: str | None, creds: str | None,
           directory: Path) -> int:
     """Delete dead letters for good.
-
-    \b
-    headway dead purge --service fax --tenant acme
     """
     whose = " ".join(filter(None, [f"of service {service}" if service else "", f"of tenant {tenant}" if tenant else ""]))
     if not yes:

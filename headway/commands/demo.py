@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from headway import exits
-from headway.cli import run
+from headway.cli import examples, run
 from headway.commands.up import readable
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.demo import work
@@ -30,22 +30,21 @@ _TICK: Final = 0.1
 _PLAIN_TICK: Final = 1.0
 
 
-@click.command()
+@click.command(epilog=examples(
+    'headway demo',
+    'headway demo --json | tail -n 1',
+))
 @click.option("--faxes", type=click.IntRange(2), default=40, show_default=True, help="Faxes of each tenant.")
 @click.option("--calls", type=click.IntRange(2), default=40, show_default=True, help="Callers of each tenant.")
 @click.option("--voicemails", type=click.IntRange(1), default=20, show_default=True, help="Voicemails of each tenant.")
 @click.option("--timeout", type=float, default=90.0, show_default=True, help="Seconds until it counts as lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on the last line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the workers' logs.")
-def demo(faxes: int, calls: int, voicemails: int, timeout: float, as_json: bool, verbose: bool) -> int:
+def demo(*, faxes: int, calls: int, voicemails: int, timeout: float, as_json: bool, verbose: bool) -> int:
     """Run the three reference services with real work of four tenants, and sum up what became of it.
 
     Callers are routed and hang up, faxes meet busy lines and are tried again, one of each tenant has a number that
     cannot be dialled, one worker is killed in the middle. Exits with 1 if anything was lost.
-
-    \b
-    headway demo
-    headway demo --json | tail -n 1
     """
     jobs = [*work.faxes(faxes), *work.recordings(voicemails)]
     return run(_until_interrupted(_Demo(jobs, work.callers(calls), timeout, as_json, verbose)))
@@ -74,7 +73,7 @@ class _Demo:
         self._timeout = timeout
         self._as_json = as_json
         self._verbose = verbose
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._tally = Tally()
 
     async def run(self) -> int:
@@ -82,10 +81,7 @@ class _Demo:
         with tempfile.TemporaryDirectory(prefix="headway-demo-") as directory:
             self._console.print("starting nats-server and 4 workers of calls, fax, voicemail ...")
             async with Installation.start(_config(directory), say=self._say, grace=10) as running:
-                self._console.print(
-                    f"sending work of {len(work.TENANTS)} tenants to {running.broker.url}; "
-                    "one worker will be killed on the way"
-                )
+                self._console.print(f"sending work of {len(work.TENANTS)} tenants to {running.broker.url}")
                 began = time.monotonic()
                 drive = Drive(running, self._tally, self._jobs, self._callers)
                 progress = asyncio.ensure_future(self._progress(drive))
@@ -149,15 +145,18 @@ def _show(summary: dict[str, Any]) -> None:
     keys = ("sent", "done", "dead_lettered", "lost", "p50_ms", "p95_ms", "p99_ms")
     for name, numbers in summary["services"].items():
         table.add_row(name, *("-" if numbers[key] is None else f"{numbers[key]:,}" for key in keys))
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print()
     console.print(table)
     console.print()
     console.print(
         f"sent {summary['sent']}, done {summary['done']}, retried {summary['retried']}, "
         f"dead-lettered {summary['dead_lettered']}, lost {summary['lost']} "
-        f"in {summary['seconds']} s, {summary['killed_workers']} worker killed on the way"
+        f"in {summary['seconds']} s"
     )
-    console.print("Latencies of jobs run from submission to effect, the modelled telephone line included.")
+    console.print(
+        f"{summary['killed_workers']} worker was killed on the way. Jobs' latencies run from submission to effect,\n"
+        "the modelled telephone line and the killed worker's faxes included."
+    )
     for problem in summary["wrong"]:
         console.print(f"wrong: {problem}", markup=False)

@@ -9,19 +9,17 @@ import orjson
 
 from bus.errors import UsageError
 from bus.runner import load
+from headway.cli import examples
 from headway.asyncapi import document
 
 
-@click.command()
+@click.command(epilog=examples('headway docs services.fax:fax -o fax.json'))
 @click.argument("app")
 @click.option("--version", default="v1", show_default=True, help="The version that is described.")
 @click.option("--server", help="host:port to name in the document.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File; standard output without it.")
-def docs(app: str, version: str, server: str | None, output: Path | None) -> int:
+def docs(*, app: str, version: str, server: str | None, output: Path | None) -> int:
     """Write the AsyncAPI 3 document of a service, from its handlers.
-
-    \b
-    headway docs services.fax:fax -o fax.json
     """
     text = orjson.dumps(document(load(app), version=version, url=server), option=orjson.OPT_INDENT_2) + b"\n"
     if output is None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
+from headway.cli import examples
 from headway.endpoint import options, require
 
 
-@click.command()
+@click.command(epilog=examples(
+    'eval "$(headway env)"',
+    'nats req rpc.fax.acme.status \'{"fax": "f1"}\'',
+))
 @options
-def env(url: str | None, creds: str | None, directory: Path) -> int:
+def env(*, url: str | None, creds: str | None, directory: Path) -> int:
     """Print exports for the nats CLI and for programs that use `bus.connect()`.
-
-    \b
-    eval "$(headway env)"
-    nats req rpc.fax.acme.status '{"fax": "f1"}'
     """
     found = require(url, creds, directory)
     values = {"HEADWAY_NATS_URL": found.url, "NATS_URL": found.url}

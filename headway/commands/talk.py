@@ -11,7 +11,7 @@ import orjson
 
 from bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Receipt
 from bus.errors import UsageError
-from headway.cli import run
+from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
 _PAYLOAD = click.argument("payload", default="null")
@@ -19,26 +19,26 @@ _TENANT = click.option("--tenant", required=True, help="For which tenant.")
 _KEY = click.option("--key", help="Idempotency key: the same key is stored once.")
 
 
-@click.command()
+@click.command(epilog=examples('headway call fax status \'{"fax": "f1"}\' --tenant acme'))
 @click.argument("service")
 @click.argument("operation")
 @_PAYLOAD
 @_TENANT
 @click.option("--timeout", type=float, default=CALL_TIMEOUT, show_default=True, help="Seconds to wait.")
 @options
-def call(service: str, operation: str, payload: str, tenant: str, timeout: float, url: str | None, creds: str | None,
+def call(*, service: str, operation: str, payload: str, tenant: str, timeout: float, url: str | None, creds: str | None,
          directory: Path) -> int:
     """Call an operation and print its reply as JSON.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
-
-    \b
-    headway call fax status '{"fax": "f1"}' --tenant acme
     """
     return run(_call(find(url, creds, directory), service, operation, _read(payload), tenant, timeout))
 
 
-@click.command()
+@click.command(epilog=examples(
+    'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
+    '    --tenant acme --key f1',
+))
 @click.argument("service")
 @click.argument("operation")
 @_PAYLOAD
@@ -46,34 +46,27 @@ def call(service: str, operation: str, payload: str, tenant: str, timeout: float
 @_KEY
 @click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
 @options
-def submit(service: str, operation: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
+def submit(*, service: str, operation: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
            creds: str | None, directory: Path) -> int:
     """Submit a durable job; prints where it is stored.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
-
-    \b
-    headway submit fax send '{"fax": "f1", "to": "+4930123", "text": "Hi"}' \\
-        --tenant acme --key f1
     """
     return run(_submit(find(url, creds, directory), service, operation, _read(payload), tenant, key, timeout))
 
 
-@click.command()
+@click.command(epilog=examples('headway emit call.missed \'{"call": "c1", ...}\' --tenant acme'))
 @click.argument("event_type")
 @_PAYLOAD
 @_TENANT
 @_KEY
 @click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
 @options
-def emit(event_type: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
+def emit(*, event_type: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
          creds: str | None, directory: Path) -> int:
     """Publish an event to all services that subscribe to its type.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
-
-    \b
-    headway emit call.missed '{"call": "c1", ...}' --tenant acme
     """
     return run(_emit(find(url, creds, directory), event_type, _read(payload), tenant, key, timeout))
 

@@ -13,12 +13,15 @@ import orjson
 from broker.broker import Broker
 from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
-from headway.cli import run
+from headway.cli import examples, run
 from headway.config import Config
 from headway.installation import Installation, for_apps
 
 
-@click.command()
+@click.command(epilog=examples(
+    'headway up                        # what headway.yaml says',
+    'headway up services.fax:fax       # one service, one worker',
+))
 @click.argument("apps", nargs=-1)
 @click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
               show_default=True, help="What to run, if no APPS are named.")
@@ -30,15 +33,11 @@ from headway.installation import Installation, for_apps
 @click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
               help="Seconds that work in hand has to finish after Ctrl-C.")
 @click.option("--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to begin to serve.")
-def up(apps: tuple[str, ...], file: Path, port: int | None, websocket_port: int | None, directory: Path | None,
+def up(*, apps: tuple[str, ...], file: Path, port: int | None, websocket_port: int | None, directory: Path | None,
        workers: int, version: str, grace: float, start_timeout: float) -> int:
     """Start a server and services; Ctrl-C drains and stops them.
 
     With HEADWAY_NATS_URL set it uses that server, and the keys in the data directory, instead of starting one.
-
-    \b
-    headway up                        # what headway.yaml says
-    headway up services.fax:fax       # one service, one worker
     """
     if apps:
         config = Config(services=for_apps(apps, workers, version))

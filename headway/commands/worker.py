@@ -10,9 +10,10 @@ import orjson
 
 from bus.errors import UsageError
 from bus.worker import DEFAULT_GRACE
+from headway.cli import examples
 
 
-@click.command()
+@click.command(epilog=examples('headway worker services.fax:fax --version v1 --set speed=20'))
 @click.argument("app")
 @click.option("--version", default="v1", show_default=True, help="The version's label.")
 @click.option("--name", help="The worker's id; a random one by default.")
@@ -24,15 +25,12 @@ from bus.worker import DEFAULT_GRACE
               help="One value of the configuration; VALUE is JSON, or else text.")
 @click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
               help="Seconds that work in hand has to finish after SIGTERM.")
-def worker(app: str, version: str, name: str | None, url: str | None, creds: str | None, config_file: Path | None,
+def worker(*, app: str, version: str, name: str | None, url: str | None, creds: str | None, config_file: Path | None,
            values: tuple[str, ...], grace: float) -> int:
     """Run one worker of the service APP (module:variable) until SIGTERM or Ctrl-C.
 
     The first signal drains: it takes nothing new and finishes what is in hand. A second one hands unfinished
     work back at once.
-
-    \b
-    headway worker services.fax:fax --version v1 --set speed=20
     """
     from bus import runner
 
