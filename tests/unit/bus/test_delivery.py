@@ -1,0 +1,37 @@
+"""What a delivery's reply subject says, and the words to answer with."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.delivery import Facts, facts, nak, term
+
+
+def test_the_short_form_is_read():
+    assert facts("$JS.ACK.JOBS_fax.v1-3.2.104.7.1700000000000000000.41") == Facts("JOBS_fax", "v1-3", 2, 104, 41)
+
+
+def test_the_long_form_is_read_with_and_without_its_random_part():
+    long = "$JS.ACK._.hash.JOBS_fax.v1-3.2.104.7.1700000000000000000.41"
+    assert facts(long) == facts(f"{long}.random") == Facts("JOBS_fax", "v1-3", 2, 104, 41)
+
+
+@pytest.mark.parametrize("reply", ["", "_INBOX.a.b", "$JS.ACK.x", "$JS.FC.a.b"])
+def test_anything_else_is_no_delivery(reply):
+    assert facts(reply) is None
+
+
+@given(st.floats(0.001, 43_200))
+def test_a_delay_is_sent_in_nanoseconds(delay):
+    word, _, options = nak(delay).partition(b" ")
+    assert word == b"-NAK"
+    assert orjson.loads(options)["delay"] == pytest.approx(delay * 1e9, rel=1e-6)
+
+
+def test_no_delay_is_a_plain_nak():
+    assert nak(0) == b"-NAK"
+
+
+def test_a_long_reason_is_cut():
+    assert len(term("x" * 10_000)) <= 300
