@@ -123,7 +123,7 @@ async def test_a_server_that_stalls_longer_than_a_try_stores_a_job_once(bus, unt
     app, done = counting()
     async with bus.serving(app):
         os.kill(bus.broker.server.pid, signal.SIGSTOP)
-        os.waitpid(bus.broker.server.pid, os.WUNTRACED)  # all its threads have stopped
+        await asyncio.to_thread(os.waitpid, bus.broker.server.pid, os.WUNTRACED)  # all its threads have stopped
         try:
             waiting = asyncio.ensure_future(bus.submit("app", "work", {"n": 1}, timeout=20))
             await asyncio.sleep(2.5)  # the stall itself: longer than one try
