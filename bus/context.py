@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from bus import headers
 from bus.client import Tenant, unique_id
+from bus.delivery import Facts
 from bus.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Context(Tenant):
         headers: the message's headers.
     """
 
-    __slots__ = ("_id", "_log", "_scope", "attempt", "deadline", "headers", "operation")
+    __slots__ = ("_delivery", "_id", "_log", "_scope", "attempt", "deadline", "headers", "operation")
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Context(Tenant):
         message_headers: Mapping[str, str] | None,
         attempt: int,
         deadline: float | None,
-        id_: str | None = None,
+        delivery: Facts | None = None,
     ) -> None:
         self.bus = scope.bus
         self.tenant = tenant
@@ -66,7 +67,8 @@ class Context(Tenant):
         self.deadline = deadline
         self.headers = message_headers or _NO_HEADERS
         self._scope = scope
-        self._id = id_
+        self._delivery = delivery
+        self._id: str | None = None
         self._log: _ContextLog | None = None
 
     @property
@@ -88,7 +90,9 @@ class Context(Tenant):
     def id(self) -> str:
         """The message's id: the same at every attempt of a job or event."""
         if self._id is None:
-            self._id = self.headers.get(headers.MESSAGE_ID) or unique_id()
+            known = self._delivery
+            stored = f"{known.stream}.{known.sequence}" if known is not None else ""
+            self._id = self.headers.get(headers.MESSAGE_ID) or stored or unique_id()
         return self._id
 
     @property

@@ -146,8 +146,8 @@ async def _serve(
 def settle() -> None:
     """Set the garbage collector up for a worker.
 
-    What was imported and built so far stays: no collection has to look at it again. What a message leaves behind is freed
-    by reference counting; the default of 700 new objects would start a collection for every few messages in hand.
+    What was imported and built so far stays: no collection has to look at it again. What a message leaves behind
+    is freed by reference counting; the default of 700 new objects would start a collection every few messages in hand.
     """
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
 """The timeouts of everything a worker has in hand, kept by one timer of the event loop.
 
-Hardly any message runs into its timeout, so a timer per message would be made only to be cancelled; on uvloop that costs
-as much as the message's task. Here a timer stands for the earliest due time alone and is left standing when its message is done;
-when it fires it looks through what is in hand, at most a few hundred, and is set anew for the next due time.
+Hardly any message runs into its timeout, so a timer per message would be made only to be cancelled; on uvloop
+that costs as much as the message's task. Here a timer stands for the earliest due time alone and is left standing
+when its message is done; when it fires it looks through what is in hand and is set anew for the next due time.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Final, NamedTuple
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -36,6 +37,9 @@ _STORE_TIMEOUT = 5.0
 _RELEASE = 1.0
 """Seconds that cancelled handlers have to end."""
 
+_JOB: Final = Kind.JOB
+"""Looked up once: on Python 3.11 an enum's members are slow to reach."""
+
 _log = logging.getLogger("headway.bus")
 
 
@@ -45,7 +49,8 @@ class InHand(Timed):
     __slots__ = ("began", "extended", "facts", "kind", "message", "record", "reply", "returned", "source")
 
     def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
-        super().__init__()
+        self.due = NEVER  # said here and not by super(): this runs for each message
+        self.timed_out = False
         self.source = source
         self.kind = kind
         self.message = message
@@ -56,6 +61,19 @@ class InHand(Timed):
         self.returned = False
         self.record: Attempts | None = None
         """What the log of attempts says of it, if a running attempt is noted there."""
+
+
+Target = tuple[Handler, Invoke, str, str]
+"""Who works on a message: its handler, how to invoke it, the tenant, and the operation it is filed under."""
+
+
+class Misfit(NamedTuple):
+    """Why no handler can take a message, and where its dead letter goes."""
+
+    cause: dead.Cause
+    tenant: str
+    operation: str
+    reason: str
 
 
 class WorkRunner:
@@ -157,8 +175,8 @@ class WorkRunner:
             return True
         if len(self._in_hand) >= self._service.concurrency:
             return False
-        kind = Kind.JOB if source.index < self._lanes else Kind.EVENT
-        item = InHand(source, kind, message, known, time.monotonic())
+        kind = _JOB if source.index < self._lanes else Kind.EVENT
+        item = InHand(source, kind, message, known, source.heard)
         self._in_hand[key] = item
         self._idle.clear()
         # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.
@@ -167,7 +185,15 @@ class WorkRunner:
 
     async def _work(self, key: tuple[int, int], item: InHand) -> None:
         try:
-            await self._take(item)
+            target = self._target(item)
+            if isinstance(target, Misfit):
+                await self._give_up(item, NONE, target.tenant, target.operation, target.cause, target.reason, None)
+            elif target is None:
+                await self._answer(item, ACK)
+            elif item.facts.delivered == 1:
+                await self._run(item, target, NONE)
+            else:
+                await self._run_again(item, target)
         except asyncio.CancelledError:
             if item.returned:
                 await self._release(item)
@@ -180,35 +206,32 @@ class WorkRunner:
             if not self._in_hand:
                 self._idle.set()
 
-    async def _take(self, item: InHand) -> None:
-        """Find the handler and what happened to the message before."""
+    def _target(self, item: InHand) -> Target | Misfit | None:
+        """The handler a message is for; None if it is an event that was replayed for another service alone."""
         message = item.message
         parts = message.subject.split(".")
         try:
-            if item.kind is Kind.JOB:
+            if item.kind is _JOB:
                 tenant, operation = subjects.token(parts[4], "tenant"), parts[5]
                 found = self._handlers.get(operation)
                 if found is None:
                     reason = f"version {self._scope.version} has no job {operation!r}"
-                    await self._give_up(item, NONE, tenant, operation, dead.Cause.UNKNOWN_OPERATION, reason, None)
-                    return
-            else:
-                tenant = subjects.token(parts[1], "tenant")
-                found = self._events[item.source.index - self._lanes]
-                operation = dead.operation_of_event(found[0].name)
-                only = (message.headers or {}).get(headers.ONLY)
-                if only is not None and only != self._service.name:
-                    await self._answer(item, ACK)
-                    return
+                    return Misfit(dead.Cause.UNKNOWN_OPERATION, tenant, operation, reason)
+                return found[0], found[1], tenant, operation
+            tenant = subjects.token(parts[1], "tenant")
         except InvalidSubject as error:
             safe = [re.sub(r"[^a-z0-9-]", "-", part.lower()).lstrip("-")[:63] or "invalid" for part in parts]
-            where = (safe[4], safe[5]) if item.kind is Kind.JOB else (safe[1], dead.operation_of_event(safe[-1]))
-            await self._give_up(item, NONE, *where, dead.Cause.INVALID_INPUT, str(error), None)
-            return
-        handler, invoke = found
-        if item.facts.delivered == 1:
-            await self._run(item, handler, invoke, tenant, operation, NONE)
-            return
+            where = (safe[4], safe[5]) if item.kind is _JOB else (safe[1], dead.operation_of_event(safe[-1]))
+            return Misfit(dead.Cause.INVALID_INPUT, *where, str(error))
+        only = (message.headers or {}).get(headers.ONLY)
+        if only is not None and only != self._service.name:
+            return None
+        handler, invoke = self._events[item.source.index - self._lanes]
+        return handler, invoke, tenant, dead.operation_of_event(handler.name)
+
+    async def _run_again(self, item: InHand, target: Target) -> None:
+        """Run a message that was delivered before, if what happened to it then allows that."""
+        handler, _, tenant, operation = target
         record = (await self._attempts.load(item.facts.stream, item.facts.sequence)).redelivered()
         if record.convicted(handler.retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
@@ -216,20 +239,19 @@ class WorkRunner:
         elif record.suspicious(handler.retry):
             async with self._alone:
                 await self._begin(item, record, alone=True)
-                await self._run(item, handler, invoke, tenant, operation, record)
+                await self._run(item, target, record)
         else:
             await self._begin(item, record, alone=False)
-            await self._run(item, handler, invoke, tenant, operation, record)
+            await self._run(item, target, record)
 
     async def _begin(self, item: InHand, record: Attempts, *, alone: bool) -> None:
         """Note that an attempt is under way: if the worker dies of it, the next one knows."""
         item.record = record
         await self._attempts.save(item.facts.stream, item.facts.sequence, record.started(alone=alone))
 
-    async def _run(
-        self, item: InHand, handler: Handler, invoke: Invoke, tenant: str, operation: str, record: Attempts
-    ) -> None:
+    async def _run(self, item: InHand, target: Target, record: Attempts) -> None:
         """Make one attempt and answer for it."""
+        handler, invoke, tenant, operation = target
         known = item.facts
         message = item.message
         try:
@@ -246,7 +268,7 @@ class WorkRunner:
             message.headers,
             record.made + 1,
             time.time() + handler.timeout,
-            None if message.headers else f"{known.stream}.{known.sequence}",
+            known,
         )
         item.began = began = time.monotonic()
         self._timeouts.limit(item, began + handler.timeout)
@@ -266,16 +288,7 @@ class WorkRunner:
             self._counters.rejected += 1
             await self._give_up(item, record, tenant, operation, dead.Cause.REJECTED, error.message, error)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if item.timed_out and task is not None:
-                task.uncancel()
-                late = DeadlineExceeded(f"{name} took longer than {handler.timeout:g} s", remedy="")
-                late.__traceback__ = error.__traceback__
-                await self._failed(item, handler, record, context, operation, late)
-            elif task is not None and task.cancelling():
-                raise
-            else:  # the handler let somebody else's cancellation escape: that is a failure like any other
-                await self._failed(item, handler, record, context, operation, error)
+            await self._failed(item, handler, record, context, operation, _cancelled(item, handler, error))
         except Exception as error:
             await self._failed(item, handler, record, context, operation, error)
         else:
@@ -284,7 +297,7 @@ class WorkRunner:
             if known.delivered > 1:
                 await self._attempts.clear(known.stream, known.sequence)
         finally:
-            latency = self._job_latency if item.kind is Kind.JOB else self._event_latency
+            latency = self._job_latency if item.kind is _JOB else self._event_latency
             latency.record(time.monotonic() - began)
 
     async def _failed(
@@ -356,3 +369,19 @@ class WorkRunner:
         except nats.errors.Error as error:
             # The server has not heard of it and will deliver again: at least once.
             _log.warning("%s %d is not answered: %r", item.facts.stream, item.facts.sequence, error)
+
+
+def _cancelled(item: InHand, handler: Handler, error: asyncio.CancelledError) -> BaseException:
+    """What a handler failed of that ended cancelled.
+
+    Raises:
+        asyncio.CancelledError: if its worker cancelled it.
+    """
+    task = asyncio.current_task()
+    if item.timed_out and task is not None:
+        task.uncancel()
+        late = DeadlineExceeded(f"{handler.name} took longer than {handler.timeout:g} s", remedy="")
+        return late.with_traceback(error.__traceback__)
+    if task is not None and task.cancelling():
+        raise error
+    return error  # the handler let somebody else's cancellation escape: that is a failure like any other
