@@ -31,29 +31,27 @@ def dead() -> None:
     """Work that was given up, with its cause and its original payload."""
 
 
-@dead.command("ls", epilog=examples('headway dead ls --service fax --tenant acme'))
+@dead.command("ls", epilog=examples("headway dead ls --service fax --tenant acme"))
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @options
 def ls(*, service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None,
        directory: Path) -> int:
-    """List dead letters, oldest first.
-    """
-    return run(_ls(find(url, creds, directory), service, tenant, as_json))
+    """List dead letters, oldest first."""
+    return run(_ls(find(url, creds, directory), service, tenant, as_json=as_json))
 
 
-@dead.command("show", epilog=examples('headway dead show 17'))
+@dead.command("show", epilog=examples("headway dead show 17"))
 @click.argument("seq", type=int)
 @options
 def show(*, seq: int, url: str | None, creds: str | None, directory: Path) -> int:
-    """Show one dead letter: cause, attempts, headers and payload.
-    """
+    """Show one dead letter: cause, attempts, headers and payload."""
     return run(_show(find(url, creds, directory), seq))
 
 
 @dead.command("replay", epilog=examples(
-    'headway dead replay 17 18',
-    'headway dead replay --service fax --all',
+    "headway dead replay 17 18",
+    "headway dead replay --service fax --all",
 ))
 @click.argument("seqs", type=int, nargs=-1)
 @_filters
@@ -61,28 +59,27 @@ def show(*, seq: int, url: str | None, creds: str | None, directory: Path) -> in
 @options
 def replay(*, seqs: tuple[int, ...], service: str | None, tenant: str | None, all_: bool, url: str | None,
            creds: str | None, directory: Path) -> int:
-    """Put dead letters back into their queue, and delete them once that is stored.
-    """
+    """Put dead letters back into their queue, and delete them once that is stored."""
     if bool(seqs) == (all_ or service is not None or tenant is not None):
         raise UsageError("which ones?", remedy="name numbers of `headway dead ls`, or --all with --service or --tenant")
     return run(_replay(find(url, creds, directory), seqs, service, tenant))
 
 
-@dead.command("purge", epilog=examples('headway dead purge --service fax --tenant acme'))
+@dead.command("purge", epilog=examples("headway dead purge --service fax --tenant acme"))
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options
 def purge(*, service: str | None, tenant: str | None, yes: bool, url: str | None, creds: str | None,
           directory: Path) -> int:
-    """Delete dead letters for good.
-    """
-    whose = " ".join(filter(None, [f"of service {service}" if service else "", f"of tenant {tenant}" if tenant else ""]))
+    """Delete dead letters for good."""
+    parts = [f"of {what} {name}" for what, name in (("service", service), ("tenant", tenant)) if name]
+    whose = " ".join(parts)
     if not yes:
         click.confirm(f"Delete all dead letters {whose or 'of all services and tenants'}?", abort=True, err=True)
     return run(_purge(find(url, creds, directory), service, tenant))
 
 
-async def _ls(endpoint: Endpoint, service: str | None, tenant: str | None, as_json: bool) -> None:
+async def _ls(endpoint: Endpoint, service: str | None, tenant: str | None, *, as_json: bool) -> None:
     count = 0
     async with await endpoint.connect("dead") as bus:
         async for letter in letters.list_(bus.js, service, tenant):

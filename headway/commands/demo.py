@@ -31,8 +31,8 @@ _PLAIN_TICK: Final = 1.0
 
 
 @click.command(epilog=examples(
-    'headway demo',
-    'headway demo --json | tail -n 1',
+    "headway demo",
+    "headway demo --json | tail -n 1",
 ))
 @click.option("--faxes", type=click.IntRange(2), default=40, show_default=True, help="Faxes of each tenant.")
 @click.option("--calls", type=click.IntRange(2), default=40, show_default=True, help="Callers of each tenant.")
@@ -47,7 +47,7 @@ def demo(*, faxes: int, calls: int, voicemails: int, timeout: float, as_json: bo
     cannot be dialled, one worker is killed in the middle. Exits with 1 if anything was lost.
     """
     jobs = [*work.faxes(faxes), *work.recordings(voicemails)]
-    return run(_until_interrupted(_Demo(jobs, work.callers(calls), timeout, as_json, verbose)))
+    return run(_until_interrupted(_Demo(jobs, work.callers(calls), timeout, as_json=as_json, verbose=verbose)))
 
 
 async def _until_interrupted(demo: _Demo) -> int:
@@ -66,7 +66,7 @@ class _Demo:
     """One run of the demo."""
 
     def __init__(
-        self, jobs: list[work.Job], callers: list[work.Caller], timeout: float, as_json: bool, verbose: bool
+        self, jobs: list[work.Job], callers: list[work.Caller], timeout: float, *, as_json: bool, verbose: bool
     ) -> None:
         self._jobs = jobs
         self._callers = callers

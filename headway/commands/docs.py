@@ -9,18 +9,18 @@ import orjson
 
 from bus.errors import UsageError
 from bus.runner import load
-from headway.cli import examples
 from headway.asyncapi import document
+from headway.cli import examples
 
 
-@click.command(epilog=examples('headway docs services.fax:fax -o fax.json'))
+@click.command(epilog=examples("headway docs services.fax:fax -o fax.json"))
 @click.argument("app")
 @click.option("--version", default="v1", show_default=True, help="The version that is described.")
 @click.option("--server", help="host:port to name in the document.")
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File; standard output without it.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False),
+              help="File; standard output without it.")
 def docs(*, app: str, version: str, server: str | None, output: Path | None) -> int:
-    """Write the AsyncAPI 3 document of a service, from its handlers.
-    """
+    """Write the AsyncAPI 3 document of a service, from its handlers."""
     text = orjson.dumps(document(load(app), version=version, url=server), option=orjson.OPT_INDENT_2) + b"\n"
     if output is None:
         click.echo(text, nl=False)
@@ -28,6 +28,7 @@ def docs(*, app: str, version: str, server: str | None, output: Path | None) -> 
     try:
         output.write_bytes(text)
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}", remedy="name a file that can be written") from error
+        remedy = "name a file that can be written"
+        raise UsageError(f"cannot write {output}: {error.strerror}", remedy=remedy) from error
     click.echo(f"wrote {output}", err=True)
     return 0

@@ -17,8 +17,7 @@ from headway.endpoint import options, require
 ))
 @options
 def env(*, url: str | None, creds: str | None, directory: Path) -> int:
-    """Print exports for the nats CLI and for programs that use `bus.connect()`.
-    """
+    """Print exports for the nats CLI and for programs that use `bus.connect()`."""
     found = require(url, creds, directory)
     values = {"HEADWAY_NATS_URL": found.url, "NATS_URL": found.url}
     if found.creds:

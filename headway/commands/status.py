@@ -23,8 +23,8 @@ from headway.status import Status, dead_letters, listen, queues, summarise
 
 
 @click.command(epilog=examples(
-    'headway status',
-    'headway status --json',
+    "headway status",
+    "headway status --json",
 ))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", "-w", is_flag=True, help="Keep it up to date until Ctrl-C.")
@@ -34,10 +34,10 @@ def status(*, as_json: bool, watch: bool, url: str | None, creds: str | None, di
 
     It listens to the workers' heartbeats for about a second.
     """
-    return run(_status(find(url, creds, directory), directory, as_json, watch))
+    return run(_status(find(url, creds, directory), directory, as_json=as_json, watch=watch))
 
 
-async def _status(endpoint: Endpoint, directory: Path, as_json: bool, watch: bool) -> None:
+async def _status(endpoint: Endpoint, directory: Path, *, as_json: bool, watch: bool) -> None:
     async with await endpoint.connect("status") as bus:
         if watch and not as_json:
             await _watch(bus, endpoint, directory)

@@ -37,7 +37,7 @@ def call(*, service: str, operation: str, payload: str, tenant: str, timeout: fl
 
 @click.command(epilog=examples(
     'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
-    '    --tenant acme --key f1',
+    "    --tenant acme --key f1",
 ))
 @click.argument("service")
 @click.argument("operation")

@@ -19,8 +19,8 @@ from headway.installation import Installation, for_apps
 
 
 @click.command(epilog=examples(
-    'headway up                        # what headway.yaml says',
-    'headway up services.fax:fax       # one service, one worker',
+    "headway up                        # what headway.yaml says",
+    "headway up services.fax:fax       # one service, one worker",
 ))
 @click.argument("apps", nargs=-1)
 @click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
@@ -100,7 +100,8 @@ async def _serve(
         config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
     ) as running:
         place = "" if config.server.store == ".headway" else f" --dir {config.server.store}"
-        click.echo(f"ready: {', '.join(f'{n} {s.version}' for n, s in config.services.items())} at {running.broker.url}")
+        served = ", ".join(f"{name} {service.version}" for name, service in config.services.items())
+        click.echo(f"ready: {served} at {running.broker.url}")
         click.echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
         ready.set()
         watch = asyncio.ensure_future(_keep_server(running.broker))

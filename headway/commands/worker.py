@@ -13,7 +13,7 @@ from bus.worker import DEFAULT_GRACE
 from headway.cli import examples
 
 
-@click.command(epilog=examples('headway worker services.fax:fax --version v1 --set speed=20'))
+@click.command(epilog=examples("headway worker services.fax:fax --version v1 --set speed=20"))
 @click.argument("app")
 @click.option("--version", default="v1", show_default=True, help="The version's label.")
 @click.option("--name", help="The worker's id; a random one by default.")

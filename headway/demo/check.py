@@ -1,4 +1,4 @@
-"""Reads back what became of the demo's work: the objects, the mailboxes, the dead letters. Only what is found counts."""
+"""Reads back what became of the demo's work: objects, mailboxes, dead letters. Only what is found counts."""
 
 from __future__ import annotations
 

@@ -47,6 +47,8 @@ class Drive:
         self._sent_at: dict[tuple[str, str, str], float] = {}
         self._ended: set[tuple[str, str, str]] = set()
         self._all_ended = asyncio.Event()
+        self._enough_faxes = asyncio.Event()
+        self._faxes = sum(job.service == "fax" for job in jobs)
         self._retried: dict[str, int] = {}
         self.calls_over = 0
 
@@ -134,9 +136,7 @@ class Drive:
 
     async def _kill_one(self) -> None:
         """Kill a worker of `fax` in the middle of its work, as a crash would."""
-        faxes = sum(job.service == "fax" for job in self._jobs)
-        while sum(service == "fax" for _, service, _ in self._ended) < faxes * _KILL_AT:
-            await asyncio.sleep(0.01)
+        await self._enough_faxes.wait()
         self._running.processes["fax"][0].kill()
         self._tally.killed += 1
 
@@ -161,6 +161,8 @@ class Drive:
             return
         self._ended.add(key)
         self._tally.counts[service].latencies.append(time.monotonic() - began)
+        if sum(kind == "fax" for _, kind, _ in self._ended) >= self._faxes * _KILL_AT:
+            self._enough_faxes.set()
         if len(self._ended) == len(self._jobs):
             self._all_ended.set()
 

@@ -16,7 +16,7 @@ def test_a_deadline_travels_to_the_millisecond(deadline):
     assert deadline - 0.0011 <= found <= deadline + 1e-6
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "９", "1" * 16, "1e3"])
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "\uff19", "1" * 16, "1e3"])
 def test_a_deadline_that_is_no_number_is_none(value):
     assert headers.deadline_of({headers.DEADLINE: value}) is None
 

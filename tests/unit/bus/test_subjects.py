@@ -73,7 +73,7 @@ def test_ids_may_have_upper_case_and_underscores(id_):
 
 @pytest.mark.parametrize("bad", ["", "a.b", "*", "_a", "a" * 64, "a/b"])
 def test_other_ids_are_refused(bad):
-    with pytest.raises(InvalidSubject, match="upper|letters"):
+    with pytest.raises(InvalidSubject, match=r"upper|letters"):
         subjects.obj("acme", "fax", bad)
 
 
