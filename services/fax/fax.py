@@ -23,6 +23,7 @@ RETRY = Retry(attempts=6, backoff=(0.5, 2, 10, 30, 120))
 fax = Service(
     "fax",
     config=FaxConfig,
+    concurrency=32,  # as many lines as one worker has
     ack_wait=5,  # a crashed worker's faxes go on elsewhere after this; sending one twice costs a resume, not a page
     description="Renders documents into fax pages and sends them.",
 )
