@@ -35,8 +35,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     of_rpc = benches.add_parser("rpc", parents=[common], help="request and reply, beside nats-py, nats.micro, FastStream")
     of_rpc.add_argument("--inflight", type=_positive, default=64, help="requests under way (64)")
+    of_rpc.add_argument(
+        "--bare-peers", action="store_true", help="send the deadline header to ours alone, not the same message to all"
+    )
     of_rpc.set_defaults(
-        run=lambda a: rpc.measure(0.1 if a.quick else 0.5, a.rounds or (2 if a.quick else 13), a.inflight)
+        run=lambda a: rpc.measure(
+            0.1 if a.quick else 0.5, a.rounds or (2 if a.quick else 13), a.inflight, bare_peers=a.bare_peers
+        )
     )
     of_fairness = benches.add_parser("fairness", parents=[common], help="one tenant's latency in another one's flood")
     of_fairness.add_argument("--flood", type=_positive, help="jobs of the flood (60000)")

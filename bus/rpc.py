@@ -65,7 +65,8 @@ class Call(Timed):
     __slots__ = ("began", "message", "returned")
 
     def __init__(self, message: Msg, now: float) -> None:
-        super().__init__()
+        self.due = NEVER  # said here and not by super(): this runs for each request
+        self.timed_out = False
         self.message = message
         self.began = now
         self.returned = False

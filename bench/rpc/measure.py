@@ -16,13 +16,14 @@ _PATIENCE = 20.0
 _WARM_UP = 0.2
 
 
-async def measure(seconds: float, rounds: int, inflight: int) -> Report:
+async def measure(seconds: float, rounds: int, inflight: int, *, bare_peers: bool = False) -> Report:
     """Run the bench.
 
     Args:
         seconds: how long each contender is called in each round.
         rounds: how often each contender's turn comes.
         inflight: requests under way at any time.
+        bare_peers: send the deadline header to ours alone, instead of the same message to all.
     """
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     p99: dict[str, list[float]] = {name: [] for name in CONTENDERS}
@@ -37,7 +38,7 @@ async def measure(seconds: float, rounds: int, inflight: int) -> Report:
 
         async def turn(name: str, seconds: float) -> tuple[dict[str, Any], float]:
             before = await serving[name].ask("cpu", _PATIENCE)
-            found = await _load(load, OPERATIONS[name], seconds, inflight, deadline=name == OURS)
+            found = await _load(load, OPERATIONS[name], seconds, inflight, deadline=name == OURS or not bare_peers)
             return found, await serving[name].ask("cpu", _PATIENCE) - before
 
         for name in CONTENDERS:
@@ -52,7 +53,8 @@ async def measure(seconds: float, rounds: int, inflight: int) -> Report:
             ends.append(found["count"] / found["seconds"])
     return Report(
         bench="rpc",
-        title=f"request and reply, {inflight} in flight, one serving process, {rounds} rounds of {seconds:g} s",
+        title=f"request and reply, {inflight} in flight, one serving process, {rounds} rounds of {seconds:g} s"
+        + (", peers without deadline header" if bare_peers else ""),
         unit="calls/s",
         values=medians(rates),
         rounds=rates,

@@ -49,12 +49,13 @@ async def headway(url: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def raw(url: str) -> AsyncIterator[None]:
-    """nats-py's subscribe and respond: JSON, no validation, no deadline."""
+    """nats-py's subscribe and publish: JSON, no validation, no deadline."""
     nc = await nats.connect(url)
 
     async def answer(message: Msg) -> None:
         order = orjson.loads(message.data)
-        await message.respond(orjson.dumps({"number": order["number"], "accepted": True}))
+        # Not message.respond(): it sends the request's headers back, which costs it a tenth.
+        await nc.publish(message.reply, orjson.dumps({"number": order["number"], "accepted": True}))
 
     await nc.subscribe(_subject(goals.RAW_RPC), queue="q", cb=answer)
     await nc.flush()
