@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `run` of the result starts the bench."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0] if __doc__ else None)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print one JSON object on the last line instead of the table")
+    common.add_argument("--json", action="store_true", help="one JSON object on the last line, no table")
     common.add_argument("--check", action="store_true", help=f"exit {MISSED} if a goal is missed")
     common.add_argument("--quick", action="store_true", help="small numbers: shows that it works, proves nothing")
     common.add_argument("--rounds", type=_positive, help="how often each contender's turn comes")
@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_jobs.set_defaults(
         run=lambda a: jobs.measure(a.messages or (4_000 if a.quick else 50_000), a.rounds or (1 if a.quick else 5))
     )
-    of_rpc = benches.add_parser("rpc", parents=[common], help="request and reply, beside nats-py, nats.micro, FastStream")
+    of_rpc = benches.add_parser("rpc", parents=[common], help="call and answer, beside nats-py, micro, FastStream")
     of_rpc.add_argument("--inflight", type=_positive, default=64, help="requests under way (64)")
     of_rpc.add_argument(
         "--bare-peers", action="store_true", help="send the deadline header to ours alone, not the same message to all"

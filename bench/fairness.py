@@ -1,7 +1,7 @@
 """The fairness bench: what one tenant's flood costs another one in a different lane.
 
-A quiet tenant submits a job every few milliseconds to a real worker; measured is the time from its submission to the end of its
-handler. Then another tenant floods the queue, and the same is measured until its backlog is gone.
+A quiet tenant submits a job every few milliseconds to a real worker; measured is the time from its submission to
+the end of its handler. Then another tenant floods the queue, and the same is measured until its backlog is gone.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ async def _flood(bus: Bus, flooder: Child, count: int, gone: asyncio.Event) -> N
     try:
         await flooder.ask({"tenant": _FLOODER, "count": count}, _PATIENCE)
         async with asyncio.timeout(_PATIENCE):
-            while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages > count // 50:
+            while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages > count // 50:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
     finally:
         gone.set()
@@ -130,7 +130,7 @@ async def _flood(bus: Bus, flooder: Child, count: int, gone: asyncio.Event) -> N
 
 async def _empty(bus: Bus) -> None:
     async with asyncio.timeout(_PATIENCE):
-        while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages:
+        while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages:  # noqa: ASYNC110
             await asyncio.sleep(_POLL)
 
 

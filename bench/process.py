@@ -1,6 +1,7 @@
 """The other processes of a bench: each contender runs in its own, as it would be deployed.
 
-The bench and a child talk in JSON lines: the child says `"ready"`, the bench answers with an order, the child with what it measured.
+The bench and a child talk in JSON lines: the child says `"ready"`, the bench gives an order, the child answers with
+what it measured.
 """
 
 from __future__ import annotations

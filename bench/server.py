@@ -65,7 +65,7 @@ async def server() -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
         config, log = Path(directory, "server.conf"), Path(directory, "server.log")
         names = {"dir": directory, "service": SERVICE, "version": VERSION, "lanes": LANES}
-        config.write_text(_CONFIG % names)
+        config.write_text(_CONFIG % names)  # noqa: ASYNC240
         process = await asyncio.create_subprocess_exec(
             find_server(), "-c", str(config), "-l", str(log), preexec_fn=dies_with_parent()
         )
@@ -75,7 +75,7 @@ async def server() -> AsyncIterator[str]:
                     yield_url = await _url(Path(directory), process)
                     await _ready(yield_url)
             except (TimeoutError, OSError) as error:
-                raise RuntimeError(f"nats-server did not start:\n{log.read_text()}") from error
+                raise RuntimeError(f"nats-server did not start:\n{log.read_text()}") from error  # noqa: ASYNC240
             yield yield_url
         finally:
             if process.returncode is None:
@@ -90,7 +90,7 @@ async def server() -> AsyncIterator[str]:
 async def _url(directory: Path, process: asyncio.subprocess.Process) -> str:
     """The URL, once the server has written which port it got."""
     while process.returncode is None:
-        for file in directory.glob("*.ports"):
+        for file in directory.glob("*.ports"):  # noqa: ASYNC240
             try:
                 return str(orjson.loads(file.read_bytes())["nats"][0])
             except (orjson.JSONDecodeError, LookupError):  # half written

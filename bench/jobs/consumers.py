@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 import nats
 import nats.errors
@@ -73,7 +72,7 @@ async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awai
 
 @asynccontextmanager
 async def overlapping(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The fastest loop one can write on nats-py: one inbox, the next batch asked for while half of the last one is there."""
+    """The fastest loop one can write on nats-py: one inbox, the next batch asked for before the last one is used up."""
     nc = await nats.connect(url)
     inbox = nc.new_inbox()
     subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{_DURABLE}"
@@ -169,33 +168,35 @@ async def main(name: str, url: str) -> None:
     """Drain what the bench has preloaded, once per order, and say how long it took."""
     watcher = await nats.connect(url)
     async for order in orders():
-        count: int = order["count"]
-        done = asyncio.Event()
-        seen = 0
-
-        def handled() -> None:
-            nonlocal seen
-            seen += 1
-            if seen == count:
-                done.set()
-
-        async with CONTENDERS[name](url, handled) as start:
-            began, cpu = time.perf_counter(), time.process_time()
-            await start()
-            await done.wait()
-            await _empty(watcher.jetstream())
-            result: dict[str, Any] = {
-                "seconds": time.perf_counter() - began,
-                "cpu_s": time.process_time() - cpu,
-                "handled": seen,
-            }
-        say(result)
+        say(await _drain(CONTENDERS[name], url, order["count"], watcher.jetstream()))
     await watcher.close()
+
+
+async def _drain(contender: Contender, url: str, count: int, js: JetStreamContext) -> dict[str, float]:
+    done = asyncio.Event()
+    seen = 0
+
+    def handled() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            done.set()
+
+    async with contender(url, handled) as start:
+        began, cpu = time.perf_counter(), time.process_time()
+        await start()
+        await done.wait()
+        await _empty(js)
+        return {
+            "seconds": time.perf_counter() - began,
+            "cpu_s": time.process_time() - cpu,
+            "handled": seen,
+        }
 
 
 async def _empty(js: JetStreamContext) -> None:
     """Wait until every message is acknowledged: a work queue holds what is not."""
-    while (await js.stream_info(STREAM)).state.messages:
+    while (await js.stream_info(STREAM)).state.messages:  # noqa: ASYNC110
         await asyncio.sleep(_POLL)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import nats
+import nats.js.errors
 from nats.aio.client import Client
 
 from bench import goals
@@ -55,10 +58,8 @@ async def measure(messages: int, rounds: int) -> Report:
 async def _preload(nc: Client, messages: int) -> None:
     """Fill a fresh queue, with the settings a Headway worker would give it, through the server's mapping."""
     js = nc.jetstream()
-    try:
+    with suppress(nats.js.errors.NotFoundError):
         await js.delete_stream(STREAM)
-    except nats.js.errors.NotFoundError:
-        pass
     await js.add_stream(streams.jobs(SERVICE, queue_bytes=1 << 30, queue_per_subject=250_000))
     for number in range(messages):
         await nc.publish(f"job.{SERVICE}.{tenant(number)}.send", order(number))

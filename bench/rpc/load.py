@@ -1,4 +1,4 @@
-"""The load: the same raw nats-py client for all contenders, cheaper than any of them, so that it is they who are measured.
+"""The load: the same raw nats-py client for all contenders, cheaper than most, so that it is they who are measured.
 
     python -m bench.rpc.load <url>      # then {"operation", "seconds", "inflight", "deadline"} on stdin
 """

@@ -1,4 +1,4 @@
-"""The contenders: each serves one operation in a process of its own, all at the same time; the bench calls one after the other.
+"""The contenders: each serves one operation in a process of its own, all side by side; one after the other is called.
 
     python -m bench.rpc.servers <name> <url>      # then anything on stdin: the CPU seconds used so far
 """
@@ -36,7 +36,7 @@ def _subject(name: str) -> str:
 
 @asynccontextmanager
 async def headway(url: str) -> AsyncIterator[None]:
-    """The real worker: request and reply typed by pydantic, deadline honoured, in-flight limit, statistics, heartbeats."""
+    """The real worker: request and reply typed by pydantic, deadline, in-flight limit, statistics, heartbeats."""
     service = Service(SERVICE)
 
     @service.rpc(OPERATIONS[OURS], timeout=5)

@@ -22,7 +22,11 @@ PEERS = {
 @pytest.mark.parametrize("bench", PEERS)
 def test_a_quick_run_measures_every_contender(bench: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "bench", bench, "--quick", "--json"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "bench", bench, "--quick", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])

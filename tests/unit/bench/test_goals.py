@@ -14,9 +14,10 @@ from bench.report import Report, as_object, as_table
 
 
 @pytest.mark.parametrize(
-    ("sense", "value", "met"), [("at least", 5.0, True), ("at least", 4.99, False), ("at most", 5.0, True), ("at most", 5.01, False)]
+    ("sense", "value", "met"),
+    [("at least", 5.0, True), ("at least", 4.99, False), ("at most", 5.0, True), ("at most", 5.01, False)],
 )
-def test_a_goal_is_met_at_its_bound_and_beyond(sense: str, value: float, met: bool) -> None:
+def test_a_goal_is_met_at_its_bound_and_beyond(sense, value, met) -> None:
     assert Goal("peer", 5.0, sense).met(value) is met
 
 
@@ -71,7 +72,7 @@ def test_only_check_turns_a_missed_goal_into_a_failure(monkeypatch: pytest.Monke
     assert exit_code(monkeypatch, 0.9, "--check") == 0
 
 
-def test_json_is_one_object_on_the_last_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_on_the_last_line(monkeypatch, capsys) -> None:
     exit_code(monkeypatch, 0.9, "--json")
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["bench"] == "rpc"
 
