@@ -15,6 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+WINDOW: Final = 32
+"""Messages of one lane that may be on their way here. A flooded lane that got all free slots at once would arrive as
+one burst, which all others wait behind; smaller, overlapping requests keep it as fast and let others in between."""
 
 
 @dataclass(slots=True)
@@ -57,9 +62,11 @@ def plan(concurrency: int, lanes: Sequence[Lane], cursor: int = 0) -> list[tuple
             if free <= 0:
                 break
             lane = lanes[i]
-            if lane.outstanding * 2 > share:
+            window = min(share, WINDOW)
+            if lane.outstanding * 2 > window:
                 continue  # refill at half: fewer, larger requests
-            room = min(share - lane.outstanding - lane.in_hand, lane.pending + 1 - lane.outstanding, free)
+            unfilled = min(window, share - lane.in_hand, lane.pending + 1) - lane.outstanding
+            room = min(unfilled, free)
             if room > 0:
                 requests.append((i, room))
                 free -= room

@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.lanes import Lane, plan
+from bus.lanes import WINDOW, Lane, plan
 
 lane_states = st.builds(
     Lane,
@@ -50,10 +50,19 @@ def test_lanes_with_work_share_alike_whatever_their_backlog():
 
 
 def test_a_lane_is_refilled_when_half_of_its_share_is_used():
-    lanes = [Lane(pending=1000, outstanding=40)]
-    assert plan(64, lanes) == []
-    lanes[0].outstanding = 32
-    assert plan(64, lanes) == [(0, 32)]
+    lanes = [Lane(pending=1000, outstanding=13)]
+    assert plan(24, lanes) == []
+    lanes[0].outstanding = 12
+    assert plan(24, lanes) == [(0, 12)]
+
+
+def test_a_flooded_lane_does_not_get_all_free_slots_in_one_burst():
+    lanes = [Lane(pending=60_000)]
+    assert plan(1000, lanes) == [(0, WINDOW)]
+    lanes[0].outstanding = WINDOW
+    assert plan(1000, lanes) == []
+    lanes[0].outstanding, lanes[0].in_hand = WINDOW // 2, WINDOW // 2
+    assert plan(1000, lanes) == [(0, WINDOW // 2)]
 
 
 class Server:
