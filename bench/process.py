@@ -16,7 +16,6 @@ import orjson
 import uvloop
 
 from bench.server import dies_with_parent
-from bus.runner import settle
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 10.0
@@ -95,7 +94,6 @@ async def orders() -> AsyncIterator[Any]:
     """In the child: say that it is ready, then each order as it comes, until the bench closes the pipe."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    settle()  # what `headway worker` does to the garbage collector, for all contenders alike
     say("ready")
     while line := await reader.readline():
         yield orjson.loads(line)

@@ -24,6 +24,7 @@ from bench.message import SERVICE, VERSION, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
 from bus import Service, Worker, connect
+from bus.runner import settle
 from bus.streams import MAX_ACK_PENDING, jobs_stream
 
 STREAM = jobs_stream(SERVICE)
@@ -60,6 +61,7 @@ async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awai
     stop = asyncio.Event()
     async with await connect(url) as bus, asyncio.TaskGroup() as group:
         worker = Worker(service, bus, version=VERSION)
+        settle()  # as `headway worker` does; the peers' ways to deploy leave the garbage collector alone
 
         async def start() -> None:
             group.create_task(worker.run_until(stop))

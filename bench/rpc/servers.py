@@ -23,6 +23,7 @@ from bench.message import SERVICE, VERSION, Answer, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
 from bus import Service, Worker, connect
+from bus.runner import settle
 
 Contender = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -44,6 +45,7 @@ async def headway(url: str) -> AsyncIterator[None]:
         return Answer(number=order.number, accepted=True)
 
     async with await connect(url) as bus, Worker(service, bus, version=VERSION):
+        settle()  # as `headway worker` does; the peers' ways to deploy leave the garbage collector alone
         yield
 
 
