@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RUNNING_FILE: Final = "running.json"
 DEFAULT_DIR: Final = Path(".headway")
+_TIMEOUT: Final = 2.0
+"""Seconds to connect: somebody waits at the terminal."""
 
 
 class Running(BaseModel):
@@ -52,7 +54,7 @@ class Endpoint:
 
     async def connect(self, name: str) -> Bus:
         """Connect; raises as `bus.connect`."""
-        return await connect(self.url, creds=self.creds, name=f"headway-{name}")
+        return await connect(self.url, creds=self.creds, name=f"headway-{name}", timeout=_TIMEOUT)
 
 
 def read_running(directory: Path) -> Running | None:

@@ -18,6 +18,13 @@ DEADLINE = 30.0
 """Seconds that anything may take on a busy machine before a test calls it broken."""
 
 
+def _missing(what: str) -> None:
+    """Skip a test whose tool is not on this machine; in CI, where all tools are to be there, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
 async def _until(condition: Callable[[], object], timeout: float = DEADLINE):
     """Wait until a condition, which may be async, holds, and return what it said."""
     async with asyncio.timeout(timeout):
@@ -195,6 +202,12 @@ async def link(bus):
     await made.stop()
 
 
+@pytest.fixture(scope="session")
+def missing():
+    """`missing("the nats CLI is not installed")`: skip, or in CI fail."""
+    return _missing
+
+
 @pytest.fixture
 def until():
     """`await until(lambda: ...)`: wait until a condition holds."""
@@ -206,7 +219,7 @@ def nats_cli(tmp_path: Path):
     """Run the real `nats` command with an operator's rights: `print(await nats_cli(broker, "micro", "ls"))`."""
     program = shutil.which("nats", path=os.pathsep.join([os.environ["PATH"], str(Path("~/go/bin").expanduser())]))
     if program is None:
-        pytest.skip("the nats CLI is not installed: go install github.com/nats-io/natscli/nats@latest")
+        _missing("the nats CLI is not installed: go install github.com/nats-io/natscli/nats@latest")
 
     async def run(broker, *arguments: str) -> str:
         creds = tmp_path / "operator.creds"

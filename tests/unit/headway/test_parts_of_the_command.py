@@ -1,0 +1,121 @@
+"""What the command decides without a server: exit codes, where the server is, restarts, log lines, the status table."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from bus import errors
+from bus.beat import Beat
+from bus.client import DEFAULT_URL
+from headway import endpoint, exits
+from headway.commands.status import milliseconds, render, short
+from headway.commands.up import readable
+from headway.process import restart_delay
+from headway.status import Queue, summarise
+
+
+def beat(worker="w1", service="fax", version="v1", **changed):
+    base = {
+        "service": service, "version": version, "worker": worker, "host": "h", "pid": 1, "started": 0, "at": 1,
+        "state": "serving", "rpc_inflight": 0, "in_hand": 2, "oldest_s": 1.5, "processed": 10, "failed": 1, "rejected": 0,
+        "retried": 1, "dead": 0, "shed": 0, "latency": {"rpc": [0] * 43, "job": [10, *[0] * 42]}, "cpu_s": 1,
+        "rss_bytes": 40_000_000, "loop_lag_s": 0, "healthy": True,
+    }  # fmt: skip
+    return Beat(**{**base, **changed})
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidSubject("x"), 2),
+        (errors.ConfigError("x"), 78),
+        (errors.ConnectionFailed("x"), 3),
+        (errors.NotServed("x"), 4),
+        (errors.QueueFull("x"), 10),
+        (errors.BrokerError("x"), 11),
+        (ValueError("x"), 1),
+    ],
+)
+def test_an_error_has_the_exit_code_of_the_nearest_class_that_has_one(error, code):
+    assert exits.code_of(error) == code
+
+
+def test_an_error_inside_groups_is_found():
+    error = errors.QueueFull("full")
+    assert exits.find(ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [error])])) is error
+    assert exits.find(ExceptionGroup("a", [ValueError()])) is None
+
+
+def test_the_server_is_what_options_say_then_the_environment_then_what_runs_here(tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADWAY_NATS_URL", raising=False)
+    monkeypatch.delenv("HEADWAY_NATS_CREDS", raising=False)
+    assert endpoint.find(None, None, tmp_path).url == DEFAULT_URL
+    running = endpoint.Running(url="nats://127.0.0.1:1", ws_url=None, pid=os.getpid(), creds="op.creds")
+    (tmp_path / endpoint.RUNNING_FILE).write_text(running.model_dump_json())
+    assert endpoint.find(None, None, tmp_path) == endpoint.Endpoint("nats://127.0.0.1:1", "op.creds", running)
+    monkeypatch.setenv("HEADWAY_NATS_URL", "nats://env:1")
+    assert endpoint.find(None, None, tmp_path).url == "nats://env:1"
+    assert endpoint.find("nats://option:1", "c", tmp_path) == endpoint.Endpoint("nats://option:1", "c")
+
+
+def test_what_a_dead_installation_left_is_not_believed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = endpoint.Running(url="nats://127.0.0.1:1", ws_url=None, pid=ended.pid, creds="op.creds")
+    (tmp_path / endpoint.RUNNING_FILE).write_text(running.model_dump_json())
+    assert endpoint.read_running(tmp_path) is None
+
+
+@given(st.integers(1, 1000))
+def test_a_worker_is_replaced_at_once_and_a_crash_loop_waits_longer_each_time(deaths):
+    assert restart_delay(1) == 0
+    assert 0 <= restart_delay(deaths) <= restart_delay(deaths + 1) <= 30
+
+
+def test_a_workers_log_line_becomes_text_and_other_output_stays():
+    line = '{"at":"x","level":"warning","message":"hm","service":"fax","tenant":"acme"}'
+    assert readable(line) == "warning: hm  tenant=acme"
+    assert readable("plain output") == "plain output"
+    assert readable('{"not": "a log line"}') == '{"not": "a log line"}'
+
+
+def test_workers_of_a_version_are_added_up():
+    status = summarise(
+        "nats://x",
+        [beat("w1"), beat("w2", healthy=False, oldest_s=9, in_hand=0, rpc_inflight=3), beat("w3", state="stopped")],
+        {("fax", "v1"): Queue(waiting=7, in_hand=2)},
+        {"fax": {"v1": 95, "v2": 5}},
+        {"fax": 1},
+    )
+    v1, v2 = status.rows
+    assert (v1.workers, v1.unhealthy, v1.waiting, v1.in_hand, v1.oldest_s, v1.weight) == (2, 1, 7, 5, 9, 95)
+    assert v1.p50_ms is not None
+    assert v1.p50_ms <= 0.1
+    assert (v2.workers, v2.weight, v2.waiting) == (0, 5, None), "a version that gets traffic and has no worker is shown"
+
+
+def test_the_table_fits_80_columns():
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    big = [beat(f"w{n}", processed=9_999_999, failed=12_345, in_hand=999, oldest_s=100) for n in range(9)]
+    queues = {("fax", "v1"): Queue(waiting=60_000)}
+    console.print(render(summarise("nats://127.0.0.1:4222", big, queues, {"fax": {"v1": 100}}, {"fax": 3})))
+    text = console.export_text()
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    assert "60.0k" in text
+    assert "90.0M" in text
+    assert "…" not in text
+
+
+@given(st.integers(0, 10**9))
+def test_counts_stay_short(number):
+    assert len(short(number)) <= 7
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.42, "0.4ms"), (120.4, "120ms"), (3200, "3.2s")])
+def test_latencies_stay_readable(value, text):
+    assert milliseconds(value) == text
