@@ -78,8 +78,8 @@ class WorkerProcess:
         await self.ended()
 
     async def _read(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
             self.lines.append(line)
             async with self._arrived:
                 self._arrived.notify_all()
@@ -101,7 +101,7 @@ async def spawn(tmp_path: Path):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _MAIN, json.dumps({"url": broker.url, "creds": str(creds), **options}),
             cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
-            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
         worker = WorkerProcess(process)
         running.append(worker)
