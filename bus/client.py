@@ -46,6 +46,7 @@ from bus.errors import (
     UsageError,
 )
 from bus.objects import Objects
+from bus.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -98,12 +99,14 @@ class Bus:
         nc: the NATS connection.
         js: its JetStream context.
         telemetry: the OpenTelemetry instruments, None while OpenTelemetry is off.
+        outbox: answers to what the server delivered.
     """
 
     def __init__(self, nc: nats.aio.client.Client) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=_TRY)
         self.telemetry = telemetry.instruments()
+        self.outbox = Outbox(nc)
         self.closed = asyncio.Event()
         # Weak: a worker that was dropped without stopping must not be kept alive by its connection.
         self._on_reconnect: weakref.WeakSet[Any] = weakref.WeakSet()

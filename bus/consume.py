@@ -27,6 +27,7 @@ from nats.aio.subscription import Subscription
 
 from bus import headers
 from bus.delivery import NAK, Facts, facts
+from bus.direct import subscribe
 from bus.lanes import Lane, plan
 
 EXPIRES: Final = 30.0
@@ -37,7 +38,6 @@ RETRY: Final = 0.25
 """Seconds before a lane whose consumer did not answer is asked again."""
 
 _NS = 1_000_000_000
-_PENDING_MESSAGES = 1 << 20
 _FLUSH_TIMEOUT = 2.0
 
 _log = logging.getLogger("headway.bus")
@@ -96,18 +96,18 @@ class Puller:
         self._subscription: Subscription | None = None
         self._cursor = 0
         self._wake = asyncio.Event()
+        self._returned: list[str] = []
         self._request_cache: dict[int, bytes] = {}
 
     async def run(self) -> None:
         """Pull until cancelled. Deliveries go on until `stop()`."""
-        self._subscription = await self._nc.subscribe(
-            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=_PENDING_MESSAGES, pending_bytes_limit=0
-        )
+        self._subscription = await subscribe(self._nc, f"{self._inbox}.*", self._on_message)
         self._wake.set()
         while True:
             # One decision for all that finished or arrived in one turn of the loop, not one for each.
             await self._wake.wait()
             self._wake.clear()
+            await self._hand_back()
             await self._pull()
 
     async def stop(self) -> None:
@@ -121,6 +121,16 @@ class Puller:
                 await subscription.drain()  # type: ignore[no-untyped-call]
         except (TimeoutError, nats.errors.Error):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
+        await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        """Return to the server what arrived with all slots taken."""
+        returned, self._returned = self._returned, []
+        for reply in returned:
+            try:
+                await self._nc.publish(reply, NAK)
+            except nats.errors.Error as error:
+                _log.debug("not handed back, the server finds out by the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
         """One message of a source is done: its slot is free."""
@@ -176,7 +186,7 @@ class Puller:
             )
         return request
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         reply = message.reply
         known = facts(reply) if reply else None
         self._wake.set()
@@ -192,7 +202,7 @@ class Puller:
             source.in_hand += 1
         else:
             source.pending = max(1, known.pending)
-            await self._nc.publish(reply, NAK)
+            self._returned.append(reply)
 
     def _on_status(self, source: Source, message: Msg) -> None:
         now = time.monotonic()

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -22,6 +20,7 @@ from bus import headers, subjects
 from bus.beat import Counters
 from bus.client import unique_id
 from bus.context import Context, WorkerScope, facts
+from bus.direct import Handle, subscribe
 from bus.errors import (
     CallError,
     DeadlineExceeded,
@@ -87,6 +86,7 @@ class RpcServer:
         self._limit = service.max_inflight
         self._counters = counters
         self._nc = scope.bus.nc
+        self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
         self.queue_group = subjects.queue_group(service.name, scope.version)
         self.endpoints = [
@@ -95,6 +95,7 @@ class RpcServer:
         ]
         self._subscriptions: list[Subscription] = []
         self._running: set[Call] = set()
+        self._refusals: set[asyncio.Task[None]] = set()
         self._timeouts = Timeouts(self._running)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,7 +113,7 @@ class RpcServer:
         """Take calls from now on."""
         for endpoint in self.endpoints:
             self._subscriptions.append(
-                await self._nc.subscribe(endpoint.subject, queue=self.queue_group, cb=self._taker(endpoint))
+                await subscribe(self._nc, endpoint.subject, self._taker(endpoint), queue=self.queue_group)
             )
 
     async def stop(self) -> None:
@@ -144,17 +145,19 @@ class RpcServer:
             for call in list(self._running):  # handlers that do not let themselves be cancelled
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
-    def _taker(self, endpoint: Endpoint) -> Callable[[Msg], Coroutine[Any, Any, None]]:
+    def _taker(self, endpoint: Endpoint) -> Handle:
         running, limit, idle = self._running, self._limit, self._idle
         create_task = asyncio.get_running_loop().create_task
 
-        async def take(message: Msg) -> None:
+        def take(message: Msg) -> None:
             endpoint.requests += 1
             if len(running) >= limit:
                 self._counters.shed += 1
                 error = Overloaded(f"{limit} calls are in flight")
                 _count_error(endpoint, error)
-                await self._refuse(message, error)
+                refusal = create_task(self._refuse(message, error))
+                self._refusals.add(refusal)
+                refusal.add_done_callback(self._refusals.discard)
                 return
             call = Call(message, time.monotonic())
             running.add(call)
@@ -253,7 +256,8 @@ class RpcServer:
         if not message.reply:
             return
         try:
-            await self._nc.publish(message.reply, payload)
+            if not self._outbox.offer(message.reply, payload):
+                await self._nc.publish(message.reply, payload)
         except nats.errors.MaxPayloadError as error:
             largest = self._nc.max_payload
             raise RemoteError(

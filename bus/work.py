@@ -92,6 +92,7 @@ class WorkRunner:
         self._counters = counters
         self._job_latency, self._event_latency = counters.latency[Kind.JOB.value], counters.latency[Kind.EVENT.value]
         self._nc = scope.bus.nc
+        self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
         self._attempts = AttemptsLog(self._nc, service.name)
         self._handlers: dict[str, tuple[Handler, Invoke]] = {
@@ -365,7 +366,8 @@ class WorkRunner:
 
     async def _answer(self, item: InHand, word: bytes) -> None:
         try:
-            await self._nc.publish(item.reply, word)
+            if not self._outbox.offer(item.reply, word):
+                await self._nc.publish(item.reply, word)
         except nats.errors.Error as error:
             # The server has not heard of it and will deliver again: at least once.
             _log.warning("%s %d is not answered: %r", item.facts.stream, item.facts.sequence, error)
