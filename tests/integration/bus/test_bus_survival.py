@@ -83,6 +83,18 @@ def dead_letters(bus):
     return dead.list_(bus.bus.js)
 
 
+async def test_an_idle_worker_takes_the_first_job_after_a_restart_without_delay(bus, until):
+    """The new server knows nothing of the requests that stood at the old one."""
+    app, done = counting()
+    async with bus.serving(app):
+        await bus.submit("app", "work", {"n": 1})
+        await until(lambda: done[1])
+        await bus.broker.server.kill()
+        await bus.broker.server.start()
+        await bus.submit("app", "work", {"n": 2}, timeout=10)
+        await until(lambda: done[2], 6)  # missing heartbeats would show it after 10 s only
+
+
 async def test_a_publisher_rides_through_a_killed_server_and_each_key_is_stored_once(bus, until):
     """Nobody takes the jobs, so that the server still knows each key after its restart."""
     app, done = counting()
@@ -224,7 +236,7 @@ async def test_consumers_deleted_under_a_worker_are_made_anew_and_nothing_is_los
         await until(lambda: len(done) == 50)
         await asyncio.gather(*(bus.bus.js.delete_consumer("JOBS_app", f"v1-{lane}") for lane in range(16)))
         await asyncio.gather(*submissions(bus.bus, range(50, 150)))
-        await until(lambda: len(done) == 150)
+        await until(lambda: len(done) == 150, 6)  # missing heartbeats would show it after 10 s only
         await until(lambda: queue_is_empty(bus))
         assert len(await bus.bus.js.consumers_info("JOBS_app")) == 16
 
