@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-import nats.errors
 from nats.aio.client import Client
 
 _SMALL = 1 << 16
@@ -34,17 +33,10 @@ class Outbox:
 
         Returns:
             False if nothing was done, and it has to take the ordinary way: `publish`.
-
-        Raises:
-            nats.errors.MaxPayloadError: if the payload is larger than the server takes.
         """
         nc = self._nc
         size = len(payload)
-        if size > _SMALL:
-            if size > nc.max_payload:
-                raise nats.errors.MaxPayloadError
-            return False
-        if not nc.is_connected or nc._pending_data_size > _PENDING or not reply:
+        if size > _SMALL or not nc.is_connected or nc._pending_data_size > _PENDING or not reply:
             return False
         if not self._lines:
             asyncio.get_event_loop().call_soon(self._write)

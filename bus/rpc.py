@@ -160,8 +160,9 @@ class RpcServer:
                 refusal.add_done_callback(self._refusals.discard)
                 return
             call = Call(message, time.monotonic())
+            if not running:
+                idle.clear()
             running.add(call)
-            idle.clear()
             # Not in a TaskGroup: `_running` holds the call and it the task, `idle()` waits for it, and it never raises.
             call.task = create_task(self._serve(endpoint, call))
 
@@ -170,7 +171,9 @@ class RpcServer:
     async def _serve(self, endpoint: Endpoint, call: Call) -> None:
         message = call.message
         try:
-            await self._respond(message, await self._run(endpoint, call))
+            payload = await self._run(endpoint, call)
+            if not self._outbox.offer(message.reply, payload):
+                await self._respond(message, payload)
             self._counters.processed += 1
         except CallError as error:
             _count_error(endpoint, error)
@@ -212,7 +215,7 @@ class RpcServer:
             self._counters.rejected += 1
             raise
         context = Context(self._scope, tenant, handler.name, message.headers, 1, deadline)
-        self._timeouts.limit(call, time.monotonic() + deadline - now)
+        self._timeouts.limit(call, call.began + deadline - now)
         try:
             if self._telemetry is None:
                 return handler.output.encode(await endpoint.invoke(value, context))
@@ -256,8 +259,7 @@ class RpcServer:
         if not message.reply:
             return
         try:
-            if not self._outbox.offer(message.reply, payload):
-                await self._nc.publish(message.reply, payload)
+            await self._nc.publish(message.reply, payload)
         except nats.errors.MaxPayloadError as error:
             largest = self._nc.max_payload
             raise RemoteError(
