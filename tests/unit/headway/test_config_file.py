@@ -49,7 +49,7 @@ def test_the_file_of_the_repository_is_valid_and_runs_the_three_services(request
         ("fax:\n", "Fax:\n", "headway.yaml:2:3", "not a valid service"),
         ("port: 0", "port: 70000", "headway.yaml:7:9", "at most 65535"),
         ("server:", "sever:", "headway.yaml:6:1", "did you mean 'server'"),
-        ("    workers: 2\n", "    workers: 2\n    workers: 3\n", "headway.yaml:5:5", "stands here twice, first in line 4"),
+        ("    workers: 2\n", "    workers: 2\n    workers: 3\n", "headway.yaml:5:5", "twice, first in line 4"),
         ("server:", "server: [", "headway.yaml:8:", "not YAML"),
         ("{speed: 10}", "fast", "headway.yaml:5:13", "must be a mapping"),
     ],
@@ -71,7 +71,7 @@ def test_a_file_without_services_says_so():
     assert "services" in problem("")
 
 
-keys = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
+keys = st.from_regex(r"k[a-z]{1,8}", fullmatch=True)
 
 
 @given(st.dictionaries(keys, st.dictionaries(keys, st.integers() | st.booleans(), max_size=4), max_size=5))
@@ -85,11 +85,9 @@ def test_every_value_knows_the_line_it_stands_in(content):
             lines.append(f"  {name}: {str(value).lower()}")
     document = parse("x.yaml", "\n".join(lines) or "{}")
     if content:
-        assert document.value == content or any(k in {"y", "n", "on", "off", "no", "yes", "null", "true", "false"}
-                                                for key in content for k in [key, *content[key]])
+        assert document.value == content
     for path, line in places.items():
-        if path in document.keys:
-            assert document.keys[path].line == line
+        assert document.keys[path].line == line
 
 
 @given(st.text())

@@ -1,5 +1,6 @@
 """What the command decides without a server: exit codes, where the server is, restarts, log lines, the status table."""
 
+import io
 import os
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from headway.status import Queue, summarise
 def beat(worker="w1", service="fax", version="v1", **changed):
     base = {
         "service": service, "version": version, "worker": worker, "host": "h", "pid": 1, "started": 0, "at": 1,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 2, "oldest_s": 1.5, "processed": 10, "failed": 1, "rejected": 0,
+        "state": "serving", "rpc_inflight": 0, "in_hand": 2, "oldest_s": 1.5, "processed": 10, "failed": 1,
+        "rejected": 0,
         "retried": 1, "dead": 0, "shed": 0, "latency": {"rpc": [0] * 43, "job": [10, *[0] * 42]}, "cpu_s": 1,
         "rss_bytes": 40_000_000, "loop_lag_s": 0, "healthy": True,
     }  # fmt: skip
@@ -100,7 +102,7 @@ def test_workers_of_a_version_are_added_up():
 
 
 def test_the_table_fits_80_columns():
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=io.StringIO())
     big = [beat(f"w{n}", processed=9_999_999, failed=12_345, in_hand=999, oldest_s=100) for n in range(9)]
     queues = {("fax", "v1"): Queue(waiting=60_000)}
     console.print(render(summarise("nats://127.0.0.1:4222", big, queues, {"fax": {"v1": 100}}, {"fax": 3})))
