@@ -35,13 +35,13 @@ def modules() -> list[Path]:
 
 
 def error_classes() -> list[type[errors.HeadwayError]]:
-    for name in ("broker.errors",):
+    for name in ("broker.errors", "headway.installation"):
         importlib.import_module(name)
     found: list[type[errors.HeadwayError]] = []
     todo: list[type[errors.HeadwayError]] = [errors.HeadwayError]
     while todo:
         kind = todo.pop()
-        if kind.__module__.split(".")[0] in PACKAGES:
+        if kind.__module__.split(".")[0] in PACKAGES and not kind.__module__.startswith("services."):
             found.append(kind)
         todo.extend(kind.__subclasses__())
     return sorted(set(found), key=lambda kind: kind.__name__)
