@@ -1,11 +1,11 @@
 """The `headway` command: which commands there are, and how their errors leave.
 
-A command's module is imported when that command runs. So the base install is enough for `headway worker`.
+A command's module is imported when that command runs, and the bus when something goes wrong. So the base install is
+enough for `headway worker`, and help is quick.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import sys
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import click
 
-from bus.errors import UsageError
-from headway import exits
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells report it."""
 
 _COMMANDS: Final = {
     "up": ("headway.commands.up", "Start a server and services, from headway.yaml or the apps named."),
@@ -69,19 +69,15 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = exits.INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`headway dead ls | head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except ModuleNotFoundError as error:
-        code = _missing(error)
     except Exception as error:
-        found = exits.find(error)
-        if found is None or os.environ.get("HEADWAY_DEBUG"):
+        if os.environ.get("HEADWAY_DEBUG"):
             raise
-        click.echo(exits.describe(found), err=True)
-        code = exits.code_of(found)
+        code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -92,13 +88,23 @@ def examples(*lines: str) -> str:
 
 def run(work: Coroutine[Any, Any, int | None]) -> int:
     """Run a command's coroutine; its result is the exit code, None means 0."""
+    import asyncio
+
     return asyncio.run(work) or 0
 
 
-def _missing(error: ModuleNotFoundError) -> int:
-    extra = _EXTRA.get((error.name or "").split(".")[0])
-    if extra is None:
-        raise error
-    problem = UsageError(f"this needs {error.name}", remedy=f"pip install 'headway[{extra}]'")
-    click.echo(exits.describe(problem), err=True)
-    return exits.code_of(problem)
+def _explain(error: Exception) -> int:
+    """Show an error in a line, and return its exit code."""
+    from bus.errors import HeadwayError, UsageError
+    from headway import exits
+
+    found = exits.find(error)
+    if found is None and isinstance(error, ModuleNotFoundError):
+        extra = _EXTRA.get((error.name or "").split(".")[0])
+        if extra is not None:
+            found = UsageError(f"this needs {error.name}", remedy=f"pip install 'headway[{extra}]'")
+    if found is None:
+        remedy = "HEADWAY_DEBUG=1 shows the traceback"
+        found = HeadwayError(f"unexpected {type(error).__name__}: {error}", remedy=remedy)
+    click.echo(exits.describe(found), err=True)
+    return exits.code_of(found)

@@ -26,9 +26,6 @@ CODES: Final[dict[type[BaseException], int]] = {
 }
 """By class; a subclass without its own number has its parent's. 78 is EX_CONFIG of sysexits.h."""
 
-INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells report it."""
-
 
 def code_of(error: BaseException) -> int:
     """The exit code of an error: that of the nearest class above it that has one."""

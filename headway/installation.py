@@ -18,6 +18,7 @@ import orjson
 
 from broker import atomic
 from broker.broker import Broker
+from bus import streams
 from bus.beat import Beat
 from bus.client import Bus
 from bus.errors import HeadwayError, UsageError
@@ -85,7 +86,6 @@ class Installation:
             StartFailed: if workers do not serve in time.
         """
         _check(config)
-        directory = Path(config.server.store)
         async with _broker(config, external) as broker, await broker.connect("operator", name="up") as bus:
             running = cls(config, broker, bus, say)
             beats = await bus.nc.subscribe("beat.>", cb=running._on_beat)
@@ -95,23 +95,20 @@ class Installation:
                         running._spawn(group, grace)
                         await running._until_serving(start_timeout)
                         await running._route()
-                        _announce(directory, broker)
+                        _announce(broker)
                         yield running
                     finally:
                         await running._stop(grace, hurry or asyncio.Event())
             finally:
-                (directory / RUNNING_FILE).unlink(missing_ok=True)
+                _withdraw(broker)
                 await beats.unsubscribe()
 
     def _spawn(self, group: asyncio.TaskGroup, grace: float) -> None:
         for name, service in self.config.services.items():
-            creds = self.broker.identities.creds_file("worker", service=name)
-            environment = {
-                **os.environ,
-                "HEADWAY_NATS_URL": self.broker.url,
-                "HEADWAY_NATS_CREDS": str(creds.resolve()),
-                "PYTHONUNBUFFERED": "1",
-            }
+            environment = {**os.environ, "HEADWAY_NATS_URL": self.broker.url, "PYTHONUNBUFFERED": "1"}
+            if self.broker.data_dir is not None:  # without keys, workers have the rights that we were given
+                creds = self.broker.identities.creds_file("worker", service=name)
+                environment["HEADWAY_NATS_CREDS"] = str(creds.resolve())
             self.processes[name] = []
             for number in range(1, service.workers + 1):
                 process = Process(
@@ -121,7 +118,14 @@ class Installation:
                 group.create_task(process.keep_running())
 
     async def _route(self) -> None:
-        await self.broker.set_routes({n: {s.version: 100} for n, s in self.config.services.items()})
+        """Send all traffic of our services to our versions."""
+        wanted = {name: {service.version: 100} for name, service in self.config.services.items()}
+        if self.broker.data_dir is None:
+            self._say("routes", f"stay as they are: the keys of {self.broker.url} are not here")
+        elif self.broker.server is None:
+            await self.broker.set_routes({**await self.broker.routes(), **wanted})  # others serve there, too
+        else:
+            await self.broker.set_routes(wanted)
 
     async def _until_serving(self, timeout: float) -> None:
         wanted = {name: service.workers for name, service in self.config.services.items()}
@@ -189,6 +193,8 @@ def _check(config: Config) -> None:
 async def _broker(config: Config, external: Broker | None) -> AsyncIterator[Broker]:
     if external is not None:
         try:
+            async with await external.connect("control") as bus:
+                await streams.provision(bus.js)
             yield external
         finally:
             await external.close()
@@ -206,9 +212,14 @@ def _command(service: ServiceConfig, grace: float) -> list[str]:
     return command
 
 
-def _announce(directory: Path, broker: Broker) -> None:
-    creds = broker.identities.creds_file("operator")
-    running = Running(url=broker.url, ws_url=broker.ws_url, pid=os.getpid(), creds=str(creds.resolve()))
-    atomic.write(directory / RUNNING_FILE, running.model_dump_json().encode())
+def _announce(broker: Broker) -> None:
+    """Tell other commands in this folder where the server is, if it is ours."""
+    if broker.server is not None and broker.data_dir is not None:
+        creds = broker.identities.creds_file("operator")
+        running = Running(url=broker.url, ws_url=broker.ws_url, pid=os.getpid(), creds=str(creds.resolve()))
+        atomic.write(broker.data_dir / RUNNING_FILE, running.model_dump_json().encode())
 
 
+def _withdraw(broker: Broker) -> None:
+    if broker.server is not None and broker.data_dir is not None:
+        (broker.data_dir / RUNNING_FILE).unlink(missing_ok=True)

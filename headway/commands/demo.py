@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from headway import exits
-from headway.cli import examples, run
+from headway.cli import INTERRUPTED, examples, run
 from headway.commands.up import readable
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.demo import work
@@ -62,7 +61,7 @@ async def _until_interrupted(demo: _Demo) -> int:
         return await task
     except asyncio.CancelledError:
         click.echo("stopped; no process is left", err=True)
-        return exits.INTERRUPTED
+        return INTERRUPTED
 
 
 class _Demo:

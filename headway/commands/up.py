@@ -11,6 +11,7 @@ import click
 import orjson
 
 from broker.broker import Broker
+from broker.identity import KEY_FILE
 from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
 from headway.cli import examples, run
@@ -37,7 +38,8 @@ def up(*, apps: tuple[str, ...], file: Path, port: int | None, websocket_port: i
        workers: int, version: str, grace: float, start_timeout: float) -> int:
     """Start a server and services; Ctrl-C drains and stops them.
 
-    With HEADWAY_NATS_URL set it uses that server, and the keys in the data directory, instead of starting one.
+    With HEADWAY_NATS_URL set it uses that server instead of starting one. Workers get credentials of their own by the
+    keys in the data directory; if there are none, they share HEADWAY_NATS_CREDS, and routes stay as they are.
     """
     if apps:
         config = Config(services=for_apps(apps, workers, version))
@@ -93,8 +95,7 @@ async def _serve(
     hurry: asyncio.Event,
     ready: asyncio.Event,
 ) -> None:
-    url = os.environ.get("HEADWAY_NATS_URL")
-    external = Broker.external(url, dir=Path(config.server.store)) if url else None
+    external = _external(Path(config.server.store))
     click.echo(f"starting {'' if external else 'nats-server and '}{_plural(config)} ...", err=True)
     async with Installation.start(
         config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
@@ -113,6 +114,16 @@ async def _serve(
             watch.cancel()
         if not stop.is_set():
             await watch  # raises why the server cannot be started again
+
+
+def _external(directory: Path) -> Broker | None:
+    """The server that the environment names, with the installation's keys or else the credentials given."""
+    url, creds = os.environ.get("HEADWAY_NATS_URL"), os.environ.get("HEADWAY_NATS_CREDS")
+    if not url:
+        return None
+    if creds and not (directory / KEY_FILE).exists():
+        return Broker.external(url, creds=creds)
+    return Broker.external(url, dir=directory)
 
 
 async def _keep_server(broker: Broker) -> None:

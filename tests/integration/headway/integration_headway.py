@@ -131,6 +131,10 @@ class Up:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def json_of(self, name: str):
+        """A JSON file of its data directory."""
+        return json.loads((self.folder / ".headway" / name).read_text())
+
     def end(self) -> None:
         left = children(self.process.pid)
         if self.process.poll() is None:
@@ -148,17 +152,17 @@ def headway(folder: Path, *arguments: str, stdin: str = "", **env: str) -> subpr
     )  # fmt: skip
 
 
-def start(folder: Path, *arguments: str, **env: str) -> Up:
+def start(folder: Path, *arguments: str, output: str = "output", **env: str) -> Up:
     folder.mkdir(exist_ok=True)
     if not (folder / "app.py").exists():
         (folder / "app.py").write_text(APP)
-    output = folder / "output"
-    with output.open("w") as file:
+    said = folder / output
+    with said.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "headway", "up", *arguments], cwd=folder, env=environment(**env),
             stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-    return Up(folder, process, output)
+    return Up(folder, process, said)
 
 
 FREE = ("--port", "0", "--websocket-port", "0")
@@ -180,8 +184,8 @@ def fresh(tmp_path) -> Iterator[Callable[..., Up]]:
     """Start another `headway up`: `fresh("app:hello", *FREE)`."""
     running: list[Up] = []
 
-    def begin(*arguments: str, folder: Path | None = None, **env: str) -> Up:
-        running.append(start(folder or tmp_path / "site", *arguments, **env))
+    def begin(*arguments: str, folder: Path | None = None, output: str = "output", **env: str) -> Up:
+        running.append(start(folder or tmp_path / "site", *arguments, output=output, **env))
         return running[-1]
 
     yield begin

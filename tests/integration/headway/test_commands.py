@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from integration_headway import headway
+from integration_headway import environment, headway
 
 PERSON = '{"name": "Ada"}'
 
@@ -49,6 +50,26 @@ def test_an_error_is_one_line_with_a_remedy_and_an_exit_code(up, arguments, code
     assert says in done.stderr
     assert not fix or (len(fix) == 1 and fix[0].startswith("fix: "))
     assert "secret" not in done.stderr
+
+
+def test_a_fault_of_ours_is_one_line_too_and_the_traceback_is_there_for_who_asks(tmp_path):
+    (tmp_path / "broken.py").write_text("raise KeyError('oops')")
+    done = headway(tmp_path, "docs", "broken:x")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unexpected KeyError: 'oops'\nfix: HEADWAY_DEBUG=1")
+    assert "Traceback" in headway(tmp_path, "docs", "broken:x", HEADWAY_DEBUG="1").stderr
+
+
+def test_help_is_quick_because_it_imports_neither_the_bus_nor_what_only_some_commands_need(tmp_path):
+    script = (
+        "import sys, headway.cli\nsys.argv = ['headway', '--help']\n"
+        "try: headway.cli.main()\nexcept SystemExit: pass\n"
+        "assert not {'nats', 'pydantic', 'rich', 'yaml', 'asyncio'} & set(sys.modules), sorted(sys.modules)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Commands:" in done.stdout
 
 
 def test_without_a_server_the_error_says_what_to_check(tmp_path):

@@ -145,17 +145,35 @@ def test_a_wrong_file_is_refused_before_anything_is_started(tmp_path, text, says
     assert not (tmp_path / ".headway").exists()
 
 
-def test_an_external_server_is_used_with_the_keys_at_hand(fresh):
+OTHER = """
+from bus import Service
+other = Service("other")
+
+@other.rpc("ping")
+async def ping(request: None) -> str:
+    return "pong"
+"""
+
+
+def test_an_external_server_is_used_with_the_keys_at_hand_and_others_stay_served(fresh):
     first = ready(fresh("app:hello", *FREE))
-    url = json.loads((first.folder / ".headway" / "running.json").read_text())["url"]
-    (first.folder / "other.py").write_text(
-        "from bus import Service\nother = Service('other')\n@other.rpc('ping')\nasync def ping(request: None) -> str:\n"
-        "    return 'pong'\n"
-    )
-    second = fresh("other:other", folder=first.folder, HEADWAY_NATS_URL=url)
-    second.says("ready:")
-    assert second.run("call", "other", "ping", "--tenant", "acme", "--url", url,
-                      "--creds", str(first.folder / ".headway" / "creds" / "operator.creds")).stdout.strip() == '"pong"'
+    (first.folder / "other.py").write_text(OTHER)
+    url = first.json_of("running.json")["url"]
+    second = ready(fresh("other:other", folder=first.folder, output="second", HEADWAY_NATS_URL=url))
+    assert first.json("call", "other", "ping", "--tenant", "acme") == "pong"
+    assert first.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme")
+    os.kill(second.process.pid, signal.SIGINT)
+    assert ended(second) == 0
+    assert first.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme"), "the first is still found"
+
+
+def test_an_external_server_whose_keys_are_elsewhere_is_used_with_the_credentials_given(fresh, tmp_path):
+    first = ready(fresh("app:hello", "--workers", "1", *FREE))
+    running = first.json_of("running.json")
+    given = {"HEADWAY_NATS_URL": running["url"], "HEADWAY_NATS_CREDS": running["creds"]}
+    second = ready(fresh("app:hello", folder=tmp_path / "elsewhere", **given))
+    assert "routes         stay as they are" in second.said
+    eventually(lambda: first.json("status", "--json")["rows"][0]["workers"] == 2)
 
 
 def test_the_demo_loses_nothing_and_ends_with_one_json_object(tmp_path):
