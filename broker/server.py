@@ -200,7 +200,7 @@ class Server:
                     stderr=log,
                     start_new_session=True,
                     pass_fds=(self._lock,),
-                    preexec_fn=_die_with_parent(),  # noqa: PLW1509  # two system calls, no lock taken
+                    preexec_fn=die_with_parent(),  # noqa: PLW1509  # two system calls, no lock taken
                 )
             except OSError as error:
                 raise BinaryMissing(f"cannot run {binary}: {error.strerror}") from error
@@ -299,15 +299,15 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child runs before nats-server: have the kernel send it SIGTERM when we die."""
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
+    """What a child runs before its program: have the kernel send it a signal when we die; None off Linux."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: after fork, as little as possible may happen
     parent = os.getpid()
 
     def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # died in between
             os._exit(1)
 

@@ -86,69 +86,35 @@ def jobs(service: str, queue_bytes: int, queue_per_subject: int, replicas: int =
 def shared(replicas: int = 1) -> list[StreamConfig]:
     """The streams all services share."""
     return [
-        StreamConfig(
-            name=EVENTS,
-            subjects=["event.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.OLD,
-            max_age=7 * DAY,
-            max_bytes=_GIB,
-            duplicate_window=120,
-            num_replicas=replicas,
-        ),
-        StreamConfig(
-            name=OBJECTS,
-            subjects=["obj.*.*.*"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_msgs_per_subject=1,
-            max_bytes=_GIB,
-            allow_direct=True,
+        _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
+        _kept(
+            OBJECTS, ["obj.*.*.*"], replicas, max_msgs_per_subject=1, allow_direct=True,
             republish=RePublish(src="obj.>", dest="live.>"),
-            duplicate_window=120,
-            num_replicas=replicas,
         ),
-        StreamConfig(
-            name=DEAD,
-            subjects=["dead.*.*.*"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_age=30 * DAY,
-            max_bytes=_GIB,
-            allow_direct=True,
-            duplicate_window=120,
-            num_replicas=replicas,
+        _kept(DEAD, ["dead.*.*.*"], replicas, max_age=30 * DAY, allow_direct=True),
+        _kept(
+            ATTEMPTS, ["$KV.ATTEMPTS.>"], replicas, max_bytes=_GIB // 4, max_msgs_per_subject=1, max_age=DAY,
+            allow_direct=True, allow_rollup_hdrs=True,
         ),
-        StreamConfig(
-            name=ATTEMPTS,
-            subjects=["$KV.ATTEMPTS.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_msgs_per_subject=1,
-            max_age=DAY,
-            max_bytes=_GIB // 4,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            duplicate_window=120,
-            num_replicas=replicas,
+        _kept(
+            BLOBS, [f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"], replicas, max_bytes=8 * _GIB,
+            allow_direct=True, allow_rollup_hdrs=True,
         ),
-        StreamConfig(
-            name=BLOBS,
-            subjects=[f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_bytes=8 * _GIB,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            duplicate_window=120,
-            num_replicas=replicas,
-        ),
-    ]
+    ]  # fmt: skip
+
+
+def _kept(name: str, subjects_: list[str], replicas: int, **different: Any) -> StreamConfig:
+    """A stream whose messages stay until a bound is reached; then it refuses new ones, unless declared otherwise."""
+    usual = {"discard": DiscardPolicy.NEW, "max_bytes": _GIB}
+    return StreamConfig(
+        name=name,
+        subjects=subjects_,
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        duplicate_window=120,
+        num_replicas=replicas,
+        **{**usual, **different},
+    )
 
 
 def lane(service: str, version: str, number: int, ack_wait: float) -> ConsumerConfig:

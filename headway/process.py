@@ -6,15 +6,13 @@ A worker that dies is replaced at once the first time; one that keeps dying is a
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
+from broker.server import die_with_parent
+
 _STEADY: Final = 10.0
 """Seconds after which a worker that runs is no longer part of a crash loop."""
 _FIRST_DELAY: Final = 0.5
@@ -101,7 +99,7 @@ class Process:
             env=self._environment,
             limit=_LINE_LIMIT,
             start_new_session=True,  # Ctrl-C is ours: we drain workers before we stop the server
-            preexec_fn=_die_with_parent(),
+            preexec_fn=die_with_parent(signal.SIGKILL),
         )
         try:
             if self._stopping.is_set():  # told to stop while it was being started
@@ -127,18 +125,3 @@ class Process:
 
 def _cause(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child does before it runs its program: ask the kernel to be killed when we die (Linux)."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def arrange() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return arrange

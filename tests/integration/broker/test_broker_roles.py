@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -311,10 +309,7 @@ async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Br
     assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
 
 
-@pytest.mark.skipif(shutil.which("nats") is None, reason="the nats CLI is not installed")
-async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, tmp_path: Path) -> None:
-    creds = tmp_path / "operator.creds"
-    creds.write_text(bus.broker.identities.creds("operator"))
+async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, nats_cli) -> None:
     service = Service("echo")
 
     @service.rpc("say")
@@ -324,21 +319,11 @@ async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, tm
     @service.job("keep")
     async def keep(request: str) -> None: ...
 
-    async def cli(*arguments: str) -> str:
-        run = await asyncio.create_subprocess_exec(
-            "nats", "--server", bus.url, "--creds", str(creds), *arguments,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        async with asyncio.timeout(10):
-            output, _ = await run.communicate()
-        assert run.returncode == 0, output.decode()
-        return output.decode()
-
     async with bus.serving(service):
-        assert "JOBS_echo" in await cli("stream", "ls", "--names")
-        assert "echo" in await cli("micro", "ls")
-        assert '"hi"' in await cli("req", "rpc.echo.acme.say", '"hi"')
-        assert '"stream":"JOBS_echo"' in await cli("req", "job.echo.acme.keep", '"hi"')
+        assert "JOBS_echo" in await nats_cli(bus.broker, "stream", "ls", "--names")
+        assert "echo" in await nats_cli(bus.broker, "micro", "ls")
+        assert '"hi"' in await nats_cli(bus.broker, "req", "rpc.echo.acme.say", '"hi"')
+        assert '"stream":"JOBS_echo"' in await nats_cli(bus.broker, "req", "job.echo.acme.keep", '"hi"')
 
 
 async def test_an_external_server_is_used_with_what_was_given(nats_broker: Broker, tmp_path: Path) -> None:
