@@ -34,6 +34,7 @@ from bus.errors import (
     Rejected,
     RemoteError,
     StoreError,
+    Unavailable,
     UsageError,
 )
 from bus.objects import Object, Objects
@@ -73,6 +74,7 @@ __all__ = [
     "Service",
     "StoreError",
     "Tenant",
+    "Unavailable",
     "UsageError",
     "Worker",
     "WorkerInfo",

@@ -8,14 +8,17 @@ delivery costs nothing, and from the second on a small record per message says w
 - `crashes`: attempts that were started and never ended: the worker died with them in hand;
 - `running`: an attempt is under way now. Found at the next delivery, it means one more crash.
 
-A message that has crashed twice is run alone, so that the poison is found out and the innocent messages that were
-beside it are cleared by simply succeeding. No message is given up for crashes before it has crashed alone.
+A message that has crashed twice is run alone: while it runs, no other message that was delivered before does
+(`Isolation`). So the poison is found out, and the innocent messages that were beside it are cleared by simply
+succeeding. No message is given up for crashes before it has crashed alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
 import nats.errors
@@ -70,6 +73,47 @@ class Attempts:
 
 
 NONE = Attempts()
+
+
+class Isolation:
+    """Lets messages run together, or one of them alone. One that wants to be alone goes before those that do not."""
+
+    def __init__(self) -> None:
+        self._together = 0
+        self._alone = False
+        self._waiting = 0
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Run beside others, but beside none that is alone."""
+        while self._alone or self._waiting:
+            self._changed.clear()
+            await self._changed.wait()
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            self._changed.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Run when no other does, and let none begin meanwhile."""
+        self._waiting += 1
+        try:
+            while self._alone or self._together:
+                self._changed.clear()
+                await self._changed.wait()
+            self._alone = True
+        finally:
+            self._waiting -= 1
+            self._changed.set()
+        try:
+            yield
+        finally:
+            self._alone = False
+            self._changed.set()
 
 
 class AttemptsLog:

@@ -43,6 +43,9 @@ class Beat(BaseModel):
         rss_bytes: resident memory.
         loop_lag_s: how late the event loop woke up for this beat.
         healthy: whether all health checks of the service say so.
+        slots: jobs and events it may have in hand.
+        limit: calls it serves at once.
+        hung: calls, jobs and events that ran into their timeout and did not end.
     """
 
     service: str
@@ -67,6 +70,9 @@ class Beat(BaseModel):
     rss_bytes: int
     loop_lag_s: float
     healthy: bool
+    slots: int = 0
+    limit: int = 0
+    hung: int = 0
 
 
 class Counters:

@@ -28,7 +28,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.nuid import NUID
 
-from bus import headers, subjects, telemetry
+from bus import headers, subjects, tasks, telemetry
 from bus.blobs import Blobs
 from bus.codec import codec_for, encode
 from bus.errors import (
@@ -43,9 +43,11 @@ from bus.errors import (
     Rejected,
     RemoteError,
     StoreError,
+    Unavailable,
     UsageError,
 )
-from bus.objects import Objects
+from bus.limits import Rates
+from bus.objects import BURST, RATE, Objects
 from bus.outbox import Outbox
 
 T = TypeVar("T")
@@ -60,16 +62,28 @@ _TRY = 2.0
 _TRY_DELAY = 0.05
 _RECONNECT_DELAY = 0.05
 _RECONNECT_DELAY_MAX = 2.0
+_PING = 3
+"""Seconds between two looks whether the server still answers. One that is frozen or cut off is left after three."""
 _PENDING_BYTES = 8 << 20
 _SUBSCRIPTION_MESSAGES = 1 << 20
 _FULL = frozenset({10077, 10047, 10023})  # maximum per subject / bytes / messages: nats-server errors.json
+_IN_PROCESS = 10158  # the same message is being replicated
 
 _log = logging.getLogger("headway.bus")
 _nuid = NUID()
 _by_code: dict[str, type[CallError]] = {
     kind.code: kind
-    for kind in (CallError, NotServed, InvalidInput, Rejected, Overloaded, DeadlineExceeded, RemoteError)
+    for kind in (CallError, NotServed, InvalidInput, Rejected, Overloaded, Unavailable, DeadlineExceeded, RemoteError)
 }
+
+
+def _reseed() -> None:
+    """A forked process must not go on with its parent's sequence of ids: two workers would give out the same ones."""
+    global _nuid  # noqa: PLW0603  # the module's only state
+    _nuid = NUID()
+
+
+os.register_at_fork(after_in_child=_reseed)
 
 
 def unique_id() -> str:
@@ -100,6 +114,7 @@ class Bus:
         js: its JetStream context.
         telemetry: the OpenTelemetry instruments, None while OpenTelemetry is off.
         outbox: answers to what the server delivered.
+        object_rates: how many objects each tenant may write over this connection.
     """
 
     def __init__(self, nc: nats.aio.client.Client) -> None:
@@ -107,6 +122,7 @@ class Bus:
         self.js: JetStreamContext = nc.jetstream(timeout=_TRY)
         self.telemetry = telemetry.instruments()
         self.outbox = Outbox(nc)
+        self.object_rates = Rates(RATE, BURST)
         self.closed = asyncio.Event()
         # Weak: a worker that was dropped without stopping must not be kept alive by its connection.
         self._on_reconnect: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -125,6 +141,9 @@ class Bus:
             return
         if self.nc.is_connected and not await self.flush():
             _log.warning("closed the connection with messages that could not be flushed")
+        if not self.nc.is_connected:
+            # What is buffered cannot be sent any more; nats-py would try, fail, and leave its tasks behind.
+            self.nc._pending, self.nc._pending_data_size = [], 0
         await self.nc.close()
 
     async def flush(self, timeout: float = _TRY) -> bool:
@@ -341,7 +360,7 @@ class Bus:
                 # While a stream has no leader, or the server is starting, nobody answers for it either.
                 if time.time() + delay >= deadline:
                     raise
-            except (DeadlineExceeded, ConnectionFailed) as error:
+            except (DeadlineExceeded, ConnectionFailed, NotStored) as error:
                 if self.nc.is_closed or time.time() + delay >= deadline:
                     raise NotStored(f"{subject}: not acknowledged in {timeout:g} s: {error.message}") from error
             await asyncio.sleep(delay * random.uniform(0.5, 1))
@@ -365,7 +384,7 @@ class Tenant:
     @property
     def objects(self) -> Objects:
         """The tenant's objects: last value per id, pushed to browsers."""
-        return Objects(self.bus.js, self.tenant)
+        return Objects(self.bus.js, self.tenant, self.bus.object_rates)
 
     @property
     def blobs(self) -> Blobs:
@@ -459,31 +478,47 @@ async def connect(
         if bus is not None:
             bus.closed.set()
 
+    # Not by asyncio.timeout: nats-py can lose a cancellation (bus/tasks.py), and would then go on trying for ever.
+    connecting = asyncio.create_task(
+        nc.connect(
+            servers=url.split(","),
+            name=name,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            closed_cb=on_closed,
+            connect_timeout=2,
+            reconnect_time_wait=_RECONNECT_DELAY,  # type: ignore[arg-type]  # seconds, fractions work
+            max_reconnect_attempts=-1,
+            reconnect_to_server_handler=reconnect_plan,
+            ping_interval=_PING,
+            max_outstanding_pings=2,
+            pending_size=_PENDING_BYTES,
+            **options,
+        )
+    )
     try:
-        async with asyncio.timeout(timeout):
-            await nc.connect(
-                servers=url.split(","),
-                name=name,
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnect,
-                closed_cb=on_closed,
-                connect_timeout=2,
-                reconnect_time_wait=_RECONNECT_DELAY,  # type: ignore[arg-type]  # seconds, fractions work
-                max_reconnect_attempts=-1,
-                reconnect_to_server_handler=reconnect_plan,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                pending_size=_PENDING_BYTES,
-                **options,
-            )
-    except (TimeoutError, OSError, nats.errors.Error) as error:
-        await nc.close()
+        done, _ = await asyncio.wait({connecting}, timeout=timeout)
+    except asyncio.CancelledError:
+        await _give_up(nc, connecting)
+        raise
+    error = connecting.exception() if done else TimeoutError()
+    if error is not None:
+        await _give_up(nc, connecting)
+        if not isinstance(error, (OSError, nats.errors.Error)):
+            raise error
         cause = last[0] if last else error
         detail = str(cause) or type(cause).__name__
         raise ConnectionFailed(f"no connection to {url} within {timeout:g} s: {detail}") from error
     bus = Bus(nc)
     return bus
+
+
+async def _give_up(nc: nats.aio.client.Client, connecting: asyncio.Task[None]) -> None:
+    """End a connection that is being made."""
+    await tasks.end([connecting])
+    if nc.options:  # it had begun
+        await nc.close()
 
 
 def reconnect_plan(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
@@ -528,6 +563,8 @@ def _receipt(subject: str, reply: Msg) -> Receipt:
     detail = error.get("description", "no acknowledgement of JetStream")
     if error.get("err_code") in _FULL or "maximum" in detail:
         raise QueueFull(f"{subject}: {detail}")
+    if error.get("err_code") == _IN_PROCESS:
+        raise NotStored(f"{subject}: {detail}")
     if error.get("code") == 503:
         raise NotServed(f"{subject}: {detail}")
     raise StoreError(f"{subject}: {detail}")

@@ -4,6 +4,13 @@ nats-py's `fetch` asks for a batch, waits for it and only then asks again, takes
 for a timeout, and never misses a heartbeat. Here requests overlap: the next one is under way while the
 last one's messages are worked on. What is asked of which lane is decided by `bus.lanes.plan`.
 
+What the server said a lane holds may have gone to another worker since. A request to such a lane therefore stands
+only for a moment: unanswered it would take the slots that another lane's messages wait for.
+
+Leaving is the other reason for requests that stand shortly. A message that the server sends to an inbox which is just
+going away has been delivered for nothing, and is delivered again. So a worker that leaves asks for nothing more, waits
+until its requests to lanes with traffic are over, and only then unsubscribes.
+
 All deliveries and status messages arrive on one subscription: a delivery names its consumer in its reply subject, a
 status message says by its own subject, `<inbox>.<lane>`, whose it is. A lane's requests are taken for lost, and sent
 anew, when the connection came back, the consumer's leader changed, or two heartbeats were missed.
@@ -13,6 +20,7 @@ See docs/decisions/0002-nats-py-and-our-own-consume.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +39,13 @@ from bus.direct import subscribe
 from bus.lanes import Lane, plan
 
 EXPIRES: Final = 30.0
-"""Seconds a pull request stands."""
+"""Seconds a pull request to a quiet lane stands."""
+QUIET: Final = 2.0
+"""Seconds without a message after which a lane is quiet."""
+BUSY_EXPIRES: Final = 0.25
+"""Seconds one to a lane stands that is not quiet, but empty as far as we know; a worker that leaves waits for it."""
+HOT_EXPIRES: Final = 0.1
+"""Seconds one stands to a lane that holds something, as far as we know: it is served, or others were quicker."""
 HEARTBEAT: Final = 5.0
 """Seconds between the server's idle heartbeats; two missing ones mean that the request is lost."""
 RETRY: Final = 0.25
@@ -54,6 +68,8 @@ class Source(Lane):
         consumer: its name.
         index: its place among the puller's sources.
         heard: when the server last spoke of it (monotonic seconds).
+        delivered: when its last message came, or pulling began (monotonic seconds).
+        long: the request that stands may stand for long.
         not_before: when it may be asked again (monotonic seconds).
     """
 
@@ -61,6 +77,8 @@ class Source(Lane):
     consumer: str = ""
     index: int = 0
     heard: float = 0.0
+    delivered: float = 0.0
+    long: bool = False
     not_before: float = 0.0
 
 
@@ -96,12 +114,17 @@ class Puller:
         self._subscription: Subscription | None = None
         self._cursor = 0
         self._wake = asyncio.Event()
+        self._stopping = False
+        self._over = asyncio.Event()
         self._returned: list[str] = []
-        self._request_cache: dict[int, bytes] = {}
+        self._request_cache: dict[tuple[int, float], bytes] = {}
 
     async def run(self) -> None:
         """Pull until cancelled. Deliveries go on until `stop()`."""
         self._subscription = await subscribe(self._nc, f"{self._inbox}.*", self._on_message)
+        now = time.monotonic()
+        for source in self.sources:
+            source.delivered = now
         self._wake.set()
         while True:
             # One decision for all that finished or arrived in one turn of the loop, not one for each.
@@ -112,6 +135,11 @@ class Puller:
 
     async def stop(self) -> None:
         """Ask for nothing more. Returns when everything delivered until then has been passed on."""
+        self._stopping = True
+        if self._subscription is not None and self._nc.is_connected and not self._requests_are_over():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * BUSY_EXPIRES):
+                    await self._over.wait()
         subscription, self._subscription = self._subscription, None
         if subscription is None or self._nc.is_closed:
             return
@@ -122,6 +150,10 @@ class Puller:
         except (TimeoutError, nats.errors.Error):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
         await self._hand_back()
+
+    def _requests_are_over(self) -> bool:
+        """Whether no request stands but to quiet lanes."""
+        return all(source.long or not source.outstanding for source in self.sources)
 
     async def _hand_back(self) -> None:
         """Return to the server what arrived with all slots taken."""
@@ -159,7 +191,7 @@ class Puller:
         source.not_before = now + wait
 
     async def _pull(self) -> None:
-        if self._subscription is None or not self._nc.is_connected:
+        if self._subscription is None or self._stopping or not self._nc.is_connected:
             return
         now = time.monotonic()
         for index, batch in plan(self._concurrency, self.sources, self._cursor):
@@ -170,20 +202,23 @@ class Puller:
                 source.heard = now
             source.outstanding += batch
             self._cursor = index + 1
+            source.long = not source.pending and now - source.delivered > QUIET
+            expires = HOT_EXPIRES if source.pending else EXPIRES if source.long else BUSY_EXPIRES
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.consumer}"
             try:
-                await self._nc.publish(subject, self._request(batch), reply=f"{self._inbox}.{index}")
+                await self._nc.publish(subject, self._request(batch, expires), reply=f"{self._inbox}.{index}")
             except nats.errors.Error as error:
                 source.outstanding -= batch
                 _log.debug("pull not sent: %r", error)
                 return
 
-    def _request(self, batch: int) -> bytes:
-        request = self._request_cache.get(batch)
+    def _request(self, batch: int, expires: float) -> bytes:
+        request = self._request_cache.get((batch, expires))
         if request is None:
-            request = self._request_cache[batch] = orjson.dumps(
-                {"batch": batch, "expires": int(EXPIRES * _NS), "idle_heartbeat": int(HEARTBEAT * _NS)}
-            )
+            asked = {"batch": batch, "expires": int(expires * _NS)}
+            if expires > 2 * HEARTBEAT:
+                asked["idle_heartbeat"] = int(HEARTBEAT * _NS)
+            request = self._request_cache[batch, expires] = orjson.dumps(asked)
         return request
 
     def _on_message(self, message: Msg) -> None:
@@ -192,11 +227,15 @@ class Puller:
         self._wake.set()
         if known is None:
             self._on_status(self.sources[int(message.subject.rsplit(".", 1)[1])], message)
+            if self._stopping and self._requests_are_over():
+                self._over.set()
             return
         source = self._by_consumer[known.consumer]
-        source.heard = time.monotonic()
+        source.heard = source.delivered = time.monotonic()
         if source.outstanding > 0:
             source.outstanding -= 1
+        if self._stopping and self._requests_are_over():
+            self._over.set()
         source.pending = known.pending
         if self._deliver(source, message, known):
             source.in_hand += 1

@@ -88,11 +88,12 @@ class Context(Tenant):
 
     @property
     def id(self) -> str:
-        """The message's id: the same at every attempt of a job or event."""
+        """The message's id: the same at every attempt of a job or event, and by whichever version."""
         if self._id is None:
             known = self._delivery
             stored = f"{known.stream}.{known.sequence}" if known is not None else ""
-            self._id = self.headers.get(headers.MESSAGE_ID) or stored or unique_id()
+            own = self.headers.get(headers.ID) or self.headers.get(headers.MESSAGE_ID)
+            self._id = own or stored or unique_id()
         return self._id
 
     @property

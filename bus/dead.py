@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
-from bus import headers, subjects
+from bus import headers, subjects, values
 from bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
 from bus.streams import DEAD
 
@@ -32,6 +31,13 @@ _TIMEOUT = 5.0
 _NO_MESSAGE = 10037
 _DIGEST = 12
 _HEADER_ROOM = 8192
+_OF_STORAGE = frozenset(
+    {
+        "Nats-Stream", values.SUBJECT, values.SEQUENCE, "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence",
+        "Nats-UpTo-Sequence",
+    }
+)  # fmt: skip
+"""Headers that JetStream adds to what it gives."""
 _OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.DEADLINE)
 
 
@@ -153,28 +159,36 @@ async def show(js: JetStreamContext, seq: int) -> DeadLetter:
         NotFound: if there is none under that sequence.
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
     """
-    return _letter(await _get(js, seq))
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            message = await js.get_msg(DEAD, seq)
+    except NotFoundError as error:
+        if error.err_code == _NO_MESSAGE:
+            raise NotFound(f"there is no dead letter {seq}", remedy="see `headway dead ls`") from error
+        raise MissingStream(f"stream {DEAD} does not exist") from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+    return _letter(message.subject or "", seq, message.data or b"", message.headers or {})
 
 
 async def list_(
-    js: JetStreamContext, service: str | None = None, tenant: str | None = None
+    js: JetStreamContext, service: str | None = None, tenant: str | None = None, start: int = 1
 ) -> AsyncIterator[DeadLetter]:
     """The dead letters of a service and tenant, oldest first; None means all.
+
+    Args:
+        js: the context.
+        service: of which service.
+        tenant: of which tenant.
+        start: the first sequence to look at.
 
     Raises:
         InvalidSubject: if a name breaks the grammar.
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
     """
-    wanted = subjects.dead_filter(service, tenant)
-    seq = 1
-    while True:
-        try:
-            message = await _get(js, seq, wanted)
-        except NotFound:
-            return
-        yield _letter(message)
-        assert message.seq is not None
-        seq = message.seq + 1
+    async for message in values.since(js, DEAD, subjects.dead_filter(service, tenant), start):
+        found = message.headers or {}
+        yield _letter(found[values.SUBJECT], int(found[values.SEQUENCE]), message.data, found)
 
 
 async def replay(bus: Bus, letter: DeadLetter) -> None:
@@ -200,6 +214,13 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
         await blobs.delete(letter.blob)
 
 
+async def discard(bus: Bus, letter: DeadLetter) -> None:
+    """Delete a dead letter for good, with the blob that it may have. Raises as `purge`."""
+    if letter.blob:
+        await bus.tenant(letter.tenant).blobs.delete(letter.blob)
+    await purge(bus.js, letter.seq)
+
+
 async def purge(js: JetStreamContext, seq: int) -> None:
     """Delete a dead letter for good; one that is gone already is no error.
 
@@ -216,25 +237,10 @@ async def purge(js: JetStreamContext, seq: int) -> None:
         raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
 
 
-async def _get(js: JetStreamContext, seq: int, next_by_subject: str | None = None) -> RawStreamMsg:
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            if next_by_subject is None:
-                return await js.get_msg(DEAD, seq)
-            return await js.get_msg(DEAD, seq, subject=next_by_subject, next=True)
-    except NotFoundError as error:
-        if error.err_code == _NO_MESSAGE:
-            raise NotFound(f"there is no dead letter {seq}", remedy="see `headway dead ls`") from error
-        raise MissingStream(f"stream {DEAD} does not exist") from error
-    except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
-
-
-def _letter(message: RawStreamMsg) -> DeadLetter:
-    found = dict(message.headers or {})
-    _, service, tenant, operation = (message.subject or "").split(".")
+def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> DeadLetter:
+    _, service, tenant, operation = filed.split(".")
     return DeadLetter(
-        seq=message.seq or 0,
+        seq=seq,
         service=service,
         tenant=tenant,
         operation=operation,
@@ -246,9 +252,11 @@ def _letter(message: RawStreamMsg) -> DeadLetter:
         stream=found.get(headers.DEAD_STREAM, ""),
         stream_seq=int(found.get(headers.DEAD_SEQUENCE, "0")),
         at=datetime.fromisoformat(found[headers.DEAD_AT]) if headers.DEAD_AT in found else datetime.now(UTC),
-        payload=message.data or b"",
+        payload=payload,
         headers={
-            k: v for k, v in found.items() if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID
+            k: v
+            for k, v in found.items()
+            if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID and k not in _OF_STORAGE
         },
         blob=found.get(headers.DEAD_BLOB, ""),
     )

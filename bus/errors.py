@@ -11,10 +11,13 @@
     │   ├── InvalidInput        the request does not validate              400
     │   ├── Rejected            the handler refused it for good            422
     │   ├── Overloaded          the worker is at its in-flight limit       503
+    │   ├── Unavailable         the handler did not reach what it needs    503
     │   ├── DeadlineExceeded    no answer in time                          504
     │   └── RemoteError         the handler failed                         500
     ├── StoreError              JetStream did not take or give something
     │   ├── QueueFull           the stream's bound is reached
+    │   ├── TooLarge            the object or request is larger than allowed
+    │   ├── RateLimited         the tenant is over its rate
     │   ├── NotStored           no acknowledgement within the time given
     │   ├── Conflict            compare-and-set: somebody else wrote first
     │   ├── MissingStream       a stream, bucket or consumer is not there
@@ -129,6 +132,15 @@ class Overloaded(CallError):
     default_remedy = "try again after a moment, or run more workers"
 
 
+class Unavailable(CallError):
+    """The handler did not reach what it needs: the store, or another service. Repeat what can be repeated."""
+
+    code = "unavailable"
+    status = 503
+    retryable = True
+    default_remedy = "try again after a moment; its worker's log says what does not answer"
+
+
 class DeadlineExceeded(CallError):
     """No answer before the deadline."""
 
@@ -163,6 +175,30 @@ class QueueFull(StoreError):
     code = "queue_full"
     status = 503
     default_remedy = "wait until workers have caught up, or raise the stream's bounds"
+
+
+class TooLarge(StoreError):
+    """An object or a request is larger than allowed; nothing was stored."""
+
+    code = "too_large"
+    status = 413
+    default_remedy = "store large data as a blob and name it in the object"
+
+
+class RateLimited(StoreError):
+    """A tenant is over its rate; nothing was stored.
+
+    Attributes:
+        retry_after: seconds after which the same is allowed again.
+    """
+
+    code = "rate_limited"
+    status = 429
+    default_remedy = "try again after a moment"
+
+    def __init__(self, message: str, *, remedy: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
 
 
 class NotStored(StoreError):

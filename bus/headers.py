@@ -10,6 +10,8 @@ DEADLINE: Final = "Headway-Deadline"
 """When the caller stops waiting: unix milliseconds. Absolute, so that time spent queued counts."""
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
+ID: Final = "Headway-Id"
+"""The id a job was known by before it was moved to another version's queue, where it needs another message id."""
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"

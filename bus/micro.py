@@ -1,6 +1,9 @@
 """The NATS micro protocol (ADR-32): what `nats micro ls`, `info` and `stats` ask, each worker answers.
 
     $SRV.<PING|INFO|STATS>[.<service>[.<worker>]]
+
+Beside these a worker answers SCHEMA with the schemas of all its handlers: jobs and events are no endpoints of NATS
+micro.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from bus.rpc import Endpoint, RpcServer
+from bus.schemas import schemas
 from bus.service import Service
 
-_TYPES: Final = {"PING": "ping", "INFO": "info", "STATS": "stats"}
+_TYPES: Final = {"PING": "ping", "INFO": "info", "STATS": "stats", "SCHEMA": "schema"}
 _MAJOR = re.compile(r"v?(\d{1,9})")
 
 _log = logging.getLogger("headway.bus")
@@ -83,6 +87,8 @@ class MicroResponder:
         elif verb == "STATS":
             answer["started"] = self._started.isoformat().replace("+00:00", "Z")
             answer["endpoints"] = [self._stats(endpoint) for endpoint in self._rpc.endpoints]
+        elif verb == "SCHEMA":
+            answer["schemas"] = schemas(self._service)
         return answer
 
     async def _answer(self, message: Msg) -> None:

@@ -1,36 +1,44 @@
 """Objects: the last value per tenant, type and id, with compare-and-set. nats-server republishes every change to
 `live.<tenant>.<type>.<id>`, where browsers listen; a deletion leaves a tombstone that they see too.
+
+What one tenant can do is bounded: bytes of an object, and writes a second, counted in each process by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import APIError
 
-from bus import headers, subjects
+from bus import headers, subjects, values
 from bus.codec import Codec, codec_for, encode
-from bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
-from bus.streams import OBJECTS
+from bus.errors import Conflict, NotFound, TooLarge
+from bus.limits import Rates
+from bus.mergepatch import merged
+from bus.streams import OBJECTS, TOMBSTONES
 
 T = TypeVar("T")
 
 OPERATION: Final = "Headway-Operation"
 DELETED: Final = "delete"
 
-_TIMEOUT = 5.0
-_PAGE = 512
-_WRONG_LAST_SEQUENCE = 10071
-_EMPTY = "404"
-_END_OF_BATCH = "204"
-_NO_RESPONDERS = "503"
+MAX_OBJECT: Final = 256 * 1024
+"""Bytes of an object. Each change goes to all browsers of its tenant, whole."""
+RATE: Final = 2000.0
+"""Writes a second of one tenant in one process, in the long run."""
+BURST: Final = 20_000.0
+"""Writes at once after a pause."""
+
+_TRIES: Final = 8
+_PAUSE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +59,20 @@ class Object(Generic[T]):
 
 
 class Objects:
-    """The objects of one tenant."""
+    """The objects of one tenant.
 
-    __slots__ = ("_js", "_tenant")
+    Args:
+        js: the context.
+        tenant: whose.
+        rates: of this process's writes, by tenant.
+    """
 
-    def __init__(self, js: JetStreamContext, tenant: str) -> None:
+    __slots__ = ("_js", "_rates", "_tenant")
+
+    def __init__(self, js: JetStreamContext, tenant: str, rates: Rates) -> None:
         self._js = js
         self._tenant = tenant
+        self._rates = rates
 
     async def put(self, type_: str, id_: str, value: Any, *, expect: int | None = None) -> int:
         """Write an object.
@@ -73,30 +88,77 @@ class Objects:
 
         Raises:
             Conflict: if it has another revision.
+            TooLarge: if it has more than `MAX_OBJECT` bytes.
+            RateLimited: if the tenant writes too often in this process.
             QueueFull: if the stream's bound is reached.
             NotStored: without an acknowledgement in time.
         """
         return await self._write(subjects.obj(self._tenant, type_, id_), encode(value), {}, expect)
 
-    async def delete(self, type_: str, id_: str, *, expect: int | None = None) -> int:
-        """Delete an object, leaving a tombstone. Returns the tombstone's revision; raises as `put` does."""
-        return await self._write(subjects.obj(self._tenant, type_, id_), b"", {OPERATION: DELETED}, expect)
+    async def patch(self, type_: str, id_: str, changes: Any, *, tries: int = _TRIES) -> int:
+        """Change parts of an object (JSON merge patch, RFC 7386): what is given replaces, None removes, a dict changes
+        what is inside. It is read, changed, and written only if nobody else has; else it is read again.
+
+        Args:
+            type_: its type, a token.
+            id_: its id.
+            changes: a dict, or a model or dataclass whose JSON form is an object.
+            tries: how often, when others keep writing it.
+
+        Returns:
+            Its revision; the same as before if nothing is different.
+
+        Raises:
+            NotFound: if there is none.
+            Conflict: if somebody else was quicker each time.
+            TooLarge, RateLimited, QueueFull, NotStored: as `put`.
+        """
+        subject = subjects.obj(self._tenant, type_, id_)
+        wanted = orjson.loads(encode(changes))
+        codec: Codec[Any] = codec_for(Any)
+        for turn in range(tries):
+            if turn:
+                await asyncio.sleep(random.uniform(0, _PAUSE * 2**turn))
+            found = await self._found(subject, codec)
+            if found is None:
+                raise NotFound(f"there is no {type_} {id_} to change", remedy="put it first")
+            value = merged(found.value, wanted)
+            if value == found.value:
+                return found.revision
+            try:
+                return await self._write(subject, encode(value), {}, found.revision)
+            except Conflict:
+                continue
+        raise Conflict(f"{type_} {id_} was changed by others {tries} times in a row", remedy="try again after a moment")
+
+    async def delete(self, type_: str, id_: str, *, expect: int | None = None, keep: float = TOMBSTONES) -> int:
+        """Delete an object, leaving a tombstone.
+
+        Args:
+            type_: its type, a token.
+            id_: its id.
+            expect: as `put`.
+            keep: whole seconds that the tombstone stays. A page that was away for longer gets everything anew.
+
+        Returns:
+            The tombstone's revision.
+
+        Raises:
+            Conflict, RateLimited, QueueFull, NotStored: as `put`.
+        """
+        return await self._write(subjects.obj(self._tenant, type_, id_), b"", {OPERATION: DELETED}, expect, ttl=keep)
 
     async def get(self, type_: str, id_: str, as_: type[T]) -> Object[T] | None:
         """Read an object; None if there is none.
+
+        In a cluster any replica answers, which can be behind: what was put a moment ago may not be seen yet. Before
+        None is returned, the leader is asked.
 
         Raises:
             MissingStream: if the stream of objects does not exist.
             ConnectionFailed: without an answer in time.
         """
-        subject = subjects.obj(self._tenant, type_, id_)
-        try:
-            reply = await self._js._nc.request(f"$JS.API.DIRECT.GET.{OBJECTS}.{subject}", b"", timeout=_TIMEOUT)
-        except nats.errors.NoRespondersError as error:
-            raise MissingStream(f"stream {OBJECTS} does not exist") from error
-        except (TimeoutError, nats.errors.Error) as error:
-            raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
-        return _read(reply, codec_for(as_))
+        return await self._found(subjects.obj(self._tenant, type_, id_), codec_for(as_))
 
     async def list(self, type_: str, as_: type[T]) -> list[Object[T]]:
         """Read all objects of a type, in the order of their last change. Tombstones are left out.
@@ -105,69 +167,43 @@ class Objects:
             MissingStream: if the stream of objects does not exist.
             ConnectionFailed: without an answer in time.
         """
-        found: list[Object[T]] = []
         codec = codec_for(as_)
         wanted = subjects.obj_filter(self._tenant, type_)
-        nc = self._js._nc
-        inbox = nc.new_inbox()
-        subscription = await nc.subscribe(inbox)
-        try:
-            start = 1
-            async with asyncio.timeout(_TIMEOUT):
-                while True:
-                    ask = orjson.dumps({"seq": start, "next_by_subj": wanted, "batch": _PAGE})
-                    await nc.publish(f"$JS.API.DIRECT.GET.{OBJECTS}", ask, reply=inbox)
-                    last, more = 0, False
-                    while True:
-                        message = await subscription.next_msg(timeout=_TIMEOUT)
-                        fields = message.headers or {}
-                        status = fields.get(headers.STATUS)
-                        if status == _NO_RESPONDERS:
-                            raise MissingStream(f"stream {OBJECTS} does not exist")
-                        if status == _EMPTY:
-                            break
-                        if status == _END_OF_BATCH:
-                            more = int(fields.get("Nats-Num-Pending", "0")) > 0
-                            break
-                        last = int(fields["Nats-Sequence"])
-                        item = _read(message, codec)
-                        if item is not None:
-                            found.append(item)
-                    if not more or last == 0:
-                        return found
-                    start = last + 1
-        except (TimeoutError, nats.errors.Error) as error:
-            raise ConnectionFailed(f"{wanted}: no answer from JetStream: {error!r}") from error
-        finally:
-            if not nc.is_closed:
-                await subscription.unsubscribe()
+        found = [_read(message, codec) async for message in values.since(self._js, OBJECTS, wanted)]
+        return [item for item in found if item is not None]
 
-    async def _write(self, subject: str, payload: bytes, sent: dict[str, str], expect: int | None) -> int:
-        if expect is not None:
-            sent[headers.EXPECTED_REVISION] = str(expect)
-        try:
-            acknowledged = await self._js.publish(subject, payload, timeout=_TIMEOUT, headers=sent)
-        except APIError as error:
-            if error.err_code == _WRONG_LAST_SEQUENCE:
-                raise Conflict(f"{subject} is not at revision {expect}: {error.description}") from error
-            if "maximum" in (error.description or ""):
-                raise QueueFull(f"{subject}: {error.description}") from error
-            raise StoreError(f"{subject}: {error.description}") from error
-        except (nats.errors.NoRespondersError, nats.js.errors.NoStreamResponseError) as error:
-            raise MissingStream(f"stream {OBJECTS} does not exist") from error
-        except (TimeoutError, nats.errors.Error) as error:
-            remedy = "read it again before repeating"
-            raise NotStored(f"{subject}: not acknowledged: {error!r}", remedy=remedy) from error
-        return int(acknowledged.seq)
+    async def _found(self, subject: str, codec: Codec[T]) -> Object[T] | None:
+        found = _read(await values.last(self._js, OBJECTS, subject), codec)
+        if found is not None:
+            return found
+        message = await values.newest(self._js, OBJECTS, subject)
+        return None if message is None else _read(message, codec)
+
+    async def _write(
+        self, subject: str, payload: bytes, sent: dict[str, str], expect: int | None, *, ttl: float | None = None
+    ) -> int:
+        if len(payload) > MAX_OBJECT:
+            raise TooLarge(f"{subject}: an object of {len(payload)} bytes, {MAX_OBJECT} are allowed")
+        self._rates.check(self._tenant, time.monotonic(), f"objects of tenant {self._tenant} written by this process")
+        return await values.write(self._js, OBJECTS, subject, payload, sent, expect, ttl=ttl)
+
+
+def is_tombstone(fields: Mapping[str, str]) -> bool:
+    """Whether a message's headers say that its object is deleted, by us, as key-value buckets do, or by the server."""
+    return (
+        fields.get(OPERATION) == DELETED
+        or fields.get("KV-Operation") in ("DEL", "PURGE")
+        or "Nats-Marker-Reason" in fields
+    )
 
 
 def _read(message: Msg, codec: Codec[T]) -> Object[T] | None:
     fields = message.headers or {}
-    if headers.STATUS in fields or fields.get(OPERATION) == DELETED:
+    if headers.STATUS in fields or is_tombstone(fields):
         return None
     return Object(
-        id=fields["Nats-Subject"].rsplit(".", 1)[1],
+        id=fields[values.SUBJECT].rsplit(".", 1)[1],
         value=codec.decode(message.data),
-        revision=int(fields["Nats-Sequence"]),
-        at=datetime.fromisoformat(fields["Nats-Time-Stamp"]).astimezone(UTC),
+        revision=int(fields[values.SEQUENCE]),
+        at=datetime.fromisoformat(fields[values.TIME_STAMP]).astimezone(UTC),
     )

@@ -23,14 +23,18 @@ from bus.context import Context, WorkerScope, facts
 from bus.direct import Handle, subscribe
 from bus.errors import (
     CallError,
+    ConnectionFailed,
     DeadlineExceeded,
     HeadwayError,
     InvalidInput,
     InvalidSubject,
+    NotServed,
+    NotStored,
     Overloaded,
     Reject,
     Rejected,
     RemoteError,
+    Unavailable,
 )
 from bus.handlers import Handler, Kind
 from bus.service import Service
@@ -105,6 +109,11 @@ class RpcServer:
         """How many calls are being served."""
         return len(self._running)
 
+    @property
+    def hung(self) -> int:
+        """How many ran into their timeout and did not end."""
+        return sum(call.timed_out for call in self._running)
+
     def oldest(self, now: float) -> float:
         """Seconds that the oldest call in flight has taken so far."""
         return max((now - call.began for call in self._running), default=0.0)
@@ -151,6 +160,10 @@ class RpcServer:
 
         def take(message: Msg) -> None:
             endpoint.requests += 1
+            if message.reply and not subjects.is_inbox(message.reply):
+                self._counters.rejected += 1
+                _log.warning("%s is refused: its reply subject is no inbox", message.subject)
+                return
             if len(running) >= limit:
                 self._counters.shed += 1
                 error = Overloaded(f"{limit} calls are in flight")
@@ -226,7 +239,7 @@ class RpcServer:
         except Reject as error:
             self._counters.rejected += 1
             raise Rejected(error.message, remedy=error.remedy) from error
-        except (DeadlineExceeded, Overloaded) as error:
+        except (DeadlineExceeded, Overloaded, Unavailable) as error:
             # Its own, or of a service it called: the caller can try again in both cases.
             self._counters.failed += 1
             raise type(error)(error.message, remedy="") from error
@@ -245,9 +258,13 @@ class RpcServer:
         finally:
             call.due = NEVER
 
-    def _failed(self, context: Context, error: BaseException) -> RemoteError:
+    def _failed(self, context: Context, error: BaseException) -> CallError:
         """Log an error in full, and give the caller an id to find it by; its text may hold another's secrets."""
         self._counters.failed += 1
+        if isinstance(error, (ConnectionFailed, NotServed, NotStored)):
+            # A server or worker that is away is no fault of the handler's: the caller can try again.
+            _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": facts(context)})
+            return Unavailable(f"what {context.operation} needs does not answer")
         error_id = unique_id()
         known = {**facts(context), "error_id": error_id, "cause": str(error) or type(error).__name__}
         _log.error("%s failed", context.operation, exc_info=error, extra={"headway": known})
@@ -261,6 +278,7 @@ class RpcServer:
         try:
             await self._nc.publish(message.reply, payload)
         except nats.errors.MaxPayloadError as error:
+            self._counters.failed += 1
             largest = self._nc.max_payload
             raise RemoteError(
                 f"the reply has {len(payload)} bytes, the server takes {largest}: "

@@ -33,6 +33,9 @@ _COLLECT_AFTER: Final = 20_000
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_RELEASE = 1.0
+"""Seconds that what is still running has to end when its worker has ended."""
+
 _log = logging.getLogger("headway.bus")
 
 
@@ -140,7 +143,19 @@ async def _serve(
         await worker.run_until(stop)
         if not stop.is_set():
             raise ConnectionFailed("the server closed the connection for good")
+    await _abandon()
     return OK
+
+
+async def _abandon() -> None:
+    """End the process although handlers do not end: the loop would wait for them for ever."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left and (await asyncio.wait(left, timeout=_RELEASE))[1]:
+        _log.error("handlers that do not let themselves be cancelled are left behind")
+        telemetry.shutdown()
+        _leave(OK)
 
 
 def settle() -> None:

@@ -2,13 +2,19 @@
 
 Workers make the stream of their own service; the shared ones are made by `provision()` with the control role.
 Bounds are hard (`discard new`): a full stream refuses its publisher instead of dropping somebody's message.
+
+How many copies a stream has is the operator's matter, said once, to `provision()`. A declaration leaves it open: a
+stream that exists keeps its copies, a new one gets as many as `EVENTS` has. So workers, who know nothing of the
+cluster, never lower them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -27,19 +33,33 @@ from nats.js.api import (
 from bus import subjects
 from bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
 
+_T = TypeVar("_T")
+
 JOBS: Final = "JOBS_"
 """What the names of job streams begin with; the service's follows."""
 EVENTS: Final = "EVENTS"
 OBJECTS: Final = "OBJECTS"
 DEAD: Final = "DEAD"
 ATTEMPTS: Final = "KV_ATTEMPTS"
+CONTROL: Final = "KV_CONTROL"
 BLOBS_BUCKET: Final = "BLOBS"
 BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
 
 DAY: Final = 86_400.0
+TOMBSTONES: Final = 30 * DAY
+"""Seconds that a deleted object's tombstone stays: a page that was away for longer gets everything anew."""
 _GIB: Final = 1 << 30
-_SETUP_TIMEOUT = 10.0
+_ELECTION = 20.0
+"""Seconds for what passes; a cluster without a leader takes up to nine to elect one (nats-server's raft.go)."""
+_SETUP_TIMEOUT = _ELECTION + 10.0
+_ASK = 5.0
+"""Seconds after which a consumer is asked for again: the question may be lost with the server that had it."""
 _STREAM_NOT_FOUND = 10059
+_NO_ROOM = 10047
+_NO_PEERS = 10005
+_NO_LEADER = 10008
+_TOO_FEW_SERVERS = frozenset({_NO_PEERS, 10074})
+_AGAIN = 0.1
 
 MAX_ACK_PENDING: Final = 10_000
 """Messages of one lane that all its workers may have in hand together; beyond, the server stops delivering."""
@@ -60,14 +80,13 @@ def event_consumer(service: str, event_type: str) -> str:
     return f"{subjects.token(service, 'service')}_{subjects.event_type(event_type).replace('.', '_')}"
 
 
-def jobs(service: str, queue_bytes: int, queue_per_subject: int, replicas: int = 1) -> StreamConfig:
+def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig:
     """The job stream of a service: a work queue that takes mapped jobs only.
 
     Args:
         service: whose.
         queue_bytes: bound in bytes.
         queue_per_subject: bound of messages per version, lane, tenant and operation.
-        replicas: copies in the cluster.
     """
     return StreamConfig(
         name=jobs_stream(service),
@@ -79,22 +98,26 @@ def jobs(service: str, queue_bytes: int, queue_per_subject: int, replicas: int =
         max_bytes=queue_bytes,
         max_msgs_per_subject=queue_per_subject,
         duplicate_window=120,
-        num_replicas=replicas,
     )
 
 
-def shared(replicas: int = 1) -> list[StreamConfig]:
-    """The streams all services share."""
+def shared(replicas: int | None = None) -> list[StreamConfig]:
+    """The streams all services share, with so many copies each; None leaves that open."""
     return [
         _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
         _kept(
-            OBJECTS, ["obj.*.*.*"], replicas, max_msgs_per_subject=1, allow_direct=True,
-            republish=RePublish(src="obj.>", dest="live.>"),
+            OBJECTS, ["obj.*.*.*"], replicas, max_msgs_per_subject=1, allow_direct=True, allow_msg_ttl=True,
+            # What is purged or deleted by the API is not republished, so browsers would keep it for ever.
+            deny_purge=True, deny_delete=True, republish=RePublish(src="obj.>", dest="live.>"),
         ),
         _kept(DEAD, ["dead.*.*.*"], replicas, max_age=30 * DAY, allow_direct=True),
         _kept(
             ATTEMPTS, ["$KV.ATTEMPTS.>"], replicas, max_bytes=_GIB // 4, max_msgs_per_subject=1, max_age=DAY,
             allow_direct=True, allow_rollup_hdrs=True,
+        ),
+        _kept(
+            CONTROL, ["$KV.CONTROL.>"], replicas, max_bytes=_GIB // 16, max_msgs_per_subject=1,
+            allow_direct=True, allow_rollup_hdrs=True, allow_msg_ttl=True,
         ),
         _kept(
             BLOBS, [f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"], replicas, max_bytes=8 * _GIB,
@@ -103,7 +126,7 @@ def shared(replicas: int = 1) -> list[StreamConfig]:
     ]  # fmt: skip
 
 
-def _kept(name: str, subjects_: list[str], replicas: int, **different: Any) -> StreamConfig:
+def _kept(name: str, subjects_: list[str], replicas: int | None, **different: Any) -> StreamConfig:
     """A stream whose messages stay until a bound is reached; then it refuses new ones, unless declared otherwise."""
     usual = {"discard": DiscardPolicy.NEW, "max_bytes": _GIB}
     return StreamConfig(
@@ -151,12 +174,18 @@ def event(service: str, event_type: str, ack_wait: float) -> ConsumerConfig:
     )
 
 
-async def provision(js: JetStreamContext, replicas: int = 1) -> None:
+async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
     """Make the shared streams what they are declared to be.
+
+    Args:
+        js: the context.
+        replicas: copies that they and all job streams have from now on; None leaves those there are as they are.
 
     Raises:
         StoreError, ConnectionFailed: as `ensure`.
     """
+    if replicas is not None:
+        await _replicate(js, replicas)  # first: in a cluster, streams whose copies are just being made are not listed
     async with asyncio.TaskGroup() as group:
         for config in shared(replicas):
             group.create_task(ensure(js, config))
@@ -164,6 +193,8 @@ async def provision(js: JetStreamContext, replicas: int = 1) -> None:
 
 async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
     """Create a stream, or change it to its declaration where it differs.
+
+    With `num_replicas` left open it keeps the copies it has; a new one gets as many as `EVENTS` has.
 
     Raises:
         DeclarationDrift: if it exists and the server refuses the change.
@@ -173,16 +204,9 @@ async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
     assert config.name is not None
     try:
         async with asyncio.timeout(_SETUP_TIMEOUT):
-            try:
-                found = (await js.stream_info(config.name)).config
-            except nats.js.errors.NotFoundError:
-                await js.add_stream(config)
-                return
-            if _differs(config, found):
-                await js.update_stream(config)
+            await _once_it_can(lambda: _create_or_change(js, config))
     except nats.js.errors.APIError as error:
-        kind = DeclarationDrift if "change" in (error.description or "") else StoreError
-        raise kind(f"stream {config.name}: {error.description}") from error
+        raise _refusal(config.name, error) from error
     except (TimeoutError, nats.errors.Error) as error:
         raise ConnectionFailed(f"stream {config.name}: no answer from JetStream: {error!r}") from error
 
@@ -197,13 +221,84 @@ async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerCon
     """
     try:
         async with asyncio.timeout(_SETUP_TIMEOUT):
-            await js.add_consumer(stream, config, timeout=_SETUP_TIMEOUT)
+            await _once_it_can(lambda: js.add_consumer(stream, config, timeout=_ASK))
     except nats.js.errors.APIError as error:
         if error.err_code == _STREAM_NOT_FOUND:
             raise MissingStream(f"stream {stream} does not exist") from error
         raise DeclarationDrift(f"consumer {config.name} of {stream}: {error.description}") from error
     except (TimeoutError, nats.errors.Error) as error:
         raise ConnectionFailed(f"consumer {config.name} of {stream}: no answer from JetStream: {error!r}") from error
+
+
+async def _create_or_change(js: JetStreamContext, config: StreamConfig) -> None:
+    assert config.name is not None
+    try:
+        found = (await js.stream_info(config.name)).config
+    except nats.js.errors.NotFoundError:
+        await js.add_stream(config if config.num_replicas else replace(config, num_replicas=await _copies(js)))
+        return
+    if _differs(config, found):
+        await js.update_stream(replace(config, num_replicas=config.num_replicas or found.num_replicas))
+
+
+async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Ask until the server can say; after `_ELECTION`, its last answer or silence stands.
+
+    A cluster has a leader before that leader has heard from all servers, and none while it elects one: then it
+    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`).
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + _ELECTION
+    while True:
+        try:
+            return await ask()
+        except nats.js.errors.APIError as error:
+            if clock() > until or not _passes(error):
+                raise
+        except nats.errors.TimeoutError:
+            if clock() > until:
+                raise
+        await asyncio.sleep(_AGAIN)
+
+
+def _passes(refusal: nats.js.errors.APIError) -> bool:
+    if refusal.err_code == _NO_PEERS:
+        return "storage" not in (refusal.description or "")
+    return refusal.err_code == _NO_LEADER
+
+
+async def _replicate(js: JetStreamContext, replicas: int) -> None:
+    """Give all job streams so many copies."""
+    name, seen = "of jobs", 0
+    try:
+        while page := await _once_it_can(partial(js.streams_info, seen)):
+            seen += len(page)
+            for config in (info.config for info in page):
+                name = str(config.name)
+                if name.startswith(JOBS) and config.num_replicas != replicas:
+                    await _once_it_can(partial(js.update_stream, replace(config, num_replicas=replicas)))
+    except nats.js.errors.APIError as error:
+        raise _refusal(name, error) from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise ConnectionFailed(f"stream {name}: no answer from JetStream: {error!r}") from error
+
+
+async def _copies(js: JetStreamContext) -> int | None:
+    """How many copies the operator wants of a stream; None where there are no shared streams yet."""
+    try:
+        return (await js.stream_info(EVENTS)).config.num_replicas
+    except nats.js.errors.NotFoundError:
+        return None
+
+
+def _refusal(name: str, error: nats.js.errors.APIError) -> StoreError:
+    if error.err_code in _TOO_FEW_SERVERS:
+        return StoreError(f"stream {name}: {error.description}", remedy="have no more replicas than servers that run")
+    if error.err_code == _NO_ROOM:
+        remedy = "give the store a larger disk: a server promises three quarters of what is free when it starts"
+        return StoreError(f"stream {name}: {error.description}", remedy=remedy)
+    kind = DeclarationDrift if "change" in (error.description or "") else StoreError
+    return kind(f"stream {name}: {error.description}")
 
 
 def _differs(declared: StreamConfig, found: StreamConfig) -> bool:
@@ -227,6 +322,9 @@ _DECLARED = frozenset(
         "max_age",
         "num_replicas",
         "allow_direct",
+        "allow_msg_ttl",
+        "deny_purge",
+        "deny_delete",
         "duplicate_window",
         "republish",
     }

@@ -6,6 +6,8 @@
     obj.<tenant>.<type>.<id>                       -> live.<tenant>.<type>.<id>
     dead.<service>.<tenant>.<operation>
     beat.<service>.<version>.<worker>
+    sync.<tenant>.pull                             changes since
+    sync.<tenant>.submit.<service>.<operation>     a page's job, which client sync submits
 
 The left form is what publishers use; nats-server maps it to the right one (broker/routes.py). Everything
 is checked before it reaches the wire: a token that carried a '.' or '*' would silently address somebody else.
@@ -20,6 +22,9 @@ from bus.errors import InvalidSubject
 
 LANES: Final = 16
 """How many lanes a version's jobs are spread over, by the server's hash of the tenant."""
+
+CONSOLE: Final = "headway"
+"""The tenant whose objects are what the operator's console shows. No application's tenant may be called so."""
 
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -47,6 +52,18 @@ def token(value: str, what: str) -> str:
     if len(_known) < _KNOWN_MAX:
         _known.add(value)
     return value
+
+
+def application_tenant(value: str) -> str:
+    """Check the name of an application's tenant and return it.
+
+    Raises:
+        InvalidSubject: if it breaks the grammar, or is reserved.
+    """
+    if value == CONSOLE:
+        told = "no application's tenant can have it"
+        raise InvalidSubject(f"tenant {value!r} is the operator's console", remedy=f"choose another name: {told}")
+    return token(value, "tenant")
 
 
 def identifier(value: str, what: str = "id") -> str:
@@ -77,7 +94,7 @@ def event_type(value: str) -> str:
 
 def rpc(service: str, tenant: str, operation: str) -> str:
     """The subject a caller sends a request to."""
-    return f"rpc.{token(service, 'service')}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
+    return f"rpc.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
 def rpc_endpoint(service: str, version: str, operation: str) -> str:
@@ -92,7 +109,7 @@ def queue_group(service: str, version: str) -> str:
 
 def job(service: str, tenant: str, operation: str) -> str:
     """The subject a publisher submits a job to."""
-    return f"job.{token(service, 'service')}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
+    return f"job.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
 def job_lane(service: str, version: str, lane: int) -> str:
@@ -107,7 +124,7 @@ def job_stream_subject(service: str) -> str:
 
 def event(tenant: str, type_: str) -> str:
     """The subject of an event."""
-    return f"event.{token(tenant, 'tenant')}.{event_type(type_)}"
+    return f"event.{application_tenant(tenant)}.{event_type(type_)}"
 
 
 def event_filter(type_: str) -> str:
@@ -123,6 +140,28 @@ def obj(tenant: str, type_: str, id_: str) -> str:
 def obj_filter(tenant: str, type_: str) -> str:
     """All objects of one type of one tenant."""
     return f"obj.{token(tenant, 'tenant')}.{token(type_, 'object type')}.*"
+
+
+def obj_all(tenant: str) -> str:
+    """All objects of one tenant."""
+    return f"obj.{token(tenant, 'tenant')}.*.*"
+
+
+def live_head(tenant: str) -> str:
+    """Where a tenant's head beacons go."""
+    return f"live.{token(tenant, 'tenant')}.head"
+
+
+def live_presence(tenant: str) -> str:
+    """Where it is told which users of a tenant are online."""
+    return f"live.{token(tenant, 'tenant')}.presence"
+
+
+def is_inbox(reply: str) -> bool:
+    """Whether a reply subject is one. Who may publish more than who asked must not answer to anything else: the asker
+    could have it write to a subject that is closed to the asker.
+    """
+    return reply.startswith("_INBOX.")
 
 
 def dead(service: str, tenant: str, operation: str) -> str:
@@ -159,6 +198,14 @@ class JobSubject(NamedTuple):
     lane: int
     tenant: str
     operation: str
+
+
+class ObjectSubject(NamedTuple):
+    """The parts of an object's subject."""
+
+    tenant: str
+    type: str
+    id: str
 
 
 class EventSubject(NamedTuple):
@@ -198,6 +245,18 @@ def parse_job(subject: str) -> JobSubject:
         token(parts[4], "tenant"),
         token(parts[5], "operation"),
     )
+
+
+def parse_obj(subject: str) -> ObjectSubject:
+    """Take an object's subject apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    parts = subject.split(".")
+    if len(parts) != 4 or parts[0] != "obj":
+        raise InvalidSubject(f"{subject!r} is not obj.<tenant>.<type>.<id>")
+    return ObjectSubject(token(parts[1], "tenant"), token(parts[2], "object type"), identifier(parts[3]))
 
 
 def parse_event(subject: str) -> EventSubject:

@@ -7,7 +7,10 @@ Source: opentelemetry.io/docs/specs/semconv/messaging, W3C Trace Context.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +22,11 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from bus.errors import ConfigError
 
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Bounds of the buckets of durations; those of the SDK are for milliseconds."""
 _SYSTEM: Final = "nats"
+_LAST_EXPORT: Final = 2.0
+"""Seconds that the last export may take: a collector that is down delays nobody's end."""
 _SWITCHES = (
     "OTEL_TRACES_EXPORTER",
     "OTEL_METRICS_EXPORTER",
@@ -37,8 +44,13 @@ def wanted(environment: Mapping[str, str] | None = None) -> bool:
     return any(environment.get(name, "none") not in {"none", ""} for name in _SWITCHES)
 
 
-def configure(service: str, version: str, worker: str) -> None:
+def configure(service: str, version: str, instance: str) -> None:
     """Set up the SDK as the `OTEL_*` variables say; does nothing if they ask for nothing.
+
+    Args:
+        service: what this process is; a service, or one of the control processes.
+        version: of it.
+        instance: which of them; a worker's id.
 
     Raises:
         ConfigError: if they do, and the SDK is not installed.
@@ -53,26 +65,31 @@ def configure(service: str, version: str, worker: str) -> None:
             "OTEL_* variables ask for telemetry, but the OpenTelemetry SDK is not installed",
             remedy="pip install 'headway[telemetry]', or unset them",
         ) from error
-    os.environ.setdefault("OTEL_SERVICE_NAME", service)
     # Metrics and traces are wanted together unless one is set to "none".
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
         os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
     os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    _OTelSDKConfigurator().configure(  # type: ignore[no-untyped-call]
-        resource_attributes={
-            resources.SERVICE_VERSION: version,
-            resources.SERVICE_INSTANCE_ID: worker,
-        },
-    )
+    attributes = {resources.SERVICE_VERSION: version, resources.SERVICE_INSTANCE_ID: instance}
+    if not os.environ.get("OTEL_SERVICE_NAME"):  # and it is not set here: processes that we start have their own names
+        attributes[resources.SERVICE_NAME] = service
+    # One line says that an export failed; each of its tries would say so, too.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+    _OTelSDKConfigurator().configure(resource_attributes=attributes)  # type: ignore[no-untyped-call]
 
 
 def shutdown() -> None:
-    """Export what is buffered."""
+    """Export what is buffered, if that does not take long."""
+    last = []
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         stop = getattr(provider, "shutdown", None)
         if stop is not None:
-            stop()
+            atexit.unregister(stop)  # the SDK would call it once more, and wait
+            last.append(threading.Thread(target=stop, daemon=True))
+            last[-1].start()
+    end = time.monotonic() + _LAST_EXPORT
+    for thread in last:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def instruments() -> Instruments | None:
@@ -83,24 +100,31 @@ def instruments() -> Instruments | None:
     return None if tracer_off and meter_off else Instruments()
 
 
+def durations(name: str, description: str) -> metrics.Histogram:
+    """A histogram of seconds."""
+    meter = metrics.get_meter("headway")
+    return meter.create_histogram(
+        name, unit="s", description=description, explicit_bucket_boundaries_advisory=_SECONDS
+    )
+
+
 class Instruments:
     """Spans and metrics of one connection or worker."""
 
     def __init__(self) -> None:
         self._tracer = trace.get_tracer("headway")
         meter = metrics.get_meter("headway")
-        self._duration = meter.create_histogram(
-            "messaging.process.duration", unit="s", description="Duration of processing one message or call."
-        )
+        self._duration = durations("messaging.process.duration", "Duration of processing one message or call.")
         self._consumed = meter.create_counter(
             "messaging.client.consumed.messages", unit="{message}", description="Messages handed to a handler."
+        )
+        self._buried = meter.create_counter(
+            "headway.dead_letters", unit="{message}", description="Messages given up as dead letters."
         )
         self._published = meter.create_counter(
             "messaging.client.sent.messages", unit="{message}", description="Messages published and acknowledged."
         )
-        self._client_duration = meter.create_histogram(
-            "rpc.client.duration", unit="s", description="Duration of calls, as their caller sees it."
-        )
+        self._client_duration = durations("rpc.client.duration", "Duration of calls, as their caller sees it.")
         self._inflight = meter.create_up_down_counter(
             "headway.inflight", unit="{message}", description="Messages and calls being processed."
         )
@@ -147,7 +171,12 @@ class Instruments:
         attempt: int,
     ) -> Iterator[Span]:
         """A consumer (job, event) or server (rpc) span around a handler, child of the sender's."""
-        common = {"messaging.system": _SYSTEM, "headway.service": service, "headway.operation": operation}
+        common = {
+            "messaging.system": _SYSTEM,
+            "headway.service": service,
+            "headway.version": version,
+            "headway.operation": operation,
+        }
         attributes: dict[str, Any] = {
             **common,
             "messaging.operation.type": "process",
@@ -167,6 +196,10 @@ class Instruments:
                 yield span
         finally:
             self._inflight.add(-1, labels)
+
+    def buried(self, service: str, version: str, cause: str, count: int = 1) -> None:
+        """So many messages were given up as dead letters. Operations are left out: whoever sends can make up any."""
+        self._buried.add(count, {"headway.service": service, "headway.version": version, "headway.cause": cause})
 
     @contextmanager
     def _span(

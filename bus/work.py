@@ -20,7 +20,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from bus import dead, headers, subjects
-from bus.attempts import NONE, Attempts, AttemptsLog
+from bus.attempts import NONE, Attempts, AttemptsLog, Isolation
 from bus.beat import Counters
 from bus.consume import Puller, Source
 from bus.context import Context, WorkerScope, facts
@@ -46,7 +46,7 @@ _log = logging.getLogger("headway.bus")
 class InHand(Timed):
     """One message being worked on."""
 
-    __slots__ = ("began", "extended", "facts", "kind", "message", "record", "reply", "returned", "source")
+    __slots__ = ("attempt", "began", "extended", "facts", "kind", "message", "record", "reply", "returned", "source")
 
     def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
         self.due = NEVER  # said here and not by super(): this runs for each message
@@ -61,6 +61,8 @@ class InHand(Timed):
         self.returned = False
         self.record: Attempts | None = None
         """What the log of attempts says of it, if a running attempt is noted there."""
+        self.attempt: tuple[Handler, Attempts, Context, str] | None = None
+        """The attempt that is made: its handler, what was before it, its context, the operation it is filed under."""
 
 
 Target = tuple[Handler, Invoke, str, str]
@@ -94,6 +96,9 @@ class WorkRunner:
         self._nc = scope.bus.nc
         self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
+        if self._telemetry is not None:  # a counter that begins at one does not show its first rise
+            for cause in dead.Cause:
+                self._telemetry.buried(service.name, scope.version, cause.value, 0)
         self._attempts = AttemptsLog(self._nc, service.name)
         self._handlers: dict[str, tuple[Handler, Invoke]] = {
             name: (handler, handler.bind(executor)) for name, handler in service.handlers_of(Kind.JOB).items()
@@ -109,7 +114,7 @@ class WorkRunner:
         self._timeouts = Timeouts(self._in_hand.values())
         self._idle = asyncio.Event()
         self._idle.set()
-        self._alone = asyncio.Lock()
+        self._isolation = Isolation()
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -125,6 +130,11 @@ class WorkRunner:
     def in_hand(self) -> int:
         """How many messages are being worked on."""
         return len(self._in_hand)
+
+    @property
+    def hung(self) -> int:
+        """How many ran into their timeout and did not end."""
+        return sum(item.timed_out for item in self._in_hand.values())
 
     def oldest(self, now: float) -> float:
         """Seconds that the oldest message in hand has been worked on."""
@@ -158,7 +168,13 @@ class WorkRunner:
                 await self._release(item)
 
     async def _release(self, item: InHand) -> None:
-        """Hand one message back; it was not the message's fault, so the attempt does not count."""
+        """Hand one message back; it was not the message's fault, so the attempt does not count.
+
+        One that ignored its timeout has failed: handed on as if nothing had been, it would hang the next worker, too.
+        """
+        if item.timed_out and item.attempt is not None:
+            await self._failed(item, *item.attempt, _late(item.attempt[0]))
+            return
         if item.record is not None:
             await self._attempts.save(item.facts.stream, item.facts.sequence, item.record)
         await self._answer(item, NAK)
@@ -238,12 +254,13 @@ class WorkRunner:
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
             await self._give_up(item, record, tenant, operation, dead.Cause.WORKER_LOST, reason, None)
         elif record.suspicious(handler.retry):
-            async with self._alone:
+            async with self._isolation.alone():
                 await self._begin(item, record, alone=True)
                 await self._run(item, target, record)
         else:
-            await self._begin(item, record, alone=False)
-            await self._run(item, target, record)
+            async with self._isolation.together():
+                await self._begin(item, record, alone=False)
+                await self._run(item, target, record)
 
     async def _begin(self, item: InHand, record: Attempts, *, alone: bool) -> None:
         """Note that an attempt is under way: if the worker dies of it, the next one knows."""
@@ -271,6 +288,7 @@ class WorkRunner:
             time.time() + handler.timeout,
             known,
         )
+        item.attempt = (handler, record, context, operation)
         item.began = began = time.monotonic()
         self._timeouts.limit(item, began + handler.timeout)
         try:
@@ -360,6 +378,8 @@ class WorkRunner:
             await self._answer(item, nak(_DEAD_RETRY))
             return
         self._counters.dead += 1
+        if self._telemetry is not None:
+            self._telemetry.buried(self._service.name, self._scope.version, cause.value)
         await self._answer(item, term(f"{cause.value}: {reason}"))
         if known.delivered > 1:
             await self._attempts.clear(known.stream, known.sequence)
@@ -382,8 +402,11 @@ def _cancelled(item: InHand, handler: Handler, error: asyncio.CancelledError) ->
     task = asyncio.current_task()
     if item.timed_out and task is not None:
         task.uncancel()
-        late = DeadlineExceeded(f"{handler.name} took longer than {handler.timeout:g} s", remedy="")
-        return late.with_traceback(error.__traceback__)
+        return _late(handler).with_traceback(error.__traceback__)
     if task is not None and task.cancelling():
         raise error
     return error  # the handler let somebody else's cancellation escape: that is a failure like any other
+
+
+def _late(handler: Handler) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{handler.name} took longer than {handler.timeout:g} s", remedy="")

@@ -22,12 +22,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Any, Self
 
-from bus import streams, subjects
+from bus import queues, subjects, tasks
 from bus.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
 from bus.client import Bus, unique_id
 from bus.context import WorkerScope
 from bus.errors import HeadwayError
-from bus.handlers import Kind
 from bus.micro import MicroResponder
 from bus.rpc import RpcServer
 from bus.service import Hook, Resource, Service, WorkerInfo
@@ -114,7 +113,7 @@ class Worker:
             stack.push_async_callback(self._run_stop_hooks)
             for hook in self.service.start_hooks:
                 await _run_hook(hook, self.info, "start hook")
-            await self._declare()
+            await queues.declare(self.bus.js, self.service, self.version)
             self.bus.on_reconnect(self)
             stack.push_async_callback(self._background.stop)
             stack.push_async_callback(self._drain)
@@ -186,30 +185,10 @@ class Worker:
             rss_bytes=rss_bytes(),
             loop_lag_s=self._loop_lag,
             healthy=self._healthy,
+            slots=self.service.concurrency,
+            limit=self.service.max_inflight,
+            hung=self._rpc.hung + self._work.hung,
         )
-
-    async def _declare(self) -> None:
-        """Make the stream and the consumers that the handlers need."""
-        await self._declare_stream()
-        await asyncio.gather(*(self._declare_consumer(source.index) for source in self._work.sources))
-
-    async def _declare_stream(self) -> None:
-        service = self.service
-        if service.handlers_of(Kind.JOB):
-            declared = streams.jobs(service.name, service.queue_bytes, service.queue_per_subject)
-            await streams.ensure(self.bus.js, declared)
-
-    async def _declare_consumer(self, index: int) -> None:
-        source = self._work.sources[index]
-        name, ack_wait = self.service.name, self.service.ack_wait
-        events = list(self.service.handlers_of(Kind.EVENT))
-        lanes = len(self._work.sources) - len(events)
-        config = (
-            streams.lane(name, self.version, index, ack_wait)
-            if index < lanes
-            else streams.event(name, events[index - lanes], ack_wait)
-        )
-        await streams.ensure_consumer(self.bus.js, source.stream, config)
 
     async def _drain(self) -> None:
         """Take nothing new, finish what is in hand, hand back what does not finish in time."""
@@ -257,8 +236,7 @@ class Worker:
         for index in missing:
             source = self._work.sources[index]
             try:
-                await self._declare_stream()
-                await self._declare_consumer(index)
+                await queues.declare(self.bus.js, self.service, self.version, only=source.consumer)
             except HeadwayError as error:
                 _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)
                 self._work.missing.add(index)
@@ -313,8 +291,7 @@ class _Background:
             self.failed.set()
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await tasks.end(self._tasks)
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         for result in ended:
             if isinstance(result, Exception):

@@ -11,16 +11,19 @@ import pytest
 from pydantic import BaseModel
 
 from bus import (
+    ConnectionFailed,
     Context,
     DeadlineExceeded,
     InvalidInput,
     InvalidSubject,
     NotServed,
+    NotStored,
     Overloaded,
     Reject,
     Rejected,
     RemoteError,
     Service,
+    Unavailable,
 )
 
 
@@ -231,6 +234,24 @@ async def test_an_error_gives_its_id_to_the_caller_and_its_text_to_the_log_alone
     assert (record.headway["tenant"], record.headway["operation"]) == ("acme", "fail")
 
 
+@pytest.mark.parametrize("away", [ConnectionFailed("no server"), NotStored("no leader"), NotServed("no worker")])
+async def test_a_call_whose_handler_did_not_reach_what_it_needs_can_be_tried_again(bus, caplog, away):
+    app = Service("app")
+
+    @app.rpc("reach")
+    async def reach(request: None) -> None:
+        raise away
+
+    with caplog.at_level(logging.WARNING, "headway.bus"):
+        async with bus.serving(app):
+            with pytest.raises(Unavailable, match="what reach needs does not answer") as caught:
+                await bus.call("app", "reach", tenant="acme")
+            reply = await raw(bus, "rpc.app.acme.reach")
+    assert caught.value.retryable
+    assert (reply.headers["Nats-Service-Error-Code"], reply.headers["Headway-Error"]) == ("503", "unavailable")
+    assert any(away.message in record.getMessage() for record in caplog.records), "the log says what was away"
+
+
 async def test_a_reply_larger_than_the_server_takes_is_an_error_that_says_so(bus):
     app = Service("app")
 
@@ -238,10 +259,11 @@ async def test_a_reply_larger_than_the_server_takes_is_an_error_that_says_so(bus
     async def large(request: int) -> str:
         return "x" * request
 
-    async with bus.serving(app):
+    async with bus.serving(app) as (worker,):
         with pytest.raises(RemoteError, match="the reply has 2000002 bytes, the server takes 1048576"):
             await bus.call("app", "large", 2_000_000)
         assert len(await bus.call("app", "large", 1_000_000, timeout=5)) == 1_000_000  # the connection is still there
+        assert (worker.counters.failed, worker.counters.processed) == (1, 1)
 
 
 async def test_a_request_larger_than_the_server_takes_is_refused_before_it_is_sent(bus):

@@ -125,3 +125,13 @@ async def test_the_nats_cli_submits_jobs_and_shows_the_queue(bus, nats_cli, unti
         await nats_cli(bus.broker, "pub", "job.app.acme.work", "8")
         finish.set()
         await until(lambda: worker.counters.processed == 2)
+
+
+async def test_a_worker_tells_the_schemas_of_all_its_handlers(bus):
+    async with bus.serving(service(), version="v3"):
+        [answer] = await ask(bus, "$SRV.SCHEMA.app", 1)
+    assert answer["metadata"] == {"headway.version": "v3"}
+    assert answer["schemas"] == {
+        "rpc.double": {"input": {"type": "integer"}, "output": {"type": "integer"}},
+        "job.work": {"input": {"type": "integer"}, "output": {"type": "null"}},
+    }

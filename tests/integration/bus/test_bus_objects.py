@@ -9,6 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from bus import Conflict, InvalidSubject, MissingStream, NotFound
+from bus.errors import RateLimited, TooLarge
+from bus.limits import Rates
 
 
 class Agent(BaseModel):
@@ -125,3 +127,71 @@ async def test_blobs_larger_than_a_message_are_stored_replaced_and_deleted(bus):
     await blobs.delete("recordings/r1.wav")  # twice is no error
     with pytest.raises(NotFound):
         await blobs.get("recordings/r1.wav")
+
+
+async def test_a_patch_changes_what_it_names_and_keeps_the_rest(bus):
+    objects = bus.tenant("acme").objects
+    first = await objects.put("fax", "f", {"state": "new", "to": "+1", "line": {"speed": 9, "noise": 1}})
+    second = await objects.patch("fax", "f", {"state": "sent", "to": None, "line": {"speed": 14}})
+    found = await objects.get("fax", "f", dict)
+    assert found is not None
+    assert found.value == {"state": "sent", "line": {"speed": 14, "noise": 1}}
+    assert found.revision == second > first
+    assert await objects.patch("fax", "f", {"state": "sent"}) == second  # nothing is different: nothing is written
+    with pytest.raises(NotFound):
+        await objects.patch("fax", "nothing", {"a": 1})
+    await objects.delete("fax", "f")
+    with pytest.raises(NotFound):
+        await objects.patch("fax", "f", {"a": 1})
+
+
+async def test_patches_at_the_same_time_all_count(bus):
+    objects = bus.tenant("acme").objects
+    await objects.put("fax", "f", {})
+    await asyncio.gather(*(objects.patch("fax", "f", {f"n{n}": n}, tries=50) for n in range(12)))
+    found = await objects.get("fax", "f", dict)
+    assert found is not None
+    assert found.value == {f"n{n}": n for n in range(12)}
+
+
+async def test_a_patch_that_others_keep_beating_gives_up(bus, monkeypatch):
+    objects = bus.tenant("acme").objects
+    await objects.put("fax", "f", {"n": 0})
+    writing = type(objects)._write
+
+    async def beaten(self, subject, payload, sent, expect, *, ttl=None):
+        await writing(self, subject, b'{"n": -1}', {}, None)
+        return await writing(self, subject, payload, sent, expect, ttl=ttl)
+
+    monkeypatch.setattr(type(objects), "_write", beaten)
+    with pytest.raises(Conflict, match="3 times"):
+        await objects.patch("fax", "f", {"mine": 1}, tries=3)
+
+
+async def test_what_is_too_large_or_too_often_is_refused_by_tenant(bus):
+    objects = bus.tenant("acme").objects
+    with pytest.raises(TooLarge, match="262144"):
+        await objects.put("fax", "f", {"text": "x" * 300_000})
+    bus.bus.object_rates = Rates(rate=0.01, burst=2)
+    await bus.tenant("acme").objects.put("fax", "a", {})
+    await bus.tenant("acme").objects.delete("fax", "a")
+    with pytest.raises(RateLimited, match="acme") as caught:
+        await bus.tenant("acme").objects.put("fax", "a", {})
+    assert caught.value.retry_after > 1
+    await bus.tenant("other").objects.put("fax", "a", {})
+
+
+async def test_a_tombstone_stays_for_the_time_that_is_given_and_ends(bus, until):
+    objects = bus.tenant("acme").objects
+    await objects.put("fax", "f", {})
+    await objects.put("fax", "g", {})
+    await objects.delete("fax", "f", keep=1)
+    await objects.delete("fax", "g")
+    kept = await bus.bus.js.get_last_msg("OBJECTS", "obj.acme.fax.g")
+    assert kept.headers["Nats-TTL"] == str(30 * 86_400)
+
+    async def ended() -> bool:
+        return (await bus.bus.js.stream_info("OBJECTS")).state.messages == 1
+
+    await until(ended)
+    assert await objects.put("fax", "f", {}, expect=0)  # as if it had never been

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import time
 from itertools import pairwise
 
 import pytest
@@ -232,3 +234,15 @@ async def test_the_usual_variables_set_the_exporter(bus, spawn):
     assert f'"trace_id": "0x{TRACE}"' in worker.log
     assert '"service.name": "app"' in worker.log
     assert '"team": "fax"' in worker.log
+
+
+async def test_a_collector_that_is_down_delays_no_end(bus, spawn):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    worker = await spawn(bus.broker, SOURCE, env={"OTEL_EXPORTER_OTLP_ENDPOINT": nobody})
+    await bus.broker.set_routes({"app": {"v1": 100}})
+    await bus.bus.nc.request("rpc.app.acme.greet", b'"Ann"', timeout=5)
+    began = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert await worker.ended() == 0
+    assert time.monotonic() - began < 9, "the SDK tries for ten seconds, with spans and metrics each"

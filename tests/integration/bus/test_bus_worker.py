@@ -48,6 +48,10 @@ async def redelivered(bus) -> int:
     return sum(info.num_redelivered for info in infos)
 
 
+async def nobody_pulls(bus) -> bool:
+    return not any(info.num_waiting for info in await bus.bus.js.consumers_info("JOBS_app"))
+
+
 async def messages(bus) -> int:
     return (await bus.bus.js.stream_info("JOBS_app")).state.messages
 
@@ -63,8 +67,9 @@ async def test_sigterm_drains_everything_in_hand_and_nothing_is_done_twice(bus, 
     await asyncio.gather(*(bus.submit("app", "work", n, tenant=f"t{n}") for n in range(20)))
     await until(lambda: len(effects(tmp_path)) == 21)
     worker.signal(signal.SIGTERM)
-    # What is submitted now is for somebody else.
+    # What is submitted when it asks for nothing more is for somebody else.
     await until(lambda: no_answer(bus))
+    await until(lambda: nobody_pulls(bus))
     await bus.submit("app", "work", 20)
     assert await worker.ended() == 0, worker.log
     assert len(await call) == 22

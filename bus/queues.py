@@ -1,0 +1,38 @@
+"""The stream and the consumers that one version of a service takes its work from."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
+
+from bus import streams
+from bus.handlers import Kind
+from bus.service import Service
+from bus.subjects import LANES
+
+
+async def declare(js: JetStreamContext, service: Service, version: str, *, only: str | None = None) -> None:
+    """Make them what the handlers need. Workers do it when they start, and whoever lets a version begin without any.
+
+    Args:
+        js: the context.
+        service: whose handlers.
+        version: the version's label.
+        only: one consumer's name; None makes all of them.
+
+    Raises:
+        StoreError: if a stream or consumer is missing or cannot be made.
+        ConnectionFailed: without an answer from JetStream.
+    """
+    wanted: list[tuple[str, ConsumerConfig]] = []
+    if service.handlers_of(Kind.JOB):
+        await streams.ensure(js, streams.jobs(service.name, service.queue_bytes, service.queue_per_subject))
+        stream = streams.jobs_stream(service.name)
+        wanted += [(stream, streams.lane(service.name, version, n, service.ack_wait)) for n in range(LANES)]
+    for event in service.handlers_of(Kind.EVENT):
+        wanted.append((streams.EVENTS, streams.event(service.name, event, service.ack_wait)))
+    await asyncio.gather(
+        *(streams.ensure_consumer(js, stream, one) for stream, one in wanted if only in {None, one.durable_name})
+    )

@@ -1,0 +1,282 @@
+"""Streams that keep the last value of each subject: reading one, reading what changed, writing by compare-and-set.
+
+Reads are direct gets (ADR-31): any replica answers, without a consumer, and may be behind its leader.
+
+While the servers of a cluster elect who leads a stream, nobody answers for it. That is told from a stream that does not
+exist by asking the cluster for it, and then waited out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import nats.errors
+import nats.js.errors
+import orjson
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from bus import direct, headers
+from bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
+
+SEQUENCE: Final = "Nats-Sequence"
+SUBJECT: Final = "Nats-Subject"
+
+TIME_STAMP: Final = "Nats-Time-Stamp"
+
+T = TypeVar("T")
+
+_TIMEOUT = 5.0
+_AGAIN = 0.1
+"""Seconds, on average, until a stream without a leader is asked again."""
+_PAGE = 512
+_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})  # the second while another write of the subject is being replicated
+_STREAM_NOT_FOUND = 10059
+_NO_MESSAGE = 10037
+_UNAVAILABLE = 503
+_EMPTY = "404"
+_END_OF_BATCH = "204"
+_NO_RESPONDERS = "503"
+
+
+async def last(js: JetStreamContext, stream: str, subject: str) -> Msg:
+    """The last message of a subject; one with a status header if a replica has none.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        ConnectionFailed: without an answer in time.
+    """
+
+    async def ask(left: float) -> Msg:
+        return await js._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=left)
+
+    return await _answered(js, stream, subject, ask)
+
+
+async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
+    """The last message of a subject as the stream's leader has it, None if there is none. What was acknowledged is
+    there, unless this leader has just lost its majority and does not know it yet.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        StoreError: if the server refuses.
+        ConnectionFailed: without an answer in time.
+    """
+    asked = orjson.dumps({"last_by_subj": subject})
+
+    async def ask(left: float) -> dict[str, Any]:
+        reply = await js._nc.request(f"$JS.API.STREAM.MSG.GET.{stream}", asked, timeout=left)
+        said: dict[str, Any] = orjson.loads(reply.data)
+        if "error" in said:
+            APIError.from_error(said["error"])
+        return said
+
+    try:
+        return _direct(js, (await _answered(js, stream, subject, ask))["message"])
+    except APIError as error:
+        if error.err_code == _NO_MESSAGE:
+            return None
+        raise StoreError(f"{subject}: {error.description}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a stream, in order.
+
+    Attributes:
+        messages: what was found.
+        more: whether there is more behind them.
+    """
+
+    messages: list[Msg]
+    more: bool
+
+
+async def page(
+    js: JetStreamContext, stream: str, wanted: str, start: int | datetime, *, batch: int = _PAGE, max_bytes: int = 0
+) -> Page:
+    """The next messages of a filter, in one request (ADR-31). A replica that is behind may answer: what it gives is
+    complete up to the last message it gives, and may miss what came later.
+
+    Args:
+        js: the context.
+        stream: its name.
+        wanted: subject filter.
+        start: first sequence, or the time from which on messages were stored.
+        batch: at most so many messages.
+        max_bytes: about so many bytes; 0 is what the server allows.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        ConnectionFailed: without an answer in time.
+    """
+    ask: dict[str, object] = {"next_by_subj": wanted, "batch": batch}
+    ask |= {"start_time": start.isoformat()} if isinstance(start, datetime) else {"seq": start}
+    if max_bytes:
+        ask["max_bytes"] = max_bytes
+    found, said = await _answered(js, stream, wanted, lambda left: _batch(js, stream, orjson.dumps(ask), left))
+    status = said[headers.STATUS]
+    if status not in (_EMPTY, _END_OF_BATCH):
+        raise StoreError(f"{wanted}: JetStream says {status} {said.get(headers.DESCRIPTION, '')}")
+    return Page(found, more=bool(found) and int(said.get("Nats-Num-Pending", "0")) > 0)
+
+
+async def since(js: JetStreamContext, stream: str, wanted: str, start: int = 1) -> AsyncIterator[Msg]:
+    """The messages from a sequence on, in order, in as few requests as there are pages.
+
+    Args:
+        js: the context.
+        stream: its name.
+        wanted: subject filter.
+        start: first sequence.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        ConnectionFailed: without an answer in time.
+    """
+    more = True
+    while more:
+        found = await page(js, stream, wanted, start)
+        more = found.more
+        for message in found.messages:
+            start = int((message.headers or {})[SEQUENCE]) + 1
+            yield message
+
+
+async def write(
+    js: JetStreamContext,
+    stream: str,
+    subject: str,
+    payload: bytes,
+    sent: dict[str, str],
+    expect: int | None,
+    *,
+    ttl: float | None = None,
+) -> int:
+    """Write a value; returns its sequence, which is its revision.
+
+    Args:
+        js: the context.
+        stream: its name.
+        subject: where.
+        payload: what.
+        sent: headers.
+        expect: the revision it must still have, 0 for "must not exist"; None writes in any case.
+        ttl: whole seconds after which the server removes it (ADR-43).
+
+    Raises:
+        Conflict: if it has another revision.
+        QueueFull: if the stream's bound is reached.
+        MissingStream: if the stream does not exist.
+        NotStored: without an acknowledgement in time.
+    """
+    if expect is not None:
+        sent = {**sent, headers.EXPECTED_REVISION: str(expect)}
+
+    async def publish(left: float) -> int:
+        # nats-py adds to the headers that it is given.
+        acknowledged = await js.publish(subject, payload, timeout=left, headers=dict(sent) or None, msg_ttl=ttl)
+        return int(acknowledged.seq)
+
+    try:
+        return await _answered(js, stream, subject, publish)
+    except APIError as error:
+        if error.err_code in _WRONG_LAST_SEQUENCE:
+            raise Conflict(f"{subject} is not at revision {expect}: {error.description}") from error
+        if "maximum" in (error.description or ""):
+            raise QueueFull(f"{subject}: {error.description}") from error
+        raise StoreError(f"{subject}: {error.description}") from error
+    except ConnectionFailed as error:
+        remedy = "read it again before repeating"
+        raise NotStored(f"{subject}: not acknowledged: {error.message}", remedy=remedy) from error
+
+
+async def _answered(
+    js: JetStreamContext, stream: str, subject: str, ask: Callable[[float], Awaitable[T]]
+) -> T:
+    """Ask a stream, again while it has no leader. Nobody has received a question that is asked again.
+
+    Args:
+        js: the context.
+        stream: its name.
+        subject: for the message of an error.
+        ask: asks once, and gets the seconds that are left.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        ConnectionFailed: without an answer in time.
+        APIError: as `ask`.
+    """
+    cause: Exception
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            return await ask(max(0.001, deadline - time.monotonic()))
+        except (nats.errors.NoRespondersError, nats.js.errors.NoStreamResponseError) as error:
+            await _exists(js, stream)
+            cause, why = error, f"stream {stream} has no leader"
+        except APIError as error:
+            if error.code != _UNAVAILABLE:
+                raise
+            cause, why = error, error.description or "unavailable"
+        except (TimeoutError, nats.errors.Error) as error:
+            raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
+        if time.monotonic() + _AGAIN >= deadline:
+            raise ConnectionFailed(f"{subject}: no answer from JetStream in {_TIMEOUT:g} s: {why}") from cause
+        await asyncio.sleep(random.uniform(0.5, 1.5) * _AGAIN)
+
+
+async def _exists(js: JetStreamContext, stream: str) -> None:
+    """Raise MissingStream if the cluster knows of no such stream; without an answer nothing is known."""
+    try:
+        reply = await js._nc.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=1)
+    except (TimeoutError, nats.errors.Error):
+        return
+    if orjson.loads(reply.data).get("error", {}).get("err_code") == _STREAM_NOT_FOUND:
+        raise MissingStream(f"stream {stream} does not exist")
+
+
+async def _batch(
+    js: JetStreamContext, stream: str, ask: bytes, timeout: float
+) -> tuple[list[Msg], dict[str, str]]:
+    """One batched direct get: the messages, and the headers that end them."""
+    nc = js._nc
+    found: list[Msg] = []
+    end: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+
+    def take(message: Msg) -> None:
+        fields = message.headers or {}
+        if headers.STATUS not in fields:
+            found.append(message)
+        elif not end.done():
+            end.set_result(fields)
+
+    inbox = nc.new_inbox()
+    subscription = await direct.subscribe(nc, inbox, take)
+    try:
+        await nc.publish(f"$JS.API.DIRECT.GET.{stream}", ask, reply=inbox)
+        async with asyncio.timeout(timeout):
+            said = await end
+    finally:
+        if not nc.is_closed:
+            await subscription.unsubscribe()
+    if said[headers.STATUS] == _NO_RESPONDERS:
+        raise nats.errors.NoRespondersError
+    return found, said
+
+
+def _direct(js: JetStreamContext, stored: dict[str, Any]) -> Msg:
+    """A message that the leader gave, as a direct get gives it."""
+    block = base64.b64decode(stored.get("hdrs", ""))
+    lines = block.decode().split("\r\n")[1:]
+    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    fields |= {SUBJECT: stored["subject"], SEQUENCE: str(stored["seq"]), TIME_STAMP: stored["time"]}
+    return Msg(js._nc, stored["subject"], "", base64.b64decode(stored.get("data", "")), fields)
