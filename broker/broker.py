@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import orjson
 
-from broker import atomic, routes
+from broker import atomic, lock, routes
 from broker.claims import Account, decode
 from broker.config import FREE_PORT, ServerConfig, Trust
 from broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
 from broker.identity import KEY_FILE, Identities
 from broker.roles import Role
-from broker.routes import Pusher, Routes
+from broker.routes import Met, Pusher, Routes
 from broker.server import START_TIMEOUT, Server
 from bus import streams
 from bus.client import Bus, connect
@@ -34,6 +35,10 @@ from bus.client import Bus, connect
 DEFAULT_DIR: Final = Path(".headway")
 DEFAULT_PORT: Final = 4222
 ROUTES_FILE: Final = "routes.json"
+REVOKED_FILE: Final = "revoked.json"
+LOCK_FILE: Final = "account.lock"
+REVOKED_FOR: Final = 86_400
+"""Seconds for which a revocation is remembered. No token that can be revoked may live longer."""
 _LOOKUP_TIMEOUT: Final = 2.0
 
 
@@ -90,9 +95,11 @@ class Broker:
         *,
         port: int = DEFAULT_PORT,
         ws_port: int | None = 0,
+        compression: bool = False,
         host: str = "127.0.0.1",
         name: str = "headway",
         sync_interval: str = "2m",
+        replicas: int | None = None,
         max_payload: int = 1 << 20,
         provision: bool = True,
         identities: Identities | None = None,
@@ -104,9 +111,11 @@ class Broker:
             dir: everything is kept there: keys, routes, messages, log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
+            compression: as in `broker.config.ServerConfig`.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".
+            replicas: copies that all streams have in a cluster; None leaves those there are as they are.
             max_payload: largest message in bytes.
             provision: make the shared streams.
             identities: keys to use rather than those in `dir`.
@@ -117,7 +126,7 @@ class Broker:
             StoreError: if the shared streams cannot be made.
         """
         keys = identities or Identities.create_or_load(dir)
-        remembered = _load_routes(dir)
+        remembered = _load(dir)
         config = ServerConfig(
             name=name,
             store=dir / "nats",
@@ -125,6 +134,7 @@ class Broker:
             host=host,
             port=port or FREE_PORT,
             ws_port=FREE_PORT if ws_port == 0 else ws_port,
+            compression=compression,
             sync_interval=sync_interval,
             max_payload=max_payload,
         )
@@ -133,7 +143,7 @@ class Broker:
             try:
                 if provision:
                     async with await broker.connect("control") as bus:
-                        await streams.provision(bus.js)
+                        await streams.provision(bus.js, replicas)
                 yield broker
             finally:
                 await broker.close()
@@ -208,17 +218,58 @@ class Broker:
             ConnectionFailed: if the system account cannot connect.
         """
         checked = routes.check(wanted)
+        async with self._changing() as (standing, met):
+            return await self._push(standing, replace(standing, routes=checked), met)
+
+    async def revoke(self, users: Iterable[str]) -> tuple[str, ...]:
+        """Void all tokens of some users that were issued so far: the servers disconnect them, and let nobody in with
+        them again. Routes stay as they are. It is remembered for `REVOKED_FOR` seconds; tokens have to end by then.
+
+        Args:
+            users: their public keys.
+
+        Returns:
+            the names of the servers that confirmed.
+
+        Raises:
+            RouteRefused, NoAuthority, ConnectionFailed: as `set_routes`.
+        """
+        now = int(time.time())
+        async with self._changing() as (standing, met):
+            kept = {user: until for user, until in standing.revoked.items() if until > now - REVOKED_FOR}
+            revoked = {**kept, **dict.fromkeys(users, now)}
+            return await self._push(standing, replace(standing, revoked=revoked), met)
+
+    async def change_route(self, service: str, weights: Mapping[str, int] | None) -> tuple[str, ...]:
+        """Change the weights of one service; those of others stay as they are, whoever changes them meanwhile.
+
+        Args:
+            service: whose.
+            weights: by version, or by version and cluster; None for a service that is no longer served.
+
+        Returns:
+            the names of the servers that confirmed; none if nothing had to be changed.
+
+        Raises:
+            BadRoutes, RouteRefused, NoAuthority, ConnectionFailed: as `set_routes`.
+            NotReady: if another process of this data directory does not finish changing routes.
+        """
+        checked = routes.check({} if weights is None else {service: weights})
+        async with self._changing() as (standing, met):
+            new = {**{name: versions for name, versions in standing.routes.items() if name != service}, **checked}
+            if new == standing.routes:
+                return ()
+            return await self._push(standing, replace(standing, routes=new), met)
+
+    async def interest(self, subject: str) -> dict[str, int]:
+        """Who would get a message that is published on a subject: subscriptions by queue group, of all servers.
+
+        Raises:
+            RouteRefused: if a server does not tell.
+            NoAuthority, ConnectionFailed: as `set_routes`.
+        """
         async with self._pushing:
-            old = await self._current()
-            pusher = await self._pushers()
-            # Later ones count when servers compare tokens: never the same second twice.
-            issued = self._issued = max(int(time.time()), self._issued + 1)
-            token = self.identities.account_jwt(routes.compile(checked), issued_at=issued)
-            back = self.identities.account_jwt(routes.compile(old), issued_at=issued + 1)
-            self._issued += 1
-            taken = await pusher.push(token, back)
-            self._remember(checked)
-        return taken
+            return await (await self._pushers()).interest(self.identities.account, subject)
 
     async def routes(self) -> Routes:
         """The routes as the server has them.
@@ -226,10 +277,44 @@ class Broker:
         Raises:
             NoAuthority, ConnectionFailed: as `set_routes`.
         """
-        async with self._pushing:
-            return await self._current()
+        return (await self._current()).routes
 
-    async def _current(self) -> Routes:
+    async def system(self) -> Bus:
+        """The broker's own connection, of the system account: shared, and closed by `close`.
+
+        Raises:
+            NoAuthority: if the server is external and its keys are not here.
+            ConnectionFailed: if it cannot connect.
+        """
+        return await self._system_bus()
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[tuple[_Standing, Met]]:
+        """Read what stands, to change it, and who has to confirm. One at a time: also among the processes that share
+        the directory of the keys, since who pushes a token pushes all that is in it.
+        """
+        async with self._pushing, _locked(self.data_dir):
+            pusher = await self._pushers()
+            standing, met = await asyncio.gather(self._current(), pusher.servers(), return_exceptions=True)
+            for found in (standing, met):
+                if isinstance(found, BaseException):
+                    raise found
+            assert isinstance(standing, _Standing)
+            assert isinstance(met, tuple)
+            yield standing, met
+
+    async def _push(self, old: _Standing, new: _Standing, met: Met) -> tuple[str, ...]:
+        pusher = await self._pushers()
+        # Later ones count when servers compare tokens: never the same second twice.
+        issued = self._issued = max(int(time.time()), self._issued + 1)
+        token = new.token(self.identities, issued)
+        routes.prove(decode(token, Account).nats)
+        self._issued += 1
+        taken = await pusher.push(token, old.token(self.identities, issued + 1), met=met)
+        self._remember(new, issued)
+        return taken
+
+    async def _current(self) -> _Standing:
         identities = self.identities
         nc = (await self._system_bus()).nc
         subject = f"$SYS.REQ.ACCOUNT.{identities.account}.CLAIMS.LOOKUP"
@@ -241,7 +326,7 @@ class Broker:
         if found.iss != identities.operator:
             raise BadIdentity(f"{self.url} has an account token that is not signed by our operator")
         self._issued = max(self._issued, found.iat)
-        return routes.decompile(found.nats.mappings)
+        return _Standing(routes.decompile(found.nats.mappings), found.nats.revocations)
 
     async def _system_bus(self) -> Bus:
         if self._system is None or self._system.nc.is_closed:
@@ -255,25 +340,63 @@ class Broker:
             self._pusher = Pusher(nc)
         return self._pusher
 
-    def _remember(self, taken: Routes) -> None:
-        """Keep routes for the next start: the server's configuration file is made from them."""
+    def _remember(self, taken: _Standing, issued: int) -> None:
+        """Keep it for the next start: the server's configuration file is made from it.
+
+        It counts where the server has nothing yet. Issued earlier than what was pushed, it never replaces what another
+        process has pushed since.
+        """
         if self.data_dir is not None:
-            atomic.write(self.data_dir / ROUTES_FILE, orjson.dumps(taken, option=orjson.OPT_INDENT_2))
+            atomic.write(self.data_dir / ROUTES_FILE, orjson.dumps(taken.routes, option=orjson.OPT_INDENT_2))
+            atomic.write(self.data_dir / REVOKED_FILE, orjson.dumps(taken.revoked, option=orjson.OPT_INDENT_2))
         if self.server is not None:
-            self.server.trust(_trust(self.identities, taken, issued_at=self._issued + 1))
+            self.server.trust(_trust(self.identities, taken, issued_at=issued - 1))
 
 
-def _trust(identities: Identities, current: Routes, *, issued_at: int | None = None) -> Trust:
-    application = identities.account_jwt(routes.compile(current), issued_at=issued_at)
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the application account's token says beside what never changes.
+
+    Attributes:
+        routes: the routes.
+        revoked: up to which unix second the tokens of a user are void, by public key.
+    """
+
+    routes: Routes
+    revoked: dict[str, int]
+
+    def token(self, identities: Identities, issued_at: int | None) -> str:
+        """The account's token that says so."""
+        return identities.account_jwt(routes.compile(self.routes), issued_at=issued_at, revoked=self.revoked)
+
+
+def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if data_dir is None else lock.held(data_dir / LOCK_FILE)
+
+
+def _trust(identities: Identities, current: _Standing, *, issued_at: int | None = None) -> Trust:
+    application = current.token(identities, issued_at)
     accounts = {identities.system: identities.system_jwt(), identities.account: application}
     return Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
 
 
-def _load_routes(data_dir: Path) -> Routes:
+def _load(data_dir: Path) -> _Standing:
+    """What was remembered.
+
+    Raises:
+        StoreCorrupt: if it cannot be read.
+    """
     path = data_dir / ROUTES_FILE
     try:
-        return routes.check(orjson.loads(path.read_bytes()))
+        known = routes.check(_json(path))
+        path = data_dir / REVOKED_FILE
+        return _Standing(known, {str(user): int(until) for user, until in _json(path).items()})
+    except (OSError, ValueError, TypeError, AttributeError, BadRoutes) as error:
+        raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, BadRoutes) as error:
-        raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error

@@ -147,6 +147,8 @@ class Account(_Claims):
     exports: list[Export] = []
     limits: Limits = Limits()
     signing_keys: list[str | Scope] = []
+    revocations: dict[str, int] = {}
+    """By public key of a user: tokens of it that were issued up to that second are void."""
     mappings: dict[str, list[WeightedMapping]] = {}
     description: str = ""
     info_url: str = ""

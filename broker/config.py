@@ -10,6 +10,8 @@ import orjson
 
 FREE_PORT: Final = -1
 """Tells nats-server to take any free port."""
+_ZONE: Final = "az:"
+"""What the tag of a server's zone begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,21 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteTls:
+    """How the servers of a cluster prove to each other who they are; without it anybody may join.
+
+    Attributes:
+        cert: this server's certificate.
+        key: its key.
+        ca: certificate of the authority that has signed those of all servers.
+    """
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """A server's place in a cluster.
 
@@ -35,11 +52,18 @@ class Cluster:
         name: the cluster's.
         port: where other servers connect.
         routes: URLs of the other servers.
+        tls: encrypts the routes, both ends proven; None leaves them plain.
+        advertise: tell clients the addresses of the other servers; wrong where clients cannot reach these.
+        reached: host and port by which servers tell each other of this one; None is its address. With `tls` it has to
+            be the name in its certificate: what is called by its address is not believed, and called again and again.
     """
 
     name: str
     port: int
     routes: tuple[str, ...] = ()
+    tls: RouteTls | None = None
+    advertise: bool = True
+    reached: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +77,13 @@ class ServerConfig:
         host: address it listens on.
         port: for clients; `FREE_PORT` takes any.
         ws_port: for browsers; None for no websocket listener.
+        compression: whether websockets whose clients ask for it are compressed, which browsers do.
         sync_interval: how often stored messages are forced to disk: "always", or a duration such as "2m". What was
             acknowledged since the last time can be lost if the machine (not the process) dies.
         max_payload: largest message in bytes.
         cluster: other servers, if there are any.
+        zone: where the server stands; copies of a stream are kept in different zones. None has no zones.
+        health_port: serves `/healthz` on the loopback; None has none.
     """
 
     name: str
@@ -65,9 +92,12 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 4222
     ws_port: int | None = FREE_PORT
+    compression: bool = False
     sync_interval: str = "2m"
     max_payload: int = 1 << 20
     cluster: Cluster | None = field(default=None)
+    zone: str | None = None
+    health_port: int | None = None
 
 
 def render(config: ServerConfig) -> bytes:
@@ -83,17 +113,42 @@ def render(config: ServerConfig) -> bytes:
         "jetstream": {"store_dir": str(config.store), "sync_interval": config.sync_interval},
         "operator": config.trust.operator,
         "system_account": config.trust.system,
-        # The full resolver takes new account tokens at run time, which is how routes change.
-        "resolver": {"type": "full", "dir": str(config.store / "jwt"), "allow_delete": False, "interval": "2m"},
+        # The full resolver takes new account tokens at run time, which is how routes change. A server that was away
+        # meanwhile goes by the old ones until it has asked the others, which it does at this interval.
+        "resolver": {"type": "full", "dir": str(config.store / "jwt"), "allow_delete": False, "interval": "2s"},
         "resolver_preload": config.trust.accounts,
     }
     if config.ws_port is not None:
-        rendered["websocket"] = {"host": config.host, "port": config.ws_port, "no_tls": True, "compression": True}
+        rendered["websocket"] = {
+            "host": config.host, "port": config.ws_port, "no_tls": True, "compression": config.compression,
+        }  # fmt: skip
+    if config.zone is not None:
+        rendered["server_tags"] = [f"{_ZONE}{config.zone}"]
+        rendered["jetstream"]["unique_tag"] = _ZONE
+    if config.health_port is not None:
+        rendered["http"] = f"127.0.0.1:{config.health_port}"
     if config.cluster is not None:
-        rendered["cluster"] = {
-            "name": config.cluster.name,
-            "host": config.host,
-            "port": config.cluster.port,
-            "routes": list(config.cluster.routes),
-        }
+        rendered["cluster"] = _cluster(config.host, config.cluster)
     return orjson.dumps(rendered, option=orjson.OPT_INDENT_2)
+
+
+def _cluster(host: str, cluster: Cluster) -> dict[str, Any]:
+    rendered: dict[str, Any] = {
+        "name": cluster.name,
+        "host": host,
+        "port": cluster.port,
+        "routes": list(cluster.routes),
+        "no_advertise": not cluster.advertise,
+        # A zone that is cut off without a word is left after three intervals: until then calls go to its workers, too.
+        "ping_interval": "3s",
+        "ping_max": 2,
+    }
+    if cluster.reached is not None:
+        rendered["advertise"] = cluster.reached
+    if cluster.tls is not None:
+        tls = cluster.tls
+        rendered["tls"] = {
+            "cert_file": str(tls.cert), "key_file": str(tls.key), "ca_file": str(tls.ca),
+            "verify": True, "timeout": 5,
+        }  # fmt: skip
+    return rendered

@@ -6,6 +6,8 @@ key per role. All seeds are in one file that only its owner may read; a token is
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import secrets
 import time
@@ -66,13 +68,17 @@ class Identities:
 
     def __init__(self, seeds: Mapping[str, str], data_dir: Path | None = None) -> None:
         try:
-            self._keys = {name: _key(seeds[name]) for name in _seed_names()}
+            self._keys = {name: _key(seeds[name]) for name in _seed_names() if name in seeds or not _is_role(name)}
         except KeyError as error:
             raise BadIdentity(f"the key of {error.args[0]} is missing") from error
         for name, key in self._keys.items():
             wanted = "O" if name == _OPERATOR_KEY else "A"
             if key.public_key.decode()[0] != wanted:
                 raise BadIdentity(f"the key of {name} is of another kind")
+        for name in _seed_names():
+            if name not in self._keys:  # the role is younger than this installation
+                raw = self._derive("account", name)
+                self._keys[name] = _key(nkeys.encode_seed(raw, nkeys.PREFIX_BYTE_ACCOUNT).decode())
         self._dir = data_dir
 
     def __repr__(self) -> str:
@@ -136,16 +142,26 @@ class Identities:
         return encode(claims, self._keys[_OPERATOR_KEY])
 
     def account_jwt(
-        self, mappings: Mapping[str, list[WeightedMapping]] | None = None, *, issued_at: int | None = None
+        self,
+        mappings: Mapping[str, list[WeightedMapping]] | None = None,
+        *,
+        issued_at: int | None = None,
+        revoked: Mapping[str, int] | None = None,
     ) -> str:
-        """The application account's token: limits, roles and routes.
+        """The application account's token: limits, roles, routes, and users that are revoked.
 
         Args:
             mappings: compiled routes (`broker.routes.compile`).
+            revoked: by public key of a user, up to which unix second its tokens are void.
             issued_at: unix seconds. When servers compare two tokens, the later one counts.
         """
         scopes: list[str | Scope] = [Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in ROLES]
-        body = Account(limits=Limits.unlimited(jetstream=True), signing_keys=scopes, mappings=dict(mappings or {}))
+        body = Account(
+            limits=Limits.unlimited(jetstream=True),
+            signing_keys=scopes,
+            mappings=dict(mappings or {}),
+            revocations=dict(revoked or {}),
+        )
         claims = Claims(sub=self.account, name="headway", nats=body)
         return encode(claims, self._keys[_OPERATOR_KEY], issued_at=issued_at)
 
@@ -157,6 +173,7 @@ class Identities:
         service: str | None = None,
         name: str | None = None,
         expires: timedelta | None = None,
+        person: str | None = None,
     ) -> Credentials:
         """Make a user.
 
@@ -166,10 +183,12 @@ class Identities:
             service: which service it runs; needed by the role worker.
             name: shown in the server's list of connections.
             expires: how long it is valid; the server cuts it off then. None is for ever.
+            person: who uses it, in the application's terms. All tokens of one person of a tenant are for the same key,
+                so that they can be revoked together; `name` is then this, too.
 
         Raises:
             UsageError: for an unknown role, or with the wrong of tenant and service.
-            InvalidSubject: if tenant or service break the grammar.
+            InvalidSubject: if tenant or service break the grammar, or the tenant is reserved.
         """
         if role not in TEMPLATES:
             raise UsageError(f"there is no role {role!r}", remedy=f"roles are {', '.join(ROLES)}")
@@ -181,10 +200,18 @@ class Identities:
                 need = f"needs a {what}" if value is None else f"is not bound to a {what}"
                 raise UsageError(f"the role {role} {need}")
             if value is not None:
-                tags.append(f"{what}:{subjects.token(value, what)}")
+                check = subjects.application_tenant(value) if what == "tenant" else subjects.token(value, what)
+                tags.append(f"{what}:{check}")
         body = User(issuer_account=self.account, tags=tags)
+        if person is not None:
+            raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
+            return self._user(body, name or person, _ROLE_KEY + role, expires, raw)
         label = name or ".".join([role, *(value for value in given.values() if value is not None)])
         return self._user(body, label, _ROLE_KEY + role, expires)
+
+    def role_key(self, role: Role) -> str:
+        """Public key that signs a role's users: connections show it as their issuer."""
+        return self._public(_ROLE_KEY + role)
 
     def mint_system(self) -> Credentials:
         """Make a user of the system account, who may push routes and see all servers; never given to a program."""
@@ -229,8 +256,14 @@ class Identities:
     def _public(self, name: str) -> str:
         return str(self._keys[name].public_key.decode())
 
-    def _user(self, body: User, name: str, signer: str, expires: timedelta | None) -> Credentials:
-        seed = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
+    def _derive(self, name: str, what: str) -> bytes:
+        """32 bytes that only who has the key `name` can know, always the same for the same `what`."""
+        return hmac.digest(bytes(self._keys[name].seed), what.encode(), hashlib.sha256)
+
+    def _user(
+        self, body: User, name: str, signer: str, expires: timedelta | None, raw: bytes | None = None
+    ) -> Credentials:
+        seed = nkeys.encode_seed(raw or secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
         public = nkeys.from_seed(seed).public_key.decode()
         until = 0 if expires is None else int(time.time() + expires.total_seconds())
         jwt = encode(Claims(sub=public, name=name, exp=until, nats=body), self._keys[signer])
@@ -239,6 +272,10 @@ class Identities:
 
 def _seed_names() -> list[str]:
     return [_OPERATOR_KEY, "system", "account", *(_ROLE_KEY + role for role in ROLES)]
+
+
+def _is_role(name: str) -> bool:
+    return name.startswith(_ROLE_KEY)
 
 
 def _new_seed(name: str) -> str:

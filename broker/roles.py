@@ -13,12 +13,16 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 from broker.claims import NO_LIMIT, Permission, Template
+from bus.subjects import CONSOLE
 
-Role = Literal["worker", "client", "browser", "control", "operator"]
+Role = Literal["worker", "client", "browser", "web", "control", "console", "operator"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browser": "tenant"}
 """What a user of the role is bound to."""
+
+PROBE: Final = "headway-probe"
+"""The tenant whose requests nobody serves: they show where a split leads."""
 
 _TENANT: Final = "{{tag(tenant)}}"
 _SERVICE: Final = "{{tag(service)}}"
@@ -70,9 +74,9 @@ _BLOBS: Final = [
 ]
 
 
-def _template(pub: list[str], sub: list[str]) -> Template:
+def _template(pub: list[str], sub: list[str], *, never: list[str] | None = None) -> Template:
     return Template(
-        pub=Permission(allow=pub),
+        pub=Permission(allow=pub, deny=never or []),
         sub=Permission(allow=sub),
         subs=NO_LIMIT,
         data=NO_LIMIT,
@@ -88,6 +92,8 @@ _WORKER: Final = _template(
         f"beat.{_SERVICE}.*.*",
         f"$KV.ATTEMPTS.{_SERVICE}.>",
         "$JS.API.DIRECT.GET.KV_ATTEMPTS.>",
+        "$JS.API.STREAM.INFO.OBJECTS",
+        "$JS.API.STREAM.MSG.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS.>",
         f"$JS.API.STREAM.CREATE.JOBS_{_SERVICE}",
@@ -106,12 +112,18 @@ _WORKER: Final = _template(
         f"$SRV.*.{_SERVICE}",
         f"$SRV.*.{_SERVICE}.*",
     ],
+    never=[f"obj.{CONSOLE}.>"],  # what the operator is shown is not a service's to say
 )
 
 _CLIENT: Final = _template(pub=_work(_TENANT), sub=[_INBOX])
 
 _BROWSER: Final = Template(
-    pub=Permission(allow=[f"sync.{_TENANT}.pull"]),
+    # Calls, plain and as mapped, but no `job.`: the server acknowledges a stored job to whatever reply subject its
+    # publisher names, with rights of its own, so a page could have it write into another tenant's objects. Client sync
+    # takes a page's jobs, and submits them. Whoever answers calls looks at the reply subject first (bus/rpc.py).
+    pub=Permission(
+        allow=[f"sync.{_TENANT}.pull", f"sync.{_TENANT}.submit.*.*", f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*"]
+    ),
     sub=Permission(allow=[f"live.{_TENANT}.>", _INBOX]),
     subs=_BROWSER_SUBSCRIPTIONS,
     data=NO_LIMIT,
@@ -119,9 +131,39 @@ _BROWSER: Final = Template(
     bearer_token=True,  # a page holds no key to sign the server's nonce with
 )
 
+_WEB: Final = _template(
+    pub=[
+        "$JS.API.DIRECT.GET.OBJECTS",
+        "$JS.API.DIRECT.GET.OBJECTS.>",
+        "$JS.API.STREAM.INFO.OBJECTS",
+        "$JS.API.STREAM.MSG.GET.OBJECTS",
+        "job.*.*.*",
+        "job.*.*.*.*.*",
+        "live.*.head",
+        "live.*.presence",
+        _ANY_INBOX,
+    ],
+    sub=[_INBOX, "sync.*.pull", "sync.*.submit.*.*"],
+)
+
 _CONTROL: Final = _template(
-    pub=["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$SRV.>", "dead.>", "live.*.head", _ANY_INBOX],
-    sub=[_INBOX, "beat.>", "sync.*.pull", "$SRV.>", "$KV.>", "$JS.EVENT.>"],
+    pub=[
+        "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$SRV.>", "dead.>", _ANY_INBOX,
+        # The deployer calls a version's workers before they have traffic, moves jobs from one version to another, and
+        # measures a split by probes that no worker subscribes to.
+        "rpc.*.*.*.*", "job.*.*.*.*.*", f"rpc.*.{PROBE}.*",
+    ],
+    sub=[_INBOX, "beat.>", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
+)  # fmt: skip
+
+# The operator's page: it reads, and that is all. What it asks to be done goes over HTTP, with the person's own token.
+_CONSOLE: Final = Template(
+    pub=Permission(allow=[f"sync.{CONSOLE}.pull"]),
+    sub=Permission(allow=[f"live.{CONSOLE}.>", _INBOX]),
+    subs=_BROWSER_SUBSCRIPTIONS,
+    data=NO_LIMIT,
+    payload=_BROWSER_PAYLOAD,
+    bearer_token=True,
 )
 
 _OPERATOR: Final = _template(pub=[], sub=[])
@@ -130,7 +172,9 @@ TEMPLATES: Final[dict[Role, Template]] = {
     "worker": _WORKER,
     "client": _CLIENT,
     "browser": _BROWSER,
+    "web": _WEB,
     "control": _CONTROL,
+    "console": _CONSOLE,
     "operator": _OPERATOR,
 }
 """What each role's signing key hands out. An operator has the whole application account: no list, no bound."""

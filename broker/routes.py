@@ -7,9 +7,11 @@ each one has confirmed it; if one does not, the old token is pushed again, so th
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import nats.errors
@@ -17,48 +19,81 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.claims import WeightedMapping
+from broker.claims import Account, Permission, Scope, WeightedMapping
 from broker.errors import BadRoutes, RouteRefused
 from bus import subjects
 from bus.errors import InvalidSubject
 
 Routes = dict[str, dict[str, int]]
-"""Weight in percent by service and version: `{"fax": {"v1": 95, "v2": 5}}`."""
+"""Weight in percent by service and version: `{"fax": {"v1": 95, "v2": 5}}`.
+
+A version may name a cluster: `{"fax": {"v1": 100, "v1@eu": 95, "v2@eu": 5}}` shifts in `eu` alone. The weights of a
+cluster that is named total 100 as well; in the others those without a cluster hold.
+"""
 
 Mappings = dict[str, list[WeightedMapping]]
+
+Met = tuple[dict[str, str], tuple[str, ...]]
+"""The servers of a cluster by id, and the names of those that should be there but do not answer."""
 
 TOTAL: Final = 100
 PUSH_TIMEOUT: Final = 2.0
 """Seconds that all servers together have to confirm."""
 _PING_TIMEOUT: Final = 1.0
+_LIMIT: Final = 100_000
+"""Subscriptions that a server tells of at most."""
+
+_SAMPLE: Final = "sample"
+"""Stands for any tenant, service or operation when permissions are looked at."""
 
 _PING: Final = "$SYS.REQ.SERVER.PING"
 _UPDATE: Final = "$SYS.REQ.CLAIMS.UPDATE"
+_SUBSCRIPTIONS: Final = "$SYS.REQ.SERVER.PING.SUBSZ"
+
+
+_VARIANTS: Final = tuple(
+    (first, second)
+    for first in ("{{wildcard(1)}}", "{{Wildcard(1)}}", "$1")
+    for second in ("{{wildcard(2)}}", "{{Wildcard(2)}}", "$2")
+)
+"""Ways to write the same destination: the server refuses one that is there twice, also for two clusters."""
 
 
 def check(routes: Mapping[str, Mapping[str, int]]) -> Routes:
     """Validate routes and return a copy without weights of 0.
 
     Raises:
-        BadRoutes: if a name breaks the grammar, a weight is not a whole number from 0 to 100, or a service's
-            weights do not total 100 (with less, the rest would be answered by nobody).
+        BadRoutes: if a name breaks the grammar, a weight is not a whole number from 0 to 100, or the weights of a
+            service, or of one of its clusters, do not total 100 (with less, the rest would be answered by nobody).
     """
     checked: Routes = {}
     for service, versions in routes.items():
-        try:
-            subjects.token(service, "service")
-            for version in versions:
-                subjects.token(version, "version")
-        except InvalidSubject as error:
-            raise BadRoutes(error.message, remedy=error.remedy) from error
-        for version, weight in versions.items():
+        totals = {"": 0}
+        for name, weight in versions.items():
+            cluster = _names(service, name)
             if type(weight) is not int or not 0 <= weight <= TOTAL:
-                raise BadRoutes(f"{service} {version}: weight {weight!r} is not a whole number from 0 to {TOTAL}")
-        if (total := sum(versions.values())) != TOTAL:
-            raise BadRoutes(f"the weights of {service} total {total}, not {TOTAL}")
+                raise BadRoutes(f"{service} {name}: weight {weight!r} is not a whole number from 0 to {TOTAL}")
+            totals[cluster] = totals.get(cluster, 0) + weight
+        for cluster, total in totals.items():
+            if total != TOTAL:
+                where = f" in cluster {cluster}" if cluster else ""
+                raise BadRoutes(f"the weights of {service}{where} total {total}, not {TOTAL}")
+        if len(totals) > len(_VARIANTS):
+            raise BadRoutes(f"{service} has weights for {len(totals) - 1} clusters, {len(_VARIANTS) - 1} are possible")
         # A zero cannot be said in claims (it is read as 100), so it is left out.
-        checked[service] = {version: weight for version, weight in versions.items() if weight}
+        checked[service] = {name: weight for name, weight in versions.items() if weight}
     return checked
+
+
+def _names(service: str, name: str) -> str:
+    """Check a service, and a version with or without a cluster; returns the cluster, or nothing."""
+    version, at, cluster = name.partition("@")
+    try:
+        subjects.token(service, "service")
+        subjects.token(version, "version")
+        return subjects.identifier(cluster, "cluster") if at else ""
+    except InvalidSubject as error:
+        raise BadRoutes(error.message, remedy=error.remedy) from error
 
 
 def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001  # the word for it; used as routes.compile
@@ -67,29 +102,126 @@ def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001 
     Raises:
         BadRoutes: as `check`.
     """
+    lane = f"{{{{partition({subjects.LANES},1)}}}}."
     mappings: Mappings = {}
     for service, versions in check(routes).items():
-        mappings[f"rpc.{service}.*.*"] = [
-            WeightedMapping(subject=f"rpc.{service}.{version}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}", weight=weight)
-            for version, weight in versions.items()
-        ]
-        lane = f"{{{{partition({subjects.LANES},1)}}}}"
-        mappings[f"job.{service}.*.*"] = [
-            WeightedMapping(
-                subject=f"job.{service}.{version}.{lane}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}", weight=weight
-            )
-            for version, weight in versions.items()
-        ]
+        mappings[f"rpc.{service}.*.*"] = _destinations(f"rpc.{service}", versions, "")
+        mappings[f"job.{service}.*.*"] = _destinations(f"job.{service}", versions, lane)
     return mappings
+
+
+def _destinations(start: str, versions: Mapping[str, int], lane: str) -> list[WeightedMapping]:
+    written = [""]
+    found = []
+    for name, weight in versions.items():
+        version, _, cluster = name.partition("@")
+        if cluster not in written:
+            written.append(cluster)
+        tenant, operation = _VARIANTS[written.index(cluster)]
+        subject = f"{start}.{version}.{lane}{tenant}.{operation}"
+        found.append(WeightedMapping(subject=subject, weight=weight, cluster=cluster))
+    return found
 
 
 def decompile(mappings: Mapping[str, list[WeightedMapping]]) -> Routes:
     """The routes that mappings came from; mappings that are not ours are left out."""
     return {
-        source.split(".")[1]: {target.subject.split(".")[2]: target.weight or TOTAL for target in targets}
+        source.split(".")[1]: {_name(target): target.weight or TOTAL for target in targets}
         for source, targets in mappings.items()
         if source.startswith("rpc.") and source.endswith(".*.*") and source.count(".") == 3
     }
+
+
+def _name(target: WeightedMapping) -> str:
+    version = target.subject.split(".")[2]
+    return f"{version}@{target.cluster}" if target.cluster else version
+
+
+def here(versions: Mapping[str, int], cluster: str | None) -> dict[str, int]:
+    """The weights that hold in one cluster."""
+    there = {name.partition("@")[0]: weight for name, weight in versions.items() if name.endswith(f"@{cluster}")}
+    return there or {name: weight for name, weight in versions.items() if "@" not in name}
+
+
+def anywhere(routes: Mapping[str, Mapping[str, int]]) -> Routes:
+    """The largest weight that each version has in any cluster: more than none means that it gets traffic."""
+    found: Routes = {service: {} for service in routes}
+    for service, versions in routes.items():
+        for name, weight in versions.items():
+            version = name.partition("@")[0]
+            found[service][version] = max(weight, found[service].get(version, 0))
+    return found
+
+
+def prove(account: Account) -> None:
+    """Prove of an account's token that its mappings do what they are for; to be called before it is pushed.
+
+    Raises:
+        BadRoutes: if two mappings match the same subject (then their order is random), if a destination is there
+            twice, if weights do not total 100, or if a role may not publish on what its subjects are mapped to.
+    """
+    seen: dict[str, list[str]] = {}
+    for source in account.mappings:
+        start = _start(source)
+        near = [one for key, many in seen.items() if "*" in {key, start} or key == start for one in many]
+        if other := next((one for one in near if _overlap(one, source)), None):
+            raise BadRoutes(f"mappings {other} and {source} match the same subjects, in no defined order")
+        seen.setdefault(start, []).append(source)
+    for source, targets in account.mappings.items():
+        totals: dict[str, int] = {}
+        for target in targets:
+            totals[target.cluster] = totals.get(target.cluster, 0) + (target.weight or TOTAL)
+        if len({target.subject for target in targets}) < len(targets):
+            raise BadRoutes(f"{source} has the same destination twice")
+        if wrong := {cluster: total for cluster, total in totals.items() if total != TOTAL}:
+            raise BadRoutes(f"the weights of {source} total {next(iter(wrong.values()))}, not {TOTAL}")
+        for scope in account.signing_keys:
+            if isinstance(scope, Scope):
+                _permitted(scope, source, targets)
+
+
+def _start(source: str) -> str:
+    """Sources that start differently have nothing in common; `*` may have with any."""
+    first = source.split(".")[:2]
+    return "*" if {"*", ">"} & set(first) else ".".join(first)
+
+
+def _permitted(scope: Scope, source: str, targets: list[WeightedMapping]) -> None:
+    """Publish permission is checked on the mapped subject: a role that may use the plain one alone is refused there."""
+    if not permits(scope.template.pub, source.replace("*", _SAMPLE)):
+        return
+    for target in targets:
+        mapped = re.sub(r"\{\{partition[^}]*\}\}", "0", target.subject, flags=re.IGNORECASE)
+        subject = re.sub(r"\{\{[^}]*\}\}|\$\d+", _SAMPLE, mapped)
+        if not permits(scope.template.pub, subject):
+            raise BadRoutes(
+                f"the role {scope.role} may not publish on {subject}, so {source} cannot be mapped to it",
+                remedy="allow the role both forms of the subject (broker/roles.py)",
+            )
+
+
+def permits(permission: Permission, subject: str) -> bool:
+    """Whether a permission allows a subject, for a user whose tags are all `_SAMPLE`."""
+    return _permits(tuple(permission.allow), tuple(permission.deny), subject)
+
+
+@lru_cache(maxsize=4096)
+def _permits(allow: tuple[str, ...], deny: tuple[str, ...], subject: str) -> bool:
+    def matches(pattern: str) -> bool:
+        return _overlap(re.sub(r"\{\{[^}]*\}\}", _SAMPLE, pattern), subject)
+
+    return (not allow or any(map(matches, allow))) and not any(map(matches, deny))
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether there is a subject that both patterns match."""
+    ours, theirs = one.split("."), other.split(".")
+    for a, b in zip(ours, theirs, strict=False):
+        if ">" in {a, b}:
+            return True
+        if a != b and "*" not in {a, b}:
+            return False
+    return len(ours) == len(theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +246,17 @@ class Pusher:
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
-        self._known: dict[str, str] = {}
+        self._known: list[str] = []
 
-    async def push(self, token: str, previous: str | None, *, timeout: float = PUSH_TIMEOUT) -> tuple[str, ...]:
+    async def push(
+        self, token: str, previous: str | None, *, met: Met | None = None, timeout: float = PUSH_TIMEOUT
+    ) -> tuple[str, ...]:
         """Have every server of the cluster take an account's token.
 
         Args:
             token: the new one.
             previous: pushed again if one of the servers does not take the new one. It has to be issued later than it.
+            met: what `servers()` has just said; it is asked by default.
             timeout: seconds that the servers have to confirm.
 
         Returns:
@@ -131,7 +266,7 @@ class Pusher:
             RouteRefused: naming each server that did not.
         """
         deadline = time.monotonic() + timeout
-        servers, silent = await self.servers()
+        servers, silent = met or await self.servers()
         if silent:
             raise RouteRefused(f"new routes were not sent: no answer from {_and(silent)}", servers=silent)
         answers = await self._update(token, servers, deadline)
@@ -144,32 +279,59 @@ class Pusher:
         why = "; ".join(f"server {name}: {reason}" for name, reason in sorted(failed.items()))
         raise RouteRefused(f"new routes were not taken: {why}", servers=tuple(sorted(failed)))
 
-    async def servers(self) -> tuple[dict[str, str], tuple[str, ...]]:
+    async def servers(self) -> Met:
         """The servers of the cluster by id, and the names of those that should be there but do not answer.
 
         Raises:
             RouteRefused: if none answers.
         """
         found: dict[str, str] = {}
-        expected = 1
+        heard_of: set[str] = set()
 
         def take(answer: dict[str, Any]) -> bool:
-            nonlocal expected
             server = answer.get("server", {})
             found[server.get("id", "")] = server.get("name", "")
-            expected = max(expected, int(answer.get("statsz", {}).get("active_servers", 1)))
-            return len(found) >= expected
+            # Not `active_servers`: it counts one that died for two and a half minutes longer.
+            heard_of.update(route.get("name", "") for route in answer.get("statsz", {}).get("routes") or [])
+            return heard_of <= set(found.values())
 
         await self._gather(_PING, b"", take, time.monotonic() + _PING_TIMEOUT)
         if not found:
-            raise RouteRefused("no server answers the system account", servers=tuple(self._known.values()))
-        missing = expected - len(found)
-        absent = tuple(sorted(set(self._known.values()) - set(found.values())))
-        if missing <= 0:
-            self._known = found
-            return found, ()
-        self._known |= found
-        return found, absent or (f"{missing} of {expected} servers",)
+            raise RouteRefused("no server answers the system account", servers=tuple(self._known))
+        names = set(found.values())
+        silent = tuple(sorted(heard_of - names))
+        self._known = sorted(names)
+        return found, silent
+
+    async def interest(self, account: str, subject: str, *, timeout: float = PUSH_TIMEOUT) -> dict[str, int]:
+        """Who would get a message on a subject, on all servers: how many subscriptions each queue group has.
+
+        Args:
+            account: its public key.
+            subject: a literal one.
+            timeout: seconds that the servers have to answer.
+
+        Raises:
+            RouteRefused: if one of them does not.
+        """
+        servers, silent = await self.servers()
+        if silent:
+            raise RouteRefused(f"subscriptions are not known: no answer from {_and(silent)}", servers=silent)
+        groups: dict[str, int] = {}
+        answered: set[str] = set()
+
+        def take(answer: dict[str, Any]) -> bool:
+            answered.add(answer.get("server", {}).get("id", ""))
+            for found in answer.get("data", {}).get("subscriptions_list") or []:
+                group = found.get("qgroup", "")
+                groups[group] = groups.get(group, 0) + 1
+            return answered >= servers.keys()
+
+        ask = {"subscriptions": True, "acc": account, "account": account, "test": subject, "limit": _LIMIT}
+        await self._gather(_SUBSCRIPTIONS, orjson.dumps(ask), take, time.monotonic() + timeout)
+        if missing := tuple(sorted(name for id_, name in servers.items() if id_ not in answered)):
+            raise RouteRefused(f"subscriptions are not known: no answer from {_and(missing)}", servers=missing)
+        return groups
 
     async def _update(self, token: str, servers: Mapping[str, str], deadline: float) -> dict[str, Answer]:
         answers: dict[str, Answer] = {}

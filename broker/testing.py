@@ -1,20 +1,31 @@
 """A private bus for tests: a real nats-server that lives as long as the test.
 
 Use it through the pytest fixture `bus` (broker/pytest_plugin.py), or by hand: `async with testing.start() as bus:`.
+`testing.cluster()` is three servers.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nats.errors
+import orjson
+
 from broker.broker import Broker
+from broker.config import FREE_PORT, Cluster, ServerConfig, Trust
 from broker.identity import Identities
+from broker.server import Server
+from bus import streams
 from bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
+from bus.errors import HeadwayError
 from bus.service import Service
 from bus.worker import Worker
 
@@ -117,10 +128,12 @@ class TestBus:
 
 
 @asynccontextmanager
-async def broker() -> AsyncIterator[Broker]:
+async def broker(*, sync_interval: str = "2m") -> AsyncIterator[Broker]:
     """A fresh broker on free ports in a temporary directory, without anything of an earlier one."""
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
-        async with Broker.start(Path(directory), port=0, identities=_identities()) as running:
+        async with Broker.start(
+            Path(directory), port=0, identities=_identities(), sync_interval=sync_interval
+        ) as running:
             yield running
 
 
@@ -129,6 +142,105 @@ async def start() -> AsyncIterator[TestBus]:
     """A fresh broker, and an operator's connection to it."""
     async with broker() as running, await running.connect("operator") as connection:
         yield TestBus(running, connection)
+
+
+@dataclass(frozen=True, slots=True)
+class TestCluster:
+    """Servers that know each other, with one set of keys.
+
+    Attributes:
+        servers: named `n0`, `n1`, ...; stop, kill and restart them at will.
+        broker: identities and routes; its connections go to whichever server lives.
+    """
+
+    __test__ = False
+
+    servers: Sequence[Server]
+    broker: Broker
+
+
+@asynccontextmanager
+async def cluster(
+    size: int = 3,
+    *,
+    late: int = 0,
+    replicas: int | None = 3,
+    sync_interval: str = "2m",
+    ready: float = 30.0,
+    home: Path | None = None,
+    make: Callable[[ServerConfig], Server] = Server,
+) -> AsyncIterator[TestCluster]:
+    """A fresh cluster on free ports in a temporary directory, without anything of an earlier one.
+
+    Args:
+        size: how many servers.
+        late: so many of them, the last ones, are left for the test to start.
+        replicas: copies of the shared streams and, by them, of job streams; None makes no streams.
+        sync_interval: as in `Broker.start`.
+        ready: seconds that it has to elect its leaders.
+        home: directory to use instead; a cluster that ran in there goes on.
+        make: makes a server of what it is to be told; it may tell it something else, or run it elsewhere.
+    """
+    with tempfile.TemporaryDirectory(prefix="headway-") as directory:
+        home = home or Path(directory)
+        identities = Identities.create_or_load(home)
+        accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
+        trust = Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
+        ports = _free_ports(size)
+        async with AsyncExitStack() as stack:
+            servers = [
+                make(
+                    ServerConfig(
+                        name=f"n{index}",
+                        store=home / f"n{index}",
+                        trust=trust,
+                        port=FREE_PORT,
+                        ws_port=None,
+                        sync_interval=sync_interval,
+                        cluster=Cluster(
+                            "headway", port, tuple(f"nats://127.0.0.1:{other}" for other in ports if other != port)
+                        ),
+                    )
+                )
+                for index, port in enumerate(ports)
+            ]
+            for server in servers:
+                stack.push_async_callback(server.stop)
+            first = servers[: size - late]
+            await asyncio.gather(*(server.start() for server in first))
+            broker = Broker.external(",".join(server.url for server in first), dir=home)
+            stack.push_async_callback(broker.close)
+            async with asyncio.timeout(ready):
+                await _elected(broker, len(first))
+                if replicas is not None:
+                    async with await broker.connect("control") as bus:
+                        await streams.provision(bus.js, replicas)
+            yield TestCluster(servers, broker)
+
+
+async def _elected(broker: Broker, size: int) -> None:
+    """Wait until all servers know each other, and JetStream has a leader."""
+    system = await broker.system()
+    async with await broker.connect("control") as bus:
+        while True:
+            try:
+                known = await system.nc.request("$SYS.REQ.SERVER.PING.ROUTEZ", b"", timeout=1)
+                routes = {route["remote_name"] for route in orjson.loads(known.data)["data"]["routes"]}
+                if len(routes) == size - 1:
+                    await bus.js.account_info()
+                    return
+            except (nats.errors.Error, HeadwayError, KeyError):
+                pass
+            await asyncio.sleep(0.02)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago: servers of a cluster have to know each other's."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
 
 
 @cache

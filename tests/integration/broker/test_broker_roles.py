@@ -79,7 +79,9 @@ ROLES: dict[str, dict[str, str]] = {
     "worker": {"service": "fax"},
     "client": {"tenant": "acme"},
     "browser": {"tenant": "acme"},
+    "web": {},
     "control": {},
+    "console": {},
 }
 
 MAY_PUBLISH = {
@@ -100,8 +102,16 @@ MAY_PUBLISH = {
         *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_call_ended", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1"),
     ],
     "client": ["rpc.fax.acme.status", "job.fax.acme.send", "job.fax.v2.15.acme.send", "event.acme.call.ended"],
-    "browser": ["sync.acme.pull"],
-    "control": ["$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.EVENTS", "$KV.CONTROL.service.fax", "dead.fax.acme.send"],
+    "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status", "rpc.fax.v1.acme.status"],
+    "web": [
+        *("job.fax.acme.send", "job.fax.v1.3.acme.send", "live.acme.head", "live.acme.presence", "_INBOX.SOMEBODY.1"),
+        *("$JS.API.DIRECT.GET.OBJECTS", "$JS.API.STREAM.INFO.OBJECTS", "$JS.API.STREAM.MSG.GET.OBJECTS"),
+    ],
+    "control": [
+        *("$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.EVENTS", "$KV.CONTROL.service.fax", "dead.fax.acme.send"),
+        *("rpc.fax.v2.acme.status", "job.fax.v1.3.acme.send", "rpc.fax.headway-probe.probe-1"),
+    ],
+    "console": ["sync.headway.pull"],
 }
 MAY_NOT_PUBLISH = {
     "worker": [
@@ -113,6 +123,7 @@ MAY_NOT_PUBLISH = {
             "$JS.API.STREAM.CREATE.EVENTS",
         ),
         *("$SYS.REQ.CLAIMS.UPDATE", "live.acme.fax.1", "sync.acme.pull", "anything"),
+        "obj.headway.service.fax",
     ],
     "client": [
         *("rpc.fax.other.status", "job.fax.other.send", "job.fax.v1.0.other.send", "event.other.call.ended"),
@@ -120,22 +131,39 @@ MAY_NOT_PUBLISH = {
         *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1", "rpc.acme.other.status"),
     ],
     "browser": [
-        *("sync.other.pull", "sync.acme.push", "obj.acme.fax.1", "live.acme.fax.1", "rpc.fax.acme.status"),
-        *("job.fax.acme.send", "event.acme.call.ended", "$JS.API.STREAM.LIST", "_INBOX.SOMEBODY.1"),
+        *("sync.other.pull", "sync.acme.push", "sync.other.submit.fax.send", "obj.acme.fax.1", "live.acme.fax.1"),
+        *("rpc.fax.other.status", "rpc.fax.v1.other.status", "rpc.acme.other.status", "rpc.fax.acme.other.status"),
+        # Not even its own tenant's jobs: the server would acknowledge them to any reply subject.
+        *("job.fax.acme.send", "job.fax.v1.3.acme.send", "job.fax.other.send", "event.acme.call.ended"),
+        *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "$SRV.PING", "_INBOX.SOMEBODY.1"),
+    ],
+    "web": [
+        *("obj.acme.fax.1", "live.acme.fax.1", "rpc.fax.acme.status", "event.acme.call.ended", "dead.fax.acme.send"),
+        *("$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.OBJECTS", "$JS.API.STREAM.PURGE.OBJECTS"),
+        *("$JS.API.STREAM.MSG.DELETE.OBJECTS", "$JS.API.DIRECT.GET.KV_CONTROL", "$KV.CONTROL.service.fax"),
+        *("$JS.API.CONSUMER.CREATE.OBJECTS", "$SYS.REQ.CLAIMS.UPDATE"),
     ],
     "control": [
         "job.fax.acme.send",
         "event.acme.call.ended",
         "obj.acme.fax.1",
         "rpc.fax.acme.status",
+        "live.acme.head",
         "$SYS.REQ.SERVER.PING",
+    ],
+    "console": [
+        *("sync.acme.pull", "sync.headway.submit.fax.send", "obj.headway.service.fax", "live.headway.head"),
+        *("rpc.fax.headway.status", "job.fax.acme.send", "$KV.CONTROL.rollout.fax", "$JS.API.STREAM.LIST"),
+        "_INBOX.SOMEBODY.1",
     ],
 }
 MAY_SUBSCRIBE = {
     "worker": ["rpc.fax.v1.*.status", "$SRV.PING", "$SRV.*.fax", "$SRV.INFO.fax.w1"],
     "client": [],
     "browser": ["live.acme.>", "live.acme.fax.*"],
-    "control": ["beat.>", "sync.*.pull", "$JS.EVENT.ADVISORY.>"],
+    "web": ["sync.*.pull", "sync.*.submit.*.*"],
+    "control": ["beat.>", "$JS.EVENT.ADVISORY.>", "rpc.fax.*.headway-probe.probe-1"],
+    "console": ["live.headway.>"],
 }
 MAY_NOT_SUBSCRIBE = {
     "worker": [
@@ -149,8 +177,14 @@ MAY_NOT_SUBSCRIBE = {
         "$SRV.*.calls",
     ],
     "client": [">", "_INBOX.>", "rpc.>", "rpc.fax.v1.acme.status", "event.acme.>", "live.acme.>", "beat.>"],
-    "browser": [">", "live.>", "live.*.fax.1", "live.other.>", "_INBOX.>", "obj.acme.>", "event.acme.>"],
-    "control": [">", "_INBOX.>", "rpc.>", "job.>", "event.>", "live.>", "$SYS.>"],
+    "browser": [
+        *(">", "live.>", "live.*.fax.1", "live.other.>", "live.headway.>", "_INBOX.>", "obj.acme.>"),
+        *("event.acme.>", "sync.acme.pull"),
+        *("rpc.fax.v1.acme.status", "rpc.>", "job.>", "$JS.>", "$SRV.>"),
+    ],
+    "web": [">", "_INBOX.>", "live.>", "obj.>", "sync.>", "rpc.>", "job.>", "$JS.EVENT.ADVISORY.>"],
+    "control": [">", "_INBOX.>", "rpc.>", "rpc.fax.v1.acme.status", "job.>", "event.>", "live.>", "$SYS.>"],
+    "console": [">", "_INBOX.>", "live.>", "live.acme.>", "obj.headway.>", "beat.>", "$KV.>", "sync.headway.pull"],
 }
 
 
@@ -306,7 +340,7 @@ async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Br
     async with await nats_broker.connect("control") as bus:
         await streams.provision(bus.js)
         found = {info.config.name for info in await bus.js.streams_info()}
-    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
+    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "KV_CONTROL", "OBJ_BLOBS"}
 
 
 async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, nats_cli) -> None:

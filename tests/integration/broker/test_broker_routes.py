@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from nats.aio.msg import Msg
 
+from broker import server as server_module
+from broker import testing
 from broker.broker import Broker
 from broker.claims import WeightedMapping
-from broker.config import FREE_PORT, Cluster, ServerConfig, Trust
-from broker.errors import BadRoutes, NoAuthority, RouteRefused
+from broker.config import FREE_PORT, ServerConfig, Trust
+from broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
 from broker.identity import Identities
 from broker.routes import Pusher
 from broker.server import Server
+from broker.testing import TestCluster
 from bus.client import Bus, connect
 
 
@@ -126,43 +129,13 @@ async def test_without_its_keys_the_routes_of_an_external_server_are_out_of_reac
         await there.routes()
 
 
-@dataclass
-class Cluster3:
-    servers: list[Server]
-    broker: Broker
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster3]:
-    """Three servers, each of which knows of the other two."""
-    identities = Identities.create_or_load(tmp_path)
-    accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
-    trust = Trust(identities.operator_jwt(), identities.system, accounts)
-    ports = [free_port() for _ in range(3)]
-    urls = tuple(f"nats://127.0.0.1:{port}" for port in ports)
-    async with AsyncExitStack() as stack:
-        servers = []
-        for index, port in enumerate(ports):
-            config = ServerConfig(
-                name=f"n{index}",
-                store=tmp_path / f"n{index}",
-                trust=trust,
-                port=FREE_PORT,
-                ws_port=None,
-                cluster=Cluster("headway", port, tuple(url for url in urls if not url.endswith(f":{port}"))),
-            )
-            servers.append(await stack.enter_async_context(Server(config)))
-        broker = Broker.external(servers[0].url, dir=tmp_path)
-        stack.push_async_callback(broker.close)
-        async with asyncio.timeout(10), connected_pusher(broker) as pusher:
-            while len((await pusher.servers())[0]) < 3:  # noqa: ASYNC110  # gossip sets no event
-                await asyncio.sleep(0.02)
-        yield Cluster3(servers, broker)
+async def cluster() -> AsyncIterator[TestCluster]:
+    """Three servers, and a broker that is connected to the first one."""
+    async with testing.cluster(replicas=None) as running:
+        broker = Broker.external(running.servers[0].url, dir=running.broker.data_dir)
+        yield TestCluster(running.servers, broker)
+        await broker.close()
 
 
 @asynccontextmanager
@@ -171,7 +144,7 @@ async def connected_pusher(broker: Broker) -> AsyncIterator[Pusher]:
         yield Pusher(system.nc)
 
 
-async def routes_of(server: Server, cluster: Cluster3) -> object:
+async def routes_of(server: Server, cluster: TestCluster) -> object:
     there = Broker.external(server.url, dir=cluster.broker.data_dir)
     try:
         async with await connect(server.url, creds=there.identities.creds("operator")) as bus:
@@ -182,13 +155,13 @@ async def routes_of(server: Server, cluster: Cluster3) -> object:
         await there.close()
 
 
-async def test_every_server_of_a_cluster_confirms_new_routes(cluster: Cluster3) -> None:
+async def test_every_server_of_a_cluster_confirms_new_routes(cluster: TestCluster) -> None:
     assert await cluster.broker.set_routes({"fax": {"v2": 100}}) == ("n0", "n1", "n2")
     for server in cluster.servers:
         assert await routes_of(server, cluster) == "v2"
 
 
-async def test_a_silent_server_is_named_and_the_old_routes_stand(cluster: Cluster3) -> None:
+async def test_a_silent_server_is_named_and_the_old_routes_stand(cluster: TestCluster) -> None:
     await cluster.broker.set_routes({"fax": {"v1": 100}})
     frozen = cluster.servers[2].pid
     assert frozen is not None
@@ -203,7 +176,7 @@ async def test_a_silent_server_is_named_and_the_old_routes_stand(cluster: Cluste
         assert await routes_of(server, cluster) == "v1"
 
 
-async def test_a_server_that_refuses_is_named_and_the_others_go_back(cluster: Cluster3) -> None:
+async def test_a_server_that_refuses_is_named_and_the_others_go_back(cluster: TestCluster) -> None:
     await cluster.broker.set_routes({"fax": {"v1": 100}})
     tokens = cluster.servers[1].config.store / "jwt"
     tokens.rename(tokens.with_name("moved"))
@@ -218,7 +191,121 @@ async def test_a_server_that_refuses_is_named_and_the_others_go_back(cluster: Cl
     assert await cluster.broker.set_routes({"fax": {"v2": 100}}) == ("n0", "n1", "n2")
 
 
-async def test_routes_change_again_when_a_server_has_left_in_order(cluster: Cluster3) -> None:
+async def test_routes_change_again_when_a_server_has_left_in_order(cluster: TestCluster) -> None:
     await cluster.broker.set_routes({"fax": {"v1": 100}})
     await cluster.servers[2].stop()
     assert await cluster.broker.set_routes({"fax": {"v2": 100}}) == ("n0", "n1")
+
+
+async def test_routes_change_while_a_server_is_dead_and_it_has_them_soon_after_it_is_back(
+    cluster: TestCluster, until: Any
+) -> None:
+    await cluster.broker.set_routes({"fax": {"v1": 100}})
+    dead = cluster.servers[2]
+    await dead.kill()
+
+    async def taken(version: str, servers: tuple[str, ...]) -> bool:
+        try:
+            return await cluster.broker.set_routes({"fax": {version: 100}}) == servers
+        except RouteRefused:
+            return False  # the others have not noticed yet
+
+    await until(lambda: taken("v2", ("n0", "n1")))
+    await dead.start()  # the others know it under another id from now on, and count the old one for minutes
+
+    async def has_them() -> bool:
+        return await routes_of(dead, cluster) == "v2"
+
+    await until(has_them)
+    await until(lambda: taken("v3", ("n0", "n1", "n2")))
+
+
+async def test_two_processes_that_change_different_services_do_not_overwrite_each_other(nats_broker: Broker) -> None:
+    others = [another(nats_broker) for _ in range(3)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, broker in enumerate([nats_broker, *others]):
+                group.create_task(change_often(broker, f"service-{number}"))
+        assert await nats_broker.routes() == {f"service-{n}": {"v1": 91, "v2": 9} for n in range(4)}
+    finally:
+        for broker in others:
+            await broker.close()
+
+
+def another(broker: Broker) -> Broker:
+    """As another process with the same data directory has it."""
+    return Broker(broker.url, identities=broker.identities, data_dir=broker.data_dir)
+
+
+async def change_often(broker: Broker, service: str) -> None:
+    for weight in range(1, 10):
+        await broker.change_route(service, {"v1": 100 - weight, "v2": weight})
+
+
+async def test_a_service_is_changed_alone_and_only_if_something_changes(nats_broker: Broker) -> None:
+    await nats_broker.set_routes({"fax": {"v1": 100}, "calls": {"v1": 100}})
+    assert await nats_broker.change_route("fax", {"v1": 100, "v2": 0}) == ()
+    assert await nats_broker.change_route("fax", {"v1": 5, "v2": 95}) == ("headway",)
+    assert await nats_broker.change_route("calls", None) == ("headway",)
+    assert await nats_broker.routes() == {"fax": {"v1": 5, "v2": 95}}
+
+
+async def test_routes_that_another_process_pushed_outlive_the_server(nats_broker: Broker) -> None:
+    await nats_broker.set_routes({"fax": {"v1": 100}})
+    other = another(nats_broker)
+    await other.change_route("fax", {"v1": 95, "v2": 5})
+    await other.close()
+    assert nats_broker.server is not None
+    await nats_broker.server.kill()
+    await nats_broker.server.restart()
+    assert await nats_broker.routes() == {"fax": {"v1": 95, "v2": 5}}
+
+
+async def test_weights_of_a_cluster_hold_there_and_the_others_elsewhere(cluster: TestCluster) -> None:
+    await cluster.broker.set_routes({"fax": {"v1": 100, "v2@headway": 100}})
+    assert await routes_of(cluster.servers[0], cluster) == "v2"
+    await cluster.broker.set_routes({"fax": {"v1": 100, "v2@elsewhere": 100}})
+    assert await routes_of(cluster.servers[0], cluster) == "v1"
+    both = {"v1": 100, "v1@headway": 60, "v2@headway": 40, "v1@elsewhere": 1, "v2@elsewhere": 99}
+    await cluster.broker.set_routes({"fax": both})
+    assert await cluster.broker.routes() == {"fax": both}
+    async with await cluster.broker.connect("operator") as bus:
+        await answering(bus, "v1")
+        await answering(bus, "v2")
+        shares = Counter([await ask(bus) for _ in range(500)])
+    assert 140 <= shares["v2"] <= 260  # 200 are expected; 5 standard deviations are 55
+
+
+async def test_who_would_get_a_message_is_known_of_all_servers(cluster: TestCluster) -> None:
+    subject = "rpc.fax.v2.acme.status"
+    assert await cluster.broker.interest(subject) == {}
+    creds = cluster.broker.identities.creds("operator")
+    async with AsyncExitStack() as stack:
+        for server in cluster.servers[:2]:
+            await answering(await stack.enter_async_context(await connect(server.url, creds=creds)), "v2")
+        assert await cluster.broker.interest(subject) == {"fax-v2": 2}
+        assert await cluster.broker.interest("rpc.fax.v1.acme.status") == {}
+
+
+async def test_a_memory_resolver_refuses_routes_and_its_clients_stay(tmp_path: Path, monkeypatch) -> None:
+    """Its routes change by a reload alone, and one that it refuses takes the account away from it."""
+    real = server_module.render
+
+    def memory(config: ServerConfig) -> bytes:
+        return orjson.dumps({**orjson.loads(real(config)), "resolver": "MEMORY"})
+
+    monkeypatch.setattr(server_module, "render", memory)
+    identities = Identities.create_or_load(tmp_path)
+    accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
+    trust = Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
+    config = ServerConfig(name="frugal", store=tmp_path / "nats", trust=trust, port=FREE_PORT, ws_port=None)
+    async with Server(config) as server:
+        broker = Broker.external(server.url, dir=tmp_path)
+        try:
+            with pytest.raises(BrokerError) as caught:
+                await broker.change_route("fax", {"v1": 100})
+            assert caught.value.remedy
+            async with await broker.connect("operator") as bus:
+                assert await bus.flush()
+        finally:
+            await broker.close()

@@ -1,0 +1,57 @@
+"""JetStream's own API, asked in plain JSON, for what a client library does not pass on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+
+from bus.errors import ConnectionFailed, MissingStream, StoreError
+
+PREFIX: Final = "$JS.API."
+TIMEOUT: Final = 5.0
+"""Seconds one request may take; a server that is down makes a clustered list wait."""
+_NOT_FOUND: Final = 10059
+
+
+async def request(nc: Client, what: str, body: Any = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """Ask one thing, such as `STREAM.INFO.EVENTS`.
+
+    Raises:
+        MissingStream: if the stream does not exist.
+        StoreError: if the server refuses.
+        ConnectionFailed: without an answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            payload = b"" if body is None else orjson.dumps(body)
+            message = await nc.request(PREFIX + what, payload, timeout=timeout)
+            reply = orjson.loads(message.data)
+    except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError) as error:
+        raise ConnectionFailed(f"no answer from JetStream to {what}: {error!r}") from error
+    found: dict[str, Any] = reply
+    if refusal := found.get("error"):
+        kind = MissingStream if refusal.get("err_code") == _NOT_FOUND else StoreError
+        raise kind(f"{what}: {refusal.get('description')}")
+    return found
+
+
+async def listed(nc: Client, what: str, kind: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """All pages of a list, such as `STREAM.LIST` of `streams`, and the names of those that did not answer.
+
+    Raises:
+        StoreError, ConnectionFailed: as `request`.
+    """
+    found: list[dict[str, Any]] = []
+    missing: set[str] = set()
+    while True:
+        reply = await request(nc, what, {"offset": len(found) + len(missing)})
+        page = reply.get(kind) or []
+        lost = set(reply.get("missing") or []) - missing
+        found += page
+        missing |= lost
+        if not (page or lost) or len(found) + len(missing) >= reply.get("total", 0):
+            return found, sorted(missing)

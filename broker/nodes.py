@@ -1,0 +1,132 @@
+"""Servers that run elsewhere, in containers or on machines of their own: what each of them is given to start from.
+
+    <out>/<name>/server.json    its configuration: public tokens, no secret of the installation
+    <out>/<name>/tls/           its certificate and key for the routes, in a cluster
+    <out>/<name>/data/          what it stores
+
+Doing it again changes nothing that holds: certificates are made anew when they come to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from broker import atomic
+from broker.certificates import Authority
+from broker.config import Cluster, RouteTls, ServerConfig, Trust, render
+from broker.errors import StoreCorrupt
+from broker.identity import Identities
+
+CLIENT_PORT: Final = 4222
+WEBSOCKET_PORT: Final = 4280
+ROUTE_PORT: Final = 6222
+HEALTH_PORT: Final = 8222
+CONFIG: Final = "server.json"
+CLUSTER: Final = "headway"
+_LONG_AGO: Final = 1
+"""Unix second at which the tokens in a configuration are issued: whatever was pushed to a server since counts more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A server to be.
+
+    Attributes:
+        name: its name, by which the other servers reach it, too.
+        zone: where it stands; None if there are no zones.
+    """
+
+    name: str
+    zone: str | None = None
+
+
+def write(
+    identities: Identities,
+    keys: Path,
+    nodes: Sequence[Node],
+    out: Path,
+    *,
+    home: Path | None = None,
+    sync_interval: str = "2m",
+    compression: bool = False,
+) -> list[Path]:
+    """Write what each server starts from.
+
+    Args:
+        identities: whom they believe.
+        keys: directory of the authority that signs their certificates; used for more than one.
+        nodes: the servers of one cluster; one alone has none.
+        out: where a directory of each is, or is made.
+        home: where each server will find its own directory; None where it is made.
+        sync_interval: as in `broker.config.ServerConfig`.
+        compression: likewise.
+
+    Returns:
+        the configuration files.
+
+    Raises:
+        BadIdentity: if the authority cannot be used.
+        StoreCorrupt: if a directory cannot be written.
+    """
+    authority = Authority.create_or_load(keys) if len(nodes) > 1 else None
+    written = []
+    for node in nodes:
+        here = out.absolute() / node.name
+        place = home or here
+        cluster = None
+        try:
+            for directory in (here, here / "tls", here / "data", here / "data" / "ports"):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if authority is not None:
+                _certify(authority, node.name, here / "tls")
+                cluster = _cluster(nodes, node, place / "tls")
+            config = ServerConfig(
+                name=node.name,
+                store=place / "data",
+                trust=_trust(identities),
+                host="0.0.0.0",  # noqa: S104  # whom it lets in is said by tokens and certificates
+                port=CLIENT_PORT,
+                ws_port=WEBSOCKET_PORT,
+                compression=compression,
+                sync_interval=sync_interval,
+                cluster=cluster,
+                zone=node.zone,
+                health_port=HEALTH_PORT,
+            )
+            atomic.write(here / CONFIG, render(config))
+        except OSError as error:
+            raise StoreCorrupt(f"cannot write {here}: {error.strerror}", remedy="check its owner and mode") from error
+        written.append(here / CONFIG)
+    return written
+
+
+def _cluster(nodes: Sequence[Node], node: Node, tls: Path) -> Cluster:
+    return Cluster(
+        CLUSTER,
+        ROUTE_PORT,
+        tuple(f"nats://{other.name}:{ROUTE_PORT}" for other in nodes if other != node),
+        tls=RouteTls(cert=tls / "server.crt", key=tls / "server.key", ca=tls / "ca.crt"),
+        advertise=False,  # clients know the servers by names, and addresses of containers change
+        reached=f"{node.name}:{ROUTE_PORT}",
+    )
+
+
+def _certify(authority: Authority, name: str, tls: Path) -> None:
+    cert, key = tls / "server.crt", tls / "server.key"
+    if not (key.exists() and cert.exists() and authority.holds(cert.read_bytes(), name, datetime.now(UTC))):
+        made, secret = authority.issue(name)
+        atomic.write(key, secret)
+        atomic.write(cert, made)
+    atomic.write(tls / "ca.crt", authority.pem)
+
+
+def _trust(identities: Identities) -> Trust:
+    accounts = {
+        identities.system: identities.system_jwt(),
+        identities.account: identities.account_jwt(issued_at=_LONG_AGO),
+    }
+    return Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)

@@ -1,0 +1,453 @@
+"""The control records: what should run, and what is known of it. Kept in the key-value bucket `CONTROL`.
+
+    service.<service>              ServiceRecord   how it is scaled; written by `headway up` and the deployer
+    version.<service>.<version>    VersionRecord   what a worker of it is started from; written likewise
+    scale.<service>.<version>      ScaleRecord     how many workers, and why; written by the scaler alone
+    rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by who asks it
+    lease.<controller>             LeaseRecord     who of several equal controllers acts; expires by itself
+    code.<digest>, operator.<digest>               who comes into the console (headway/console/access.py); expire
+
+The scaler and the deployer know these, not each other.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+HISTORY: Final = 50
+"""Decisions that a scale record remembers."""
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _seconds(value: Any) -> Any:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str) and found is None:
+        raise ValueError(f"{value!r} is no duration: write 50ms, 10s, 5m or a number of seconds")
+    return float(found[1]) * _UNITS[found[2]] if found else value
+
+
+def _share(value: Any) -> Any:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str) and found is None:
+        raise ValueError(f"{value!r} is no share: write 70% or 0.7")
+    return float(found[1]) / 100 if found else value
+
+
+def _size(value: Any) -> Any:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str) and found is None:
+        raise ValueError(f"{value!r} is no size: write 512MB, 1GiB or a number of bytes")
+    return int(float(found[1]) * _SIZES[found[2]]) if found else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+
+
+class Record(BaseModel):
+    """Base of all: unknown fields are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lag(Record):
+    """Jobs and events: as many workers as have the backlog gone within some seconds."""
+
+    drain_within: Seconds = 10.0
+
+
+class Cpu(Record):
+    """As many workers as keep each at this share of a core."""
+
+    target: Share = 0.7
+
+
+class Latency(Record):
+    """Calls: as many workers as keep the mean or the 95th percentile below a bound."""
+
+    mean: Seconds | None = None
+    p95: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Latency:
+        if self.mean is None and self.p95 is None:
+            raise ValueError("give mean, p95, or both")
+        return self
+
+
+class Inflight(Record):
+    """Calls: as many workers as keep each at this share of its in-flight limit."""
+
+    target: Share = 0.7
+
+
+class Floor(Record):
+    """At least so many workers from each time `start` fires until `end` fires next (five-field cron expressions)."""
+
+    start: str
+    end: str
+    workers: int = Field(ge=1, le=256)
+    timezone: str = "UTC"
+
+    @field_validator("start", "end")
+    @classmethod
+    def _fires(cls, value: str) -> str:
+        from cronsim import CronSim, CronSimError  # with the control plane; workers read no floors
+
+        try:
+            next(CronSim(value, datetime(2024, 1, 1, tzinfo=UTC)))
+        except (CronSimError, StopIteration):
+            raise ValueError(f"{value!r} is no time: write five cron fields, such as 0 8 * * mon-fri") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"there is no timezone {value!r}: write one such as Europe/Berlin") from None
+        return value
+
+
+class Scale(Record):
+    """How a service is scaled: the largest of what its policies want, between `min` and `max`.
+
+    Attributes:
+        min, max: workers. 0 stops the last one when nothing is left to do, and starts one for the first message.
+        step: most workers that one decision adds; None has no bound.
+        down_after: seconds for which fewer workers must have been enough before any is stopped.
+        lag, cpu, latency, inflight: policies; None switches one off.
+        floors: more than `min` at certain times.
+        memory: resident bytes above which a worker is replaced; None never does.
+    """
+
+    min: int = Field(default=1, ge=0, le=256)
+    max: int = Field(default=10, ge=1, le=256)
+    step: int | None = Field(default=None, ge=1)
+    down_after: Seconds = 10.0
+    lag: Lag | None = Lag()
+    cpu: Cpu | None = Cpu()
+    latency: Latency | None = None
+    inflight: Inflight | None = Inflight()
+    floors: tuple[Floor, ...] = ()
+    memory: Size | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Scale:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+    @classmethod
+    def fixed(cls, workers: int) -> Scale:
+        """Always the same number of workers."""
+        return cls(min=workers, max=max(1, workers), lag=None, cpu=None, inflight=None)
+
+
+class ServiceRecord(Record):
+    """What is true of all versions of a service.
+
+    Attributes:
+        calls: whether it serves calls; then at least one worker runs, since nothing could wake it for a call.
+        suspended: no worker of any version runs; said by `headway up` when it leaves.
+    """
+
+    service: str
+    scale: Scale = Scale()
+    calls: bool = False
+    suspended: bool = False
+
+
+class VersionRecord(Record):
+    """One version of a service.
+
+    Attributes:
+        app: `module:variable`.
+        root: directory it is imported from.
+        pool: where its workers run: the scalers and the driver of one place. "" where there is only one.
+        config: its frozen configuration.
+        image: digest of its image, once it is run from one.
+        weight: its share of new traffic in percent.
+        minimum: workers that it has whatever the load; capacity that a rollout grows before it shifts traffic.
+        phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
+        grace: seconds that work in hand has to finish when a worker is stopped.
+    """
+
+    service: str
+    version: str
+    app: str
+    root: str
+    pool: str = ""
+    config: dict[str, Any] = {}
+    image: str | None = None
+    weight: int = Field(default=0, ge=0, le=100)
+    minimum: int = Field(default=0, ge=0, le=256)
+    phase: Literal["live", "draining", "retired"] = "live"
+    grace: float = Field(default=30.0, ge=0)
+
+
+class Decided(Record):
+    """One decision: at (unix seconds) from how many workers to how many, and why in one sentence."""
+
+    at: float
+    before: int
+    desired: int
+    reason: str
+
+
+class ScaleRecord(Record):
+    """What the scaler wants of a version, and how the version's workers fare.
+
+    Attributes:
+        desired: workers.
+        health: "ok"; "restarting" after deaths; "crash-loop" when its restart intensity is exceeded.
+        deaths: in the window of the restart intensity.
+        last_exit: how the last one died, in words.
+        stderr: the last lines it wrote.
+        retry_at: unix seconds at which the next one is started while it backs off.
+        history: the last decisions, newest last.
+    """
+
+    service: str
+    version: str
+    desired: int = 0
+    health: Literal["ok", "restarting", "crash-loop"] = "ok"
+    deaths: int = 0
+    last_exit: str = ""
+    stderr: tuple[str, ...] = ()
+    retry_at: float | None = None
+    history: tuple[Decided, ...] = ()
+
+
+class LeaseRecord(Record):
+    """Who holds a lease. `epoch` grows with each new holder: a command with an older one is refused."""
+
+    holder: str
+    epoch: int
+    at: float
+
+
+class Criteria(Record):
+    """When a canary is worse than its baseline.
+
+    Attributes:
+        alpha: the chance that an equal canary is aborted, over the whole rollout.
+        requests: calls, jobs and events that each side must have had in a step; below, nothing is decided.
+        errors: how much higher the canary's share of errors may be (0.005 is half a point).
+        latency: by which factor its 95th percentile may be higher.
+    """
+
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    requests: int = Field(default=50, ge=1)
+    errors: float = Field(default=0.005, ge=0, lt=1)
+    latency: float = Field(default=1.25, ge=1)
+
+
+class CallCheck(Record):
+    """A call to the new version alone, and what its reply must have: each field of `expect`, with that value."""
+
+    kind: Literal["call"] = "call"
+    tenant: str
+    operation: str
+    request: Any = None
+    expect: Any = None
+    timeout: Seconds = 2.0
+
+
+class QueryCheck(Record):
+    """A Prometheus query, and the bound that each of its values must keep. No value at all is no answer."""
+
+    kind: Literal["query"] = "query"
+    url: str
+    query: str
+    sense: Literal["<", "<=", ">", ">="] = "<"
+    bound: float
+    timeout: Seconds = 5.0
+
+
+Check = Annotated[CallCheck | QueryCheck, Field(discriminator="kind")]
+
+
+class P95(Record):
+    """A 95th percentile of one kind of work, in seconds.
+
+    Attributes:
+        kind: "rpc", "job" or "on" (events).
+        at: the estimate.
+        low, high: it is between these with 95% confidence; None where too few were measured to say.
+    """
+
+    kind: str
+    at: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Measured(Record):
+    """What one side did in a step.
+
+    Attributes:
+        tries: calls, jobs and events that ended, `errors` of them not well.
+        dead: given up; `shed`: calls refused under load, not among the tries.
+    """
+
+    version: str
+    tries: int
+    errors: int
+    dead: int = 0
+    shed: int = 0
+    p95: tuple[P95, ...] = ()
+
+
+class Verdict(Record):
+    """What the judge says.
+
+    Attributes:
+        outcome: `pass`, `fail`, or `waiting` for data.
+        reasons: why, in sentences.
+        measured: the numbers it looked at: the canary's, then the baseline's.
+    """
+
+    outcome: Literal["pass", "fail", "waiting"]
+    reasons: tuple[str, ...] = ()
+    measured: tuple[Measured, ...] = ()
+
+
+Phase = Literal[
+    "verify", "warm-up", "shift", "judge", "drain", "standby", "done", "back", "take-over", "rolled-back", "refused"
+]
+"""Where a rollout is.
+
+    verify -> warm-up -> shift -> judge -> (shift -> judge)* -> drain -> standby -> done
+       |         |         |       |                              |         |
+    refused      +---------+-------+------------ back ------------+---------+        back -> take-over -> rolled-back
+"""
+
+OVER: Final[frozenset[Phase]] = frozenset({"done", "rolled-back", "refused"})
+"""Phases in which nothing is left to do."""
+
+
+class Transition(Record):
+    """A step of a rollout: at (unix seconds) it came from one phase into another, and why.
+
+    Attributes:
+        weight: the new version's share of the traffic before, in percent.
+        measured: what the judge had measured by then.
+    """
+
+    at: float
+    before: Phase
+    after: Phase
+    reason: str
+    weight: int = 0
+    measured: tuple[Measured, ...] = ()
+
+
+Request = Literal["deploy", "promote", "pause", "resume", "abort", "rollback"]
+"""What people ask of a rollout."""
+
+
+class Asked(Record):
+    """What somebody asked of a rollout: at (unix seconds), `what`, and by whom."""
+
+    at: float
+    what: Request
+    by: str
+
+
+class Past(Record):
+    """A rollout that is over."""
+
+    number: int
+    version: str
+    before: str | None
+    outcome: Phase
+    began: float
+    ended: float
+    reason: str
+
+
+class RolloutRecord(Record):
+    """A release of one service: what was asked for, and how far it is.
+
+    Attributes:
+        number: counts the service's rollouts.
+        version: what is rolled out.
+        before: the version that had the traffic; None for a service's first release.
+        steps: shares of the traffic in percent, ascending to 100.
+        bake: seconds that each step is judged for.
+        window: seconds for which the old version is kept warm once the new one has all the traffic.
+        manual: each step waits for `promote`.
+        breaking: schemas may differ in ways that break callers or queued jobs.
+        cluster: shift there alone; everywhere else the old version keeps all.
+        urgent: a rollback: neither steps nor judging, and what is queued for `before` is taken over.
+        workers: that the old version had at the beginning: the capacity which the new one is grown to.
+        phase: where it is.
+        step: index into `steps`.
+        since: unix seconds at which the phase or step began.
+        promoted: steps before this index go on without a verdict.
+        paused: nothing goes forward; back it can go.
+        abort: why it is to go back, once somebody has said so.
+        note: what it waits for, or what went wrong last.
+        verdict: the judge's last.
+        took_over: messages taken over so far.
+        asked: what people asked of it, oldest first.
+        history: the last transitions, oldest first.
+        past: the service's earlier rollouts, oldest first.
+    """
+
+    service: str
+    number: int = 1
+    version: str
+    before: str | None = None
+    steps: tuple[int, ...] = (5, 25, 50, 100)
+    bake: float = Field(default=30.0, ge=0, le=86_400)
+    window: float = Field(default=600.0, ge=0, le=7 * 86_400)
+    manual: bool = False
+    breaking: bool = False
+    cluster: str | None = None
+    urgent: bool = False
+    criteria: Criteria = Criteria()
+    checks: tuple[Check, ...] = ()
+    workers: int = 1
+    phase: Phase = "verify"
+    step: int = 0
+    began: float = 0.0
+    since: float = 0.0
+    promoted: int = 0
+    paused: bool = False
+    abort: str | None = None
+    note: str = ""
+    verdict: Verdict | None = None
+    took_over: int = 0
+    asked: tuple[Asked, ...] = ()
+    history: tuple[Transition, ...] = ()
+    past: tuple[Past, ...] = ()
+
+    @model_validator(mode="after")
+    def _ascending(self) -> RolloutRecord:
+        rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))
+        if not self.steps or not rising or self.steps[0] < 1 or self.steps[-1] != 100:
+            raise ValueError(f"steps {list(self.steps)} do not ascend from at least 1 to 100")
+        if self.version == self.before:
+            raise ValueError(f"{self.version} cannot follow itself")
+        return self
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.phase in OVER
+
+    @property
+    def weight(self) -> int:
+        """The share of the step it is at."""
+        return self.steps[self.step]

@@ -1,0 +1,99 @@
+"""Copies of streams and forcing to disk: the operator says it once, and workers never lower it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from broker import testing
+from broker.broker import Broker
+from broker.testing import TestCluster
+from bus import Service, queues, streams
+from bus.client import Bus
+from bus.errors import StoreError
+from headway.doctor import servers_seen
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[TestCluster]:
+    async with testing.cluster() as running:
+        yield running
+
+
+def fax(**options: int) -> Service:
+    service = Service("fax", **options)
+
+    @service.job("send")
+    async def send(_request: None) -> None:
+        pass
+
+    return service
+
+
+async def copies(bus: Bus) -> dict[str, int | None]:
+    return {str(info.config.name): info.config.num_replicas for info in await bus.js.streams_info()}
+
+
+async def test_a_workers_stream_gets_the_copies_that_the_operator_set_and_keeps_them(cluster: TestCluster) -> None:
+    broker = cluster.broker
+    async with await broker.connect("worker", service="fax") as worker, await broker.connect("operator") as bus:
+        await queues.declare(worker.js, fax(), "v1")
+        assert set((await copies(bus)).values()) == {3}
+        assert "JOBS_fax" in await copies(bus)
+        await queues.declare(worker.js, fax(queue_bytes=1 << 20), "v2")
+        info = await bus.js.stream_info("JOBS_fax")
+        assert (info.config.max_bytes, info.config.num_replicas) == (1 << 20, 3)
+        consumers = await bus.js.consumers_info("JOBS_fax")
+        assert all(one.cluster is not None and len(one.cluster.replicas or []) == 2 for one in consumers)
+
+
+async def test_another_number_of_copies_reaches_all_streams_and_none_leaves_them(cluster: TestCluster) -> None:
+    async with await cluster.broker.connect("control") as bus:
+        await queues.declare(bus.js, fax(), "v1")
+        await streams.provision(bus.js)
+        assert set((await copies(bus)).values()) == {3}
+        await streams.provision(bus.js, 1)
+        assert set((await copies(bus)).values()) == {1}
+        await streams.provision(bus.js, 3)
+        assert set((await copies(bus)).values()) == {3}
+
+
+async def test_streams_of_a_cluster_that_has_just_begun_wait_for_its_last_server() -> None:
+    async with testing.cluster(late=1, replicas=None) as begun, await begun.broker.connect("control") as bus:
+        async with asyncio.TaskGroup() as group:
+            provisioned = group.create_task(streams.provision(bus.js, 3))
+            await asyncio.sleep(0.5)
+            assert not provisioned.done()
+            await begun.servers[-1].start()
+        assert set((await copies(bus)).values()) == {3}
+
+
+async def test_streams_are_made_while_the_leader_of_the_cluster_is_gone() -> None:
+    async with testing.cluster(replicas=None) as running, await running.broker.connect("control") as bus:
+        leader = next(one.name for one in await servers_seen.look(running.broker) if one.leader)
+        await next(server for server in running.servers if server.config.name == leader).kill()
+        await streams.provision(bus.js, 3)
+        assert set((await copies(bus)).values()) == {3}
+
+
+async def test_more_copies_than_servers_are_refused_with_a_remedy(nats_broker: Broker) -> None:
+    async with await nats_broker.connect("control") as bus:
+        with pytest.raises(ExceptionGroup) as caught:
+            await streams.provision(bus.js, 3)
+    found = caught.value.exceptions[0]
+    assert isinstance(found, StoreError)
+    assert found.remedy == "have no more replicas than servers that run"
+
+
+@pytest.mark.parametrize(("interval", "said"), [("always", True), ("2m", None)])
+async def test_the_server_forces_each_message_to_disk_if_told_so(
+    tmp_path: Path, interval: str, said: object
+) -> None:
+    async with Broker.start(tmp_path, port=0, ws_port=None, sync_interval=interval) as broker:
+        system = await broker.system()
+        reply = orjson.loads((await system.nc.request("$SYS.REQ.SERVER.PING.JSZ", b"", timeout=5)).data)
+    assert reply["data"]["config"].get("sync_always") is said
