@@ -1,0 +1,1 @@
+"""How many workers: observe, decide, act through a driver."""

@@ -1,0 +1,171 @@
+"""How many workers a version shall have. Pure: the same observations give the same decisions, so traces can be
+replayed.
+
+Up at once, to the largest of what the policies want. Down to the largest that was needed within the last `down_after`
+seconds, and only if every policy knows: a missing or stale observation stops nothing. Never to zero with work left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from broker.records import Scale
+from scaler import policies
+from scaler.observation import Observation
+
+_SMOOTH: Final = 0.2
+"""Share of `drain_within` over which the arrival rate is averaged."""
+_LEARN: Final = 5.0
+"""Seconds over which the measured capacity of a worker is averaged."""
+_DRAIN_WITHIN: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What decisions remember, passed from each to the next.
+
+    Attributes:
+        since: when the first observation was taken; None before it.
+        at: when the last one was.
+        desired: the last decision.
+        arrivals: smoothed messages per second.
+        capacity: smoothed messages per second of one worker; None until one was measured.
+        needed: (when, how many were enough), newest last, for `down_after`.
+    """
+
+    since: float | None = None
+    at: float | None = None
+    desired: int | None = None
+    arrivals: float = 0.0
+    capacity: float | None = None
+    needed: tuple[tuple[float, int], ...] = ()
+
+
+NEW: Final = History()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome.
+
+    Attributes:
+        desired: workers.
+        reason: why, in one sentence.
+        history: for the next decision.
+        wanted: what each policy wanted.
+    """
+
+    desired: int
+    reason: str
+    history: History
+    wanted: Mapping[str, int] = field(default_factory=dict)
+
+
+def decide(
+    scale: Scale,
+    seen: Observation,
+    history: History = NEW,
+    *,
+    minimum: int = 0,
+    floor: int = 0,
+    calls: bool = False,
+    current: int | None = None,
+) -> Decision:
+    """Decide.
+
+    Args:
+        scale: policies and bounds of the service.
+        seen: the version's load.
+        history: from the last decision; `NEW` at first.
+        minimum: workers the version has whatever the load.
+        floor: workers that the schedule asks for now.
+        calls: whether it serves calls, so that it cannot be woken from zero.
+        current: how many workers there are supposed to be, for the first decision; those seen by default.
+    """
+    history = _learn(scale, seen, history)
+    before = history.desired
+    if before is None:
+        before = seen.workers if current is None else current
+    found = list(policies.wants(scale, seen, history.arrivals, history.capacity))
+    low, why_low = _lowest(scale, seen, minimum, floor, before, calls=calls)
+    high = max(scale.max, low)
+
+    want = max(found, key=lambda one: one.up, default=None)
+    up = min(high, max(low, want.up if want else 0))
+    if scale.step is not None and before >= low:
+        up = min(up, before + scale.step)
+    known = seen.complete and all(one.keep is not None for one in found)
+    needed = max([low, *(one.keep or 0 for one in found)])
+    recent = [*history.needed, (seen.at, needed if known else max(needed, before))]
+    window = tuple((at, count) for at, count in recent if at > seen.at - scale.down_after)
+    enough = min(high, max([low, *(count for _, count in window)]))
+
+    if up > before:
+        desired = up
+        reason = f"{want.policy}: {want.reason}" if want is not None and want.up >= up else why_low
+        if want is not None and want.up > up:
+            reason += f"; held at {up} by {'the maximum' if up == high else f'steps of {scale.step}'}"
+    elif before > high:
+        desired, reason = high, f"the maximum is {high}"
+    elif enough < before and known and _long_enough(scale, seen, history):
+        desired = enough
+        keeper = max(found, key=lambda one: one.keep or 0, default=None)
+        why = f"{keeper.policy}: {keeper.reason}" if keeper is not None and (keeper.keep or 0) >= low else why_low
+        reason = f"{enough} were enough for {scale.down_after:g} s; {why}"
+    else:
+        desired = before
+        reason = "no change" if known else "held: " + next((w.reason for w in found if w.keep is None), "not all told")
+    return Decision(
+        desired=desired,
+        reason=reason,
+        history=replace(history, desired=desired, needed=window),
+        wanted={one.policy: one.up for one in found},
+    )
+
+
+def _lowest(
+    scale: Scale, seen: Observation, minimum: int, floor: int, before: int, *, calls: bool
+) -> tuple[int, str]:
+    """The bound from below, and its reason."""
+    pending = seen.pending is None or seen.ack_pending is None or seen.pending + seen.ack_pending + seen.in_hand > 0
+    waking = seen.pending is not None and pending
+    candidates = [
+        (scale.min, f"the minimum is {scale.min}"),
+        (minimum, f"the version's minimum is {minimum}"),
+        (floor, f"the schedule asks for {floor}"),
+        (int(calls), "it serves calls, which could not wake it"),
+        # With nothing to scale by, a fixed number of zero is zero.
+        (int(waking and scale.lag is not None), "there is work"),
+        (int(pending and before > 0 and scale.lag is not None), "there may be work"),
+    ]
+    return max(candidates, key=lambda one: one[0])
+
+
+def _long_enough(scale: Scale, seen: Observation, history: History) -> bool:
+    """Whether what was needed is known for the whole of `down_after`."""
+    return history.since is not None and seen.at - history.since >= scale.down_after
+
+
+def _learn(scale: Scale, seen: Observation, history: History) -> History:
+    """Take an observation into the averages."""
+    passed = 0.0 if history.at is None else max(0.0, seen.at - history.at)
+    arrivals = history.arrivals
+    if seen.arrivals is not None:
+        over = (scale.lag.drain_within if scale.lag else _DRAIN_WITHIN) * _SMOOTH
+        arrivals = seen.arrivals if history.at is None else _blend(arrivals, seen.arrivals, passed, over)
+        if arrivals < 1e-6:
+            arrivals = 0.0
+    measured = policies.capacity(seen)
+    capacity = history.capacity
+    if measured is not None:
+        capacity = measured if capacity is None else _blend(capacity, measured, passed, _LEARN)
+    since = seen.at if history.since is None else history.since
+    return replace(history, since=since, at=seen.at, arrivals=arrivals, capacity=capacity)
+
+
+def _blend(old: float, new: float, passed: float, over: float) -> float:
+    """Exponentially weighted average over some seconds."""
+    return new + (old - new) * math.exp(-passed / over)

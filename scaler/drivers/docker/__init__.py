@@ -1,0 +1,1 @@
+"""The Docker driver: each worker is a container. Needs the extra `docker`."""

@@ -1,0 +1,123 @@
+"""What a container of a worker is made of: pure, for the Engine API."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from scaler.drivers.driver import Exited, Launch, Running
+
+POOL: Final = "headway.pool"
+WORKER: Final = "headway.worker"
+SERVICE: Final = "headway.service"
+VERSION: Final = "headway.version"
+IMAGE: Final = "headway.image"
+"""Label of a Docker image: the digest of the Headway image that it has."""
+EPOCH: Final = "headway.epoch"
+
+GIVEN: Final = "/run/headway"
+"""Where a container finds what it is started with; a volume of its own, so that no secret is in its environment."""
+IMAGES: Final = "/images"
+USER: Final = 10001
+"""User and group of the images of the Dockerfile."""
+_APP: Final = "/app"
+_LAUNCH: Final = "launch.json"
+_CONFIG: Final = "config.json"
+_CREDS: Final = "worker.creds"
+_CREDS_VARIABLE: Final = "HEADWAY_NATS_CREDS"
+_LOG: Final = {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "2"}}
+_SIGNALLED: Final = 128
+_MOST_SIGNALS: Final = 64
+
+
+def worker(launch: Launch, image: str, network: str, pool: str, name: str) -> dict[str, Any]:
+    """The container of a worker."""
+    config = _base(launch, image, network)
+    config["Cmd"] = ["headway", *_command(launch, name)]
+    config["Labels"] = {POOL: pool, WORKER: name, SERVICE: launch.service, VERSION: launch.version}
+    return config
+
+
+def probe(launch: Launch, image: str) -> dict[str, Any]:
+    """The container that finds out whether workers of a launch could begin. It needs no network."""
+    config = _base(launch, image, "none")
+    config["Cmd"] = ["python3", "-m", "scaler.drivers.docker.probe", f"{GIVEN}/{_LAUNCH}"]
+    return config
+
+
+def given(launch: Launch) -> bytes:
+    """What is copied into the volume `GIVEN`, as a tar: configuration and credentials, for the container's user."""
+    wanted = {
+        "app": launch.app, "service": launch.service, "config": dict(launch.config), "image": _folder(launch),
+    }  # fmt: skip
+    files = {_LAUNCH: json.dumps(wanted).encode(), _CONFIG: json.dumps(dict(launch.config)).encode()}
+    if creds := launch.environment.get(_CREDS_VARIABLE):
+        files[_CREDS] = Path(creds).read_bytes()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o400
+            member.uid, member.gid = _user(launch)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def running(found: Mapping[str, Any]) -> Running:
+    """A worker, as the list of containers tells of it. A process id has no meaning outside of the daemon's machine."""
+    labels = found["Labels"]
+    return Running(labels[WORKER], labels[SERVICE], labels[VERSION], float(found["Created"]))
+
+
+def exited(labels: Mapping[str, str], code: int, said: Sequence[str]) -> Exited:
+    """How a worker ended. Docker tells a signal as shells do."""
+    signalled = _SIGNALLED < code <= _SIGNALLED + _MOST_SIGNALS
+    return Exited(
+        labels[WORKER], labels[SERVICE], labels[VERSION], _SIGNALLED - code if signalled else code, tuple(said)
+    )
+
+
+def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
+    environment = {**launch.environment, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    if _CREDS_VARIABLE in environment:
+        environment[_CREDS_VARIABLE] = f"{GIVEN}/{_CREDS}"
+    uid, gid = _user(launch)
+    return {
+        "Image": image,
+        "Entrypoint": [],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "User": f"{uid}:{gid}",
+        "WorkingDir": _APP,
+        "HostConfig": {
+            "NetworkMode": network,
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Init": True,  # a signal that comes before Python has its handlers must not be lost
+            "Tmpfs": {"/tmp": "mode=1777"},  # noqa: S108  # the container's own
+            "Binds": [] if launch.image else [f"{launch.root}:{_APP}:ro"],
+            "Mounts": [{"Type": "volume", "Target": GIVEN}],
+            "LogConfig": _LOG,
+        },
+    }
+
+
+def _command(launch: Launch, name: str) -> list[str]:
+    common = ["--name", name, "--grace", str(launch.grace)]
+    if folder := _folder(launch):
+        return ["worker", "--image", folder, *common]
+    return ["worker", launch.app, "--version", launch.version, "--config", f"{GIVEN}/{_CONFIG}", *common]
+
+
+def _folder(launch: Launch) -> str | None:
+    return None if launch.image is None else f"{IMAGES}/sha256-{launch.image}"
+
+
+def _user(launch: Launch) -> tuple[int, int]:
+    """A working tree is read by whoever it belongs to; an image by anybody."""
+    return (USER, USER) if launch.image else (os.getuid(), os.getgid())

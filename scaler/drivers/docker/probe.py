@@ -1,0 +1,36 @@
+"""Runs in a container before workers of a launch do: whether its service is there, and takes its configuration.
+
+    python3 -m scaler.drivers.docker.probe /run/headway/launch.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from broker import image, imports
+from bus import runner
+from bus.errors import HeadwayError
+
+
+def main(file: str) -> int:
+    """Try it; what is wrong goes to stderr."""
+    launch = json.loads(Path(file).read_text(encoding="utf-8"))
+    try:
+        if launch["image"] is not None:
+            root = Path(launch["image"])
+            imports.enter(root / image.SOURCE, image.verify(root, image.digest_of(root)))
+        service = runner.load(launch["app"])
+        if service.name != launch["service"]:
+            sys.stderr.write(f"{launch['app']} is service {service.name!r}, not {launch['service']!r}\n")
+            return 1
+        service.configure(launch["config"])
+    except HeadwayError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

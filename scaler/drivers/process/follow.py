@@ -1,0 +1,84 @@
+"""Passes on what the workers of a run directory write, line by line, whoever started them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from scaler.drivers.process import rundir
+
+_LOOK: Final = 0.1
+_CHUNK: Final = 1 << 20
+
+Say = Callable[[str, str], None]
+"""Called with a label and a line of output."""
+
+
+@dataclass(slots=True)
+class _Log:
+    """A log that is being read. It is held open, so that its last lines are read after it was cleared away."""
+
+    label: str
+    file: BinaryIO
+    rest: bytes = b""
+
+
+class Follower:
+    """Follows the logs of all workers.
+
+    Args:
+        run: the run directory.
+        say: receives their lines. Of workers that live already, from now on.
+    """
+
+    def __init__(self, run: Path, say: Say) -> None:
+        self._run = run.absolute()
+        self._say = say
+        self._logs: dict[str, _Log] = {}
+        self._open(at_end=True)
+
+    async def follow(self) -> None:
+        """Follow until cancelled; what was written until then is passed on."""
+        try:
+            while True:
+                self._look()
+                await asyncio.sleep(_LOOK)
+        finally:
+            self._look()
+            for log in self._logs.values():
+                log.file.close()
+            self._logs.clear()
+
+    def _look(self) -> None:
+        known = self._open(at_end=False)
+        for worker, log in list(self._logs.items()):
+            self._read(log)
+            if worker not in known:
+                log.file.close()
+                del self._logs[worker]
+
+    def _open(self, *, at_end: bool) -> set[str]:
+        known = set()
+        for one in rundir.workers(self._run):
+            known.add(one.worker)
+            if one.worker not in self._logs:
+                with contextlib.suppress(OSError):
+                    file = (self._run / f"{one.worker}.log").open("rb")
+                    file.seek(0, 2 if at_end else 0)
+                    self._logs[one.worker] = _Log(f"{one.service}-{one.version}", file)
+        return known
+
+    def _read(self, log: _Log) -> None:
+        position = log.file.tell()
+        if log.file.seek(0, 2) >= position:  # else it was trimmed, and begins anew
+            log.file.seek(position)
+        else:
+            log.file.seek(0)
+        while data := log.file.read(_CHUNK):
+            *lines, log.rest = (log.rest + data).split(b"\n")
+            for line in lines:
+                self._say(log.label, line.decode(errors="replace"))

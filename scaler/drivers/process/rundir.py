@@ -1,0 +1,153 @@
+"""The run directory: what is known of the workers of this machine, whoever started them.
+
+    <worker>.json   a worker's identity, written before it runs any code of its service
+    <worker>.log    what it writes
+    <worker>.exit   its exit code, from the zygote that reaped it
+    fence           the newest leader's epoch
+    <launch>.lock   held by the living zygote of a launch; .sock is where it listens, .log what it writes
+
+Files, because they outlive each of the processes that use them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from scaler.drivers.driver import Launch
+from scaler.errors import Fenced, LaunchFailed
+
+FENCE: Final = "fence"
+TAIL: Final = 20
+"""Lines of a worker's log that are told when it ends."""
+_TAIL_BYTES: Final = 16_384
+_SOCKET_BYTES: Final = 100
+"""What fits into sun_path everywhere."""
+
+
+class WorkerFile(BaseModel):
+    """A worker's identity. `birth` tells its process from a later one with the same id."""
+
+    worker: str
+    service: str
+    version: str
+    launch: str
+    pid: int
+    birth: str
+    started: float
+
+
+def launch_id(launch: Launch) -> str:
+    """What the zygote of a launch is filed under: 12 hex digits of all that it is started from."""
+    facts: dict[str, Any] = {name: getattr(launch, name) for name in Launch.__dataclass_fields__}
+    facts["config"], facts["environment"] = dict(launch.config), dict(launch.environment)
+    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+
+
+def prepare(run: Path) -> None:
+    """Make the directory, for its owner alone.
+
+    Raises:
+        LaunchFailed: if that cannot be.
+    """
+    try:
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchFailed(f"cannot make {run}: {error}", remedy="name a directory that can be written") from error
+
+
+def socket_path(run: Path, launch: str) -> Path:
+    """Where the zygote of a launch listens; elsewhere if the path would be too long for a socket."""
+    path = run / f"{launch}.sock"
+    if len(os.fsencode(path)) <= _SOCKET_BYTES:
+        return path
+    name = hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
+    beside = Path(tempfile.gettempdir()) / f"headway-{os.getuid()}-{name}"
+    prepare(beside)
+    if beside.stat().st_uid != os.getuid():
+        raise LaunchFailed(f"{beside} belongs to somebody else", remedy="use a shorter data directory")
+    return beside / f"{launch}.sock"
+
+
+def pass_fence(run: Path, fence: int) -> None:
+    """Let a leader's command pass if no newer leader has spoken, and remember its epoch.
+
+    Raises:
+        Fenced: otherwise.
+    """
+    descriptor = os.open(run / FENCE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        newest = int(os.pread(descriptor, 32, 0) or b"0")
+        if fence < newest:
+            raise Fenced(f"epoch {fence} is over, {newest} has spoken")
+        if fence > newest:
+            os.pwrite(descriptor, b"%d\n" % fence, 0)
+    finally:
+        os.close(descriptor)
+
+
+def workers(run: Path) -> list[WorkerFile]:
+    """All that were started and not yet cleared away, the dead ones included."""
+    found = []
+    for path in run.glob("*.json"):
+        try:
+            found.append(WorkerFile.model_validate_json(path.read_bytes()))
+        except (OSError, ValidationError):  # just removed, or not whole yet
+            continue
+    return found
+
+
+def alive(one: WorkerFile) -> bool:
+    """Whether the process still runs and is the same."""
+    return birth(one.pid) == one.birth
+
+
+def birth(pid: int) -> str | None:
+    """When a process began, in whatever unit the system has; None if it is gone, or only waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in {b"Z", b"X"} else fields[19].decode()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except (OSError, IndexError):
+        return None
+    command = ["ps", "-o", "lstart=,stat=", "-p", str(pid)]  # macOS
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5).stdout.strip()  # noqa: S603
+    return None if not found or found.split()[-1].startswith("Z") else found.rsplit(None, 1)[0]
+
+
+def tail(path: Path) -> tuple[str, ...]:
+    """The last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(lines[-TAIL:])
+
+
+def trim(run: Path, worker: str, most: int) -> None:
+    """Empty a log that has grown beyond some bytes; its writer appends, so it goes on at the beginning."""
+    path = run / f"{worker}.log"
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > most:
+            os.truncate(path, 0)
+
+
+def clear(run: Path, worker: str) -> None:
+    """Remove what is left of a worker."""
+    for suffix in ("json", "exit", "log"):
+        (run / f"{worker}.{suffix}").unlink(missing_ok=True)

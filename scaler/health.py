@@ -1,0 +1,91 @@
+"""Whether a worker is sick, from what it says of itself, or no longer says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+from bus.beat import Beat
+
+SILENCE: Final = 3.0
+"""Seconds without a heartbeat, of which there is one a second."""
+NOBODY: Final = 1.5
+"""Seconds without a heartbeat of anybody: then the silence of each says nothing of it."""
+START_TIMEOUT: Final = 30.0
+"""Seconds that a worker has until its first heartbeat."""
+STUCK: Final = 1.5
+"""Seconds by which the event loop wakes up late."""
+IN_A_ROW: Final = 3
+"""Heartbeats in a row that have to say it: one slow second is no illness."""
+
+Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory"]
+
+
+class Seen(NamedTuple):
+    """What is known of a worker.
+
+    Attributes:
+        worker: its id.
+        started: when it was started, on the clock of `heard`.
+        heard: when its last heartbeat came, or when we could hear again if that was later; None before the first.
+        beats: its last heartbeats, oldest first.
+    """
+
+    worker: str
+    started: float
+    heard: float | None
+    beats: tuple[Beat, ...]
+
+
+class Sickness(NamedTuple):
+    """Why a worker is to be replaced. Silent ones do not hear that they shall drain."""
+
+    kind: Kind
+    reason: str
+
+
+def diagnose(seen: Seen, now: float, *, memory: int | None = None) -> Sickness | None:
+    """Diagnose one worker.
+
+    Args:
+        seen: what is known of it.
+        now: on its clock.
+        memory: resident bytes it may have.
+    """
+    if seen.heard is None:
+        waited = now - seen.started
+        if waited < START_TIMEOUT:
+            return None
+        return Sickness("silent", f"it has not begun to serve within {START_TIMEOUT:g} s")
+    silence = now - seen.heard
+    if silence >= SILENCE:
+        return Sickness("silent", f"no heartbeat for {silence:.1f} s")
+    last = seen.beats[-IN_A_ROW:]
+    if len(last) < IN_A_ROW:
+        return None
+    if all(beat.loop_lag_s > STUCK for beat in last):
+        return Sickness("stuck", f"its event loop is {last[-1].loop_lag_s:.1f} s late, {IN_A_ROW} times in a row")
+    if all(beat.hung for beat in last):
+        return Sickness("hung", f"{last[-1].hung} handlers go on after their timeout")
+    if not any(beat.healthy for beat in last):
+        return Sickness("unhealthy", f"its health check failed {IN_A_ROW} times in a row")
+    if memory is not None and all(beat.rss_bytes > memory for beat in last):
+        return Sickness("memory", f"it uses {last[-1].rss_bytes / 1e6:,.0f} MB of {memory / 1e6:,.0f} MB")
+    return None
+
+
+def deaf(everyone: Iterable[Seen], now: float) -> bool:
+    """Whether it is us who do not hear: of at least two workers that ought to beat, none was heard of late.
+
+    Those that have only just begun are not expected to be heard.
+
+    Args:
+        everyone: what is known of all workers, of whatever service.
+        now: on their clock.
+    """
+    heard = [
+        one.started if one.heard is None else one.heard
+        for one in everyone
+        if one.heard is not None or now - one.started >= START_TIMEOUT
+    ]
+    return len(heard) > 1 and now - max(heard) >= NOBODY

@@ -1,0 +1,278 @@
+"""What waits in the job queues: every version and lane, in few requests however many services there are.
+
+One `STREAM.LIST` tells of all job streams how much they hold and how far they have come. Only those that hold or took
+something are asked for their consumers, side by side. Unlike `/jsz`, which a follower answers with what it happens to
+know, these are answered by leaders (in a cluster, through the meta leader, who names those it could not reach).
+A queue about which nothing certain is known is unknown, never empty.
+
+As long as one stream has no leader, the meta leader waits four seconds for it before it answers a list. So when a list
+is late or not whole, the streams are asked one by one for a while: those that have a leader answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+import nats.errors
+import orjson
+
+from bus.client import Bus
+from bus.streams import EVENTS, JOBS
+
+TIMEOUT: Final = 1.0
+"""Seconds one request may take."""
+RELIST: Final = (2.0, 60.0)
+"""Seconds after which a list is tried again that was late or not whole: at first, doubling, and at most."""
+_SAMPLES: Final = 600
+"""Reads for which it is remembered how far a stream had come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One consumer's messages.
+
+    Attributes:
+        pending: not yet delivered.
+        ack_pending: delivered and not acknowledged, those waiting for a retry included.
+        redelivered: those of them that were delivered before.
+        delivered: deliveries so far, repeated ones included.
+        floor: stream sequence up to which all is acknowledged.
+        oldest_s: upper estimate of the age of the oldest that is not acknowledged; 0 if there is none.
+    """
+
+    pending: int
+    ack_pending: int
+    redelivered: int
+    delivered: int
+    floor: int
+    oldest_s: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Not acknowledged."""
+        return self.pending + self.ack_pending
+
+
+def together(lanes: Iterable[Lane]) -> Lane:
+    """Several consumers as one: their sums, the lowest floor, the oldest message. Of none it is all zeros."""
+    lanes = tuple(lanes)
+    return Lane(
+        pending=sum(lane.pending for lane in lanes),
+        ack_pending=sum(lane.ack_pending for lane in lanes),
+        redelivered=sum(lane.redelivered for lane in lanes),
+        delivered=sum(lane.delivered for lane in lanes),
+        floor=min((lane.floor for lane in lanes), default=0),
+        oldest_s=max((lane.oldest_s for lane in lanes), default=0.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lags:
+    """One look at all queues.
+
+    Attributes:
+        at: when, on the clock of the caller.
+        lanes: by service, version and lane number.
+        events: consumers of events, by their name `<service>_<type>`.
+        stored: messages ever stored in a service's stream.
+        unknown: streams of which not all is known now, such as `JOBS_fax` or `EVENTS`.
+        blind: not even which streams there are is known.
+    """
+
+    at: float
+    lanes: Mapping[tuple[str, str], Mapping[int, Lane]] = field(default_factory=dict)
+    events: Mapping[str, Lane] = field(default_factory=dict)
+    stored: Mapping[str, int] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
+    blind: bool = False
+
+    def known(self, stream: str) -> bool:
+        """Whether all is known of a stream."""
+        return not self.blind and stream not in self.unknown
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is remembered of a stream between reads."""
+
+    messages: int = 0
+    last: int = 0
+    first_at: float | None = None
+    read: bool = False
+    consumers: dict[str, Lane] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    since: dict[str, float] = field(default_factory=dict)
+
+    def note(self, now: float) -> None:
+        """Remember how far the stream has come by now."""
+        if not self.sequences or self.sequences[-1] != self.last:
+            self.times.append(now)
+            self.sequences.append(self.last)
+            del self.times[:-_SAMPLES], self.sequences[:-_SAMPLES]
+
+    def age(self, name: str, floor: int, left: int, now: float, *, first_look: bool) -> float:
+        """At most how old a consumer's oldest message is.
+
+        It is no older than the time its consumer came to have something left, and no older than the time the stream
+        passed its acknowledgement floor. At the first look all that is known is how old the stream's first message is.
+        """
+        if not left:
+            self.since.pop(name, None)
+            return 0.0
+        if name not in self.since:
+            self.since[name] = now - (self.first_at or 0.0) if first_look else now
+        passed = bisect_right(self.sequences, floor)
+        after = self.times[passed] if 0 < passed < len(self.times) else self.since[name]
+        return now - max(self.since[name], after)
+
+
+class LagReader:
+    """Reads all queues again and again.
+
+    Args:
+        bus: a connection in the control or operator role.
+        timeout: seconds each request may take.
+    """
+
+    def __init__(self, bus: Bus, timeout: float = TIMEOUT) -> None:
+        self._nc = bus.nc
+        self._timeout = timeout
+        self._streams: dict[str, _Stream] = {}
+        self._relist = -math.inf
+        self._pause = RELIST[0]
+        self.requests = 0
+        """Sent so far."""
+
+    async def read(self, now: float) -> Lags:
+        """Look at all queues.
+
+        Args:
+            now: a steady clock's time; ages and rates are taken from it.
+        """
+        found = await self._listed(now) if now >= self._relist else None
+        if found is None:
+            found = await self._one_by_one()
+        if found is None:
+            return self.unknown(now)
+        infos, unknown = found
+        for name in self._streams.keys() - infos.keys() - unknown:
+            del self._streams[name]
+        moved = [name for name, info in infos.items() if self._note(name, info, now)]
+        answers = await asyncio.gather(*(self._list(f"$JS.API.CONSUMER.LIST.{name}", "consumers") for name in moved))
+        for name, answer in zip(moved, answers, strict=True):
+            if answer is None or answer[1] or not self._take(name, answer[0], now):
+                unknown.add(name)
+        return self._fold(now, frozenset(unknown))
+
+    def unknown(self, now: float) -> Lags:
+        """The last look, with nothing of it certain any more."""
+        return replace(self._fold(now, frozenset()), blind=True)
+
+    async def _listed(self, now: float) -> tuple[dict[str, Any], set[str]] | None:
+        """All streams by one list; None if it is late or not whole."""
+        listed = await self._list("$JS.API.STREAM.LIST", "streams")
+        if listed is None or listed[1]:
+            self._relist = now + self._pause
+            self._pause = min(RELIST[1], 2 * self._pause)
+            return None
+        self._pause = RELIST[0]
+        return {info["config"]["name"]: info for info in listed[0] if _ours(info["config"]["name"])}, set()
+
+    async def _one_by_one(self) -> tuple[dict[str, Any], set[str]] | None:
+        """All streams, each asked by itself, and those that did not answer; None if not even the names are known."""
+        listed = await self._list("$JS.API.STREAM.NAMES", "streams")
+        if listed is None:
+            return None
+        names = [name for name in listed[0] if _ours(name)]
+        answers = await asyncio.gather(*(self._ask(f"$JS.API.STREAM.INFO.{name}", b"") for name in names))
+        found = {name: info for name, info in zip(names, answers, strict=True) if info is not None}
+        return found, set(names) - found.keys()
+
+    def _note(self, name: str, info: dict[str, Any], now: float) -> bool:
+        """Take over a stream's state; True if its consumers have to be asked."""
+        state, known = info["state"], self._streams.setdefault(name, _Stream())
+        busy = name != EVENTS and bool(state["messages"] or known.messages)
+        moved = state["last_seq"] != known.last
+        known.messages, known.last = state["messages"], state["last_seq"]
+        known.first_at = _age(state.get("first_ts", "")) if state["messages"] else None
+        known.note(now)
+        waiting = any(lane.left for lane in known.consumers.values())
+        return busy or moved or waiting or not known.read
+
+    def _take(self, name: str, infos: list[dict[str, Any]], now: float) -> bool:
+        """Take over the consumers of a stream; False if one of them has no leader to know."""
+        known = self._streams[name]
+        first_look, known.read = not known.read, True
+        lanes = {}
+        for info in infos:
+            cluster = info.get("cluster")
+            if cluster is not None and not cluster.get("leader"):
+                return False
+            left = info["num_pending"] + info["num_ack_pending"]
+            floor = info["ack_floor"]["stream_seq"]
+            lanes[info["name"]] = Lane(
+                pending=info["num_pending"],
+                ack_pending=info["num_ack_pending"],
+                redelivered=info["num_redelivered"],
+                delivered=info["delivered"]["consumer_seq"],
+                floor=floor,
+                oldest_s=known.age(info["name"], floor, left, now, first_look=first_look),
+            )
+        known.consumers = lanes
+        return True
+
+    def _fold(self, now: float, unknown: frozenset[str]) -> Lags:
+        lanes: dict[tuple[str, str], dict[int, Lane]] = {}
+        for name, stream in self._streams.items():
+            if name == EVENTS:
+                continue
+            for consumer, lane in stream.consumers.items():
+                version, _, number = consumer.rpartition("-")
+                if version and number.isdigit():
+                    lanes.setdefault((name.removeprefix(JOBS), version), {})[int(number)] = lane
+        events = self._streams[EVENTS].consumers if EVENTS in self._streams else {}
+        stored = {n.removeprefix(JOBS): stream.last for n, stream in self._streams.items() if n != EVENTS}
+        return Lags(at=now, lanes=lanes, events=dict(events), stored=stored, unknown=unknown)
+
+    async def _list(self, subject: str, kind: str) -> tuple[list[Any], list[str]] | None:
+        """All pages of a list and what the answer says is missing; None without a certain answer."""
+        found: list[Any] = []
+        missing: list[str] = []
+        while True:
+            reply = await self._ask(subject, orjson.dumps({"offset": len(found) + len(missing)}))
+            if reply is None:
+                return None
+            page, without = reply.get(kind) or [], reply.get("missing") or []
+            found += page
+            missing += without
+            if not (page or without) or len(found) + len(missing) >= reply.get("total", 0):
+                return found, missing
+
+    async def _ask(self, subject: str, payload: bytes) -> dict[str, Any] | None:
+        """One request; None without an answer, or if it is an error."""
+        self.requests += 1
+        try:
+            reply = orjson.loads((await self._nc.request(subject, payload, timeout=self._timeout)).data)
+        except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError):
+            return None
+        return None if "error" in reply else reply
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(JOBS) or name == EVENTS
+
+
+def _age(at: str) -> float | None:
+    """Seconds since an RFC 3339 time; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(at)
+        return max(0.0, datetime.now(moment.tzinfo).timestamp() - moment.timestamp())
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""What the scaler tells OpenTelemetry: of each version how many workers it has and should have, and what waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import Observation
+
+from bus.gauges import Gauges, Values
+from bus.telemetry import durations
+from scaler.lag import Lane, together
+from scaler.plan import Member
+
+_DESCRIBED: Final = {
+    "headway.workers": ("{worker}", "Workers there are, by state."),
+    "headway.workers.desired": ("{worker}", "Workers there should be."),
+    "headway.queue.waiting": ("{message}", "Jobs and events that are not delivered yet."),
+    "headway.queue.unfinished": ("{message}", "Jobs and events delivered and not finished, retries included."),
+    "headway.queue.age": ("s", "Upper estimate of the age of the oldest job or event that is not finished."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One version in one round.
+
+    Attributes:
+        desired: workers there should be.
+        members: workers there are.
+        starting: workers that were started and are not listed yet.
+        lanes: what waits for it; None if that is unknown.
+    """
+
+    service: str
+    version: str
+    desired: int
+    members: Sequence[Member]
+    starting: int
+    lanes: Sequence[Lane] | None
+
+
+def values(seen: Iterable[Seen]) -> Values:
+    """The gauges of one round. Pure."""
+    told: dict[str, list[Observation]] = {name: [] for name in _DESCRIBED}
+    for one in seen:
+        labels = {"headway.service": one.service, "headway.version": one.version}
+        told["headway.workers.desired"].append(Observation(one.desired, labels))
+        states = Counter(_state(member) for member in one.members)
+        states["starting"] += one.starting
+        for state in ("starting", "serving", "draining", "sick"):
+            told["headway.workers"].append(Observation(states[state], {**labels, "headway.state": state}))
+        if one.lanes is None:
+            continue
+        queue = together(one.lanes)
+        for name, value in (
+            ("headway.queue.waiting", queue.pending),
+            ("headway.queue.unfinished", queue.ack_pending),
+            ("headway.queue.age", queue.oldest_s),
+        ):
+            told[name].append(Observation(value, labels))
+    return told
+
+
+def _state(member: Member) -> str:
+    if member.draining_since is not None:
+        return "draining"
+    if member.sick is not None:
+        return "sick"
+    return "serving" if member.serving else "starting"
+
+
+class Metrics:
+    """The instruments of one scaler.
+
+    Args:
+        leads: whether it is the one that acts: the others tell nothing.
+    """
+
+    def __init__(self, leads: Callable[[], bool]) -> None:
+        self._gauges = Gauges(_DESCRIBED, leads)
+        meter = metrics.get_meter("headway")
+        self._deaths = meter.create_counter(
+            "headway.workers.deaths", unit="{worker}", description="Workers that ended without having been told to."
+        )
+        self._rounds = durations("headway.scaler.round.duration", "Duration of one round over all versions.")
+
+    def round(self, seen: Iterable[Seen], took: float) -> None:
+        """One round is done, in so many seconds."""
+        seen = tuple(seen)
+        self._gauges.show(values(seen))
+        self._rounds.record(took)
+        for one in seen:
+            self.died(one.service, one.version, 0)  # a counter that begins at one does not show its first rise
+
+    def died(self, service: str, version: str, count: int = 1) -> None:
+        """So many workers have ended without having been told to."""
+        self._deaths.add(count, {"headway.service": service, "headway.version": version})

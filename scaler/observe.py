@@ -1,0 +1,150 @@
+"""From what was read and heard to an `Observation`: differences between two moments. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from bus.beat import Beat
+from bus.histogram import BUCKETS, quantile
+from scaler.lag import Lane, together
+from scaler.observation import Observation
+
+WINDOW: Final = 3.0
+"""Seconds between the two moments: enough heartbeats that one more or less does not matter."""
+
+_WORK: Final = ("job", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known of one version at one moment.
+
+    Attributes:
+        at: when, on a steady clock.
+        lanes: its consumers; None if they are not known now.
+        stored: messages ever stored in the service's queue.
+        beats: the last beat of each of its workers.
+        well: those of them that serve and are not sick.
+        complete: whether every worker that lives has told.
+    """
+
+    at: float
+    lanes: tuple[Lane, ...] | None = ()
+    stored: int = 0
+    beats: Mapping[str, Beat] = field(default_factory=dict)
+    well: frozenset[str] = frozenset()
+    complete: bool = True
+
+
+def observe(before: Snapshot | None, now: Snapshot) -> Observation:
+    """What happened between two moments, and what is now.
+
+    Args:
+        before: the earlier one, about `WINDOW` seconds ago; None at first, then rates are unknown.
+        now: the later one.
+    """
+    queue = None if now.lanes is None else together(now.lanes)
+    moves = [_Move.between(before.beats.get(name) if before else None, beat) for name, beat in now.beats.items()]
+    work = _add(move.work for move in moves)
+    calls = _add(move.calls for move in moves)
+    told = [move for move in moves if move.seconds > 0]
+    settled = [move for move in told if move.settled]
+    done = sum(sum(move.work) + sum(move.calls) for move in settled)
+    return Observation(
+        at=now.at,
+        workers=len(now.well),
+        pending=None if queue is None else queue.pending,
+        ack_pending=None if queue is None else queue.ack_pending,
+        redelivered=0 if queue is None else queue.redelivered,
+        oldest_s=0.0 if queue is None else queue.oldest_s,
+        arrivals=_arrivals(before, now),
+        finished=sum(sum(move.work) / move.seconds for move in told),
+        service_s=_mean(work),
+        work_cpu_s=sum(move.cpu_s for move in settled) / done if done else None,
+        in_hand=sum(beat.in_hand for beat in now.beats.values()),
+        slots=max((beat.slots for beat in now.beats.values()), default=0) or None,
+        cpu=sum(move.cpu_s / move.seconds for move in settled) if settled else None,
+        calls=sum(sum(move.calls) / move.seconds for move in told),
+        inflight=sum(beat.rpc_inflight for beat in now.beats.values()),
+        limit=max((beat.limit for beat in now.beats.values()), default=0) or None,
+        call_mean_s=_mean(calls),
+        call_p95_s=quantile(calls, 0.95),
+        complete=now.complete,
+    )
+
+
+def _arrivals(before: Snapshot | None, now: Snapshot) -> float | None:
+    """Messages per second that came for this version.
+
+    What is waiting or delivered more than before has come, but for what was delivered again. The workers tell of what
+    they hand back; and of all versions together no more can have come than was stored.
+    """
+    if before is None or before.lanes is None or now.lanes is None or now.at <= before.at:
+        return None
+    came = _seen(now.lanes) - _seen(before.lanes)
+    again = sum(
+        beat.retried - (old.retried if (old := before.beats.get(name)) and old.started == beat.started else 0)
+        for name, beat in now.beats.items()
+    )
+    return max(0, min(came - again, now.stored - before.stored)) / (now.at - before.at)
+
+
+def _seen(lanes: Iterable[Lane]) -> int:
+    queue = together(lanes)
+    return queue.pending + queue.delivered
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What one worker did between two of its beats, or since it started.
+
+    One that is not `settled` has spent most of its CPU time on starting: that says nothing of its load.
+    """
+
+    settled: bool
+    seconds: float
+    cpu_s: float
+    work: list[int]
+    calls: list[int]
+
+    @classmethod
+    def between(cls, old: Beat | None, new: Beat) -> _Move:
+        if old is not None and old.started != new.started:
+            old = None
+        work, calls = _counts(new, _WORK), _counts(new, ("rpc",))
+        if old is None:
+            return cls(False, max(0.0, new.at - new.started), new.cpu_s, work, calls)
+        return cls(
+            True,
+            max(0.0, new.at - old.at),
+            max(0.0, new.cpu_s - old.cpu_s),
+            _less(work, _counts(old, _WORK)),
+            _less(calls, _counts(old, ("rpc",))),
+        )
+
+
+def _counts(beat: Beat, kinds: Iterable[str]) -> list[int]:
+    return _add(beat.latency.get(kind, []) for kind in kinds)
+
+
+def _add(histograms: Iterable[list[int]]) -> list[int]:
+    total = [0] * (len(BUCKETS) + 1)
+    for counts in histograms:
+        for i, count in enumerate(counts[: len(total)]):
+            total[i] += count
+    return total
+
+
+def _less(new: list[int], old: list[int]) -> list[int]:
+    return [max(0, a - b) for a, b in zip(new, old, strict=True)]
+
+
+def _mean(counts: list[int]) -> float | None:
+    """The mean in seconds, each sample taken as the middle of its bucket."""
+    total = sum(counts)
+    if not total:
+        return None
+    bounds = (0.0, *BUCKETS, BUCKETS[-1])
+    return sum(count * (bounds[i] + bounds[i + 1]) / 2 for i, count in enumerate(counts)) / total

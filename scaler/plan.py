@@ -1,0 +1,95 @@
+"""What to do so that a version has its workers: start, drain, kill. Pure.
+
+A sick worker is replaced first and stopped then; one that is only too large, when it has nothing in hand. Of too many
+workers the emptiest goes first, of equally empty ones the youngest; one that has not begun to serve goes before all.
+Nobody is killed but those that do not end by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+KILL_AFTER: Final = 5.0
+"""Seconds beyond its grace period after which a draining worker is killed."""
+KILL_SILENT_AFTER: Final = 2.0
+"""The same for one whose event loop does not run: it cannot drain."""
+REPLACE_WITHIN: Final = 10.0
+"""Seconds after which a silent worker is stopped although no other could be started. Other sick ones are kept until
+one is: they do what they can."""
+IDLE_WITHIN: Final = 30.0
+"""Seconds for which a moment is awaited in which a worker that can wait has nothing in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A living worker.
+
+    Attributes:
+        started: unix seconds.
+        serving: it has said that it serves.
+        in_hand: calls, jobs and events.
+        sick: why it is to be replaced; None if it is well.
+        sick_since: when that was found.
+        silent: its event loop does not run, so it would not hear that it shall drain.
+        can_wait: it works well, and may be stopped when it has nothing in hand.
+        draining_since: when it was told to, or said that it does.
+    """
+
+    worker: str
+    started: float
+    serving: bool = True
+    in_hand: int = 0
+    sick: str | None = None
+    sick_since: float | None = None
+    silent: bool = False
+    can_wait: bool = False
+    draining_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many to start, and (worker, reason) to drain or kill."""
+
+    start: int = 0
+    drain: tuple[tuple[str, str], ...] = ()
+    kill: tuple[tuple[str, str], ...] = ()
+
+
+def plan(desired: int, members: Iterable[Member], now: float, *, grace: float, may_start: bool = True) -> Plan:
+    """Plan.
+
+    Args:
+        desired: workers wanted.
+        members: all that live.
+        now: on the clock of the members' times.
+        grace: seconds that a draining worker has.
+        may_start: False while the version backs off after deaths.
+    """
+    everyone = list(members)
+    draining = [m for m in everyone if m.draining_since is not None]
+    sick = [m for m in everyone if m.draining_since is None and m.sick is not None]
+    well = [m for m in everyone if m.draining_since is None and m.sick is None]
+
+    surplus = sorted(well, key=lambda m: (m.serving, m.in_hand, -m.started))[: max(0, len(well) - desired)]
+    drain = [(m.worker, f"{desired} are enough") for m in surplus]
+
+    replaced = sum(m.serving for m in well) >= desired
+    for m in sick:
+        waited = now - (m.sick_since if m.sick_since is not None else now)
+        if m.can_wait and m.in_hand and waited < IDLE_WITHIN:
+            continue
+        if replaced or (m.silent and waited >= REPLACE_WITHIN):
+            drain.append((m.worker, m.sick or ""))
+
+    kill = []
+    for m in draining:
+        assert m.draining_since is not None
+        since, patience = m.draining_since, grace + KILL_AFTER
+        if m.silent and m.sick_since is not None:
+            since, patience = max(since, m.sick_since), KILL_SILENT_AFTER
+        if now - since >= patience:
+            kill.append((m.worker, f"did not end {patience:g} s after it was told to"))
+    start = max(0, desired - len(well)) if may_start else 0
+    return Plan(start=start, drain=tuple(drain), kill=tuple(kill))

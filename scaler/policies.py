@@ -1,0 +1,152 @@
+"""What each policy wants of one version. Pure.
+
+A want has two numbers. `up` is the count below which more workers are started, `keep` the count above which some are
+stopped. Between them nothing changes: load that moves around a whole number of workers does not make the count flap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from broker.records import Cpu, Inflight, Lag, Latency, Scale
+from scaler.observation import Observation
+
+TOLERANCE: Final = 0.1
+"""Share by which the load may exceed what the workers can do before there are more, as the HPA has it. What is missing
+shows up as backlog, or as the next larger load."""
+CORE: Final = 0.9
+"""Share of a core that a worker, one Python process, can spend on work."""
+_IDLE: Final = 0.1
+"""Load in workers that does not keep the last one: its own housekeeping, and what is hardly ever there."""
+_QUICK: Final = 1e-6
+"""CPU seconds per message below which they say nothing."""
+_AIM: Final = 0.5
+"""Share of `drain_within` in which a backlog is to be gone; the rest is for what starting and observing take."""
+_SLACK: Final = 0.7
+"""Share of a latency target that fewer workers may be expected to reach."""
+_IDLE_CPU: Final = 0.2
+_IDLE_INFLIGHT: Final = 0.1
+
+
+class Want(NamedTuple):
+    """What one policy wants.
+
+    Attributes:
+        policy: its name.
+        up: at least so many.
+        keep: no more than so many are needed; None if that is unknown, then none is stopped.
+        reason: why, as a sentence without its end.
+    """
+
+    policy: str
+    up: int
+    keep: int | None
+    reason: str
+
+
+def wants(scale: Scale, seen: Observation, arrivals: float, capacity: float | None) -> Iterator[Want]:
+    """What all policies of a version want.
+
+    Args:
+        scale: the policies.
+        seen: the load.
+        arrivals: smoothed messages per second.
+        capacity: messages per second that one worker finishes; None if none has finished any yet.
+    """
+    if scale.lag is not None:
+        yield lag(scale.lag, seen, arrivals, capacity)
+    if scale.cpu is not None and seen.workers:
+        yield cpu(scale.cpu, seen)
+    if scale.inflight is not None and seen.limit:
+        yield inflight(scale.inflight, seen)
+    if scale.latency is not None and seen.workers:
+        yield latency(scale.latency, seen)
+
+
+def capacity(seen: Observation) -> float | None:
+    """Messages per second that one worker can finish: bound by its slots, and by its core (Little's law)."""
+    bounds = []
+    if seen.slots and seen.service_s:
+        bounds.append(seen.slots / seen.service_s)
+    if seen.work_cpu_s and seen.work_cpu_s > _QUICK:
+        bounds.append(CORE / seen.work_cpu_s)
+    return min(bounds) if bounds and seen.service_s else None
+
+
+def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None) -> Want:
+    """Enough for what arrives, and to have what waits gone in time.
+
+    Messages that wait for a retry are no backlog: more workers would not make their time come sooner.
+    """
+    if seen.pending is None or seen.ack_pending is None:
+        return Want("lag", 0, None, "the queue is unknown")
+    waiting = seen.pending
+    some = int(waiting + seen.ack_pending + seen.in_hand > 0)
+    if not waiting and not arrivals:
+        reason = f"nothing waits, {seen.ack_pending:,} in hand or to be retried" if some else "nothing waits"
+        if seen.ack_pending <= seen.redelivered:
+            return Want("lag", some, some, reason)
+    if capacity is None:
+        if waiting and seen.workers and seen.oldest_s > policy.drain_within * _AIM / 2:
+            doubled = 2 * seen.workers
+            return Want("lag", doubled, doubled, f"{waiting:,} wait and none was finished in {seen.oldest_s:.1f} s")
+        if seen.workers and seen.slots and waiting > seen.workers * seen.slots:
+            one_more = seen.workers + 1
+            return Want("lag", one_more, one_more, f"{waiting:,} wait, more than the workers have slots for")
+        return Want("lag", some, max(some, seen.workers), f"{waiting:,} wait, how fast they are done is not known yet")
+    load = (arrivals + waiting / (policy.drain_within * _AIM)) / capacity
+    reason = (
+        f"{waiting:,} waiting and {arrivals:,.1f}/s arriving need {load:.1f} workers at {capacity:,.1f}/s each "
+        f"to be gone in {policy.drain_within:g} s"
+    )
+    return Want("lag", max(some, _up(load)), max(some, _keep(load)), reason)
+
+
+def cpu(policy: Cpu, seen: Observation) -> Want:
+    """Enough that each has its share of a core to itself."""
+    if seen.cpu is None:
+        return Want("cpu", 0, None, "the CPU time is unknown")
+    load = seen.cpu / policy.target
+    reason = f"{seen.cpu:.2f} cores used of {policy.target:.0%} each need {load:.1f} workers"
+    return Want("cpu", _up(load), _keep(load), reason)
+
+
+def inflight(policy: Inflight, seen: Observation) -> Want:
+    """Enough that no worker comes near the limit at which it sheds calls."""
+    assert seen.limit
+    load = seen.inflight / (seen.limit * policy.target)
+    reason = f"{seen.inflight:,} calls in flight, {seen.limit:,} x {policy.target:.0%} each, need {load:.1f} workers"
+    return Want("inflight", _up(load), _keep(load), reason)
+
+
+def latency(policy: Latency, seen: Observation) -> Want:
+    """More while calls take too long, unless the workers idle: then it is not for want of workers."""
+    ratios = [
+        (value / bound, f"{name} {value * 1000:,.0f} ms of {bound * 1000:,.0f} ms")
+        for name, value, bound in (
+            ("mean", seen.call_mean_s, policy.mean),
+            ("p95", seen.call_p95_s, policy.p95),
+        )
+        if value is not None and bound is not None
+    ]
+    if not ratios:
+        return Want("latency", 0, 0, "no calls")
+    ratio, what = max(ratios)
+    if ratio <= 1 + TOLERANCE:
+        return Want("latency", 0, min(seen.workers, math.ceil(seen.workers * ratio / _SLACK)), what)
+    busy = (seen.cpu or 0.0) / seen.workers > _IDLE_CPU
+    full = bool(seen.limit) and seen.inflight / (seen.workers * (seen.limit or 1)) > _IDLE_INFLIGHT
+    if not busy and not full:
+        return Want("latency", 0, seen.workers, f"{what}, but the workers idle: they wait for something else")
+    more = max(seen.workers + 1, math.ceil(seen.workers * min(ratio, 2.0)))
+    return Want("latency", more, more, what)
+
+
+def _up(load: float) -> int:
+    return math.ceil(load * (1 - TOLERANCE)) if load > _IDLE else 0
+
+
+def _keep(load: float) -> int:
+    return math.ceil(load) if load > _IDLE else 0

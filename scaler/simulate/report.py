@@ -1,0 +1,104 @@
+"""All contenders on one trace, side by side: as values, as a table, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from broker.records import Scale
+from scaler.simulate.headway import Headway
+from scaler.simulate.model import Load, Result, simulate
+from scaler.simulate.optimum import Optimum, optimum
+from scaler.simulate.peers import peers
+from scaler.simulate.traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How all did on a trace; `results` has ours first."""
+
+    trace: Trace
+    load: Load
+    optimum: Optimum
+    results: tuple[Result, ...]
+
+
+def load_of(scale: Scale) -> Load:
+    """The load that a policy is tried on: its bounds, and its deadline as the objective."""
+    usual = Load()
+    within = scale.lag.drain_within if scale.lag is not None else usual.within
+    return Load(minimum=scale.min, maximum=scale.max, within=within)
+
+
+def compare(trace: Trace, load: Load | None = None, scale: Scale | None = None, *, others: bool = True) -> Comparison:
+    """Run them all.
+
+    Args:
+        trace: what arrives.
+        load: the service; the usual one by default.
+        scale: our policy; the defaults by default.
+        others: whether the peers run too.
+    """
+    load = load or Load()
+    contenders = [Headway(load, scale), *(peers(load) if others else ())]
+    return Comparison(trace, load, optimum(trace, load), tuple(simulate(trace, load, one) for one in contenders))
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """For machines."""
+    return {
+        "trace": found.trace.name,
+        "seconds": len(found.trace.arrivals),
+        "jobs": sum(found.trace.arrivals),
+        "load": asdict(found.load),
+        "optimum": {
+            "slo_misses": found.optimum.slo_misses,
+            "worker_seconds": round(found.optimum.worker_seconds, 1),
+        },
+        "contenders": {
+            one.contender: {
+                "slo_misses": one.slo_misses,
+                "worker_seconds": round(one.worker_seconds, 1),
+                "ratio": ratio(found, one),
+                "oscillations": one.oscillations,
+                "max_lag_s": round(one.max_lag_s, 1),
+                "peak": one.peak,
+            }
+            for one in found.results
+        },
+    }
+
+
+def ratio(found: Comparison, one: Result) -> float | None:
+    """Worker-seconds as a multiple of the optimum's; None if that is nothing."""
+    least = found.optimum.worker_seconds
+    return round(one.worker_seconds / least, 3) if least else None
+
+
+def as_table(found: Comparison) -> Group:
+    """For people, in 80 columns."""
+    jobs, seconds = sum(found.trace.arrivals), len(found.trace.arrivals)
+    above = Text(f"{found.trace.name}: {jobs:,} jobs in {seconds:,} s, each to be finished in {found.load.within:g} s")
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    for heading in ("SLO MISSES", "WORKER-S", "x OPTIMUM", "TURNS", "MAX LAG", "PEAK"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index, one in enumerate(found.results):
+        times = ratio(found, one)
+        table.add_row(
+            one.contender,
+            f"{one.slo_misses:,}",
+            f"{one.worker_seconds:,.0f}",
+            "-" if times is None else f"{times:.2f}",
+            str(one.oscillations),
+            f"{one.max_lag_s:.1f}s",
+            str(one.peak),
+            style="" if index else "bold",
+        )
+    best = found.optimum
+    table.add_row("optimum", f"{best.slo_misses:,}", f"{best.worker_seconds:,.0f}", "1.00", "", "", "", style="dim")
+    return Group(above, table)

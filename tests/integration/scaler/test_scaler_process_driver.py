@@ -1,0 +1,119 @@
+"""The process driver: the contract of all drivers, and what is its own: zygotes, logs, the lifeline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
+from scaling import zygotes
+
+from bus.client import Bus
+from scaler.drivers.driver import Launch, Running
+from scaler.drivers.process import rundir
+from scaler.drivers.process.driver import ProcessDriver
+from scaler.drivers.process.follow import Follower
+from scaler.errors import LaunchFailed
+
+
+class ProcessPlace(Place):
+    """A run directory."""
+
+    def __init__(self, bus: Bus, launch: Launch, run) -> None:
+        super().__init__(bus, launch)
+        self.run = run
+        self.opened: list[ProcessDriver] = []
+
+    def driver(self) -> ProcessDriver:
+        self.opened.append(ProcessDriver(self.run))
+        return self.opened[-1]
+
+    async def kill(self, running: Running) -> None:
+        os.kill(running.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+async def place(nats_broker, tmp_path):
+    """A launch, and drivers on one run directory; whatever was started is dead afterwards."""
+    run = tmp_path / "run"
+    async with await nats_broker.connect("operator") as bus:
+        made = ProcessPlace(bus, await launch_of(nats_broker, tmp_path), run)
+        yield made
+        for one in made.opened:
+            await one.close()
+    for pid in [one.pid for one in rundir.workers(run) if rundir.alive(one)] + zygotes(run):
+        os.kill(pid, signal.SIGKILL)
+
+
+class TestProcessDriver(DriverContract):
+    """The contract, kept by processes."""
+
+
+async def test_nothing_is_left_of_a_worker_that_ended(place, until):
+    one = place.driver()
+    await one.spawn(place.launch, "w1", fence=1)
+    await one.stop("w1", fence=1)
+    assert (await ended(one)).worker == "w1"
+    await until(lambda: not list(place.run.glob("w1.*")))
+
+
+async def test_a_version_whose_directory_is_missing_is_refused(place):
+    with pytest.raises(LaunchFailed, match="cannot work in /nowhere"):
+        await place.driver().prepare(replace(place.launch, root="/nowhere"))
+
+
+async def test_workers_outlive_their_zygote_and_the_next_one_is_forked_from_a_new(place):
+    one = place.driver()
+    await one.spawn(place.launch, "w1", fence=1)
+    [zygote] = zygotes(place.run)
+    os.kill(zygote, signal.SIGKILL)
+    await place.serves("w1")
+    await one.spawn(place.launch, "w2", fence=1)
+    await place.serves("w2")
+    assert {w.worker for w in await one.list()} == {"w1", "w2"}
+    await one.stop("w1", fence=1)
+    end = await ended(one)
+    assert (end.worker, end.code) == ("w1", None), "nobody reaped it, so nobody knows"
+
+
+async def test_two_drivers_at_once_make_one_zygote(place, until):
+    one, two = place.driver(), place.driver()
+    await asyncio.gather(one.prepare(place.launch), two.prepare(place.launch))
+    await until(lambda: len(zygotes(place.run)) == 1)  # the other one has seen the lock and goes
+
+
+async def test_what_workers_write_is_passed_on_to_their_last_line(place, until):
+    lines = []
+    one = place.driver()
+    following = asyncio.ensure_future(Follower(place.run, lambda label, line: lines.append((label, line))).follow())
+    await one.spawn(place.launch, "w1", fence=1)
+    await until(lambda: any("serves as w1" in line for _, line in lines))
+    await one.stop("w1", fence=1)
+    await until(lambda: any("has stopped as w1" in line for _, line in lines))
+    following.cancel()
+    assert {label for label, _ in lines} == {"app-v1"}
+
+
+async def test_two_that_watch_are_both_told_how_a_worker_ended(place):
+    one, two = place.driver(), place.driver()
+    await one.spawn(replace(place.launch, config={"die": True}), "w1", fence=1)
+    await two.list()
+    ends = await asyncio.gather(ended(one), ended(two))
+    assert [end.code for end in ends] == [1, 1]
+    assert all(any("no line to the telephone company" in line for line in end.stderr) for end in ends)
+
+
+async def test_when_the_lifeline_is_cut_all_drain_and_nobody_is_left(place, monkeypatch, until):
+    ours, theirs = os.pipe()  # the zygote's end sees EOF when ours is closed
+    os.set_inheritable(ours, True)
+    monkeypatch.setenv("HEADWAY_LIFELINE", str(ours))
+    one = place.driver()
+    await one.spawn(place.launch, "w1", fence=1)
+    assert zygotes(place.run)
+    os.close(theirs)
+    assert (await ended(one)).worker == "w1"
+    await until(lambda: not zygotes(place.run), DEADLINE)
+    os.close(ours)

@@ -1,0 +1,45 @@
+"""What the scaler tells OpenTelemetry of a round."""
+
+from __future__ import annotations
+
+from scaler.lag import Lane
+from scaler.metrics import Seen, values
+from scaler.plan import Member
+
+LABELS = {"headway.service": "fax", "headway.version": "v1"}
+
+
+def told(**changed) -> dict[str, float]:
+    usual = {"desired": 3, "members": (), "starting": 0, "lanes": ()}
+    found = values([Seen("fax", "v1", **{**usual, **changed})])
+    assert all(LABELS.items() <= one.attributes.items() for observations in found.values() for one in observations)
+    return {
+        f"{name.removeprefix('headway.')} {one.attributes.get('headway.state', '')}".rstrip(): one.value
+        for name, observations in found.items()
+        for one in observations
+    }
+
+
+def test_each_worker_is_counted_once_in_the_state_that_matters_most():
+    members = (
+        Member("a", 1.0),
+        Member("b", 1.0, serving=False),
+        Member("c", 1.0, sick="silent"),
+        Member("d", 1.0, sick="silent", draining_since=2.0),
+    )
+    found = told(members=members, starting=2)
+    assert {name: value for name, value in found.items() if name.startswith("workers ")} == {
+        "workers starting": 3, "workers serving": 1, "workers sick": 1, "workers draining": 1,
+    }  # fmt: skip
+    assert found["workers.desired"] == 3
+
+
+def test_a_queue_is_the_sum_of_its_lanes_and_as_old_as_the_oldest():
+    lanes = (Lane(5, 1, 0, 9, 3, oldest_s=2.5), Lane(2, 0, 0, 4, 4), Lane(0, 3, 1, 7, 4, oldest_s=0.5))
+    found = told(lanes=lanes)
+    assert (found["queue.waiting"], found["queue.unfinished"], found["queue.age"]) == (7, 4, 2.5)
+    assert told()["queue.age"] == 0
+
+
+def test_an_unknown_queue_is_not_told_to_be_empty():
+    assert not [name for name in told(lanes=None) if name.startswith("queue.")]
