@@ -1,0 +1,48 @@
+"""What the deployer tells OpenTelemetry: where the traffic goes, and how far each release is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from opentelemetry.metrics import Observation
+
+from broker.records import RolloutRecord, VersionRecord
+from bus.gauges import Gauges, Values
+
+_DESCRIBED: Final = {
+    "headway.version.weight": ("%", "Share of the service's new traffic that a version gets."),
+    "headway.rollout.phase": ("", "1 for the phase that a service's last release is in."),
+}
+
+
+def values(versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord]) -> Values:
+    """The gauges of one round. Pure."""
+    return {
+        "headway.version.weight": [
+            Observation(one.weight, {"headway.service": one.service, "headway.version": one.version})
+            for one in versions
+            if one.weight or one.phase != "retired"
+        ],
+        "headway.rollout.phase": [
+            Observation(
+                1, {"headway.service": one.service, "headway.version": one.version, "headway.phase": one.phase}
+            )
+            for one in rollouts
+        ],
+    }
+
+
+class Metrics:
+    """The instruments of one deployer.
+
+    Args:
+        leads: whether it is the one that acts: the others tell nothing.
+    """
+
+    def __init__(self, leads: Callable[[], bool]) -> None:
+        self._gauges = Gauges(_DESCRIBED, leads)
+
+    def round(self, versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord]) -> None:
+        """The records were read."""
+        self._gauges.show(values(versions, rollouts))

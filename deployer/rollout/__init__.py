@@ -1,0 +1,1 @@
+"""Rollouts: what happens next, and making it happen."""

@@ -1,0 +1,225 @@
+"""The deployer's loop: read the whole truth, plan, act, repeat. Of several deployers the one with the lease acts.
+
+It keeps nothing that a successor would miss: how far a rollout is stands in its record, written after each effect by
+compare-and-set. Services are seen to side by side; a slow one holds up no other. A command that writes into a record
+wakes the deployer at once, and one that takes a release back interrupts whatever is being done for that service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from broker.broker import Broker
+from broker.control import Control, Kept, rollout_key
+from broker.errors import NotReady, RouteRefused
+from broker.lease import TTL, Lease
+from broker.records import RolloutRecord
+from broker.rounds import Rounds
+from bus.client import Bus
+from bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStored
+from bus.tasks import end
+from deployer import queues
+from deployer.errors import NotLeading
+from deployer.hearing import Hearing
+from deployer.metrics import Metrics
+from deployer.rollout.effects import Effects, Prove
+from deployer.rollout.plan import Facts, Plan, because, noted, plan
+from deployer.rollout.trial import Trial
+
+PERIOD: Final = 0.5
+"""Seconds between two rounds."""
+STRAYS: Final = 5.0
+"""Seconds between two looks for jobs that were left with a version that is gone."""
+ROUND_TIMEOUT: Final = 30.0
+_READ_TIMEOUT: Final = 15.0
+"""Seconds that the control records have to be read in."""
+
+_log = logging.getLogger("headway.deployer")
+
+
+class Deployer:
+    """One deployer.
+
+    Args:
+        bus: a connection in the control or operator role.
+        broker: of the server, with the installation's keys.
+        holder: who we are, for the lease.
+        prove: checks images and contracts before a version is started.
+        period: seconds between two rounds.
+        ttl: seconds after which another takes over from a dead one.
+    """
+
+    def __init__(
+        self, bus: Bus, broker: Broker, *, holder: str, prove: Prove, period: float = PERIOD, ttl: float = TTL
+    ) -> None:
+        self.control = Control(bus)
+        self.lease = Lease(bus, "deployer", holder, ttl)
+        self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
+        self._bus = bus
+        self._broker = broker
+        self._hearing = Hearing(bus)
+        self._rounds = Rounds("deployer", self.lease, period)
+        self._metrics = Metrics(lambda: self.lease.held)
+        self._trials: dict[str, Trial] = {}
+        self._looked: dict[str, float] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deploy until `stop` is set. What is under way goes on when a deployer runs again."""
+        await self._hearing.start()
+        watch = await self._bus.nc.subscribe(f"$KV.CONTROL.{rollout_key('x')[:-1]}*", cb=self._on_record)
+        try:
+            async with asyncio.TaskGroup() as group:
+                rounds = self._rounds.run(self._round, timeout=_READ_TIMEOUT, late=self._hearing.reconnected)
+                tasks = [group.create_task(self.lease.lead(self._rounds.led)), group.create_task(rounds)]
+                await stop.wait()
+                await end(tasks)
+        finally:
+            await end(list(self._tasks.values()))
+            await self.lease.release()
+            await self._hearing.stop()
+            if not self._bus.nc.is_closed:
+                await watch.unsubscribe()
+
+    async def _on_record(self, message: Msg) -> None:
+        """A rollout's record was written. If it is to go back, nothing else is worth finishing."""
+        service = message.subject.rsplit(".", 1)[1]
+        task = self._tasks.get(service)
+        try:
+            record = RolloutRecord.model_validate_json(message.data) if message.data else None
+        except ValidationError:
+            record = None
+        if task is not None and record is not None and record.abort is not None and _forward(record):
+            task.cancel()
+        self._rounds.wake()
+
+    async def _round(self) -> None:
+        await self.control.refresh()
+        self._metrics.round(self.control.versions.values(), self.control.rollouts.values())
+        for service, record in self.control.rollouts.items():
+            self._begin(service, record)
+
+    def _begin(self, service: str, record: RolloutRecord) -> None:
+        """See to a service, unless that is being done, or there is hardly anything to do."""
+        now = time.monotonic()
+        if service in self._tasks or (record.over and now - self._looked.get(service, 0.0) < STRAYS):
+            return
+        self._looked[service] = now
+        task = asyncio.ensure_future(self._service(service))
+        self._tasks[service] = task
+        task.add_done_callback(lambda ended: self._ended(service, ended))
+
+    def _ended(self, service: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[service]
+        if task.cancelled():
+            self._rounds.wake()
+        elif (error := task.exception()) is not None:
+            _log.error("%s: this round failed, the next one tries again", service, exc_info=error)
+
+    async def _service(self, service: str) -> None:
+        """One round of one service: as many steps as can be taken at once."""
+        try:
+            async with asyncio.timeout(ROUND_TIMEOUT):
+                while await self._step(service):
+                    pass
+        except (HeadwayError, TimeoutError) as error:
+            _log.warning("%s: this round was given up, the next one tries again: %s", service, error)
+
+    async def _step(self, service: str) -> bool:
+        """Take a step; returns whether the next one can follow at once.
+
+        Raises:
+            HeadwayError: one of its kinds, if not all could be read or written.
+        """
+        kept = await self.control.get(rollout_key(service), RolloutRecord)
+        known = self.control.services.get(service)
+        if kept is None or (known is not None and known.suspended):  # `headway up` has left: nobody runs its workers
+            return False
+        record = kept.value
+        made = plan(record, await self._facts(record), time.time())
+        if not self.lease.held:
+            return False
+        then = await self._act(record, made)
+        if then == record:
+            return False
+        if then.phase != record.phase or then.step != record.step:
+            _log.info("%s %s: %s -> %s: %s", service, then.version, record.phase, then.phase, then.history[-1].reason)
+        return await self._write(service, kept, then) and then.phase != record.phase
+
+    async def _act(self, record: RolloutRecord, made: Plan) -> RolloutRecord:
+        """Do what is planned; returns what the record becomes."""
+        moved = 0
+        try:
+            if not made.first:
+                await self.effects.fleet(record.service, made.fleet)
+            if made.effect is not None:
+                moved = await self.effects.have(record, made.effect)
+            if made.first:
+                await self.effects.fleet(record.service, made.fleet)
+        except NotLeading:
+            raise
+        except HeadwayError as error:
+            # A server that does not answer for a moment says nothing of the version.
+            if made.otherwise is None or isinstance(error, (ConnectionFailed, NotReady, NotStored, RouteRefused)):
+                return noted(record, error.message)
+            return because(made.otherwise, error.message)
+        return made.then.model_copy(update={"took_over": made.then.took_over + moved}) if moved else made.then
+
+    async def _write(self, service: str, kept: Kept[RolloutRecord], then: RolloutRecord) -> bool:
+        """Write the record; False if somebody else has written meanwhile. Then all is looked at again."""
+        try:
+            await self.control.put(rollout_key(service), then, expect=kept.revision)
+        except Conflict:
+            self._rounds.wake()
+            return False
+        return True
+
+    async def _facts(self, record: RolloutRecord) -> Facts:
+        """What is known of a rollout's versions. Nothing, where it is to go back: that is to happen now."""
+        if record.phase == "back" or (record.abort is not None and _forward(record)):
+            return Facts()
+        service, hearing = record.service, self._hearing
+        names = [record.version, *([record.before] if record.before else [])]
+        queued = record.phase in {"drain", "take-over"} or record.over
+        routed = record.phase == "judge" or record.over
+        if record.phase == "judge":
+            await self._try(record)
+        trial = self._trials.get(service) if record.phase == "judge" else None
+        return Facts(
+            hearing=hearing.settled,
+            route=(await self._broker.routes()).get(service, {}) if routed else None,
+            serving=hearing.serving(service),
+            missing=hearing.missing(service, names),
+            alive=hearing.alive(service),
+            busy=hearing.busy(service),
+            left=queues.left(await queues.consumers(self._bus, service)) if queued else None,
+            looping=self._looping(service, names),
+            verdict=None if trial is None else trial.verdict,
+            judged_for=0.0 if trial is None else trial.seconds,
+        )
+
+    async def _try(self, record: RolloutRecord) -> None:
+        trial = self._trials.get(record.service)
+        if trial is None or not trial.of(record):
+            trial = self._trials[record.service] = Trial(record, self._hearing)
+        await trial.go_on(self._bus, self.control, record)
+
+    def _looping(self, service: str, versions: list[str]) -> dict[str, str]:
+        """Versions that the scaler says are in a crash loop."""
+        found = {version: self.control.scales.get((service, version)) for version in versions}
+        return {
+            version: f"{scale.deaths} workers died, the last one with {scale.last_exit or 'no word'}"
+            for version, scale in found.items()
+            if scale is not None and scale.health == "crash-loop"
+        }
+
+
+def _forward(record: RolloutRecord) -> bool:
+    """Whether a rollout is on its way, rather than back or over."""
+    return not record.over and record.phase not in {"back", "take-over"}

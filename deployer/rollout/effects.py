@@ -1,0 +1,147 @@
+"""What a deployer does to the world; each can be done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from broker import routes
+from broker.broker import Broker
+from broker.control import Control, version_key
+from broker.records import RolloutRecord, VersionRecord
+from bus.client import Bus
+from deployer import queues
+from deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
+from deployer.rollout import proof
+from deployer.rollout.plan import Effect, Post, Route, Smoke, TakeOver, Verify
+from deployer.rollout.takeover import Takeover
+from deployer.rollout.trial import run_checks
+
+TAKE_OVER_FOR: Final = 2.0
+"""Seconds that jobs are moved for before the deployer looks up again."""
+
+Prove = Callable[[RolloutRecord, VersionRecord, VersionRecord | None], Awaitable[None]]
+"""Proves that a version can be run after the one before it; raises a `HeadwayError` that says why not."""
+
+_log = logging.getLogger("headway.deployer")
+
+
+class Effects:
+    """Does it.
+
+    Args:
+        bus: a connection in the control or operator role.
+        broker: of the server, with the installation's keys.
+        control: the records.
+        prove: checks images and contracts.
+        leads: whether we may act. Asked right before each act: we may have slept since we were told to.
+    """
+
+    def __init__(
+        self, bus: Bus, broker: Broker, control: Control, prove: Prove, leads: Callable[[], bool]
+    ) -> None:
+        self._leads = leads
+        self._bus = bus
+        self._broker = broker
+        self._control = control
+        self._prove = prove
+
+    async def have(self, record: RolloutRecord, effect: Effect) -> int:
+        """Have an effect; returns how many jobs were moved by it.
+
+        Raises:
+            NotLeading: if another deployer acts.
+            HeadwayError: one of its other kinds, if it could not be had.
+        """
+        match effect:
+            case Verify():
+                await self.verify(record)
+            case Smoke():
+                await self.smoke(record)
+            case Route():
+                await self.route(record, effect)
+            case TakeOver():
+                return await self.take_over(record.service, effect)
+        return 0
+
+    async def fleet(self, service: str, posts: Mapping[str, Post]) -> None:
+        """See that versions have what they are to have. Raises `UnknownVersion` and as `Control.change`."""
+        self._fenced()
+        for version, post in posts.items():
+            wanted = {"phase": post.phase, "minimum": post.minimum}
+            known = self._control.versions.get((service, version))
+            if known is None and post.phase == "retired":
+                continue
+            if known is None:
+                raise UnknownVersion(f"there is no record of {service} {version}", remedy="deploy it again")
+            if known.model_copy(update=wanted) != known:
+                await self._change(service, version, wanted)
+
+    async def verify(self, record: RolloutRecord) -> None:
+        """Prove that the version can be run. Raises what `prove` does, and `UnknownVersion`."""
+        new = await self._control.get(version_key(record.service, record.version), VersionRecord)
+        if new is None:
+            raise UnknownVersion(f"there is no record of {record.service} {record.version}", remedy="deploy it again")
+        old = None
+        if record.before is not None:
+            old = await self._control.get(version_key(record.service, record.before), VersionRecord)
+        await self._prove(record, new.value, None if old is None else old.value)
+
+    async def smoke(self, record: RolloutRecord) -> None:
+        """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`."""
+        alone = {record.version: 100}
+        await proof.interest(
+            self._bus, self._broker, record.service, alone, record.before, breaking=record.breaking or record.urgent
+        )
+        for checked in await run_checks(self._bus, record):
+            if not checked.ok:
+                raise CheckFailed(f"check {checked.name}: {checked.said}")
+
+    async def route(self, record: RolloutRecord, wanted: Route) -> None:
+        """Set weights. Raises `NotProven`, and as `Broker.change_route`."""
+        service, weights = record.service, wanted.weights
+        before = None
+        if wanted.proven and weights is not None:
+            breaking = record.breaking or record.urgent
+            await proof.interest(self._bus, self._broker, service, weights, record.before, breaking=breaking)
+            before = (await self._broker.routes()).get(service)
+        self._fenced()
+        servers = await self._broker.change_route(service, weights)
+        _log.info("%s: %s, confirmed by %s", service, weights, ", ".join(servers) or "nobody: it was so already")
+        if wanted.proven and weights is not None:
+            try:
+                await proof.split(self._bus, service, weights)
+            except NotProven:
+                self._fenced()
+                await self._broker.change_route(service, before)
+                raise
+        await self.mirror(service, weights or {})
+
+    async def mirror(self, service: str, weights: Mapping[str, int]) -> None:
+        """Write the weights that hold where no cluster is named into the versions' records."""
+        shares = routes.here(weights, None)
+        for (name, version), known in list(self._control.versions.items()):
+            if name == service and known.weight != shares.get(version, 0):
+                await self._change(service, version, {"weight": shares.get(version, 0)})
+
+    async def take_over(self, service: str, wanted: TakeOver) -> int:
+        """Move jobs for a moment. Raises as `Takeover.run`."""
+        self._fenced()
+        lanes = (await queues.consumers(self._bus, service)).get(wanted.source, {})
+        moving = Takeover(self._bus, service, wanted.source, wanted.target)
+        async with asyncio.timeout(TAKE_OVER_FOR * 5):
+            moved = await moving.run(lanes, TAKE_OVER_FOR)
+        if moved:
+            _log.info("%s: %d jobs of %s are now %s's", service, moved, wanted.source, wanted.target)
+        return moved
+
+    def _fenced(self) -> None:
+        if not self._leads():
+            raise NotLeading("the lease of this deployer is over")
+
+    async def _change(self, service: str, version: str, wanted: Mapping[str, object]) -> None:
+        key = version_key(service, version)
+        changed = await self._control.change(key, VersionRecord, lambda v: v.model_copy(update=dict(wanted)))
+        self._control.versions[service, version] = changed

@@ -1,0 +1,394 @@
+"""What a rollout does next. Pure: from its record and what is known of the world to a fleet, an effect and a record.
+
+Each phase says what must be (`fleet`: which versions have workers, and how many at least), what is to be done now
+(`effect`), and what the record becomes once that is done. All of it can be done twice without harm, so whoever takes
+over from a dead deployer, at whatever moment, does it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from broker.records import OVER, Phase, RolloutRecord, Transition, Verdict
+
+HISTORY: Final = 60
+"""Transitions that a record remembers."""
+READY_WITHIN: Final = 120.0
+"""Seconds that a version has to get as many workers as a step needs, and a shift to be proven and taken."""
+GONE_AFTER: Final = 5.0
+"""Seconds without a serving worker after which a version with traffic is taken back."""
+LEFT_AFTER: Final = 30.0
+"""The same for an old version that drains: then the new one does what it has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Prove that the version can be run, and that its contract fits the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smoke:
+    """Call the version's workers alone, before it has traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Set the service's weights; None routes it nowhere.
+
+    Attributes:
+        weights: by version, or version and cluster as in `v2@eu`.
+        proven: prove first that everything arrives. What leads back is not held up by proofs.
+    """
+
+    weights: Mapping[str, int] | None
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Move the jobs that are queued for one version to another."""
+
+    source: str
+    target: str
+
+
+Effect = Verify | Smoke | Route | TakeOver
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a version is to have: as in `VersionRecord`."""
+
+    phase: Literal["live", "draining", "retired"]
+    minimum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known now.
+
+    Attributes:
+        hearing: whether heartbeats have been heard for long enough that silence means something.
+        route: the service's weights; None if they are not known.
+        serving: workers that serve and are well, by version.
+        missing: seconds for which a version has had none.
+        alive: workers that were heard of, by version.
+        busy: calls, jobs and events that they have in hand.
+        left: jobs not acknowledged, by version; None if not known.
+        looping: versions in a crash loop, and how their workers end.
+        verdict: the judge's on this step; None before it has spoken.
+        judged_for: seconds that it has seen.
+    """
+
+    hearing: bool = True
+    route: Mapping[str, int] | None = None
+    serving: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, float] = field(default_factory=dict)
+    alive: Mapping[str, int] = field(default_factory=dict)
+    busy: Mapping[str, int] = field(default_factory=dict)
+    left: Mapping[str, int] | None = None
+    looping: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    judged_for: float = 0.0
+
+    def idle(self, version: str) -> bool:
+        """Whether it is certain that a version has nothing queued and nothing in hand."""
+        return self.hearing and self.left is not None and not self.left.get(version) and not self.busy.get(version)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now: see to the fleet, then have the effect, then write the record.
+
+    Attributes:
+        then: the record once the effect is there.
+        otherwise: the record when the effect fails for good; it gets the reason. None: note it, and try again.
+        fleet: what versions are to have.
+        effect: None to just go on.
+        first: the effect comes before the fleet.
+    """
+
+    then: RolloutRecord
+    otherwise: RolloutRecord | None = None
+    fleet: Mapping[str, Post] = field(default_factory=dict)
+    effect: Effect | None = None
+    first: bool = False
+
+
+def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    """Plan.
+
+    Args:
+        record: how far it is.
+        facts: what is known.
+        now: unix seconds.
+    """
+    back = _must_go_back(record, facts)
+    if back is not None:
+        record = move(record.model_copy(update={"verdict": facts.verdict or record.verdict}), "back", now, back)
+    match record.phase:
+        case "verify":
+            made = _verify(record, facts, now)
+        case "warm-up":
+            made = _warm_up(record, facts, now)
+        case "shift":
+            made = _shift(record, facts, now)
+        case "judge":
+            made = _judge(record, facts, now)
+        case "drain":
+            made = _drain(record, facts, now)
+        case "standby":
+            made = _standby(record, now)
+        case "back":
+            made = _back(record, now)
+        case "take-over":
+            made = _take_over(record, facts, now)
+        case _:
+            made = _over(record, facts)
+    fleet_of = made.then if made.then.phase in OVER and not record.over else record
+    return Plan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
+
+
+def fleet(record: RolloutRecord) -> dict[str, Post]:
+    """What the versions of a rollout are to have. The old one keeps its capacity until nobody may want it back."""
+    new, old = record.version, record.before
+    if record.phase in {"verify", "refused"}:
+        return {}
+    # Versions of rollouts that were over when this one began: one that was kept warm is not needed any more.
+    earlier = {name for past in record.past for name in (past.version, past.before) if name not in {None, new, old}}
+    posts: dict[str, Post] = {str(name): Post("retired") for name in earlier}
+    match record.phase:
+        case "warm-up" | "shift" | "judge" | "drain" | "standby" | "back":
+            posts[new] = Post("live", needed(record))
+            if old is not None:
+                posts[old] = Post("live", record.workers)
+        case "take-over":
+            good, bad = sides(record)
+            posts[bad] = Post("retired")
+            if good is not None:
+                posts[good] = Post("live", record.workers)
+        case "done":
+            posts[new] = Post("live")
+            if old is not None:
+                posts[old] = Post("retired")
+        case "rolled-back":
+            posts[new] = Post("retired")
+            if old is not None:
+                posts[old] = Post("live")
+    return posts
+
+
+def needed(record: RolloutRecord) -> int:
+    """Workers that the new version needs for its step: its share of what the old one had."""
+    return max(1, math.ceil(record.workers * record.weight / 100))
+
+
+def weights(record: RolloutRecord, weight: int) -> dict[str, int]:
+    """The service's weights when the new version has so many percent."""
+    old = record.before
+    if old is None:
+        return {record.version: 100}
+    if record.cluster is not None:
+        there = {f"{record.version}@{record.cluster}": weight, f"{old}@{record.cluster}": 100 - weight}
+        return {old: 100, **{version: share for version, share in there.items() if share}}
+    return {version: share for version, share in ((old, 100 - weight), (record.version, weight)) if share}
+
+
+def home(record: RolloutRecord) -> dict[str, int] | None:
+    """The service's weights without the new version."""
+    return None if record.before is None else {record.before: 100}
+
+
+def sides(record: RolloutRecord) -> tuple[str | None, str]:
+    """The good and the bad version of a rollout that takes over."""
+    if record.urgent and record.abort is None:
+        assert record.before is not None
+        return record.version, record.before
+    return record.before, record.version
+
+
+def move(record: RolloutRecord, phase: Phase, now: float, reason: str, **changes: Any) -> RolloutRecord:
+    """The record in its next phase, which it remembers with its reason."""
+    measured = record.verdict.measured if record.phase == "judge" and record.verdict is not None else ()
+    step = Transition(
+        at=now, before=record.phase, after=phase, reason=reason, weight=record.weight, measured=measured
+    )
+    usual: dict[str, Any] = {"phase": phase, "since": now, "note": "", "history": (*record.history, step)[-HISTORY:]}
+    if phase == "back" and record.abort is None:
+        usual["abort"] = reason
+    return record.model_copy(update={**usual, **changes})
+
+
+def because(record: RolloutRecord, reason: str) -> RolloutRecord:
+    """The record with another reason for its last transition: one that was found out while trying."""
+    last = record.history[-1].model_copy(update={"reason": reason})
+    abort = reason if record.phase == "back" else record.abort
+    return record.model_copy(update={"history": (*record.history[:-1], last), "abort": abort})
+
+
+def noted(record: RolloutRecord, note: str) -> RolloutRecord:
+    """The record with what it waits for."""
+    return record.model_copy(update={"note": note})
+
+
+def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
+    """Why the traffic is to go back to the old version now; None if it is not."""
+    if record.over or record.phase in {"back", "take-over"}:
+        return None
+    if record.abort is not None:
+        return record.abort
+    new = record.version
+    if record.phase != "verify" and new in facts.looping:
+        return f"{new} is in a crash loop: {facts.looping[new]}"
+    if record.phase == "judge" and facts.verdict is not None and facts.verdict.outcome == "fail":
+        return "; ".join(facts.verdict.reasons)
+    if record.phase in {"judge", "drain", "standby"} and facts.hearing and facts.missing.get(new, 0.0) >= GONE_AFTER:
+        return f"no worker of {new} has served for {GONE_AFTER:g} s"
+    return None
+
+
+def _verify(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    if not facts.hearing:
+        return Plan(noted(record, "listening to the workers there are"))
+    old = record.before
+    workers = max(1, record.workers, facts.serving.get(old, 0) if old else 0)
+    then = move(record, "warm-up", now, f"{record.version} can be run", workers=workers)
+    return Plan(then, move(record, "refused", now, ""), effect=Verify())
+
+
+def _warm_up(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    if (waiting := _growing(record, facts, now) or _stuck(record, now)) is not None:
+        return waiting
+    serving = _workers(facts.serving.get(record.version, 0), record.version)
+    return Plan(move(record, "shift", now, f"{serving} and its calls are answered"),
+                move(record, "back", now, ""), effect=Smoke())  # fmt: skip
+
+
+def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    if record.paused:
+        return Plan(noted(record, "paused"))
+    if (waiting := _growing(record, facts, now) or _stuck(record, now)) is not None:
+        return waiting
+    wanted = weights(record, record.weight)
+    reason = f"{_share(record)} with {_workers(facts.serving.get(record.version, 0), record.version)}"
+    then = move(record, "take-over" if record.urgent else "judge", now, reason, verdict=None)
+    return Plan(then, effect=Route(wanted, proven=True))
+
+
+def _growing(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
+    """Waiting for workers; None once there are enough."""
+    there, wanted = facts.serving.get(record.version, 0), needed(record)
+    if there >= wanted:
+        return None
+    told = f"{there} of {_workers(wanted, record.version)}"
+    if now - record.since >= READY_WITHIN:
+        return Plan(move(record, "back", now, f"after {READY_WITHIN:g} s only {told}"))
+    return Plan(noted(record, f"waits for workers: {told}"))
+
+
+def _stuck(record: RolloutRecord, now: float) -> Plan | None:
+    """Giving up what has been tried for too long; None as long as it may be tried again."""
+    if not record.note or now - record.since < READY_WITHIN:
+        return None
+    return Plan(move(record, "back", now, f"the {record.phase} was not taken in {READY_WITHIN:g} s: {record.note}"))
+
+
+def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    wanted = weights(record, record.weight)
+    if facts.route is not None and facts.route != wanted:
+        return Plan(noted(record, "somebody else had changed the weights"), effect=Route(wanted, proven=True))
+    verdict = facts.verdict
+    record = record.model_copy(update={"verdict": verdict})
+    promoted = record.promoted > record.step
+    left = record.bake - facts.judged_for
+    if record.paused:
+        return Plan(noted(record, "paused"))
+    if promoted:
+        return Plan(_onward(record, now, f"promoted by {_promoter(record)}"))
+    if verdict is None:
+        return Plan(noted(record, "nothing is known yet"))
+    if verdict.outcome == "waiting":
+        return Plan(noted(record, "; ".join(verdict.reasons)))
+    if left > 0:
+        return Plan(noted(record, "judging"))
+    if record.manual:
+        return Plan(noted(record, f"waits for `headway promote {record.service}`"))
+    return Plan(_onward(record, now, "; ".join(verdict.reasons)))
+
+
+def _promoter(record: RolloutRecord) -> str:
+    return next((one.by for one in reversed(record.asked) if one.what == "promote"), "hand")
+
+
+def _onward(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
+    """To the next step, or beyond the last one."""
+    if record.step + 1 < len(record.steps):
+        return move(record, "shift", now, reason, step=record.step + 1)
+    if record.cluster is not None:
+        return move(record, "standby", now, f"{reason}; {record.before} goes on elsewhere")
+    return move(record, "drain", now, reason)
+
+
+def _drain(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    old = record.before
+    if old is None:
+        return Plan(move(record, "standby", now, "there was no version before"))
+    if facts.idle(old):
+        return Plan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
+    left, busy = (facts.left or {}).get(old, 0), facts.busy.get(old, 0)
+    waiting = noted(record, f"{old} has {left:,} jobs left and {busy:,} in hand")
+    if facts.hearing and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
+        return Plan(waiting, effect=TakeOver(old, record.version))
+    return Plan(waiting)
+
+
+def _standby(record: RolloutRecord, now: float) -> Plan:
+    if record.cluster is not None:
+        return Plan(noted(record, f"has all traffic of {record.cluster}; deploy it everywhere, or roll it back"))
+    if record.before is None:
+        return Plan(move(record, "done", now, "released"))
+    if now - record.since >= record.window:
+        return Plan(move(record, "done", now, f"{record.before} was not wanted back for {record.window:g} s"))
+    return Plan(noted(record, f"{record.before} is kept warm"))
+
+
+def _back(record: RolloutRecord, now: float) -> Plan:
+    reason = f"{record.before} has all traffic again" if record.before else "there is no version to go back to"
+    then = move(record, "take-over", now, reason)
+    return Plan(then, effect=Route(home(record), proven=False), first=True)
+
+
+def _take_over(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    good, bad = sides(record)
+    over: Phase = "done" if good == record.version else "rolled-back"
+    left = (facts.left or {}).get(bad, 0)
+    if good is None:
+        return Plan(move(record, over, now, f"{left:,} jobs stay queued, no version is left to take them"))
+    if facts.idle(bad) and (not facts.alive.get(bad) or now - record.since >= READY_WITHIN):
+        took = f"{record.took_over:,} jobs were taken over by {good}"
+        return Plan(move(record, over, now, f"{bad} has nothing left; {took}"))
+    told = "an unknown number of" if facts.left is None else f"{left:,}"
+    note = f"{bad} has {told} jobs left and {_workers(facts.alive.get(bad, 0), bad)} stopping"
+    return Plan(noted(record, note), effect=TakeOver(bad, good) if left or facts.left is None else None)
+
+
+def _over(record: RolloutRecord, facts: Facts) -> Plan:
+    """Nothing is to do, but for jobs that turn up in the queue of a version that is gone."""
+    good, bad = (record.version, record.before) if record.phase == "done" else (record.before, record.version)
+    stray = record.phase != "refused" and good and bad and (facts.left or {}).get(bad, 0)
+    routed = facts.route is None or bad in facts.route
+    if stray and not routed and not facts.alive.get(bad or ""):
+        return Plan(record, effect=TakeOver(str(bad), str(good)))
+    return Plan(record)
+
+
+def _workers(count: int, version: str) -> str:
+    return f"{count} worker{'' if count == 1 else 's'} of {version}"
+
+
+def _share(record: RolloutRecord) -> str:
+    where = f" of {record.cluster}" if record.cluster else ""
+    return f"{record.version} has {record.weight}% of the traffic{where}"
