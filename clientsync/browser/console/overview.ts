@@ -1,0 +1,98 @@
+/** The overview: one line for each service. */
+import { h, Keyed, type Shown, text } from "../shared/dom.js";
+import type { Item, Store, View } from "../src/index.js";
+import { Spark, Weights } from "./charts.js";
+import { Lately } from "./lately.js";
+import type { Service, Trend } from "./models.js";
+import { count, many, milliseconds, percent, rate, span } from "./words.js";
+
+export const POINTS = 60;
+const COLUMNS = ["Service", "Versions", "Workers", "Waiting", "Per second", "95th percentile", "Failed", "Dead"];
+
+interface Line {
+  readonly item: Item<Service>;
+  readonly trend: Trend | undefined;
+}
+
+export class Overview {
+  readonly title = "Services";
+  readonly element: HTMLElement;
+  readonly views: readonly View<never>[];
+  private readonly services: View<Service>;
+  private readonly trends: View<Trend>;
+  private readonly lately: Lately;
+  private readonly summary = h("p", { class: "summary", role: "status" });
+  private readonly empty = h("p", { class: "empty" }, "No service runs here yet. `headway up` starts those of headway.yaml.");
+  private readonly body = h("tbody", { role: "rowgroup" });
+  private readonly rows = new Keyed<Line>(this.body, row, ({ item }) => item.id);
+
+  constructor(store: Store) {
+    this.services = store.view<Service>({ type: "service", orderBy: "name" });
+    this.trends = store.view<Trend>({ type: "trend" });
+    this.lately = new Lately(store);
+    this.views = [this.services, this.trends, ...this.lately.views] as unknown as View<never>[];
+    const head = h("tr", { role: "row" }, ...COLUMNS.map((name, n) => h("th", { scope: "col", role: "columnheader", class: n > 1 ? "number" : "" }, name)));
+    this.element = h("section", { class: "overview" }, this.summary,
+      h("table", { class: "card", role: "table", "aria-label": "Services" }, h("thead", { role: "rowgroup" }, head), this.body), this.empty,
+      this.lately.element);
+  }
+
+  show(): void {
+    const items = this.services.get().items;
+    const trends = new Map(this.trends.get().items.map(({ id, value }) => [id, value]));
+    this.rows.show(items.map((item) => ({ item, trend: trends.get(item.id) })));
+    this.empty.hidden = items.length > 0;
+    this.lately.show();
+    const values = items.map(({ value }) => value);
+    const unwell = values.filter(({ state }) => state === "down" || state === "unwell");
+    const sum = (of: (service: Service) => number): number => values.reduce((total, service) => total + of(service), 0);
+    const how = unwell.length === 0 ? "All are well" : `${unwell.map(({ name }) => name).join(", ")} ${unwell.length === 1 ? "needs" : "need"} attention`;
+    text(this.summary, values.length === 0 ? "" : `${how}. ${many(values.length, "service")}, ${many(sum((s) => s.workers), "worker")}, ${rate(sum((s) => s.rate))} messages a second, ${count(sum((s) => s.waiting ?? 0))} waiting.`);
+    this.summary.classList.toggle("bad", unwell.length > 0);
+  }
+}
+
+function row(): Shown<Line> {
+  const name = h("a", { class: "link" });
+  const note = h("span", { class: "note" });
+  const weights = new Weights();
+  const workers = h("strong");
+  const bounds = h("span", { class: "note" });
+  const waiting = h("strong");
+  const oldest = h("span", { class: "note" });
+  const perSecond = h("strong");
+  const p95 = h("strong");
+  const spark = new Spark(POINTS, "95th percentile of the last five minutes");
+  const failed = h("strong");
+  const dead = h("a", { class: "link" });
+  const cell = (label: string, ...inside: (Node | string)[]): HTMLElement => h("td", { role: "cell", class: "number", "data-label": label }, ...inside);
+  const element = h("tr", { role: "row", click: (event) => { if (!(event.target as Element).closest("a")) name.click(); } },
+    h("th", { scope: "row", role: "rowheader" }, h("div", { class: "who" }, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "what" }, name, note))),
+    h("td", { role: "cell", class: "shares" }, weights.element),
+    cell("Workers", workers, bounds), cell("Waiting", waiting, oldest), cell("Per second", perSecond),
+    cell("95%", h("div", { class: "latency" }, spark.element, p95)),
+    cell("Failed", failed), cell("Dead", dead));
+  return {
+    element,
+    update({ item: { value: service }, trend }) {
+      element.dataset["state"] = service.state;
+      text(name, service.name);
+      name.href = `#/service/${service.name}`;
+      text(note, service.state === "ok" ? "" : service.note);
+      weights.show(service.versions);
+      text(workers, service.desired === null || service.desired === service.workers ? `${service.workers}` : `${service.workers} / ${service.desired}`);
+      workers.title = service.desired === null ? "" : `${service.workers} live, ${service.desired} wanted`;
+      text(bounds, service.high === 0 ? "" : service.low === service.high ? "fixed" : `${service.low}–${service.high}`);
+      text(waiting, service.waiting === null ? "–" : count(service.waiting));
+      text(oldest, service.waiting ? span(service.oldest_s) : "");
+      text(perSecond, rate(service.rate));
+      text(p95, milliseconds(service.p95_ms));
+      spark.show(trend?.p95_ms ?? [], milliseconds);
+      text(failed, percent(service.failed));
+      failed.className = service.failed > 0 ? "bad" : "";
+      text(dead, count(service.dead));
+      dead.href = `#/dead/${service.name}`;
+      dead.className = service.dead > 0 ? "link bad" : "link zero";
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/** Every error of this package: what happened, and what to do about it. */
+
+/** What `code` says. The server's own codes (`rejected`, `invalid_input`, `forbidden`, ...) come through as they are. */
+export type ErrorCode =
+  | "offline" // no connection, and the operation may not wait
+  | "closed" // the store was closed
+  | "timeout" // no answer in time
+  | "not_served" // nobody serves it
+  | "session" // the session endpoint refused or failed
+  | "cancelled" // taken out of the outbox
+  | "usage" // called wrongly
+  | (string & {});
+
+export class HeadwayError extends Error {
+  override readonly name = "HeadwayError";
+
+  /**
+   * @param code what kind it is, for programs
+   * @param message what happened
+   * @param retryable whether the same may succeed later
+   * @param remedy what to do about it
+   * @param status the number an answer carried; 0 if there was none
+   */
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly retryable = false,
+    readonly remedy = "",
+    readonly status = 0,
+  ) {
+    super(remedy ? `${message} (${remedy})` : message);
+  }
+}
+
+export const asError = (thrown: unknown): HeadwayError =>
+  thrown instanceof HeadwayError
+    ? thrown
+    : new HeadwayError("unknown", thrown instanceof Error ? thrown.message : String(thrown), true);

@@ -1,0 +1,44 @@
+"""What client sync tells OpenTelemetry: who is connected, and what their pages ask for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import Observation
+
+from bus.gauges import Gauges
+from bus.telemetry import durations
+
+_CONNECTIONS: Final = "headway.sync.connections"
+
+
+class Metrics:
+    """The instruments of one instance."""
+
+    def __init__(self) -> None:
+        self._gauges = Gauges({_CONNECTIONS: ("{connection}", "Browsers connected to all servers.")})
+        meter = metrics.get_meter("headway")
+        self._duration = durations("headway.sync.request.duration", "Duration of a page's requests, waiting included.")
+        self._changes = meter.create_counter(
+            "headway.sync.changes", unit="{change}", description="Changes that pulls were answered with."
+        )
+        self._sessions = meter.create_counter(
+            "headway.sync.sessions", unit="{session}", description="Sessions opened and renewed."
+        )
+
+    def connected(self, count: int) -> None:
+        """So many browsers have a connection."""
+        self._gauges.show({_CONNECTIONS: [Observation(count)]})
+
+    def asked(self, kind: str, took: float, error: str | None) -> None:
+        """A page's request, "pull" or "submit", was answered after so many seconds, or refused with an error's code."""
+        self._duration.record(took, {"headway.kind": kind, **({"error.type": error} if error else {})})
+
+    def told(self, changes: int) -> None:
+        """A pull was answered with so many changes."""
+        self._changes.add(changes)
+
+    def opened(self) -> None:
+        """A session was opened."""
+        self._sessions.add(1)

@@ -1,0 +1,151 @@
+"""What client sync reads of the stream `OBJECTS`: changes, its identity, its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from bus import subjects, values
+from bus.errors import ConnectionFailed, InvalidSubject, MissingStream, StoreError
+from bus.objects import is_tombstone
+from bus.streams import OBJECTS
+from bus.values import Page
+
+EVERYTHING: Final = "obj.*.*.*"
+PAGE: Final = 1000
+_TIMEOUT: Final = 5.0
+_NOT_FOUND: Final = 10059
+_NO_MESSAGE: Final = 10037
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The last change of an object.
+
+    Attributes:
+        tenant, type, id: whose and which.
+        seq: its sequence in the stream.
+        deleted: whether it is gone since.
+        data: its JSON; empty for a tombstone.
+        ttl: seconds that a tombstone stays; None if it stays for ever.
+    """
+
+    tenant: str
+    type: str
+    id: str
+    seq: int
+    deleted: bool
+    data: bytes
+    ttl: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The stream as its leader tells it.
+
+    Attributes:
+        epoch: changes when the stream is made anew and sequences start again.
+        created: when that was.
+        last: the highest sequence.
+        replicas: how many copies there are.
+    """
+
+    epoch: str
+    created: datetime
+    last: int
+    replicas: int
+
+
+def read(message: Msg) -> Change | None:
+    """A change as a direct get gives it; None for one whose subject breaks the grammar (written past our own code)."""
+    fields = message.headers or {}
+    try:
+        subject = subjects.parse_obj(fields[values.SUBJECT])
+    except InvalidSubject:
+        return None
+    deleted = is_tombstone(fields)
+    ttl = _seconds(fields.get("Nats-TTL", "")) if deleted else None
+    return Change(*subject, seq=int(fields[values.SEQUENCE]), deleted=deleted, data=message.data, ttl=ttl)
+
+
+def seq_of(message: Msg) -> int:
+    """The sequence of a message that a direct get gave."""
+    return int((message.headers or {})[values.SEQUENCE])
+
+
+class Store:
+    """Reads the stream.
+
+    Args:
+        js: the context of a connection that may.
+    """
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+
+    async def page(self, wanted: str, start: int | datetime, *, batch: int = PAGE, max_bytes: int = 0) -> Page:
+        """As `bus.values.page`."""
+        return await values.page(self._js, OBJECTS, wanted, start, batch=batch, max_bytes=max_bytes)
+
+    async def facts(self) -> Facts:
+        """Ask the stream's leader about it.
+
+        Raises:
+            MissingStream: if it does not exist.
+            StoreError, ConnectionFailed: without an answer.
+        """
+        said = await self._ask(f"$JS.API.STREAM.INFO.{OBJECTS}", {})
+        created = datetime.fromisoformat(said["created"])
+        return Facts(
+            epoch=said["created"],
+            created=created,
+            last=int(said["state"]["last_seq"]),
+            replicas=int(said["config"].get("num_replicas", 1)),
+        )
+
+    async def last(self, wanted: str) -> int:
+        """The highest sequence of a filter, as the leader has it; 0 if there is none.
+
+        Raises:
+            MissingStream: if the stream does not exist.
+            StoreError, ConnectionFailed: without an answer.
+        """
+        said = await self._ask(f"$JS.API.STREAM.MSG.GET.{OBJECTS}", {"last_by_subj": wanted})
+        return int(said["message"]["seq"]) if "message" in said else 0
+
+    async def _ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            reply = await self._js._nc.request(subject, orjson.dumps(body) if body else b"", timeout=_TIMEOUT)
+        except (TimeoutError, nats.errors.Error) as error:
+            raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
+        said: dict[str, Any] = orjson.loads(reply.data)
+        refused = said.get("error")
+        if refused is None or refused.get("err_code") == _NO_MESSAGE:
+            return said
+        if refused.get("err_code") == _NOT_FOUND:
+            raise MissingStream(f"stream {OBJECTS} does not exist")
+        raise StoreError(f"{subject}: {refused.get('description')}")
+
+
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def _seconds(ttl: str) -> float | None:
+    """A `Nats-TTL` in seconds: whole ones, or a Go duration such as 720h0m0s; None for none and for `never`."""
+    if ttl.isascii() and ttl.isdigit():
+        return float(ttl)
+    total, number = 0.0, ""
+    for letter in ttl:
+        if letter in "0123456789.":
+            number += letter
+        elif letter in _UNITS and number:
+            total, number = total + float(number) * _UNITS[letter], ""
+        else:
+            return None
+    return total if total and not number else None

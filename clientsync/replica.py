@@ -1,0 +1,230 @@
+"""A tenant's objects as a client keeps them: the reference for every client of the protocol, and usable as one.
+
+`Replica` is the rules without any I/O: feed it what arrives, ask it what to send.
+
+    since       everything up to this sequence is in here
+    seen        sequences beyond it that arrived live; a beacon that lists no others moves `since` on
+
+A live event at or below `since` is old news, whatever it says: what it tells is in here, or was replaced. Beyond it,
+per object the higher sequence wins, and what is deleted leaves its sequence behind until `since` has passed it: so the
+order in which things arrive does not matter. While a snapshot is under way what was there before stays visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Final
+
+from clientsync.checksum import digest
+from clientsync.protocol import Where, matches
+
+GRACE: Final = 1.0
+"""Seconds that an event which a beacon names may still be under way."""
+SILENCE: Final = 10.0
+"""Seconds without a beacon after which it is better to ask."""
+MISMATCHES: Final = 2
+"""Checksums in a row that must be wrong before everything is asked for anew."""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An object.
+
+    Attributes:
+        seq: its revision.
+        value: its value; None if it is not there (deleted, or does not match).
+        there: whether it is.
+    """
+
+    seq: int
+    value: Any
+    there: bool
+
+
+@dataclass(slots=True)
+class Replica:
+    """The objects of a view.
+
+    Args:
+        types: which objects; None is all.
+        where: which of them.
+        limit: changes in a page.
+
+    Attributes:
+        epoch, since, base: as the protocol has them.
+        rows: by type and id.
+        old: what was there before the snapshot that is under way.
+        pulls: how many requests were made.
+    """
+
+    types: list[str] | None = None
+    where: Mapping[str, Where] = field(default_factory=dict)
+    limit: int = 500
+    epoch: str | None = None
+    since: int = 0
+    base: int | None = None
+    rows: dict[Key, Row] = field(default_factory=dict)
+    old: dict[Key, Row] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    pulls: int = 0
+    _gone: dict[Key, int] = field(default_factory=dict)
+    _pulling: bool = False
+    _wanted: bool = True
+    _check: bool = False
+    _wrong: int = 0
+    _missing_since: float | None = None
+    _heard: float | None = None
+
+    @property
+    def snapshot(self) -> bool:
+        """Whether a snapshot is under way."""
+        return self.since == 0 or self.base is not None
+
+    def view(self) -> dict[Key, Any]:
+        """The objects as they are shown."""
+        shown = {key: row.value for key, row in self.old.items() if row.there and key not in self.rows}
+        return shown | {key: row.value for key, row in self.rows.items() if row.there}
+
+    def connected(self, now: float) -> None:
+        """There is a connection, and its subscription stands: what was missed before it has to be asked for.
+
+        Args:
+            now: monotonic seconds.
+        """
+        self._pulling, self._wanted, self._heard, self._missing_since = False, True, now, None
+
+    def live(self, type_: str, id_: str, seq: int, value: Any, *, deleted: bool) -> None:
+        """A live event."""
+        if seq <= self.since:
+            return
+        self.seen.add(seq)
+        self._put((type_, id_), seq, value, there=not deleted)
+
+    def beacon(self, said: Mapping[str, Any], now: float) -> None:
+        """A beacon."""
+        self._heard = now
+        if self._pulling:
+            return  # the answer may tell of what `since` would have passed by then
+        if said["epoch"] != self.epoch or said["from"] > self.since:
+            self._wanted = True
+            return
+        if self.snapshot or said["upto"] <= self.since:
+            return
+        listed = list(accumulate(said["changes"], initial=said["from"]))[1:]
+        if all(seq in self.seen for seq in listed if seq > self.since):
+            self._advance(said["upto"])
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = now
+
+    def check(self) -> None:
+        """Have the next pull compare checksums."""
+        self._check = self._wanted = True
+
+    def request(self, now: float) -> dict[str, Any] | None:
+        """What to ask now; None if there is nothing to ask, or an answer is awaited."""
+        late = self._missing_since is not None and now - self._missing_since >= GRACE
+        silent = self._heard is not None and now - self._heard >= SILENCE
+        if self._pulling or not (self._wanted or late or silent):
+            return None
+        self._pulling, self._wanted, self._missing_since = True, False, None
+        self._heard = now if silent else self._heard
+        self.pulls += 1
+        if self.since == 0:
+            self._set_aside()
+        asked: dict[str, Any] = {"since": self.since, "epoch": self.epoch, "base": self.base, "limit": self.limit}
+        if self.types is not None:
+            asked["types"] = self.types
+        if self.where:
+            asked["where"] = self.where
+        if self._check:
+            asked["checksum"] = True
+        return asked
+
+    def failed(self) -> None:
+        """A request was not answered, or refused for now: ask again, after a moment."""
+        self._pulling, self._wanted = False, True
+
+    def reply(self, said: Mapping[str, Any]) -> None:
+        """The answer to a request."""
+        self._pulling = False
+        if said["reset"]:
+            self._start_over()
+            return
+        if said["epoch"] != self.epoch:
+            self._begin(said["epoch"])
+        for item in said["changes"]:
+            self._put((item["type"], item["id"]), item["seq"], item.get("value"), there="value" in item)
+        snapshot = self.snapshot
+        self._advance(said["next"])
+        self.base = said["base"]
+        if said["more"]:
+            self._wanted = True
+            return
+        self._missing_since = None  # what is still missing is in the next beacon, too
+        if snapshot:
+            self.old = {}
+        if self._check and said["checksum"] is not None:
+            self._compare(said["checksum"])
+
+    def _put(self, key: Key, seq: int, value: Any, *, there: bool) -> None:
+        type_ = key[0]
+        if self.types is not None and type_ not in self.types:
+            return
+        row = self.rows.get(key)
+        if row is None or seq > row.seq:
+            there = there and matches(value, self.where.get(type_))
+            self.rows[key] = Row(seq, value if there else None, there)
+            if there:
+                self._gone.pop(key, None)
+            else:
+                self._gone[key] = seq
+
+    def _advance(self, upto: int) -> None:
+        if upto <= self.since:
+            return
+        self.since = upto
+        self.seen = {seq for seq in self.seen if seq > upto}
+        if not self.snapshot:
+            for key in [key for key, seq in self._gone.items() if seq <= upto]:
+                del self.rows[key], self._gone[key]
+
+    def _start_over(self) -> None:
+        """Ask for everything."""
+        self.since, self.base, self.epoch = 0, None, None
+        self._wanted, self._wrong = True, 0
+
+    def _set_aside(self) -> None:
+        """What is here is shown until a snapshot is complete, and is no part of it: a snapshot has no tombstones."""
+        self.old = {key: row for key, row in (self.old | self.rows).items() if row.there}
+        self.rows, self.seen, self._gone = {}, set(), {}
+
+    def _begin(self, epoch: str) -> None:
+        """The epoch is known. What arrived live before may be of an earlier one, so it is asked for once more."""
+        self.epoch = epoch
+        self._wanted = bool(self.rows)
+        self.rows, self.seen, self._gone = {}, set(), {}
+
+    def _compare(self, expected: Mapping[str, Any]) -> None:
+        if any(row.seq > self.since for row in self.rows.values()):
+            return  # something has changed since: it says nothing
+        self._check = False
+        if checksum(self.rows) == (expected["count"], expected["sum"]):
+            self._wrong = 0
+            return
+        self._wrong += 1
+        if self._wrong >= MISMATCHES:
+            self._start_over()
+        else:
+            self.check()
+
+
+def checksum(rows: Mapping[Key, Row]) -> tuple[int, str]:
+    """Count and sum of the objects that are there, as the protocol has them."""
+    there: Iterable[tuple[Key, Row]] = [(key, row) for key, row in rows.items() if row.there]
+    total = sum(digest(*key, row.seq) for key, row in there) % (1 << 64)
+    return len(list(there)), f"{total:016x}"

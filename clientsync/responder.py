@@ -1,0 +1,197 @@
+"""Takes pages' requests: `sync.<tenant>.pull`, and `sync.<tenant>.submit.<service>.<operation>`.
+
+All instances are one queue group. What one tenant can cost is bounded: bytes of a request, requests a second, requests
+at a time. A request that has waited for so long that its page has given up is not answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+
+from bus import direct, headers, subjects
+from bus.client import Bus
+from bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
+from bus.limits import Rates
+from clientsync import protocol
+from clientsync.errors import BadRequest
+from clientsync.metrics import Metrics
+from clientsync.presence import Presence
+from clientsync.pull import Puller
+
+QUEUE: Final = "client-sync"
+RATE: Final = 500.0
+"""Requests a second of one tenant at one instance, in the long run."""
+BURST: Final = 5000.0
+"""Requests at once, when all of a tenant's pages come back at the same moment."""
+CHANGES: Final = 100
+"""Changes in an answer that count as one more request."""
+AT_A_TIME: Final = 16
+"""Requests of one tenant that one instance works on; more wait."""
+WAITING: Final = 10_000
+"""Requests that wait, of all tenants; more are refused at once."""
+MAX_JOB: Final = 64 * 1024
+"""Bytes of a job that a page submits."""
+_PATIENCE: Final = 10.0
+"""Seconds after which nobody waits for an answer any more."""
+_SUBMIT_TIMEOUT: Final = 5.0
+
+_log = logging.getLogger("headway.clientsync")
+
+
+class Responder:
+    """Answers the requests of pages.
+
+    Args:
+        bus: a connection in the role `web`.
+        puller: knows what changed.
+        presence: knows who is online.
+        metrics: is told of each request.
+        rate, burst: requests a second of one tenant, and how many at once.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        puller: Puller,
+        presence: Presence,
+        metrics: Metrics,
+        *,
+        rate: float = RATE,
+        burst: float = BURST,
+    ) -> None:
+        self._bus = bus
+        self._puller = puller
+        self._presence = presence
+        self._metrics = metrics
+        self._rates = Rates(rate, burst)
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._waiting: dict[str, int] = {}
+        self._inflight = 0
+        self._asked: dict[str, float] = {}
+
+    def active(self, since: float) -> set[str]:
+        """The tenants whose pages have pulled since then, in monotonic seconds."""
+        self._asked = {tenant: at for tenant, at in self._asked.items() if at >= since}
+        return set(self._asked)
+
+    @property
+    def load(self) -> dict[str, int]:
+        """How busy it is."""
+        return {"requests": self._inflight, "tenants": len(self._slots)}
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Answer until cancelled.
+
+        Args:
+            ready: set when requests are taken.
+        """
+        async with asyncio.TaskGroup() as group:
+
+            def taker(work: Callable[[str, Msg], Awaitable[bytes]]) -> direct.Handle:
+                def take(message: Msg) -> None:
+                    if not subjects.is_inbox(message.reply):
+                        return  # it would have us write to where its sender may not
+                    if self._inflight >= WAITING:
+                        group.create_task(self._refuse(message, Overloaded("too many requests wait already")))
+                        return
+                    self._inflight += 1
+                    group.create_task(self._serve(message, work))
+
+                return take
+
+            nc = self._bus.nc
+            taken = [
+                await direct.subscribe(nc, "sync.*.pull", taker(self._pull), queue=QUEUE),
+                await direct.subscribe(nc, "sync.*.submit.*.*", taker(self._submit), queue=QUEUE),
+            ]
+            try:
+                await self._bus.flush()
+                ready.set()
+                await asyncio.Event().wait()
+            finally:
+                for subscription in taken:
+                    if not nc.is_closed:
+                        await subscription.unsubscribe()
+
+    async def _serve(self, message: Msg, work: Callable[[str, Msg], Awaitable[bytes]]) -> None:
+        began = time.monotonic()
+        refused: HeadwayError | None = None
+        try:
+            tenant = subjects.token(message.subject.split(".")[1], "tenant")
+            self._rates.check(tenant, began, f"requests of tenant {tenant}")
+            slots = self._slots.setdefault(tenant, asyncio.Semaphore(AT_A_TIME))
+            self._waiting[tenant] = self._waiting.get(tenant, 0) + 1
+            try:
+                async with slots:
+                    if time.monotonic() - began < _PATIENCE:
+                        await self._respond(message, await work(tenant, message), {})
+            finally:
+                self._waiting[tenant] -= 1
+                if not self._waiting[tenant]:
+                    del self._waiting[tenant], self._slots[tenant]
+        except HeadwayError as error:
+            refused = error
+        except Exception:
+            _log.exception("%s is not answered", message.subject)
+            refused = HeadwayError("client sync failed")
+        finally:
+            self._inflight -= 1
+        if refused is not None:
+            await self._refuse(message, refused)
+        kind, took = message.subject.split(".")[2], time.monotonic() - began
+        self._metrics.asked(kind, took, refused.code if refused is not None else None)
+
+    async def _pull(self, tenant: str, message: Msg) -> bytes:
+        request = protocol.parse(message.data)
+        self._asked[tenant] = time.monotonic()
+        if request.presence:
+            return orjson.dumps(self._presence.of(tenant))
+        answer = await self._puller.answer(tenant, request)
+        self._rates.charge(tenant, time.monotonic(), len(answer["changes"]) / CHANGES)
+        self._metrics.told(len(answer["changes"]))
+        return orjson.dumps(answer)
+
+    async def _submit(self, tenant: str, message: Msg) -> bytes:
+        """Submit a job for a page. It cannot itself: see broker/roles.py."""
+        _, _, _, service, operation = message.subject.split(".")
+        key = (message.headers or {}).get(headers.MESSAGE_ID, "")
+        if len(message.data) > MAX_JOB:
+            raise TooLarge(f"a job of {len(message.data)} bytes", remedy=f"at most {MAX_JOB} are taken from a page")
+        try:
+            subjects.identifier(key, "key")
+            subject = subjects.job(service, tenant, operation)
+            orjson.loads(message.data or b"null")
+        except InvalidSubject as error:
+            remedy = f"{error.remedy}; the key is the header {headers.MESSAGE_ID}"
+            raise BadRequest(error.message, remedy=remedy) from error
+        except orjson.JSONDecodeError as error:
+            raise BadRequest(f"the job is no JSON: {error}") from error
+        sent = {headers.MESSAGE_ID: f"{tenant}.{operation}.{key}"}
+        for name in (headers.TRACEPARENT, headers.TRACESTATE):
+            if value := (message.headers or {}).get(name):
+                sent[name] = headers.clean(value)
+        receipt = await self._bus.store(subject, message.data or b"null", sent, _SUBMIT_TIMEOUT)
+        return orjson.dumps({"stream": receipt.stream, "seq": receipt.seq, "duplicate": receipt.duplicate})
+
+    async def _refuse(self, message: Msg, error: HeadwayError) -> None:
+        said = {
+            headers.SERVICE_ERROR: headers.clean(str(error)),
+            headers.SERVICE_ERROR_CODE: str(error.status),
+            headers.ERROR: error.code,
+        }
+        await self._respond(message, b"", said)
+
+    async def _respond(self, message: Msg, payload: bytes, said: dict[str, str]) -> None:
+        try:
+            await self._bus.nc.publish(message.reply, payload, headers=said or None)
+        except nats.errors.Error as error:
+            _log.warning("%s is not answered: %r", message.subject, error)
+

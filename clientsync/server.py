@@ -1,0 +1,260 @@
+"""Client sync as one process: HTTP, the answers to pages, beacons, presence. Any number of instances may run.
+
+    async with serving(broker, options) as url:
+        ...                        # the pages are there
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import uvicorn
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from broker.broker import Broker
+from broker.errors import PortInUse
+from bus import tasks
+from bus.errors import ConfigError
+from bus.streams import TOMBSTONES
+from clientsync import beacons
+from clientsync.beacons import Beacons
+from clientsync.metrics import Metrics
+from clientsync.objects import Store
+from clientsync.presence import Presence
+from clientsync.pull import Puller
+from clientsync.responder import Responder
+from clientsync.tail import POLL, Tail
+from clientsync.web import sessions
+from clientsync.web.app import Health, Site, application
+from clientsync.web.devissuer import DevelopmentIssuer
+from clientsync.web.guard import Guard, Limits
+from clientsync.web.sessions import Sessions
+from clientsync.web.tokens import RemoteKeys, Rules, Verifier
+
+PAGES: Final = Path(__file__).parent / "browser" / "dist"
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_HEADERS_BYTES: Final = 32 * 1024
+_CONNECTIONS: Final = 2048
+_CLOSING: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run.
+
+    Attributes:
+        ws_url: where pages connect to nats-server.
+        host, port: where HTTP listens; port 0 takes a free one.
+        rules: which tokens of the application are good; None with the development issuer alone.
+        jwks_url: where their keys are; found by OIDC discovery if None.
+        development: switch the development issuer on.
+        published: `host` is that of a container whose port is published on its machine's loopback alone.
+        origins: other origins whose pages may use this one.
+        proxies: addresses of proxies whose `X-Forwarded-For` is believed, as uvicorn takes them.
+        lifetime: seconds that a session lasts.
+        tombstones: seconds that deleted objects' tombstones stay.
+        beacon_every, poll: seconds between beacons, and between looks at the stream.
+        pages: directory of the pages.
+        limits: rates of the HTTP side.
+    """
+
+    ws_url: str
+    host: str = "127.0.0.1"
+    port: int = 8480
+    rules: Rules | None = None
+    jwks_url: str | None = None
+    development: bool = False
+    published: bool = False
+    origins: tuple[str, ...] = ()
+    proxies: str | None = None
+    lifetime: float = sessions.LIFETIME
+    tombstones: float = TOMBSTONES
+    beacon_every: float = beacons.EVERY
+    poll: float = POLL
+    pages: Path = PAGES
+    limits: Limits = field(default_factory=Limits)
+
+
+class Beside(Protocol):
+    """Something that is served beside the pages, such as the operator's console."""
+
+    def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
+        """Its routes.
+
+        Args:
+            guard: lets requests in.
+            verifier: checks the application's tokens.
+        """
+        ...
+
+    async def run(self) -> None:
+        """What it does until cancelled."""
+        ...
+
+
+def check(options: Options) -> None:
+    """Find out whether it can run like that.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    if options.rules is None and not options.development:
+        raise ConfigError(
+            "there is nobody whose tokens would be trusted",
+            remedy="name --issuer and --audience of your application's tokens, or try it with --dev-issuer",
+        )
+    if options.rules is not None and options.development:
+        raise ConfigError("--dev-issuer lets anybody in as anyone", remedy="leave it out beside a real --issuer")
+    if options.development and options.host not in LOOPBACK and not options.published:
+        raise ConfigError(
+            f"the development issuer lets anybody in, and {options.host} may be reached by others",
+            remedy="listen on 127.0.0.1",
+        )
+    if urlsplit(options.ws_url).scheme not in ("ws", "wss"):
+        raise ConfigError(f"{options.ws_url!r} is no websocket address", remedy="write wss://sync.example.com")
+    for origin in options.origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ConfigError(f"{origin!r} is no origin", remedy="write https://app.example.com, without a path")
+
+
+@asynccontextmanager
+async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = ()) -> AsyncIterator[str]:
+    """Run client sync, until the block is left; yields the URL of the HTTP side.
+
+    Args:
+        broker: the server, with the keys of the installation.
+        options: what to run.
+        beside: what else is served here.
+
+    Raises:
+        ConfigError: if it cannot run like that.
+        PortInUse: if somebody else listens there.
+        ConnectionFailed, NoAuthority: if the server cannot be used.
+    """
+    check(options)
+    async with AsyncExitStack() as stack:
+        listening = stack.enter_context(_listen(options.host, options.port))
+        bus = await stack.enter_async_context(await broker.connect("web", name="headway-web"))
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        store = Store(bus.js)
+        tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
+        metrics = Metrics()
+        presence = Presence(broker, bus, metrics)
+        responder = Responder(bus, Puller(store, tail), presence, metrics)
+
+        def active() -> set[str]:
+            return presence.tenants | responder.active(time.monotonic() - beacons.ACTIVE)
+
+        def health() -> dict[str, Any]:
+            return {"connected": bus.nc.is_connected, "position": tail.position, **responder.load}
+
+        web = _Http(_application(broker, options, metrics, health, client, beside), options)
+        ready = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(part)
+                for part in (
+                    tail.run(),
+                    Beacons(bus.publish, tail, active, every=options.beacon_every).run(),
+                    presence.run(),
+                    responder.run(ready),
+                    *(one.run() for one in beside),
+                )
+            ]
+            serving_http = group.create_task(web.serve(sockets=[listening]))
+            try:
+                await ready.wait()
+                yield _url(listening)
+            finally:
+                # First no page is let in any more, then nobody is answered.
+                web.should_exit = True
+                await asyncio.wait((serving_http,), timeout=_CLOSING + 1)
+                await tasks.end([*parts, serving_http])
+
+
+def _application(
+    broker: Broker,
+    options: Options,
+    metrics: Metrics,
+    health: Health,
+    client: httpx.AsyncClient,
+    beside: Sequence[Beside],
+) -> ASGIApp:
+    issuer = DevelopmentIssuer() if options.development else None
+    if issuer is not None:
+        verifier = Verifier(issuer.rules, issuer)
+    else:
+        assert options.rules is not None  # `check` has seen to it
+        verifier = Verifier(options.rules, RemoteKeys(options.rules.issuer, options.jwks_url, client))
+    named = {name for origin in options.origins if (name := urlsplit(origin).hostname)}
+    # Where anybody is let in, a page elsewhere must not reach us by making its own name lead here.
+    guard = Guard(options.limits, options.origins, LOOPBACK | named if issuer is not None else None)
+    return application(
+        Site(
+            guard=guard,
+            verifier=verifier,
+            sessions=Sessions(broker, metrics, lifetime=options.lifetime),
+            ws_url=options.ws_url,
+            health=health,
+            issuer=issuer,
+            origins=options.origins,
+            pages=options.pages,
+            more=[route for one in beside for route in one.routes(guard, verifier)],
+        )
+    )
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, stopped by whoever started it: signals are not its business."""
+
+    def __init__(self, app: ASGIApp, options: Options) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                proxy_headers=options.proxies is not None,
+                forwarded_allow_ips=options.proxies,
+                limit_concurrency=_CONNECTIONS,
+                h11_max_incomplete_event_size=_HEADERS_BYTES,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=_CLOSING,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise PortInUse(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    with listening:
+        yield listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

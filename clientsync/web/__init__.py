@@ -1,0 +1,1 @@
+"""What pages reach over HTTP: sessions, the development issuer, the pages themselves."""

@@ -1,0 +1,93 @@
+"""Several tabs of one browser: one connection, handed over when its tab closes, freezes or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+async def pair(site):
+    context = await site.context()
+    first = await site.tab(context)
+    await first.open("note")
+    await first.current()
+    second = await site.tab(context)
+    await second.open("note")
+    await second.current()
+    return first, second
+
+
+async def test_two_tabs_have_one_connection_and_both_follow(site, acme):
+    first, second = await pair(site)
+    assert await first.run("store.stats().role") == "leader"
+    assert await second.run("store.stats().role") == "follower"
+    assert site.link.accepted == 1
+    await acme.objects.put("note", "a", {"n": 1})
+    for tab in (first, second):
+        await tab.until("store.get('note', 'a')?.n === 1")
+    assert site.link.accepted == 1
+
+
+async def test_when_the_tab_with_the_connection_closes_another_takes_over_and_misses_nothing(site, acme):
+    first, second = await pair(site)
+    await first.page.close()
+    await acme.objects.put("note", "a", {"n": 1})
+    await second.until("store.stats().role === 'leader' && store.status === 'current'")
+    assert await second.run("store.get('note', 'a').n") == 1
+    assert site.link.accepted == 2
+
+
+async def test_before_it_is_frozen_it_hands_over_and_it_follows_once_it_is_thawed(site, acme):
+    first, second = await pair(site)
+    # Headless pages are always visible, and never frozen: they are told so.
+    await first.run("document.dispatchEvent(new Event('freeze'))")
+    await second.until("store.stats().role === 'leader' && store.status === 'current'")
+    await acme.objects.put("note", "a", {"n": 1})
+    await second.until("store.get('note', 'a')")
+    await first.run("document.dispatchEvent(new Event('resume'))")
+    await first.until("store.stats().role === 'follower' && store.status === 'current'")
+    assert await first.run("store.get('note', 'a').n") == 1
+
+
+async def test_when_it_hangs_its_connection_is_taken_away(site, acme):
+    first, second = await pair(site)
+    await second.page.bring_to_front()
+    hanging = asyncio.ensure_future(
+        first.run("() => { const end = Date.now() + 8000; while (Date.now() < end); return true; }")
+    )
+    await second.until("store.stats().role === 'leader' && store.status === 'current'")
+    assert not hanging.done()
+    await acme.objects.put("note", "a", {"n": 1})
+    await second.until("store.get('note', 'a')")
+    await hanging
+    await first.until("store.stats().role === 'follower' && store.status === 'current'")
+    await first.until("store.get('note', 'a')")
+
+
+async def test_what_a_following_tab_asks_for_goes_through_the_other_ones_connection(site, bus):
+    from bus import Context, Reject, Service
+
+    echo = Service("echo")
+
+    @echo.rpc("say")
+    async def say(request: dict, ctx: Context) -> dict:
+        if "no" in request:
+            raise Reject("no")
+        return {"said": request["word"], "to": ctx.tenant}
+
+    async with bus.serving(echo):
+        _, second = await pair(site)
+        assert await second.run("store.call('echo', 'say', {word: 'hello'})") == {"said": "hello", "to": "acme"}
+        refused = await second.run("store.call('echo', 'say', {no: 1}).catch((e) => [e.code, e.retryable])")
+        assert refused == ["rejected", False]
+    assert site.link.accepted == 1
+
+
+async def test_a_tab_that_is_offline_by_choice_does_not_keep_the_others_from_the_connection(site, acme):
+    first, second = await pair(site)
+    await first.run("store.pause()")
+    await second.until("store.stats().role === 'leader' && store.status === 'current'")
+    await acme.objects.put("note", "a", {"n": 1})
+    await second.until("store.get('note', 'a')")
+    assert await first.run("[store.status, store.get('note', 'a') ?? null]") == ["stored", None]
+    await first.run("store.resume()")
+    await first.until("store.status === 'current' && store.get('note', 'a')")
