@@ -20,16 +20,51 @@ INTERRUPTED: Final = 130
 _COMMANDS: Final = {
     "up": ("headway.commands.up", "Start a server and services, from headway.yaml or the apps named."),
     "status": ("headway.commands.status", "Show versions, workers, queues and latencies."),
+    "doctor": ("headway.commands.doctor", "Check a running installation, and say what to do."),
+    "scale": ("headway.commands.scale", "Show why there are so many workers; try policies on load."),
+    "init": ("headway.commands.init", "Make keys, and what servers that run elsewhere start from."),
+    "apply": ("headway.commands.apply", "Make headway.yaml so on servers that run elsewhere."),
     "call": ("headway.commands.talk", "Call an operation and print its reply."),
     "submit": ("headway.commands.talk", "Submit a durable job."),
     "emit": ("headway.commands.talk", "Publish an event."),
     "dead": ("headway.commands.dead", "List, show, replay and purge dead letters."),
     "env": ("headway.commands.env", 'Print exports for the nats CLI: eval "$(headway env)".'),
+    "backup": ("headway.commands.backup", "Save all streams, keys, routes and images."),
+    "restore": ("headway.commands.backup", "Make an installation of a backup."),
     "docs": ("headway.commands.docs", "Write the AsyncAPI 3 document of a service."),
+    "scaler": ("headway.commands.scaler", "Keep the right number of workers; `up` runs one."),
+    "image": ("headway.commands.image", "Build, compare, check and remove images of versions."),
+    "promote-image": ("headway.commands.promote_image", "Bring a proven image to another environment."),
+    "deploy": ("headway.commands.rollout", "Roll out a version, step by step and judged."),
+    "promote": ("headway.commands.rollout", "Go to the next step of a rollout now."),
+    "pause": ("headway.commands.rollout", "Go no step forward for now."),
+    "resume": ("headway.commands.rollout", "Go on after a pause."),
+    "abort": ("headway.commands.rollout", "Send all traffic back to the version before."),
+    "rollback": ("headway.commands.rollout", "Take a service back to a version that is kept."),
+    "history": ("headway.commands.rollout", "Show a service's rollouts and why they went as they did."),
+    "rollout": ("headway.commands.rollout", "Watch a rollout live."),
+    "deployer": ("headway.commands.deployer", "Walk releases through their steps; `up` runs one."),
     "worker": ("headway.commands.worker", "Run one worker of a service."),
+    "web": ("headway.commands.web", "Keep browsers up to date: sessions, changes, presence, pages."),
+    "console": ("headway.commands.console", "Print the address of the operator's page."),
     "demo": ("headway.commands.demo", "Run all three reference services with real work, and sum up."),
 }
-_EXTRA = {"yaml": "control", "rich": "control", "nats_server": "control", "PIL": "services", "numpy": "services"}
+_EXTRA = {
+    "yaml": "control",
+    "rich": "control",
+    "nats_server": "control",
+    "packaging": "control",
+    "cryptography": "control",
+    "aiodocker": "docker",
+    "matplotlib": "charts",
+    "PIL": "services",
+    "numpy": "services",
+    "starlette": "web",
+    "uvicorn": "web",
+    "jwt": "web",
+    "httpx": "control",
+    "scipy": "control",
+}
 
 
 class _Commands(click.Group):
@@ -42,7 +77,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(_COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

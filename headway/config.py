@@ -4,23 +4,29 @@
       fax:
         app: services.fax:fax     # module:variable of the Service
         version: v1
-        workers: 2
+        scale: {max: 8}           # how many workers, by load; or a fixed number: `workers: 2`
         config: {}                # frozen with the version, checked by the service's own model
     server:
       port: 4222
       websocket_port: 4280
       store: .headway
+      durability: fast          # or strict: on disk before it is acknowledged
+    web:                          # browsers: sessions and live objects; left out, there is none
+      dev_issuer: true
 """
 
 from __future__ import annotations
 
 import difflib
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from broker.records import Scale
 from bus import subjects
 from bus.errors import HeadwayError
 from headway.yamlfile import Document, Path_, Problem, parse, read
@@ -50,25 +56,136 @@ def _check_app(value: str) -> str:
     return value
 
 
+def _check_proxy(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not an address or a network, such as 10.0.0.7 or 10.0.0.0/24") from error
+    return value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ServiceConfig(_Strict):
-    """One service: where its code is, which version this is, how many workers run it."""
+    """One service: where its code is, which version this is, how many workers run it.
+
+    Attributes:
+        workers: always so many; None has as many as the load needs.
+        scale: the policies by which these are found; None has the defaults.
+    """
 
     app: Annotated[str, AfterValidator(_check_app)]
     version: Annotated[str, _token("version")] = DEFAULT_VERSION
-    workers: int = Field(default=1, ge=0, le=_MAX_WORKERS)
+    workers: int | None = Field(default=None, ge=0, le=_MAX_WORKERS)
+    scale: Scale | None = None
     config: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ServiceConfig:
+        if self.workers is not None and self.scale is not None:
+            raise ValueError("workers is a fixed number and scale finds one: give one of them")
+        return self
+
+    @property
+    def scaling(self) -> Scale:
+        """How it is scaled."""
+        return Scale.fixed(self.workers) if self.workers is not None else self.scale or Scale()
 
 
 class ServerConfig(_Strict):
-    """The embedded nats-server. Port 0 takes a free one; `websocket_port: null` switches WebSocket off."""
+    """The embedded nats-server. Port 0 takes a free one; `websocket_port: null` switches WebSocket off.
+
+    Attributes:
+        websocket_compression: fewer bytes to browsers, for three times the memory of a connection.
+        durability: "strict" has each message on disk before it is acknowledged; "fast" leaves it to the system for up
+            to two minutes, so that a power cut (not the death of a process) may cost what was acknowledged last.
+        replicas: copies of each stream in a cluster; None leaves the streams there are as they are.
+    """
 
     port: int = Field(default=4222, ge=0, le=65535)
     websocket_port: int | None = Field(default=4280, ge=0, le=65535)
+    websocket_compression: bool = False
     store: str = str(DEFAULT_STORE)
+    durability: Literal["fast", "strict"] = "fast"
+    replicas: int | None = Field(default=None, ge=1, le=5)
+
+    @property
+    def sync_interval(self) -> str:
+        """How often nats-server forces what it stored to disk."""
+        return "always" if self.durability == "strict" else "2m"
+
+
+class WebConfig(_Strict):
+    """Client sync: sessions for browsers, what changed, and the pages; see `headway web`.
+
+    Attributes:
+        port: where it listens; 0 takes a free one.
+        ws_url: where browsers reach the server, if that is not the one that `headway up` starts.
+        issuer, audience: whose tokens of your application are accepted, and for whom they are.
+        jwks_url: the issuer's keys; found by OIDC discovery by default.
+        tenant_claim, user_claim: the claims that name tenant and user.
+        console: serve the operator's console.
+        role_claim, operator_role: the claim that names roles, and the one whose tokens open the console.
+        dev_issuer: gives anybody a token for anyone; for trying things out.
+        origins: other origins whose pages may use it.
+        proxies: addresses or networks of reverse proxies, whose `X-Forwarded-For` is believed.
+        session: seconds that a session lasts unless its page renews it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8480, ge=0, le=65535)
+    ws_url: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    jwks_url: str | None = None
+    tenant_claim: str = "tenant"
+    user_claim: str = "sub"
+    console: bool = True
+    role_claim: str = "role"
+    operator_role: str = "operator"
+    dev_issuer: bool = False
+    origins: list[str] = []
+    proxies: list[Annotated[str, AfterValidator(_check_proxy)]] = []
+    session: int = Field(default=600, ge=10, le=86_400)
+
+    @model_validator(mode="after")
+    def _knows_whom_to_believe(self) -> WebConfig:
+        if (self.issuer is None) != (self.audience is None):
+            raise ValueError("issuer and audience go together: name both, as your tokens have them")
+        if self.issuer is None and not self.dev_issuer:
+            raise ValueError("name issuer and audience of your tokens, or try it with dev_issuer: true")
+        return self
+
+    def arguments(self) -> list[str]:
+        """The options of `headway web` that say the same."""
+        named = {
+            "--host": self.host,
+            "--port": str(self.port),
+            "--ws-url": self.ws_url,
+            "--issuer": self.issuer,
+            "--audience": self.audience,
+            "--jwks-url": self.jwks_url,
+            "--tenant-claim": self.tenant_claim,
+            "--user-claim": self.user_claim,
+            "--role-claim": self.role_claim,
+            "--operator-role": self.operator_role,
+            "--proxies": ",".join(self.proxies) or None,
+            "--session": str(self.session),
+        }
+        options = [word for option, value in named.items() if value is not None for word in (option, value)]
+        options += ["--dev-issuer"] if self.dev_issuer else []
+        options += [] if self.console else ["--no-console"]
+        return options + [word for origin in self.origins for word in ("--allow-origin", origin)]
+
+
+class Environment(_Strict):
+    """An installation that images are promoted from and to: its data directory, and its server if it is elsewhere."""
+
+    dir: str = Field(min_length=1)
+    url: str | None = None
+    creds: str | None = None
 
 
 class Config(_Strict):
@@ -76,6 +193,14 @@ class Config(_Strict):
 
     services: dict[Annotated[str, _token("service")], ServiceConfig] = Field(min_length=1)
     server: ServerConfig = ServerConfig()
+    web: WebConfig | None = None
+    environments: dict[Annotated[str, _token("environment")], Environment] = {}
+
+    @model_validator(mode="after")
+    def _reached(self) -> Config:
+        if self.web is not None and self.web.ws_url is None and self.server.websocket_port is None:
+            raise ValueError("browsers cannot reach the server: give server.websocket_port a port, or web.ws_url")
+        return self
 
 
 def load(path: Path) -> tuple[Config, Document]:
@@ -133,6 +258,8 @@ def _must(detail: ErrorDetails) -> str:
             return "must be a whole number"
         case "string_type":
             return "must be text"
+        case "literal_error":
+            return f"must be one of {context['expected']}"
         case "too_short":
             return "must have at least one entry"
         case "greater_than_equal":
@@ -158,12 +285,21 @@ def _short(value: Any) -> str:
 
 
 def _suggest(path: Path_) -> str:
-    match path:
-        case ("services", _, _):
-            known = list(ServiceConfig.model_fields)
-        case ("server", _):
-            known = list(ServerConfig.model_fields)
-        case _:
-            known = list(Config.model_fields)
+    known = list(_model_at(path[:-1]).model_fields)
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _model_at(path: Path_) -> type[BaseModel]:
+    """The model whose fields the mapping at a path has."""
+    here: Any = Config
+    for part in path:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[str(part)].annotation
+            if isinstance(here, UnionType):
+                here = next(one for one in get_args(here) if one is not type(None))
+        else:  # a mapping's values, a sequence's items
+            here = get_args(here)[1 if get_origin(here) is dict else 0]
+    assert isinstance(here, type)
+    assert issubclass(here, BaseModel)
+    return here

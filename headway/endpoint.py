@@ -30,12 +30,14 @@ class Running(BaseModel):
         ws_url: where browsers connect.
         pid: the process of `headway up`.
         creds: the operator's credentials file.
+        web_url: where browsers find the pages; None without any.
     """
 
     url: str
     ws_url: str | None
     pid: int
     creds: str
+    web_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def options(function: F) -> F:
     """Add --url, --creds and --dir to a command."""
     for option in (
         click.option("--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR, show_default=True,
-                     help="Data directory of `headway up`."),
+                     envvar="HEADWAY_DIR", help="Data directory of `headway up`. [env: HEADWAY_DIR]"),
         click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]"),
         click.option("--url", help="Server. [env: HEADWAY_NATS_URL]"),
     ):

@@ -1,7 +1,7 @@
 """How an error leaves the command line: one line, a remedy, and an exit code that tells its class.
 
     0 done   1 unexpected   2 usage   3 no connection   4 not served   5 invalid input   6 rejected
-    7 overloaded   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
+    7 overloaded or unavailable   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ CODES: Final[dict[type[BaseException], int]] = {
     errors.InvalidInput: 5,
     errors.Rejected: 6,
     errors.Overloaded: 7,
+    errors.Unavailable: 7,
     errors.DeadlineExceeded: 8,
     errors.RemoteError: 9,
     errors.StoreError: 10,

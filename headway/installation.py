@@ -1,35 +1,53 @@
-"""An installation on one machine: a broker, and a fixed number of worker processes for each service.
+"""An installation on one machine: a broker, and what keeps the services of a configuration running there.
 
     async with Installation.start(config, say=...) as running:
         ...                       # serving; leaving the block drains the workers, then stops the server
+
+It declares what shall run in the control records; the scaler, a process of its own, does it. Should we be killed, the
+lifeline lets scaler, zygotes and workers drain and leave.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from broker import atomic
 from broker.broker import Broker
+from broker.control import Control
 from bus import streams
 from bus.beat import Beat
 from bus.client import Bus
 from bus.errors import HeadwayError, UsageError
+from bus.handlers import Kind
 from bus.runner import load
+from bus.service import Service
 from bus.worker import DEFAULT_GRACE
 from headway.config import Config, ServiceConfig
+from headway.declare import check, declare, suspend
 from headway.endpoint import RUNNING_FILE, Running
-from headway.process import Process, Say
+from headway.lifeline import Lifeline
+from headway.place import run_dir
+from headway.process import Process
+from scaler.drivers.process import rundir
+from scaler.drivers.process.follow import Follower, Say
+from scaler.drivers.process.rundir import WorkerFile
 
 _KILL_AFTER: Final = 5.0
 """Seconds beyond the grace period after which a worker that does not end is killed."""
+_LEAVE_TIMEOUT: Final = 5.0
+"""Seconds that controllers and zygotes have to leave."""
+_SUSPEND_TIMEOUT: Final = 2.0
+_POLL: Final = 0.02
+_PAGES: Final = re.compile(r"ready: client sync at (\S+),")
 
 
 class StartFailed(HeadwayError):
@@ -46,15 +64,21 @@ class Installation:
         config: what runs.
         broker: server, identities and routes.
         bus: an operator's connection.
-        processes: the workers' processes by service.
+        controllers: the control processes by name.
+        run: the run directory of the workers.
+        web_url: where browsers find the pages; None until they are served.
     """
 
     def __init__(self, config: Config, broker: Broker, bus: Bus, say: Say) -> None:
         self.config = config
         self.broker = broker
         self.bus = bus
-        self.processes: dict[str, list[Process]] = {}
+        self.controllers: dict[str, Process] = {}
+        self.run = run_dir(Path(config.server.store))
+        self.web_url: str | None = None
+        self._control = Control(bus)
         self._say = say
+        self._lifeline = Lifeline()
         self._serving: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
 
@@ -70,12 +94,12 @@ class Installation:
         hurry: asyncio.Event | None = None,
         external: Broker | None = None,
     ) -> AsyncIterator[Installation]:
-        """Start everything, and return when every worker serves.
+        """Start everything, and return when the services serve; one that cannot does not hold up the others for ever.
 
         Args:
             config: what to run.
             say: receives the workers' output, line by line.
-            start_timeout: seconds that all workers have to begin to serve.
+            start_timeout: seconds that the workers have to begin to serve.
             grace: seconds that work in hand has to finish at the end.
             hurry: set it to end the grace period.
             external: a broker that somebody else runs, instead of starting one.
@@ -83,60 +107,83 @@ class Installation:
         Raises:
             BrokerError: if the server cannot be used.
             UsageError, ConfigError: if a service cannot be loaded or its configuration does not validate.
-            StartFailed: if workers do not serve in time.
+            StartFailed: if no service has its workers in time.
         """
-        _check(config)
+        services = check(config)
         async with _broker(config, external) as broker, await broker.connect("operator", name="up") as bus:
             running = cls(config, broker, bus, say)
+            rundir.prepare(running.run)
+            running._forget_epochs()
             beats = await bus.nc.subscribe("beat.>", cb=running._on_beat)
+            _announce(broker)
             try:
                 async with asyncio.TaskGroup() as group:
+                    following = group.create_task(Follower(running.run, say).follow())
                     try:
-                        running._spawn(group, grace)
-                        await running._until_serving(start_timeout)
-                        await running._route()
-                        _announce(broker)
+                        await declare(config, services, broker, bus, grace=grace, say=say)
+                        running._control_processes(group)
+                        await running._until_serving(services, start_timeout)
+                        _announce(broker, running.web_url)
                         yield running
                     finally:
                         await running._stop(grace, hurry or asyncio.Event())
+                        following.cancel()
             finally:
+                running._lifeline.close()
                 _withdraw(broker)
                 await beats.unsubscribe()
 
-    def _spawn(self, group: asyncio.TaskGroup, grace: float) -> None:
-        for name, service in self.config.services.items():
-            environment = {**os.environ, "HEADWAY_NATS_URL": self.broker.url, "PYTHONUNBUFFERED": "1"}
-            if self.broker.data_dir is not None:  # without keys, workers have the rights that we were given
-                creds = self.broker.identities.creds_file("worker", service=name)
-                environment["HEADWAY_NATS_CREDS"] = str(creds.resolve())
-            self.processes[name] = []
-            for number in range(1, service.workers + 1):
-                process = Process(
-                    f"{name}-{service.version}.{number}", _command(service, grace), environment, self._say
-                )
-                self.processes[name].append(process)
-                group.create_task(process.keep_running())
+    def workers(self, service: str | None = None) -> list[WorkerFile]:
+        """The living workers of our services on this machine, or of one of them."""
+        wanted = set(self.config.services) if service is None else {service}
+        return [one for one in rundir.workers(self.run) if one.service in wanted and rundir.alive(one)]
 
-    async def _route(self) -> None:
-        """Send all traffic of our services to our versions."""
-        wanted = {name: {service.version: 100} for name, service in self.config.services.items()}
-        if self.broker.data_dir is None:
-            self._say("routes", f"stay as they are: the keys of {self.broker.url} are not here")
-        elif self.broker.server is None:
-            await self.broker.set_routes({**await self.broker.routes(), **wanted})  # others serve there, too
-        else:
-            await self.broker.set_routes(wanted)
+    def _forget_epochs(self) -> None:
+        """With nobody alive to obey a former leader its epoch means nothing, and the server may have lost it."""
+        if not self.workers():
+            (self.run / rundir.FENCE).unlink(missing_ok=True)
 
-    async def _until_serving(self, timeout: float) -> None:
-        wanted = {name: service.workers for name, service in self.config.services.items()}
+    def _control_processes(self, group: asyncio.TaskGroup) -> None:
+        environment = {**os.environ, **self._lifeline.environment(), "HEADWAY_NATS_URL": self.broker.url}
+        commands = {"scaler": list[str]()}
+        if self.broker.data_dir is not None:  # shares of the traffic are signed with the keys
+            commands["deployer"] = []
+        if self.config.web is not None:
+            if self.broker.ws_url is not None:
+                environment["HEADWAY_WS_URL"] = self.broker.ws_url
+            commands["web"] = self.config.web.arguments()
+        for name, options in commands.items():
+            command = [sys.executable, "-m", "headway", name, "--dir", self.config.server.store, *options]
+            process = Process(name, command, environment, self._hear, inherit=(self._lifeline.descriptor,))
+            self.controllers[name] = process
+            group.create_task(process.keep_running())
+
+    def _hear(self, label: str, line: str) -> None:
+        """Pass on what a control process says, and learn where pages are."""
+        if label == "web" and (found := _PAGES.match(line)):
+            self.web_url = found[1]
+            self._changed.set()
+        self._say(label, line)
+
+    async def _until_serving(self, services: Mapping[str, Service], timeout: float) -> None:
+        wanted = {
+            name: max(self.config.services[name].scaling.min, bool(service.handlers_of(Kind.RPC)))
+            for name, service in services.items()
+        }
+        def missing() -> list[str]:
+            found = [name for name, n in wanted.items() if sum(s == name for s, _ in self._serving) < n]
+            return [*found, *(["web"] if self.config.web is not None and self.web_url is None else [])]
+
         try:
             async with asyncio.timeout(timeout):
-                while any(sum(s == name for s, _ in self._serving) < count for name, count in wanted.items()):
+                while missing():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            missing = [name for name, n in wanted.items() if sum(s == name for s, _ in self._serving) < n]
-            raise StartFailed(f"workers of {', '.join(missing)} do not serve after {timeout:g} s") from None
+            late = f"{', '.join(missing())}: not serving after {timeout:g} s"
+            if not self._serving:
+                raise StartFailed(late) from None
+            self._say("up", f"{late}; the others go on, `headway status` tells why")
 
     async def _on_beat(self, message: Any) -> None:
         beat = Beat.model_validate_json(message.data)
@@ -145,25 +192,43 @@ class Installation:
             self._changed.set()
 
     async def _stop(self, grace: float, hurry: asyncio.Event) -> None:
-        """Drain all workers; return when none is left."""
-        everyone = [process for processes in self.processes.values() for process in processes]
-        for process in everyone:
+        """Drain all workers of our services, then end the control processes; return when nobody is left."""
+        try:
+            async with asyncio.timeout(_SUSPEND_TIMEOUT):
+                await asyncio.gather(*(suspend(self._control, name) for name in self.config.services))
+        except (HeadwayError, TimeoutError):
+            self._lifeline.cut()  # without the server the scaler does not hear of it, but the zygotes hear this
+        await self._until_drained(grace, hurry)
+        for process in self.controllers.values():
             process.stop()
+        self._lifeline.cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT):
+                await self._lifeline.gone()
+        for process in self.controllers.values():
+            process.kill()
+        self._signal(signal.SIGKILL)
+
+    async def _until_drained(self, grace: float, hurry: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + grace + _KILL_AFTER
         hurried = False
-        deadline = asyncio.get_running_loop().time() + grace + _KILL_AFTER
-        while any(process.pid is not None for process in everyone):
+        while self.workers():
             if hurry.is_set() and not hurried:
                 hurried = True
-                for process in everyone:
-                    process.stop()
-                deadline = asyncio.get_running_loop().time() + _KILL_AFTER
-            if asyncio.get_running_loop().time() > deadline:
-                for process in everyone:
-                    process.kill()
-            await asyncio.sleep(0.02)
+                self._signal(signal.SIGTERM)
+                deadline = clock() + _KILL_AFTER
+            if clock() > deadline:
+                self._signal(signal.SIGKILL)
+            await asyncio.sleep(_POLL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for one in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, number)
 
 
-def for_apps(apps: tuple[str, ...], workers: int, version: str) -> dict[str, ServiceConfig]:
+def for_apps(apps: tuple[str, ...], workers: int | None, version: str) -> dict[str, ServiceConfig]:
     """The services of apps that are named on the command line.
 
     Raises:
@@ -178,45 +243,35 @@ def for_apps(apps: tuple[str, ...], workers: int, version: str) -> dict[str, Ser
     return services
 
 
-def _check(config: Config) -> None:
-    """Find out before anything is started whether all services load and take their configuration."""
-    for name, wanted in config.services.items():
-        service = load(wanted.app)
-        if service.name != name:
-            raise UsageError(
-                f"{wanted.app} is service {service.name!r}, not {name!r}", remedy=f"list it under {service.name!r}"
-            )
-        service.configure(wanted.config)
-
-
 @asynccontextmanager
 async def _broker(config: Config, external: Broker | None) -> AsyncIterator[Broker]:
     if external is not None:
         try:
             async with await external.connect("control") as bus:
-                await streams.provision(bus.js)
+                await streams.provision(bus.js, config.server.replicas)
             yield external
         finally:
             await external.close()
         return
     server = config.server
-    async with Broker.start(Path(server.store), port=server.port, ws_port=server.websocket_port) as broker:
+    async with Broker.start(
+        Path(server.store),
+        port=server.port,
+        ws_port=server.websocket_port,
+        compression=server.websocket_compression,
+        sync_interval=server.sync_interval,
+        replicas=server.replicas,
+    ) as broker:
         yield broker
 
 
-def _command(service: ServiceConfig, grace: float) -> list[str]:
-    command = [sys.executable, "-m", "headway", "worker", service.app, "--version", service.version]
-    command += ["--grace", f"{grace:g}"]
-    for key, value in service.config.items():
-        command += ["--set", f"{key}={orjson.dumps(value).decode()}"]
-    return command
-
-
-def _announce(broker: Broker) -> None:
+def _announce(broker: Broker, web_url: str | None = None) -> None:
     """Tell other commands in this folder where the server is, if it is ours."""
     if broker.server is not None and broker.data_dir is not None:
         creds = broker.identities.creds_file("operator")
-        running = Running(url=broker.url, ws_url=broker.ws_url, pid=os.getpid(), creds=str(creds.resolve()))
+        running = Running(
+            url=broker.url, ws_url=broker.ws_url, pid=os.getpid(), creds=str(creds.resolve()), web_url=web_url
+        )
         atomic.write(broker.data_dir / RUNNING_FILE, running.model_dump_json().encode())
 
 

@@ -1,30 +1,29 @@
-"""One worker process: started so that it cannot outlive us, its output prefixed, started again when it dies.
+"""One control process: started so that it cannot outlive us, its output prefixed, started again when it dies.
 
-A worker that dies is replaced at once the first time; one that keeps dying is a crash loop and waits longer each time.
+One that dies is started again at once the first time; one that keeps dying waits longer each time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker.server import die_with_parent
+from scaler.drivers.process.follow import Say
 
 _STEADY: Final = 10.0
-"""Seconds after which a worker that runs is no longer part of a crash loop."""
+"""Seconds after which one that runs is no longer part of a crash loop."""
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
 _LINE_LIMIT: Final = 1 << 20
 
-Say = Callable[[str, str], None]
-"""Called with a label and a line of output."""
-
-
 def restart_delay(deaths: int) -> float:
-    """Seconds to wait before a worker is started again.
+    """Seconds to wait before it is started again.
 
     Args:
         deaths: how often it has died without having run steadily in between; 1 is the first.
@@ -33,21 +32,31 @@ def restart_delay(deaths: int) -> float:
 
 
 class Process:
-    """A worker process that is kept running until it is told to stop.
+    """A process that is kept running until it is told to stop.
 
     Args:
         label: shown before each line of its output.
         command: program and arguments.
         environment: its environment variables.
         say: receives its output, and what happens to it.
+        inherit: descriptors that it gets.
     """
 
-    def __init__(self, label: str, command: Sequence[str], environment: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self,
+        label: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        say: Say,
+        *,
+        inherit: Sequence[int] = (),
+    ) -> None:
         self.label = label
         self.restarts = 0
         self._command = list(command)
         self._environment = dict(environment)
         self._say = say
+        self._inherit = tuple(inherit)
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
@@ -78,7 +87,7 @@ class Process:
                 continue
 
     def stop(self) -> None:
-        """Let it drain: SIGTERM. Called again, it hands its work back at once."""
+        """Ask it to end: SIGTERM."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
@@ -87,8 +96,11 @@ class Process:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
+        pid = self.pid
+        if pid is not None:
+            # Not the transport's own: that one looks whether the process has ended, and takes its status from asyncio.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     async def _run(self) -> int:
         process = self._process = await asyncio.create_subprocess_exec(
@@ -98,6 +110,7 @@ class Process:
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
             limit=_LINE_LIMIT,
+            pass_fds=self._inherit,
             start_new_session=True,  # Ctrl-C is ours: we drain workers before we stop the server
             preexec_fn=die_with_parent(signal.SIGKILL),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -11,15 +12,19 @@ import nats.errors
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
+from broker.control import Control
+from broker.records import LeaseRecord, ScaleRecord
+from bus import values
 from bus.beat import Beat
 from bus.client import Bus
-from bus.errors import ConnectionFailed
+from bus.errors import ConnectionFailed, MissingStream
 from bus.histogram import quantile
-from bus.streams import DEAD, JOBS
+from bus.streams import CONTROL, DEAD, JOBS
 
 LISTEN: Final = 1.2
 """Seconds in which every living worker has beaten once."""
 _TIMEOUT: Final = 5.0
+_LEASES: Final = "$KV.CONTROL.lease."
 
 
 class Queue(BaseModel):
@@ -29,12 +34,32 @@ class Queue(BaseModel):
     in_hand: int = 0
 
 
+class Trouble(BaseModel):
+    """Workers that die.
+
+    Attributes:
+        health: "restarting" or "crash-loop".
+        deaths: within the last minute.
+        last_exit: how the last one died.
+        stderr: the last lines that it wrote.
+        retry_at: unix seconds at which the next one is started; None if that is now.
+    """
+
+    health: str
+    deaths: int
+    last_exit: str
+    stderr: tuple[str, ...]
+    retry_at: float | None
+
+
 class Row(BaseModel):
     """One version of a service.
 
     Attributes:
         weight: its share of the traffic in percent; None if the routes cannot be read from here.
         workers: that beat, `unhealthy` of them not well.
+        desired: workers that the scaler wants; None where no scaler decides.
+        trouble: why workers do not stay alive; None if they do.
         waiting: jobs on the server; None for a service without jobs.
         in_hand: calls, jobs and events being worked on.
         oldest_s: seconds that the oldest of them has taken so far.
@@ -48,6 +73,8 @@ class Row(BaseModel):
     weight: int | None
     workers: int
     unhealthy: int
+    desired: int | None
+    trouble: Trouble | None
     waiting: int | None
     in_hand: int
     oldest_s: float
@@ -79,6 +106,7 @@ def summarise(
     queues: Mapping[tuple[str, str], Queue],
     routes: Mapping[str, Mapping[str, int]] | None,
     dead: Mapping[str, int],
+    scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
 ) -> Status:
     """Fold what was collected.
 
@@ -88,19 +116,27 @@ def summarise(
         queues: by service and version.
         routes: weight by service and version; None if they are unknown.
         dead: dead letters by service.
+        scales: what the scaler wants, by service and version.
     """
+    scales = scales or {}
     by_version: dict[tuple[str, str], list[Beat]] = defaultdict(list)
     for beat in beats:
         if beat.state != "stopped":
             by_version[beat.service, beat.version].append(beat)
     routed = {(s, v) for s, versions in (routes or {}).items() for v, weight in versions.items() if weight}
     used = {key for key, queue in queues.items() if queue.waiting or queue.in_hand}
-    rows = [_row(key, by_version[key], queues.get(key), routes) for key in sorted(by_version.keys() | routed | used)]
+    kept = {key for key, scale in scales.items() if scale.desired or scale.health != "ok"}
+    keys = sorted(by_version.keys() | routed | used | kept)
+    rows = [_row(key, by_version[key], queues.get(key), routes, scales.get(key)) for key in keys]
     return Status(url=url, rows=rows, dead=dict(sorted(dead.items())))
 
 
 def _row(
-    key: tuple[str, str], beats: list[Beat], queue: Queue | None, routes: Mapping[str, Mapping[str, int]] | None
+    key: tuple[str, str],
+    beats: list[Beat],
+    queue: Queue | None,
+    routes: Mapping[str, Mapping[str, int]] | None,
+    scale: ScaleRecord | None,
 ) -> Row:
     service, version = key
     histograms = [counts for beat in beats for counts in beat.latency.values()]
@@ -112,6 +148,16 @@ def _row(
         weight=None if routes is None else routes.get(service, {}).get(version, 0),
         workers=len(beats),
         unhealthy=sum(not beat.healthy for beat in beats),
+        desired=None if scale is None else scale.desired,
+        trouble=None
+        if scale is None or scale.health == "ok"
+        else Trouble(
+            health=scale.health,
+            deaths=scale.deaths,
+            last_exit=scale.last_exit,
+            stderr=scale.stderr,
+            retry_at=scale.retry_at,
+        ),
         waiting=None if queue is None else queue.waiting,
         in_hand=sum(beat.in_hand + beat.rpc_inflight for beat in beats),
         oldest_s=max((beat.oldest_s for beat in beats), default=0.0),
@@ -136,6 +182,35 @@ async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
     await asyncio.sleep(seconds)
     await subscription.unsubscribe()
     return list(beats.values())
+
+
+async def scales(bus: Bus) -> dict[tuple[str, str], ScaleRecord]:
+    """What the scaler wants of each version; nothing where there are no control records.
+
+    Raises:
+        ConnectionFailed: without an answer in time.
+    """
+    control = Control(bus)
+    with contextlib.suppress(MissingStream):
+        await control.refresh()
+    return control.scales
+
+
+async def leases(bus: Bus) -> dict[str, LeaseRecord]:
+    """Who leads, by controller.
+
+    Raises:
+        ConnectionFailed: without an answer in time.
+    """
+    found: dict[str, LeaseRecord] = {}
+    with contextlib.suppress(MissingStream):
+        async for message in values.since(bus.js, CONTROL, f"{_LEASES}>", 1):
+            name = (message.headers or {})[values.SUBJECT].removeprefix(_LEASES)
+            if message.data:
+                found[name] = LeaseRecord.model_validate_json(message.data)
+            else:
+                found.pop(name, None)  # given up
+    return found
 
 
 async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:

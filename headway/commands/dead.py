@@ -131,9 +131,7 @@ async def _purge(endpoint: Endpoint, service: str | None, tenant: str | None) ->
     count = 0
     async with await endpoint.connect("dead") as bus:
         async for letter in letters.list_(bus.js, service, tenant):
-            if letter.blob:
-                await bus.tenant(letter.tenant).blobs.delete(letter.blob)
-            await letters.purge(bus.js, letter.seq)
+            await letters.discard(bus, letter)
             count += 1
     click.echo(f"deleted {count} dead letter{'' if count == 1 else 's'}")
 

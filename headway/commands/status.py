@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console, Group
@@ -15,11 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.broker import Broker
+from broker.routes import anywhere
 from bus.client import Bus
 from bus.errors import BrokerError
 from headway.cli import examples, run
+from headway.commands.up import readable
 from headway.endpoint import Endpoint, find, options
-from headway.status import Status, dead_letters, listen, queues, summarise
+from headway.status import Row, Status, dead_letters, listen, queues, scales, summarise
+
+_SHOWN: Final = 4
+"""Lines of a dead worker's output below the table; `--json` has more."""
 
 
 @click.command(epilog=examples(
@@ -70,10 +76,10 @@ async def _watch(bus: Bus, endpoint: Endpoint, directory: Path) -> None:
 
 
 async def _collect(bus: Bus, endpoint: Endpoint, directory: Path) -> Status:
-    beats, waiting, dead, weights = await asyncio.gather(
-        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory)
+    beats, waiting, dead, weights, wanted = await asyncio.gather(
+        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), scales(bus)
     )
-    return summarise(endpoint.url, beats, waiting, weights, dead)
+    return summarise(endpoint.url, beats, waiting, weights, dead, wanted)
 
 
 async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -82,7 +88,7 @@ async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[s
         return None
     broker = Broker.external(endpoint.url, dir=directory)
     try:
-        return await broker.routes()
+        return anywhere(await broker.routes())
     except BrokerError:
         return None
     finally:
@@ -104,12 +110,13 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
         table.add_column(heading, justify="right", no_wrap=True)
     for row in found.rows:
         unwell = f" ({row.unhealthy} sick)" if row.unhealthy else ""
+        wanted = "" if row.desired in {None, row.workers} else f"/{row.desired}"
         rate = None if rates is None else rates.get((row.service, row.version), 0.0)
         table.add_row(
             row.service,
             row.version,
             "-" if row.weight is None else f"{row.weight}%",
-            f"{row.workers}{unwell}",
+            f"{row.workers}{wanted}{unwell}",
             "-" if row.waiting is None else short(row.waiting),
             short(row.in_hand),
             f"{row.oldest_s:.1f}s" if row.in_hand else "-",
@@ -117,14 +124,28 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
             short(row.failed),
             milliseconds(row.p50_ms),
             milliseconds(row.p95_ms),
-            style="red" if row.unhealthy or (row.weight and not row.workers) else "",
+            style="red" if row.unhealthy or row.trouble or (row.weight and not row.workers) else "",
         )
     if not found.rows:
         return Group(Text(f"nothing runs at {found.url}: no worker beats, no route leads anywhere"))
     letters = ", ".join(f"{service} {count}" for service, count in found.dead.items())
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
     above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
-    return Group(above, table, below)
+    told = (line for row in found.rows for line in _trouble(row))
+    troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in told]
+    return Group(above, table, *troubles, below)
+
+
+def _trouble(row: Row) -> list[str]:
+    """Why workers of a version die, with what the last one wrote."""
+    if row.trouble is None:
+        return []
+    found = row.trouble
+    wait = (found.retry_at or 0.0) - time.time()
+    again = f", the next one starts in {wait:.0f} s" if wait > 0 else ""
+    died = f"{found.deaths} {'death' if found.deaths == 1 else 'deaths'} in a minute{again}"
+    said = [line for one in found.stderr for line in readable(one).splitlines()][-_SHOWN:]
+    return [f"{row.service} {row.version} {found.health}: {died}", *(f"  {line}" for line in (found.last_exit, *said))]
 
 
 def short(number: int) -> str:

@@ -11,17 +11,21 @@ import click
 import orjson
 
 from broker.broker import Broker
+from broker.control import Control
 from broker.identity import KEY_FILE
+from bus.errors import UsageError
 from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
 from headway.cli import examples, run
-from headway.config import Config
+from headway.commands.console import address, person
+from headway.config import Config, WebConfig
 from headway.installation import Installation, for_apps
 
 
 @click.command(epilog=examples(
     "headway up                        # what headway.yaml says",
-    "headway up services.fax:fax       # one service, one worker",
+    "headway up services.fax:fax       # one service",
+    "headway up hello:hello --console  # and a page that shows what goes on",
 ))
 @click.argument("apps", nargs=-1)
 @click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
@@ -29,22 +33,30 @@ from headway.installation import Installation, for_apps
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the server; 0 takes a free one.")
 @click.option("--websocket-port", type=click.IntRange(0, 65535), help="Port for browsers; 0 takes a free one.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Data directory.  [default: .headway]")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Workers of each of APPS.")
+@click.option("--workers", type=click.IntRange(1), help="Always so many of each of APPS.  [default: by load]")
 @click.option("--version", default=configuration.DEFAULT_VERSION, show_default=True, help="Version of APPS.")
+@click.option("--console", is_flag=True, help="Serve the operator's console beside APPS.")
+@click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the pages; 0 takes a free one.")
 @click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
               help="Seconds that work in hand has to finish after Ctrl-C.")
 @click.option("--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to begin to serve.")
 def up(*, apps: tuple[str, ...], file: Path, port: int | None, websocket_port: int | None, directory: Path | None,
-       workers: int, version: str, grace: float, start_timeout: float) -> int:
+       workers: int | None, version: str, console: bool, web_port: int | None, grace: float,
+       start_timeout: float) -> int:
     """Start a server and services; Ctrl-C drains and stops them.
+
+    Workers are started, stopped and replaced by load and health.
 
     With HEADWAY_NATS_URL set it uses that server instead of starting one. Workers get credentials of their own by the
     keys in the data directory; if there are none, they share HEADWAY_NATS_CREDS, and routes stay as they are.
     """
     if apps:
-        config = Config(services=for_apps(apps, workers, version))
+        pages = WebConfig(dev_issuer=True) if console else None
+        config = Config(services=for_apps(apps, workers, version), web=pages)
     else:
         config, _ = configuration.load(file)
+        if console and (config.web is None or not config.web.console):
+            raise UsageError(f"{file} serves no console", remedy="write `web:` there, and no `console: false`")
     server = config.server.model_copy(
         update={
             name: value
@@ -56,7 +68,10 @@ def up(*, apps: tuple[str, ...], file: Path, port: int | None, websocket_port: i
             if value is not None
         }
     )
-    return run(_up(config.model_copy(update={"server": server}), grace, start_timeout))
+    web = config.web
+    if web is not None and web_port is not None:
+        web = web.model_copy(update={"port": web_port})
+    return run(_up(config.model_copy(update={"server": server, "web": web}), grace, start_timeout))
 
 
 async def _up(config: Config, grace: float, start_timeout: float) -> None:
@@ -96,13 +111,17 @@ async def _serve(
     ready: asyncio.Event,
 ) -> None:
     external = _external(Path(config.server.store))
-    click.echo(f"starting {'' if external else 'nats-server and '}{_plural(config)} ...", err=True)
+    click.echo(f"starting {'' if external else 'nats-server and '}{', '.join(config.services)} ...", err=True)
     async with Installation.start(
         config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
     ) as running:
         place = "" if config.server.store == ".headway" else f" --dir {config.server.store}"
         served = ", ".join(f"{name} {service.version}" for name, service in config.services.items())
         click.echo(f"ready: {served} at {running.broker.url}")
+        if running.web_url is not None:
+            click.echo(f"  pages: {running.web_url}")
+            if config.web is not None and config.web.console:
+                click.echo(f"  console: {await address(Control(running.bus), running.web_url, person())}")
         click.echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
         ready.set()
         watch = asyncio.ensure_future(_keep_server(running.broker))
@@ -155,8 +174,3 @@ def readable(line: str) -> str:
     details = " ".join(f"{key}={value}" for key, value in facts.items())
     trace = f"\n{record['traceback']}" if "traceback" in record else ""
     return f"{text}{'  ' if details else ''}{details}{trace}"
-
-
-def _plural(config: Config) -> str:
-    workers = sum(service.workers for service in config.services.values())
-    return f"{workers} worker{'' if workers == 1 else 's'} of {', '.join(config.services)}"

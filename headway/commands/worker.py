@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
 from bus.errors import UsageError
 from bus.worker import DEFAULT_GRACE
 from headway.cli import examples
+from headway.given import configuration
 
 
-@click.command(epilog=examples("headway worker services.fax:fax --version v1 --set speed=20"))
-@click.argument("app")
-@click.option("--version", default="v1", show_default=True, help="The version's label.")
+@click.command(epilog=examples(
+    "headway worker services.fax:fax --version v1 --set speed=20",
+    "headway worker --image .headway/images/sha256-...",
+))
+@click.argument("app", required=False)
+@click.option("--image", type=click.Path(path_type=Path, file_okay=False),
+              help="Run from this image, a folder sha256-<digest>; it says all but where the server is.")
+@click.option("--version", help="The version's label.  [default: v1, or the image's]")
 @click.option("--name", help="The worker's id; a random one by default.")
 @click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
 @click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]")
@@ -25,36 +31,35 @@ from headway.cli import examples
               help="One value of the configuration; VALUE is JSON, or else text.")
 @click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
               help="Seconds that work in hand has to finish after SIGTERM.")
-def worker(*, app: str, version: str, name: str | None, url: str | None, creds: str | None, config_file: Path | None,
-           values: tuple[str, ...], grace: float) -> int:
+def worker(*, app: str | None, image: Path | None, version: str | None, name: str | None, url: str | None,
+           creds: str | None, config_file: Path | None, values: tuple[str, ...], grace: float) -> int:
     """Run one worker of the service APP (module:variable) until SIGTERM or Ctrl-C.
 
     The first signal drains: it takes nothing new and finishes what is in hand. A second one hands unfinished
-    work back at once.
+    work back at once. An image is verified first, and nothing is imported from elsewhere.
     """
     from bus import runner
 
-    config = {**_file(config_file), **dict(map(_pair, values))}
-    return runner.main(app, version, url=url, creds=creds, config=config, name=name, grace=grace)
+    config = configuration(config_file, values)
+    if (app is None) == (image is None):
+        raise UsageError("which service?", remedy="name module:variable, or an image with --image")
+    if image is not None:
+        if config or version is not None:
+            raise UsageError("an image has its own version and configuration", remedy="leave out --version and --set")
+        creds = creds or os.environ.get("HEADWAY_NATS_CREDS")
+        creds = str(Path(creds).absolute()) if creds else None  # we are about to be elsewhere
+        app, version, config = _enter(image.absolute())
+    assert app is not None
+    return runner.main(app, version or "v1", url=url, creds=creds, config=config, name=name, grace=grace)
 
 
-def _file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+def _enter(root: Path) -> tuple[str, str, dict[str, Any]]:
+    """Verify an image and be a process of it; what to run, as which version, with which configuration."""
+    from broker import image, imports
+
+    manifest = image.verify(root, image.digest_of(root))
     try:
-        found = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}", remedy="name a JSON file") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} is not a JSON object", remedy='write {"key": value, ...}')
-    return found
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise UsageError(f"--set {text!r} is not KEY=VALUE", remedy="write --set speed=20")
-    try:
-        return key, orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return key, value
+        imports.enter(root / image.SOURCE, manifest)
+    except OSError as error:
+        raise UsageError(f"cannot work in {root}: {error.strerror}", remedy="check its owner and mode") from error
+    return manifest.app, manifest.version, manifest.config

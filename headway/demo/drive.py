@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from nats.aio.msg import Msg
 
 from bus.beat import Beat
 from bus.client import Tenant
-from bus.errors import CallError
+from bus.tasks import end
 from headway.demo import work
+from headway.demo.switchboard import PATIENCE, Switchboard
 from headway.demo.tally import Tally
 from headway.demo.work import Caller, Job
 from headway.installation import Installation
 
-_PATIENCE: Final = 10.0
-"""Seconds for which a client repeats a request that may succeed later."""
-_HOLD: Final = 0.03
-"""Seconds that an agent talks."""
-_ASK_AGAIN: Final = 0.05
 _CALLERS_AT_ONCE: Final = 6
-_PRESENCE: Final = 10.0
 _KILL_AT: Final = 0.3
 """Share of the faxes after which a worker is killed."""
 
@@ -84,60 +81,32 @@ class Drive:
         """All that one tenant does, over a connection with a client's rights."""
         async with await self._running.broker.connect("client", tenant=tenant) as bus:
             client = bus.tenant(tenant)
+            board = Switchboard(client)
             async with asyncio.TaskGroup() as group:
-                agents = group.create_task(self._agents(client))
+                agents = group.create_task(board.agents())
                 jobs = [group.create_task(self._submit(client, job)) for job in self._jobs if job.tenant == tenant]
                 turn = asyncio.Semaphore(_CALLERS_AT_ONCE)
-                calls = [group.create_task(self._caller(client, c, turn)) for c in self._callers if c.tenant == tenant]
+                calls = [group.create_task(self._caller(board, c, turn)) for c in self._callers if c.tenant == tenant]
                 await asyncio.gather(*jobs, *calls)
-                agents.cancel()
-
-    async def _agents(self, client: Tenant) -> None:
-        while True:
-            for n in range(work.AGENTS):
-                status = {"agent": f"agent-{n}", "skills": list(work.SKILLS), "languages": ["en"]}
-                await self._call(client, "agent-status", status)
-            await asyncio.sleep(_PRESENCE)
+                await end([agents])
+            self._tally.counts["calls"].latencies += board.latencies
+            self._tally.repeated += board.repeated
 
     async def _submit(self, client: Tenant, job: Job) -> None:
         self._sent_at[job.tenant, job.service, job.id] = time.monotonic()
-        await client.submit(job.service, job.operation, job.request, key=job.id, timeout=_PATIENCE)
+        await client.submit(job.service, job.operation, job.request, key=job.id, timeout=PATIENCE)
         self._tally.counts[job.service].sent += 1
 
-    async def _caller(self, client: Tenant, caller: Caller, turn: asyncio.Semaphore) -> None:
+    async def _caller(self, board: Switchboard, caller: Caller, turn: asyncio.Semaphore) -> None:
         async with turn:
             self._tally.counts["calls"].sent += 1
-            request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
-            until = time.monotonic() + _PATIENCE
-            while time.monotonic() < until:
-                routed = await self._call(client, "route", request)
-                if routed["state"] == "active" or caller.gives_up:
-                    break
-                await asyncio.sleep(_ASK_AGAIN)
-            await asyncio.sleep(_HOLD)
-            await self._call(client, "hangup", {"call": caller.id})
+            await board.place(caller)
             self.calls_over += 1
-
-    async def _call(self, client: Tenant, operation: str, request: dict[str, Any]) -> Any:
-        """Call, again if the error allows it."""
-        until = time.monotonic() + _PATIENCE
-        while True:
-            began = time.monotonic()
-            try:
-                reply = await client.call("calls", operation, request, timeout=2)
-            except CallError as error:
-                if not error.retryable or time.monotonic() > until:
-                    raise
-                self._tally.repeated += 1
-                await asyncio.sleep(_ASK_AGAIN)
-                continue
-            self._tally.counts["calls"].latencies.append(time.monotonic() - began)
-            return reply
 
     async def _kill_one(self) -> None:
         """Kill a worker of `fax` in the middle of its work, as a crash would."""
         await self._enough_faxes.wait()
-        self._running.processes["fax"][0].kill()
+        os.kill(self._running.workers("fax")[0].pid, signal.SIGKILL)
         self._tally.killed += 1
 
     async def _until_ended(self) -> None:

@@ -17,6 +17,11 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def milliseconds(seconds: float | None) -> float | None:
+    """Rounded for a table."""
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
 @dataclass(slots=True)
 class Count:
     """One service's numbers.
@@ -91,5 +96,5 @@ def _service(count: Count) -> dict[str, Any]:
         "done": count.done,
         "dead_lettered": count.dead_lettered,
         "lost": count.lost,
-        **{name: None if value is None else round(value * 1000, 1) for name, value in quantiles.items()},
+        **{name: milliseconds(value) for name, value in quantiles.items()},
     }

@@ -61,7 +61,16 @@ async def written(person: Person, ctx: Context) -> bool:
     return await ctx.objects.get("letter", person.name, dict) is not None
 """
 
-CRASHING = "import os\nfrom bus import Service\nhello = Service('hello')\nif 'worker' in os.sys.argv: os._exit(7)\n"
+CRASHING = """
+import os
+from bus import Service
+
+hello = Service("hello")
+
+@hello.on_start
+async def start(info):
+    os._exit(7)
+"""
 
 
 def environment(**changed: str) -> dict[str, str]:
@@ -134,6 +143,11 @@ class Up:
     def json_of(self, name: str):
         """A JSON file of its data directory."""
         return json.loads((self.folder / ".headway" / name).read_text())
+
+    def workers(self) -> dict[str, int]:
+        """The process of each living worker."""
+        files = [json.loads(path.read_text()) for path in (self.folder / ".headway" / "run").glob("*.json")]
+        return {one["worker"]: one["pid"] for one in files if alive({one["pid"]})}
 
     def end(self) -> None:
         left = children(self.process.pid)

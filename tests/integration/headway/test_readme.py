@@ -28,9 +28,10 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     (folder / "hello.py").write_text(block("python", "Service("))
     [started] = [c for c in commands(block("console", "headway up")) if c[0] == "headway"]
-    running = start(folder, *started[2:], *FREE)
+    running = start(folder, *started[2:], *FREE, "--web-port", "0")
     try:
         running.says("ready:")
+        running.says("console: http://127.0.0.1:")
         yield running
     finally:
         running.end()

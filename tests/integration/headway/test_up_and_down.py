@@ -24,7 +24,7 @@ def ended(running) -> int:
 def test_ctrl_c_drains_and_leaves_no_process(fresh):
     running = ready(fresh("app:hello", *FREE))
     everything = children(running.process.pid)
-    assert len(everything) >= 2, "a server and a worker"
+    assert len(everything) >= 4, "a server, the scaler, a zygote and a worker"
     os.kill(running.process.pid, signal.SIGINT)
     assert ended(running) == 0
     assert not alive(everything)
@@ -54,13 +54,10 @@ def test_a_killed_worker_is_replaced_and_its_service_goes_on(fresh):
     running = ready(fresh("app:hello", "--workers", "2", *FREE))
     [row] = running.json("status", "--json")["rows"]
     assert row["workers"] == 2
-    victim = next(
-        pid for pid in children(running.process.pid)
-        if b"worker" in open(f"/proc/{pid}/cmdline", "rb").read()  # noqa: SIM115, PTH123
-    )  # fmt: skip
-    os.kill(victim, signal.SIGKILL)
+    victim, pid = next(iter(running.workers().items()))
+    os.kill(pid, signal.SIGKILL)
     assert running.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme", "--timeout", "5")
-    running.says("died (killed by SIGKILL), again at once")
+    running.says(f"{victim} died (killed by SIGKILL)")
     eventually(lambda: running.json("status", "--json")["rows"][0]["workers"] == 2)
 
 
@@ -87,7 +84,7 @@ def test_a_crash_loop_is_reported_and_ctrl_c_ends_it_quickly(fresh, tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "app.py").write_text(CRASHING)
     running = fresh("app:hello", *FREE)
-    running.says("3 times in a row")
+    running.says("crash-loop")
     os.kill(running.process.pid, signal.SIGINT)
     began = time.monotonic()
     ended(running)
@@ -99,7 +96,18 @@ def test_workers_that_never_serve_are_an_error(fresh, tmp_path):
     (tmp_path / "site" / "app.py").write_text(CRASHING)
     running = fresh("app:hello", *FREE, "--start-timeout", "1")
     assert ended(running) == 1
-    assert "workers of hello do not serve after 1 s" in running.said
+    assert "hello: not serving after 1 s" in running.said
+
+
+def test_a_service_that_cannot_start_does_not_keep_the_others_from_serving(fresh, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "bad.py").write_text(CRASHING.replace("hello", "bad"))
+    running = ready(fresh("app:hello", "bad:bad", *FREE, "--start-timeout", "20"))
+    assert "bad: not serving after 20 s; the others go on" in running.said
+    assert running.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme")
+    rows = {row["service"]: row for row in running.json("status", "--json")["rows"]}
+    assert rows["hello"]["trouble"] is None
+    assert rows["bad"]["trouble"]["last_exit"] == "exit code 7"
 
 
 def test_a_port_in_use_gets_one_clear_line(fresh):
@@ -168,16 +176,20 @@ def test_an_external_server_is_used_with_the_keys_at_hand_and_others_stay_served
 
 
 def test_an_external_server_whose_keys_are_elsewhere_is_used_with_the_credentials_given(fresh, tmp_path):
-    first = ready(fresh("app:hello", "--workers", "1", *FREE))
+    first = ready(fresh("app:hello", *FREE))
     running = first.json_of("running.json")
     given = {"HEADWAY_NATS_URL": running["url"], "HEADWAY_NATS_CREDS": running["creds"]}
-    second = ready(fresh("app:hello", folder=tmp_path / "elsewhere", **given))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "other.py").write_text(OTHER)
+    second = ready(fresh("other:other", folder=tmp_path / "elsewhere", **given))
     assert "routes         stay as they are" in second.said
-    eventually(lambda: first.json("status", "--json")["rows"][0]["workers"] == 2)
+    assert len(second.workers()) == 1, "the scaler beside it runs it, the one of the first has another pool"
+    assert {row["service"]: row["workers"] for row in first.json("status", "--json")["rows"]}["other"] == 1
 
 
 def test_the_demo_loses_nothing_and_ends_with_one_json_object(tmp_path):
-    done = headway(tmp_path, "demo", "--json", "--faxes", "4", "--calls", "4", "--voicemails", "2")
+    few = ("--faxes", "4", "--calls", "4", "--voicemails", "2", "--burst", "0", "--no-releases")
+    done = headway(tmp_path, "demo", "--json", *few)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["lost"] == 0

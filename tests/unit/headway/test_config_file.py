@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.records import Scale
 from bus.errors import ConfigError
 from headway.config import Config, loads
 from headway.yamlfile import parse
@@ -32,6 +33,24 @@ def test_what_is_left_out_has_its_default():
     assert config.server.store == ".headway"
 
 
+def test_durability_is_how_often_the_server_forces_what_it_stored_to_disk():
+    assert loads(GOOD).server.sync_interval == "2m"
+    assert loads(GOOD).server.replicas is None
+    strict = loads(GOOD.replace("port: 0", "durability: strict\n  replicas: 3")).server
+    assert (strict.sync_interval, strict.replicas) == ("always", 3)
+
+
+def test_proxies_are_addresses_or_networks_that_headway_web_is_told():
+    behind = GOOD + "web:\n  dev_issuer: true\n  proxies: [10.0.0.7, 10.1.0.0/16, '::1']\n"
+    web, alone = loads(behind).web, loads(GOOD + "web:\n  dev_issuer: true\n").web
+    assert web is not None
+    assert alone is not None
+    told = web.arguments()
+    assert told[told.index("--proxies") + 1] == "10.0.0.7,10.1.0.0/16,::1"
+    assert "--proxies" not in alone.arguments()
+    assert "is not an address or a network" in problem(behind.replace("10.0.0.7", "proxy.example"))
+
+
 def test_the_file_of_the_repository_is_valid_and_runs_the_three_services(request):
     text = (request.config.rootpath / "headway.yaml").read_text()
     assert set(loads(text).services) == {"calls", "fax", "voicemail"}
@@ -48,6 +67,8 @@ def test_the_file_of_the_repository_is_valid_and_runs_the_three_services(request
         ("    app: services.fax:fax\n", "", "headway.yaml:2:3", "app is missing"),
         ("fax:\n", "Fax:\n", "headway.yaml:2:3", "not a valid service"),
         ("port: 0", "port: 70000", "headway.yaml:7:9", "at most 65535"),
+        ("port: 0", "durability: sure", "headway.yaml:7:15", "must be one of 'fast' or 'strict', not 'sure'"),
+        ("port: 0", "replicas: 0", "headway.yaml:7:13", "at least 1"),
         ("server:", "sever:", "headway.yaml:6:1", "did you mean 'server'"),
         ("    workers: 2\n", "    workers: 2\n    workers: 3\n", "headway.yaml:5:5", "twice, first in line 4"),
         ("server:", "server: [", "headway.yaml:8:", "not YAML"),
@@ -63,6 +84,39 @@ def test_an_error_points_at_its_line_and_says_what_to_do(before, after, place, s
 def test_all_errors_are_shown_at_once_in_the_order_of_the_file():
     text = problem(GOOD.replace("workers: 2", "workers: x").replace("port: 0", "port: y"))
     assert text.index(":4:") < text.index(":7:")
+
+
+@pytest.mark.parametrize(
+    ("scale", "place", "says"),
+    [
+        ("{maxx: 5}", "headway.yaml:4:13", "did you mean 'max'"),
+        ("{lag: {drain_withn: 5}}", "headway.yaml:4:19", "did you mean 'drain_within'"),
+        ("{lag: {drain_within: soon}}", "headway.yaml:4:33", "write 50ms, 10s, 5m"),
+        ("{min: 3, max: 2}", "headway.yaml:4:12", "min 3 is more than max 2"),
+        ("{latency: {}}", "headway.yaml:4:22", "give mean, p95, or both"),
+        ("{floors: [{start: x, end: 0 18 * * *, workers: 3}]}", "headway.yaml:4:30", "'x' is no time"),
+        ("{floors: [{start: 0 8 * * *, end: 0 9 * * *, workers: 3, timezone: X}]}", "headway.yaml:4:", "no timezone"),
+    ],
+)
+def test_an_error_in_a_policy_points_at_its_place_too(scale, place, says):
+    text = problem(f"services:\n  fax:\n    app: services.fax:fax\n    scale: {scale}\n")
+    assert place in text
+    assert says in text
+
+
+def test_workers_are_a_fixed_number_or_follow_the_load():
+    assert loads(GOOD).services["fax"].scaling == Scale.fixed(2)
+    assert loads(GOOD.replace("    workers: 2\n", "")).services["fax"].scaling == Scale()
+    assert loads(GOOD.replace("workers: 2", "scale: {max: 3}")).services["fax"].scaling == Scale(max=3)
+    assert "give one of them" in problem(GOOD.replace("workers: 2", "workers: 2\n    scale: {max: 3}"))
+
+
+def test_pages_need_somebody_to_believe_and_a_way_to_the_server():
+    assert "issuer and audience go together" in problem(GOOD + "web: {issuer: https://login.example.com}\n")
+    assert "dev_issuer: true" in problem(GOOD + "web: {port: 0}\n")
+    closed = GOOD.replace("port: 0", "websocket_port: null")
+    assert "browsers cannot reach the server" in problem(closed + "web: {dev_issuer: true}\n")
+    assert loads(closed + "web: {dev_issuer: true, ws_url: 'wss://bus.example.com'}\n").web
 
 
 def test_a_file_without_services_says_so():
@@ -101,3 +155,13 @@ def test_no_text_breaks_the_reader_other_than_by_a_configuration_error(text):
 def test_values_are_not_bent_into_other_types():
     assert "must be text" in problem(GOOD.replace("app: services.fax:fax", "app: 5"))
     assert Config.model_config["strict"]
+
+
+def test_environments_are_directories_with_or_without_a_server_of_their_own():
+    text = GOOD + "environments:\n  staging: {dir: .headway}\n  prod: {dir: prod, url: nats://n:4222}\n"
+    found = loads(text).environments
+    assert (found["staging"].dir, found["staging"].url) == (".headway", None)
+    assert found["prod"].url == "nats://n:4222"
+    assert "environments.prod.dir is missing" in problem(text.replace("dir: prod, ", ""))
+    assert "did you mean 'creds'" in problem(text.replace("url:", "cred:"))
+    assert "is not a valid environment" in problem(text.replace("prod:", "Prod!:"))

@@ -4,18 +4,21 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from broker.records import ScaleRecord
 from bus import errors
 from bus.beat import Beat
 from bus.client import DEFAULT_URL
 from headway import endpoint, exits
 from headway.commands.status import milliseconds, render, short
 from headway.commands.up import readable
+from headway.place import pool_of
 from headway.process import restart_delay
 from headway.status import Queue, summarise
 
@@ -73,6 +76,16 @@ def test_what_a_dead_installation_left_is_not_believed(tmp_path):
     assert endpoint.read_running(tmp_path) is None
 
 
+def test_the_pool_is_that_of_the_data_directory_unless_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADWAY_POOL", raising=False)
+    assert pool_of(tmp_path / "a") == pool_of(tmp_path / "a") != pool_of(tmp_path / "b")
+    monkeypatch.setenv("HEADWAY_POOL", "services")
+    assert pool_of(tmp_path / "a") == pool_of(tmp_path / "b") == "services"
+    monkeypatch.setenv("HEADWAY_POOL", "No Pool")
+    with pytest.raises(errors.InvalidSubject):
+        pool_of(tmp_path)
+
+
 @given(st.integers(1, 1000))
 def test_a_worker_is_replaced_at_once_and_a_crash_loop_waits_longer_each_time(deaths):
     assert restart_delay(1) == 0
@@ -111,6 +124,22 @@ def test_the_table_fits_80_columns():
     assert "60.0k" in text
     assert "90.0M" in text
     assert "…" not in text
+
+
+def test_a_crash_loop_is_shown_with_its_cause_within_80_columns():
+    record = ScaleRecord(
+        service="fax", version="v1", desired=3, health="crash-loop", deaths=6, last_exit="exit code 7",
+        stderr=("Traceback ...", "RuntimeError: no line to the telephone company"), retry_at=time.time() + 9.6,
+    )  # fmt: skip
+    status = summarise("nats://x", [beat("w1")], {}, {"fax": {"v1": 100}}, {}, {("fax", "v1"): record})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(status))
+    text = console.export_text()
+    assert "1/3" in text
+    assert "fax v1 crash-loop: 6 deaths in a minute, the next one starts in" in text
+    assert "exit code 7" in text
+    assert "no line to the telephone company" in text
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
 
 
 @given(st.integers(0, 10**9))

@@ -1,0 +1,9 @@
+"""`headway backup` and `headway restore`: all streams with their consumers, and the files of the data directory.
+
+    <backup>/manifest.json                      what it is, and the SHA-256 of everything else
+            /streams/<name>/backup.json         configuration and state, as `nats stream backup` writes them
+            /streams/<name>/stream.arc.s2       JetStream's snapshot; `nats stream restore` takes the folder
+            /data/...                           keys, routes, revocations, credentials, images
+
+A backup is written beside its place and renamed, so it is whole or not there. It holds secret keys: mode 0600.
+"""

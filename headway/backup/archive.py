@@ -1,0 +1,316 @@
+"""A backup on disk: written beside its place and renamed when it is whole, read only after all of it was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from broker.errors import BadBackup, NotEmpty, SnapshotFailed
+from broker.snapshot import CHUNK, Snapshot
+
+MANIFEST: Final = "manifest.json"
+STREAMS: Final = "streams"
+DATA: Final = "data"
+STATE: Final = "backup.json"
+CONTENT: Final = "stream.arc.s2"
+FORMAT: Final = 1
+_UNFINISHED: Final = ".unfinished-"
+
+
+class File(BaseModel):
+    """One file of a backup."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int
+    sha256: str
+    executable: bool = False
+
+
+class Kept(BaseModel):
+    """One stream of a backup, for people and for the check after a restore."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: int
+    bytes: int
+    first: int
+    last: int
+    consumers: int
+
+
+class Manifest(BaseModel):
+    """What a backup is.
+
+    Attributes:
+        format: of the backup.
+        at: unix seconds when it was begun.
+        headway, server: the versions that wrote it.
+        pool: of the workers of the data directory; "" without one.
+        settled: whether no job or event was in the hands of a worker.
+        streams: by name.
+        files: everything else in the backup, by path.
+        check: SHA-256 of all of the above.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    at: float
+    headway: str
+    server: str
+    pool: str
+    settled: bool
+    streams: dict[str, Kept]
+    files: dict[str, File]
+    check: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What `check` has to be."""
+        return hashlib.sha256(orjson.dumps(self.model_dump(exclude={"check"}), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Writer:
+    """A backup being written, in a folder beside its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, File] = {}
+
+    @contextmanager
+    def file(self, name: str, *, executable: bool = False) -> Iterator[_Hashing]:
+        """Write a file of the backup; it is on disk when the block is left."""
+        path = self.folder / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            hashing = _Hashing(file)
+            yield hashing
+            file.flush()
+            os.fsync(descriptor)
+        self.files[name] = File(size=hashing.size, sha256=hashing.digest, executable=executable)
+
+    def add(self, name: str, data: bytes, *, executable: bool = False) -> None:
+        """Write a small file of the backup."""
+        with self.file(name, executable=executable) as file:
+            file.write(data)
+
+
+class _Hashing:
+    """A file that knows what was written to it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        self._file.write(data)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Writer]:
+    """Write a backup; it is at its place, whole, when `finish` was called and the block is left without an error.
+
+    Args:
+        target: its place: a new folder, or a file if the name ends in `.tar`.
+
+    Raises:
+        NotEmpty: if something is there already.
+        SnapshotFailed: if it cannot be written.
+    """
+    if target.exists():
+        raise NotEmpty(f"{target} exists", remedy="name another place, or move it away")
+    folder = target.with_name(f".{target.name}{_UNFINISHED}{secrets.token_hex(4)}")
+    packed = folder.with_name(folder.name + ".tar")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        yield Writer(folder)
+        if target.suffix == ".tar":
+            _pack(folder, packed)
+            packed.rename(target)
+        else:
+            _sync_folders(folder)
+            folder.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise SnapshotFailed(f"cannot write {target}: {error.strerror or error}", remedy="make room for it") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        packed.unlink(missing_ok=True)
+
+
+def finish(writer: Writer, manifest: Manifest) -> None:
+    """Write what makes it a backup: the last file."""
+    whole = manifest.model_copy(update={"check": manifest.digest})
+    text = orjson.dumps(whole.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    with writer.file(MANIFEST) as file:
+        file.write(text)
+
+
+class Reader:
+    """A backup, checked: every file is there, is what was written, and nothing else is."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    def snapshot(self, stream: str) -> Snapshot:
+        """What the snapshot of a stream is of."""
+        found = orjson.loads((self.folder / STREAMS / stream / STATE).read_bytes())
+        return Snapshot(found["config"], found["state"])
+
+    def chunks(self, stream: str) -> Iterator[bytes]:
+        """The data of a stream's snapshot."""
+        with (self.folder / STREAMS / stream / CONTENT).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def data(self) -> Iterator[tuple[PurePosixPath, Path, File]]:
+        """The files of the data directory: their place in it, where they are now, and what they are."""
+        for name, file in self.manifest.files.items():
+            path = PurePosixPath(name)
+            if path.parts[0] == DATA:
+                yield PurePosixPath(*path.parts[1:]), self.folder / name, file
+
+
+@contextmanager
+def reading(source: Path, scratch: Path) -> Iterator[Reader]:
+    """Open a backup and check all of it.
+
+    Args:
+        source: a folder, or a file made by `writing`.
+        scratch: folder in which a file is unpacked meanwhile.
+
+    Raises:
+        BadBackup: if it is damaged, not complete, or none.
+    """
+    unpacked: Path | None = None
+    try:
+        if source.is_file():
+            unpacked = scratch / f".{source.name}{_UNFINISHED}{secrets.token_hex(4)}"
+            unpacked.mkdir(mode=0o700, parents=True)
+            _unpack(source, unpacked)
+        folder = unpacked or source
+        manifest = _manifest(folder, source)
+        _check(folder, manifest, source)
+        yield Reader(folder, manifest)
+    finally:
+        if unpacked is not None:
+            shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _manifest(folder: Path, source: Path) -> Manifest:
+    try:
+        text = (folder / MANIFEST).read_bytes()
+        found = Manifest.model_validate_json(text)
+    except FileNotFoundError as error:
+        remedy = "name the folder or the .tar file of one"
+        raise BadBackup(f"{source} is no backup: it has no {MANIFEST}", remedy=remedy) from error
+    except (OSError, ValidationError, ValueError) as error:
+        raise BadBackup(f"{MANIFEST} of {source} cannot be read: {str(error).splitlines()[0]}") from error
+    if found.format != FORMAT:
+        raise BadBackup(f"{source} has format {found.format}, not {FORMAT}", remedy="use the headway that wrote it")
+    if found.check != found.digest:
+        raise BadBackup(f"{source} is damaged: {MANIFEST} is not what was written")
+    return found
+
+
+def _check(folder: Path, manifest: Manifest, source: Path) -> None:
+    for name, file in manifest.files.items():
+        if not _inside(name):
+            raise BadBackup(f"{source} names a file outside of itself: {name}")
+        path = folder / name
+        try:
+            size, digest = _sum(path)
+        except OSError as error:
+            raise BadBackup(f"{source} is not complete: {name}: {error.strerror}") from error
+        if (size, digest) != (file.size, file.sha256):
+            raise BadBackup(f"{source} is damaged: {name} is not what was written")
+    for stream in manifest.streams:
+        if not {f"{STREAMS}/{stream}/{part}" for part in (STATE, CONTENT)} <= manifest.files.keys():
+            raise BadBackup(f"{source} is not complete: stream {stream} is missing")
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and path.parts[0] in {STREAMS, DATA}
+
+
+def _sum(path: Path) -> tuple[int, str]:
+    if path.is_symlink() or not path.is_file():
+        raise OSError(0, "is no file")
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(folder: Path, target: Path) -> None:
+    """Put a backup's folder into one file; its parts are deleted as they are taken, so it needs room but once."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for path in [folder / MANIFEST, *sorted(folder.rglob("*"))]:
+                if path.is_file():
+                    tar.add(path, path.relative_to(folder).as_posix(), filter=_plain)
+                    path.unlink()
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member that tells nothing of who wrote it."""
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mode = 0o600
+    return info
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(source, "r:") as tar:
+            for member in tar:
+                if not member.isfile() or not (member.name == MANIFEST or _inside(member.name)):
+                    raise BadBackup(f"{source} holds {member.name}, which is not of a backup")
+                found = tar.extractfile(member)
+                path = folder / member.name
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if found is None or path.exists():
+                    raise BadBackup(f"{source} holds {member.name} twice")
+                with found, os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    shutil.copyfileobj(found, file, CHUNK)
+    except (tarfile.TarError, EOFError) as error:
+        raise BadBackup(f"{source} is no backup, or a part of one: {error}") from error
+    except OSError as error:
+        raise BadBackup(f"{source} cannot be unpacked: {error.strerror or error}", remedy="make room for it") from error
+
+
+def _sync_folders(folder: Path) -> None:
+    for path in (*(one for one in folder.rglob("*") if one.is_dir()), folder):
+        _sync(path)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+"""Making a backup of a running installation, or of one that is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from broker import image, jsapi, lock, snapshot
+from broker.broker import LOCK_FILE, REVOKED_FILE, ROUTES_FILE, Broker
+from broker.errors import BadIdentity, BrokerError, SnapshotFailed
+from broker.identity import KEY_FILE
+from bus.client import Bus
+from bus.errors import ConnectionFailed
+from bus.streams import CONTROL, EVENTS, JOBS
+from headway.backup import archive
+from headway.backup.archive import Kept, Manifest, Writer
+from headway.backup.quiet import quiet
+from headway.place import pool_of
+
+Say = Callable[[str], None]
+
+_CREDS: Final = "creds"
+_PIECE: Final = 1 << 20
+
+
+async def create(
+    bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say
+) -> Manifest:
+    """Write a backup of all streams that a connection sees, and of the data directory if it has the keys.
+
+    Args:
+        bus: an operator's connection.
+        url: of the same server.
+        directory: the data directory; without keys in it only streams are saved.
+        target: a new folder, or a new file if its name ends in `.tar`.
+        settle: seconds that work in hand has to be finished while queues are paused; None pauses nothing.
+        say: told what is done.
+
+    Raises:
+        NotEmpty: if the target exists.
+        SnapshotFailed, BadIdentity, ConnectionFailed, StoreError: if it cannot be made; then nothing is left of it.
+    """
+    began = time.time()
+    with archive.writing(target) as writer:
+        names = await _names(bus)
+        queues = [name for name in names if name.startswith(JOBS) or name == EVENTS]
+        settled = True
+        kept: dict[str, Kept] = {}
+        if settle is None:
+            for name in queues:
+                kept[name] = await _stream(bus, name, writer, say)
+        else:
+            async with quiet(bus, queues, settle) as settled:
+                for name in queues:
+                    kept[name] = await _stream(bus, name, writer, say)
+        # What was done is in these, whenever exactly they are taken. The records come last: they name images.
+        for name in sorted(set(names) - set(queues), key=lambda name: (name == CONTROL, name)):
+            kept[name] = await _stream(bus, name, writer, say)
+        own = (directory / KEY_FILE).exists()
+        if own:
+            count = await _files(url, directory, writer)
+            say(f"{count} files of {directory}: keys, routes, credentials, images")
+        manifest = Manifest(
+            at=began,
+            headway=version("headway"),
+            server=str(bus.nc.connected_server_version),
+            pool=pool_of(directory) if own else "",
+            settled=settled and settle is not None,
+            streams=kept,
+            files=writer.files,
+        )
+        await asyncio.to_thread(archive.finish, writer, manifest)
+    return manifest
+
+
+async def _names(bus: Bus) -> list[str]:
+    """All streams.
+
+    Raises:
+        SnapshotFailed: if one has no leader: a backup without it would look whole.
+    """
+    infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
+    if silent:
+        raise SnapshotFailed(f"{', '.join(silent)} do not answer", remedy="see `headway doctor`, and repeat")
+    return sorted(info["config"]["name"] for info in infos)
+
+
+async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> Kept:
+    folder = f"{archive.STREAMS}/{name}"
+    with writer.file(f"{folder}/{archive.CONTENT}") as file:
+        taken = await snapshot.save(bus.nc, name, file.write)
+    told = {"config": taken.config, "state": taken.state}
+    writer.add(f"{folder}/{archive.STATE}", orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    kept = kept_of(taken.state)
+    say(f"{name}: {kept.messages:,} messages, {kept.consumers} consumers, {file.size:,} bytes")
+    return kept
+
+
+def kept_of(state: dict[str, Any]) -> Kept:
+    """What counts of a stream's state."""
+    return Kept(
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first=state["first_seq"],
+        last=state["last_seq"],
+        consumers=state.get("consumer_count", 0),
+    )
+
+
+async def _files(url: str, directory: Path, writer: Writer) -> int:
+    """Save what belongs to an installation of a data directory; returns how many files that is.
+
+    Raises:
+        BadIdentity: if its keys are not those of the server: they would be of no use.
+        SnapshotFailed: if something changes while it is read.
+    """
+    broker = Broker.external(url, dir=directory)
+    try:
+        await broker.routes()
+    except (BrokerError, ConnectionFailed) as error:
+        why = f"the keys in {directory} are not those of the server: {error.message}"
+        raise BadIdentity(why, remedy="name the data directory of this server with --dir") from error
+    finally:
+        await broker.close()
+    async with lock.held(directory / LOCK_FILE):
+        for name in (KEY_FILE, ROUTES_FILE, REVOKED_FILE):
+            if (directory / name).exists():
+                await asyncio.to_thread(_file, directory, directory / name, writer)
+    for folder in (_CREDS, image.IMAGES):
+        await asyncio.to_thread(_folder, directory, directory / folder, writer)
+    return sum(name.startswith(f"{archive.DATA}/") for name in writer.files)
+
+
+def _folder(directory: Path, folder: Path, writer: Writer) -> None:
+    for at, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):  # locks, and what is just being written
+                _file(directory, Path(at) / name, writer)
+
+
+def _file(directory: Path, path: Path, writer: Writer) -> None:
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            return
+        name = f"{archive.DATA}/{path.relative_to(directory).as_posix()}"
+        with path.open("rb") as source, writer.file(name, executable=bool(mode & 0o100)) as file:
+            while piece := source.read(_PIECE):
+                file.write(piece)
+    except FileNotFoundError as error:
+        raise SnapshotFailed(f"{path} was removed while it was being saved", remedy="repeat") from error

@@ -1,0 +1,110 @@
+"""A moment in which no job and no event is being worked on.
+
+A job's handler stores its effects, and then the job is acknowledged and gone. Streams are saved one after the other, so
+an acknowledgement in between could take a job out of one and leave its effect out of another. Therefore nothing is
+delivered while the queues are saved: their consumers are paused, and what is in hand gets some time to be finished. The
+pause ends by itself should we die.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from broker import jsapi
+from bus.client import Bus
+from bus.errors import HeadwayError
+from bus.tasks import end
+from headway import status
+
+HOLD: Final = 60.0
+"""Seconds after which a pause ends by itself unless it is renewed."""
+_RENEW: Final = 20.0
+_ARRIVE: Final = 0.2
+"""Seconds in which what was delivered before the pause comes to its worker."""
+_AT_ONCE: Final = 32
+"""Requests under way."""
+
+Consumer = tuple[str, str]
+"""A stream and its consumer, by name."""
+
+
+@asynccontextmanager
+async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterator[bool]:
+    """Deliver nothing from some streams inside the block.
+
+    Args:
+        bus: an operator's connection.
+        streams: their names.
+        settle: seconds that work in hand has to be finished.
+
+    Yields:
+        whether nothing is in hand any more. What is will be done again by whoever restores.
+
+    Raises:
+        StoreError, ConnectionFailed: if the consumers cannot be paused, or not be kept paused.
+    """
+    consumers = [one for stream in streams for one in await _running(bus, stream)]
+    keeping = asyncio.ensure_future(_keep_paused(bus, consumers))
+    try:
+        await _each(bus, consumers, HOLD)
+        await asyncio.sleep(_ARRIVE)
+        yield await _settled(bus, settle)
+        if keeping.done():
+            keeping.result()  # raises why the pause could not be renewed: then it may have ended too early
+    finally:
+        await end([keeping])
+        if bus.nc.is_connected:  # without the server the pause ends by itself
+            with contextlib.suppress(HeadwayError):
+                await _each(bus, consumers, None)
+
+
+async def resume(bus: Bus, stream: str) -> None:
+    """End the pauses that a snapshot was taken in; those of an operator, who pauses for longer, stay.
+
+    Raises:
+        StoreError, ConnectionFailed: as `broker.jsapi.request`.
+    """
+    found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
+    ours = [(stream, one["name"]) for one in found if one.get("paused") and one.get("pause_remaining", 0) <= HOLD * 1e9]
+    await _each(bus, ours, None)
+
+
+async def _running(bus: Bus, stream: str) -> list[Consumer]:
+    """The consumers of a stream that nobody else has paused."""
+    found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
+    return [(stream, one["name"]) for one in found if not one.get("paused")]
+
+
+async def _keep_paused(bus: Bus, consumers: list[Consumer]) -> None:
+    while True:
+        await asyncio.sleep(_RENEW)
+        await _each(bus, consumers, HOLD)
+
+
+async def _each(bus: Bus, consumers: list[Consumer], seconds: float | None) -> None:
+    """Pause consumers for some seconds, or let them go on."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+    until = None if seconds is None else (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+    async def one(stream: str, consumer: str) -> None:
+        async with slots:
+            what = f"CONSUMER.PAUSE.{stream}.{consumer}"
+            await jsapi.request(bus.nc, what, {} if until is None else {"pause_until": until})
+
+    await asyncio.gather(*(one(*consumer) for consumer in consumers))
+
+
+async def _settled(bus: Bus, settle: float) -> bool:
+    """Whether all workers come to have nothing in hand within some seconds."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + settle
+    while True:
+        if not any(beat.in_hand for beat in await status.listen(bus)):
+            return True
+        if clock() >= until:
+            return False

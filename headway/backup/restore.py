@@ -1,0 +1,209 @@
+"""Making an installation of a backup: a data directory, built aside and put in place; or streams on a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from broker import image, jsapi, lock, snapshot
+from broker.broker import Broker
+from broker.control import Control, version_key
+from broker.errors import AlreadyRunning, NotEmpty, NotReady, SnapshotFailed
+from broker.records import VersionRecord
+from bus.client import Bus
+from bus.errors import MissingStream
+from headway.backup import archive
+from headway.backup.archive import Reader
+from headway.backup.create import kept_of
+from headway.backup.quiet import resume
+from headway.endpoint import read_running
+from headway.place import pool_of
+
+Say = Callable[[str], None]
+
+_STORE: Final = "nats"
+_PIECE: Final = 1 << 20
+
+
+async def into_directory(source: Path, directory: Path, *, replace: bool, say: Say) -> Path | None:
+    """Make a data directory of a backup. It is put in place at the end, in one step; until then nothing is changed.
+
+    Args:
+        source: the backup.
+        directory: where to; it must not exist, or be empty.
+        replace: one that is there is moved aside instead.
+        say: told what is done.
+
+    Returns:
+        where the former directory was moved to; None if there was none.
+
+    Raises:
+        NotEmpty: if something is there.
+        AlreadyRunning: if a server runs on it; that is never replaced.
+        BadBackup: if the backup is not whole.
+        SnapshotFailed, BrokerError: if it cannot be made.
+    """
+    await _free(directory)
+    if _filled(directory) and not replace:
+        raise NotEmpty(f"{directory} is not empty")
+    aside = directory.with_name(f".{directory.name}.restoring-{secrets.token_hex(4)}")
+    try:
+        with archive.reading(source, directory.parent) as reader:
+            await asyncio.to_thread(_files, reader, aside)
+            async with (
+                Broker.start(aside, port=0, ws_port=None, provision=False) as broker,
+                await broker.connect("operator", name="restore") as bus,
+            ):
+                await _streams(bus, reader, say, replace=False, replicas=None)
+                await _moved(bus, reader.manifest.pool, pool_of(directory))
+        await _free(directory)
+        return await asyncio.to_thread(_put, aside, directory)
+    finally:
+        await asyncio.to_thread(_remove, aside)
+
+
+async def into_server(
+    source: Path, bus: Bus, scratch: Path, *, replace: bool, replicas: int | None, say: Say
+) -> None:
+    """Give the streams of a backup to a running server. Its keys and routes stay as they are.
+
+    Args:
+        source: the backup.
+        bus: an operator's connection.
+        scratch: folder in which a file is unpacked meanwhile.
+        replace: streams that are there and not empty are deleted first.
+        replicas: copies that the streams get; None has as many as they had, or one where the server is alone.
+        say: told what is done.
+
+    Raises:
+        NotEmpty: if a stream is there and has messages.
+        BadBackup, SnapshotFailed, StoreError, ConnectionFailed: if it cannot be made.
+    """
+    with archive.reading(source, scratch) as reader:
+        await _streams(bus, reader, say, replace=replace, replicas=replicas)
+
+
+async def _free(directory: Path) -> None:
+    """Refuse a directory that somebody uses."""
+    running = read_running(directory)
+    if running is not None:
+        raise AlreadyRunning(f"`headway up` (process {running.pid}) runs on {directory}", remedy="stop it first")
+    if (directory / _STORE / "lock").exists():
+        try:
+            async with lock.held(directory / _STORE / "lock", timeout=0):
+                pass
+        except NotReady as error:
+            raise AlreadyRunning(f"a server runs on {directory}", remedy="stop it first") from error
+
+
+def _filled(directory: Path) -> bool:
+    return directory.exists() and any(directory.iterdir())
+
+
+def _files(reader: Reader, aside: Path) -> None:
+    aside.mkdir(mode=0o700, parents=True)
+    for place, path, file in reader.data():
+        target = aside / place
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        of_image = place.parts[0] == image.IMAGES and place.parts[1] != image.LABELS
+        mode = (0o555 if file.executable else 0o444) if of_image else 0o600
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as written, path.open("rb") as read:
+            shutil.copyfileobj(read, written, _PIECE)
+            written.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    for digest in image.digests(aside):
+        image.verify(image.folder(aside, digest), digest)
+        for folder in [image.folder(aside, digest), *image.folder(aside, digest).rglob("*")]:
+            if folder.is_dir():
+                folder.chmod(0o555)
+
+
+async def _streams(bus: Bus, reader: Reader, say: Say, *, replace: bool, replicas: int | None) -> None:
+    await _room(bus, reader, replace=replace)
+    for name in sorted(reader.manifest.streams):
+        told = await snapshot.load(bus.nc, reader.snapshot(name), reader.chunks(name), replicas=replicas)
+        _compare(name, reader, told)
+        await resume(bus, name)
+        say(f"{name}: {told['state']['messages']:,} messages, {reader.manifest.streams[name].consumers} consumers")
+
+
+async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
+    """Delete the streams that are to be restored: empty ones always, others only if told to; and all or none."""
+    infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
+    there = {info["config"]["name"]: info["state"]["messages"] for info in infos}
+    full = sorted(name for name in reader.manifest.streams if there.get(name) or name in silent)
+    if full and not replace:
+        raise NotEmpty(f"streams are there already: {', '.join(full)}")
+    for name in reader.manifest.streams.keys() & (there.keys() | set(silent)):
+        try:
+            await jsapi.request(bus.nc, f"STREAM.DELETE.{name}")
+        except MissingStream:
+            continue
+
+
+def _compare(name: str, reader: Reader, told: dict[str, Any]) -> None:
+    """Whether a stream became what it was. Messages whose time was over by now may be gone.
+
+    Raises:
+        SnapshotFailed: if not.
+    """
+    was, now = reader.manifest.streams[name], kept_of(told["state"])
+    config = told["config"]
+    ends = bool(config.get("max_age") or config.get("allow_msg_ttl"))
+    fewer = now.messages < was.messages if ends else False
+    if not ((now.messages, now.last) == (was.messages, was.last) or (fewer and now.last >= was.last)):
+        raise SnapshotFailed(
+            f"stream {name} has {now.messages:,} messages up to {now.last}, not {was.messages:,} up to {was.last}",
+            remedy="use another backup",
+        )
+
+
+async def _moved(bus: Bus, before: str, now: str) -> None:
+    """Versions that ran in the pool of the saved directory run in that of the restored one."""
+    if before in {"", now}:
+        return
+    control = Control(bus)
+    try:
+        await control.refresh()
+    except MissingStream:
+        return
+    for (service, version), record in control.versions.items():
+        if record.pool == before:
+            key = version_key(service, version)
+            await control.change(key, VersionRecord, lambda old: old.model_copy(update={"pool": now}))
+
+
+def _put(aside: Path, directory: Path) -> Path | None:
+    """Put a data directory in place, and a former one out of the way."""
+    former = None
+    if _filled(directory):
+        former = directory.with_name(f"{directory.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        directory.rename(former)
+    elif directory.exists():
+        directory.rmdir()
+    try:
+        aside.rename(directory)
+    except OSError as error:
+        if former is not None:
+            former.rename(directory)
+        why = f"cannot put {directory} in place: {error.strerror}"
+        raise SnapshotFailed(why, remedy="check who owns the folder above it") from error
+    return former
+
+
+def _remove(tree: Path) -> None:
+    """Delete what a restore that failed has left; folders of images are read-only."""
+    if not tree.exists():
+        return
+    for at, folders, _ in os.walk(tree):
+        for name in folders:
+            (Path(at) / name).chmod(0o700)
+    shutil.rmtree(tree, ignore_errors=True)

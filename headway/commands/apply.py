@@ -1,0 +1,117 @@
+"""`headway apply`: what `headway.yaml` says, made so on servers that run elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bus.errors import ConnectionFailed, NotStored
+from bus.worker import DEFAULT_GRACE
+from headway import config as configuration
+from headway.cli import examples, run
+from headway.config import Config
+from headway.endpoint import find, options
+
+if TYPE_CHECKING:
+    from broker.broker import Broker
+    from bus.service import Service
+
+MOST_COPIES: Final = 3
+"""Copies that streams get in a cluster unless the file says how many: they survive the loss of one server."""
+_AGAIN: Final = 0.5
+
+
+@click.command(epilog=examples(
+    "headway apply --url nats://nats:4222 --dir /var/lib/headway",
+))
+@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
+              show_default=True, help="What shall run.")
+@click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds that the servers have to be ready.")
+@click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
+              help="Seconds that work in hand has to finish when a worker is stopped.")
+@options
+def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str | None, directory: Path) -> int:
+    """Make streams, control records, queues and routes what headway.yaml says, and return.
+
+    It waits until the servers are there. Scalers, deployers and `headway web` do the rest. In a cluster streams
+    have a copy on each server, at most three, unless the file says `server.replicas`.
+    """
+    config, _ = configuration.load(file)
+    server = config.server.model_copy(update={"store": str(directory)})
+    return run(_apply(find(url, creds, directory).url, config.model_copy(update={"server": server}), wait, grace))
+
+
+async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
+    from broker.broker import Broker
+    from headway.declare import check
+
+    services = check(config)
+    broker = Broker.external(url, dir=Path(config.server.store))
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait
+    try:
+        while True:
+            names = await _ready(broker, wait, deadline)
+            try:
+                await _make(broker, config, services, grace, copies=min(len(names), MOST_COPIES))
+                break
+            except (ConnectionFailed, NotStored) as error:
+                # Each stream and consumer of a cluster elects a leader of its own: it is ready little by little.
+                if clock() > deadline:
+                    raise
+                _say("apply", f"{error.message}; trying again")
+                await asyncio.sleep(_AGAIN)
+    finally:
+        await broker.close()
+    click.echo(f"applied: {', '.join(services)} on {', '.join(names)}")
+
+
+async def _make(broker: Broker, config: Config, services: dict[str, Service], grace: float, *, copies: int) -> None:
+    """Make streams, records, queues and routes; what is there as it should be stays."""
+    from bus import streams
+    from headway.declare import declare
+
+    async with await broker.connect("operator", name="apply") as bus:
+        await streams.provision(bus.js, config.server.replicas or copies)
+        await declare(config, services, broker, bus, grace=grace, say=_say)
+
+
+async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
+    """The names of the servers, once all of them are there and have elected who leads.
+
+    Args:
+        broker: of the servers.
+        wait: seconds that they have.
+        deadline: when these are over, on the loop's clock.
+
+    Raises:
+        NotReady: if that takes too long.
+    """
+    from broker.errors import NotReady
+    from headway.doctor import servers_seen
+
+    seen = "none answers"
+    try:
+        async with asyncio.timeout_at(deadline):
+            while True:
+                try:
+                    found = await servers_seen.look(broker)
+                except ConnectionFailed as error:
+                    found, seen = (), error.message
+                if found:
+                    wanted = max(server.cluster_size for server in found) or 1
+                    leads = wanted == 1 or any(server.leader for server in found)
+                    if len(found) == wanted and leads and all(server.jetstream for server in found):
+                        return [server.name for server in found]
+                    seen = f"{len(found)} of {wanted} answer{'' if leads else ', and none leads'}"
+                await asyncio.sleep(_AGAIN)
+    except TimeoutError:
+        remedy = "see the logs of the servers; --wait gives them more time"
+        raise NotReady(f"{broker.url} is not ready after {wait:g} s: {seen}", remedy=remedy) from None
+
+
+def _say(label: str, line: str) -> None:
+    click.echo(f"{label:<14} {line}", err=True)

@@ -1,0 +1,57 @@
+"""`headway console`: the address of the operator's page, with a code that lets one person in."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import click
+
+from broker.control import Control
+from headway.cli import examples, run
+from headway.endpoint import Endpoint, options, require
+
+DEFAULT_URL = "http://127.0.0.1:8480"
+
+
+@click.command(epilog=examples("headway console", "docker-compose exec web headway console --web-url http://localhost:8480"))
+@click.option("--web-url", help=f"Where `headway web` serves.  [default: what `headway up` runs, or {DEFAULT_URL}]")
+@click.option("--name", help="Who will be said to have done what is done there.  [default: your user name]")
+@options
+def console(*, web_url: str | None, name: str | None, url: str | None, creds: str | None, directory: Path) -> int:
+    """Print the address of the operator's page. It lets one browser in, once, within an hour.
+
+    It needs an operator's credentials, as all commands do that change something.
+    """
+    endpoint = require(url, creds, directory)
+    told = endpoint.running.web_url if endpoint.running else None
+    return run(_console(endpoint, web_url or told or DEFAULT_URL, name or person()))
+
+
+async def _console(endpoint: Endpoint, web_url: str, name: str) -> None:
+    async with await endpoint.connect("console") as bus:
+        click.echo(await address(Control(bus), web_url, name))
+
+
+async def address(control: Control, web_url: str, by: str) -> str:
+    """Where the console is, with a code in it. It is behind the `#`, which browsers do not send.
+
+    Args:
+        control: the records.
+        web_url: of `headway web`.
+        by: who comes by it.
+
+    Raises:
+        MissingStream, NotStored: if the code cannot be stored.
+    """
+    from headway.console.access import Access
+
+    return f"{web_url.rstrip('/')}/console/#code={await Access(control).code(by)}"
+
+
+def person() -> str:
+    """Who sits at this machine."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return "operator"

@@ -1,0 +1,41 @@
+"""`headway deployer`: the process that decides where the traffic goes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import click
+
+from headway.cli import examples, run
+from headway.endpoint import find, options
+
+
+@click.command(epilog=examples("headway deployer", "headway deployer --dir /var/lib/headway"))
+@options
+def deployer(*, url: str | None, creds: str | None, directory: Path) -> int:
+    """Walk releases through their steps, judge them, and take bad ones back.
+
+    `headway up` runs one. It needs the installation's keys, since shares of the traffic are part of the account. Of
+    several one acts; when it dies, another goes on within seconds. Traffic flows without it.
+    """
+    endpoint = find(url, creds, directory)
+    return run(_deploy(endpoint.url, endpoint.creds, directory))
+
+
+async def _deploy(url: str, creds: str | None, directory: Path) -> None:
+    from broker.broker import Broker
+    from deployer.images.prove import prove
+    from deployer.rollout.deployer import Deployer
+    from headway.controlprocess import running
+    from headway.place import pool_of
+
+    broker = Broker.external(url, creds=creds, dir=directory)
+    with running("deployer") as stop:
+        try:
+            async with await broker.connect("control", name="deployer") as bus:
+                holder = f"{pool_of(directory)}-{os.getpid()}"
+                await Deployer(bus, broker, holder=holder, prove=functools.partial(prove, bus)).run(stop)
+        finally:
+            await broker.close()

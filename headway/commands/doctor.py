@@ -1,0 +1,75 @@
+"""`headway doctor`: what is wrong with an installation, and what to do about it."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import click
+import orjson
+
+from headway.cli import examples, run
+from headway.doctor.collect import collect
+from headway.doctor.diagnose import CHECKS, diagnose, well
+from headway.doctor.facts import Facts
+from headway.doctor.findings import Finding
+from headway.endpoint import Endpoint, find, options
+
+_WIDTH: Final = 80
+_LABEL: Final = 9
+
+
+@click.command(epilog=examples("headway doctor", "headway doctor --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options
+def doctor(*, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
+    """Check a running installation, and say what to do.
+
+    Servers, clocks, cluster, copies of streams, room, stranded work, lag, routes, workers, dead letters, modes of key
+    files, credentials. Exit code 0 if nothing is wrong, else 1. With the keys of the installation in --dir it
+    sees all servers; without them it says what it could not check.
+    """
+    return run(_doctor(find(url, creds, directory), directory, as_json=as_json))
+
+
+async def _doctor(endpoint: Endpoint, directory: Path, *, as_json: bool) -> int:
+    facts = await collect(endpoint, directory)
+    findings = diagnose(facts)
+    if as_json:
+        told = {
+            "ok": well(findings),
+            "url": facts.url,
+            "servers": [server.name for server in facts.servers],
+            "findings": [asdict(finding) for finding in findings],
+            "checks": list(CHECKS),
+        }
+        click.echo(orjson.dumps(told).decode())
+    else:
+        click.echo(render(facts, findings))
+    return 0 if well(findings) else 1
+
+
+def render(facts: Facts, findings: list[Finding]) -> str:
+    """The findings as text of 80 columns."""
+    lines = []
+    for finding in findings:
+        lines += _wrapped(finding.severity.upper(), f"{finding.subject}: {finding.what}")
+        lines += _wrapped("", f"fix: {finding.fix}") if finding.fix else []
+    count = {kind: sum(finding.severity == kind for finding in findings) for kind in ("error", "warning", "note")}
+    seen = f"{len(facts.servers)} servers, " if facts.servers else ""
+    seen += f"{len(facts.streams)} streams, {len(facts.beats)} workers at {facts.url}"
+    told = ", ".join(f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in count.items() if number)
+    lines += ["", *textwrap.wrap(f"{seen}: {told or 'nothing wrong'}", _WIDTH)]
+    return "\n".join(lines).lstrip("\n")
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"{label:<{_LABEL}}",
+        subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,64 @@
+"""`headway promote-image`: bring a proven image from one environment to another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from bus.errors import UsageError
+from headway import config as configuration
+from headway.cli import examples, run
+from headway.config import Environment
+from headway.endpoint import require
+
+
+@click.command("promote-image", epilog=examples("headway promote-image fax v2 --from staging --to prod"))
+@click.argument("service")
+@click.argument("version")
+@click.option("--from", "origin", help="Environment that it comes from; of two, the other one.")
+@click.option("--to", "target", required=True, help="Environment that it is brought to.")
+@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
+              show_default=True, help="Where the environments are declared.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def promote_image(*, service: str, version: str, origin: str | None, target: str, file: Path, as_json: bool) -> int:
+    """Bring the image of a version to another environment, if its rollout where it comes from was healthy.
+
+    It is the same image, byte by byte, with the same digest and label. Nothing is deployed: that is done
+    in the other environment, with `headway deploy`.
+    """
+    config, _ = configuration.load(file)
+    if origin is None:
+        others = [name for name in config.environments if name != target]
+        if len(others) != 1:
+            raise UsageError("from which environment?", remedy="name it with --from")
+        origin = others[0]
+    places = config.environments
+    for name in (origin, target):
+        if name not in places:
+            known = ", ".join(places) or "none"
+            raise UsageError(f"{file} declares no environment {name!r}", remedy=f"declared there: {known}")
+    if Path(places[origin].dir).resolve() == Path(places[target].dir).resolve():
+        raise UsageError(f"{origin} and {target} are the same environment", remedy="give each a directory of its own")
+    return run(_promote(places[origin], places[target], service, version, (origin, target), as_json=as_json))
+
+
+async def _promote(
+    origin: Environment, target: Environment, service: str, version: str, names: tuple[str, str], *, as_json: bool
+) -> None:
+    from broker.control import Control
+    from deployer.images.promote import promote
+
+    directory = Path(origin.dir)
+    async with await require(origin.url, origin.creds, directory).connect("promote-image") as bus:
+        control = Control(bus)
+        await control.refresh()
+    manifest = await asyncio.to_thread(promote, control, directory, Path(target.dir), service, version)
+    if as_json:
+        told = {"service": service, "version": version, "digest": manifest.digest, "from": names[0], "to": names[1]}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(f"promoted: {service} {version}  sha256:{manifest.digest}")
+        click.echo(f"  from {names[0]} to {names[1]}; next: headway deploy {service} {version} --dir {target.dir}")

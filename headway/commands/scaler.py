@@ -1,0 +1,129 @@
+"""`headway scaler`: the process that keeps the right number of workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bus import tasks
+from bus.errors import UsageError
+from headway.cli import examples, run
+from headway.endpoint import Endpoint, find, options
+
+if TYPE_CHECKING:
+    from scaler.controller import Controller
+    from scaler.drivers.driver import Driver
+
+_TOUCH: Final = 2.0
+"""Seconds between two touches of the file that shows that we live."""
+
+
+@click.command(epilog=examples("headway scaler", "headway scaler --dir /var/lib/headway"))
+@click.option("--pool", help="Whose versions to run.  [default: those of the data directory]")
+@click.option("--driver", "kind", type=click.Choice(["process", "docker"]), default="process", show_default=True,
+              help="What a worker is: a process of this machine, or a container of Docker's.")
+@click.option("--docker-network", default="bridge", show_default=True,
+              help="Network of the containers; the server's URL has to mean the same there.")
+@click.option("--contained", is_flag=True,
+              help="Nobody outlives us, as in a container: show what workers write, and let them drain before we end.")
+@click.option("--alive", type=click.Path(path_type=Path, dir_okay=False),
+              help="Touch this file as long as rounds are done, for health checks.")
+@options
+def scaler(*, pool: str | None, kind: str, docker_network: str, contained: bool, alive: Path | None,
+           url: str | None, creds: str | None, directory: Path) -> int:
+    """Start, stop and replace the workers of this machine, as load and health ask for.
+
+    `headway up` runs one. Of several on the same data directory one acts; when it dies, another takes over
+    within seconds. Workers outlive it.
+    """
+    from headway.place import pool_of
+
+    endpoint = find(url, creds, directory)
+    if contained and kind != "process":
+        raise UsageError("--contained is for processes: containers outlive us", remedy="leave it out")
+    pool = pool_of(directory) if pool is None else pool
+    network = docker_network if kind == "docker" else None
+    return run(_scale(endpoint, directory, pool, network, alive, contained=contained))
+
+
+async def _scale(
+    endpoint: Endpoint, directory: Path, pool: str, network: str | None, alive: Path | None, *, contained: bool
+) -> None:
+    from broker.broker import Broker
+    from broker.identity import KEY_FILE
+    from headway.controlprocess import running
+    from headway.place import launcher, run_dir
+    from scaler.controller import Controller
+
+    keys = directory if (directory / KEY_FILE).exists() else None
+    broker = Broker.external(endpoint.url, creds=endpoint.creds, dir=keys)
+    driver = _driver(directory, pool, network)
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(running("scaler"))
+        stack.push_async_callback(broker.close)
+        if contained:
+            await stack.enter_async_context(_contained(run_dir(directory)))
+        stack.push_async_callback(driver.close)
+        bus = await stack.enter_async_context(await broker.connect("control", name="scaler"))
+        controller = Controller(bus, driver, launcher(broker), holder=f"{pool}-{os.getpid()}", pool=pool)
+        if alive is not None:
+            await stack.enter_async_context(_shown(controller, alive))
+        await controller.run(stop)
+
+
+def _driver(directory: Path, pool: str, network: str | None) -> Driver:
+    if network is not None:
+        from scaler.drivers.docker.driver import DockerDriver
+
+        return DockerDriver(pool, network=network)
+    from headway.place import run_dir
+    from scaler.drivers.process.driver import ProcessDriver
+
+    return ProcessDriver(run_dir(directory))
+
+
+@asynccontextmanager
+async def _contained(run: Path) -> AsyncIterator[None]:
+    """Show what workers write; at the end let them drain, and wait until the last one is gone.
+
+    Each has its own grace period, so there is no limit here: who stops the container has one.
+    """
+    from headway.commands.up import say
+    from headway.lifeline import Lifeline
+    from scaler.drivers.process.follow import Follower
+
+    lifeline = Lifeline()
+    os.environ.update(lifeline.environment())
+    following = asyncio.create_task(Follower(run, say).follow())
+    try:
+        yield
+    finally:
+        lifeline.cut()
+        await lifeline.gone()
+        lifeline.close()
+        await tasks.end([following])
+
+
+@asynccontextmanager
+async def _shown(controller: Controller, alive: Path) -> AsyncIterator[None]:
+    """Touch a file as long as rounds are done, or are another scaler's to do."""
+
+    async def touch() -> None:
+        done = -1
+        while True:
+            if controller.rounds != done or not controller.lease.held:
+                done = controller.rounds
+                alive.touch()  # noqa: ASYNC240  # one system call
+            await asyncio.sleep(_TOUCH)
+
+    touching = asyncio.create_task(touch())
+    try:
+        yield
+    finally:
+        await tasks.end([touching])

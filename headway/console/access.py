@@ -1,0 +1,132 @@
+"""Who is an operator: whose token of the application says so in its role, or who was given a code at the machine.
+
+A code is for whom has an operator's credentials: `headway up` and `headway console` make them. It is good once, for a
+while, and is exchanged for a token that lasts a day's work. Of both only digests are stored (in the bucket `CONTROL`,
+where they expire by themselves), so any instance knows them, and none can tell them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from broker.control import Control
+from broker.records import Record
+from bus.errors import Conflict
+from bus.subjects import CONSOLE
+from clientsync.errors import NotAllowed, NotSignedIn
+from clientsync.web.tokens import SignedIn, Verifier, claim
+
+CODE: Final = 3600.0
+"""Seconds for which a code is good."""
+TOKEN: Final = 12 * 3600.0
+"""Seconds for which somebody stays signed in who came by a code."""
+ROLE_CLAIM: Final = "role"
+ROLE: Final = "operator"
+_MARK: Final = "hwop_"
+"""What our own tokens begin with; no JWT does."""
+_AGAIN: Final = "`headway console` prints a new address"
+
+
+class Pass(Record):
+    """What is stored of a code or a token: whose it is, and until when (unix seconds)."""
+
+    by: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Whose tokens of the application are an operator's.
+
+    Attributes:
+        claim: the claim that names roles: one, or a list of them; `a.b` is b inside a.
+        operator: the role it takes.
+    """
+
+    claim: str = ROLE_CLAIM
+    operator: str = ROLE
+
+
+class Access:
+    """Codes, and the tokens that are given for them.
+
+    Args:
+        control: the records, by a connection in the role operator.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def code(self, by: str, lifetime: float = CODE) -> str:
+        """Make a code.
+
+        Args:
+            by: who will be said to have done what is done with it.
+            lifetime: whole seconds for which it is good.
+
+        Raises:
+            MissingStream, NotStored: if it cannot be stored.
+        """
+        return await self._make("code", by, lifetime)
+
+    async def exchange(self, code: str) -> str:
+        """The token for a code, once.
+
+        Raises:
+            NotSignedIn: if it is none, was used, or has expired.
+        """
+        key = _key("code", code)
+        found = await self._control.get(key, Pass)
+        if found is None or found.value.until <= time.time():
+            raise NotSignedIn("this address was used already, or has expired", remedy=_AGAIN)
+        try:
+            await self._control.delete(key, expect=found.revision)
+        except Conflict as error:
+            raise NotSignedIn("this address was used already", remedy=_AGAIN) from error
+        return _MARK + await self._make("operator", found.value.by, TOKEN)
+
+    async def operator(self, token: str, verifier: Verifier, roles: Roles | None) -> SignedIn:
+        """Whose a token is.
+
+        Args:
+            token: one of ours, or the application's.
+            verifier: checks the application's.
+            roles: whose of these are an operator's; None if nobody's are.
+
+        Raises:
+            NotSignedIn: if it is not good.
+            NotAllowed: if its owner is no operator.
+            ConnectionFailed: if it cannot be checked now.
+        """
+        if token.startswith(_MARK):
+            found = await self._control.get(_key("operator", token.removeprefix(_MARK)), Pass)
+            if found is None or found.value.until <= time.time():
+                raise NotSignedIn("you are signed out", remedy=_AGAIN)
+            return SignedIn(CONSOLE, found.value.by, found.value.until)
+        if roles is None:
+            raise NotAllowed("the development issuer makes nobody an operator", remedy=_AGAIN)
+        claims = await verifier.claims(token)
+        named = claim(claims, roles.claim)
+        if roles.operator not in (named if isinstance(named, list) else [named]):
+            told = f"the token does not say {roles.operator!r} in {roles.claim!r}"
+            raise NotAllowed(f"the console is for operators: {told}", remedy="ask for that role where you sign in")
+        return SignedIn(CONSOLE, verifier.user(claims), float(claims["exp"]))
+
+    async def leave(self, token: str) -> None:
+        """Void a token of ours; the application's are its own matter."""
+        if token.startswith(_MARK):
+            await self._control.delete(_key("operator", token.removeprefix(_MARK)))
+
+    async def _make(self, kind: str, by: str, lifetime: float) -> str:
+        secret = secrets.token_urlsafe(24)
+        record = Pass(by=by, until=time.time() + lifetime)
+        await self._control.put(_key(kind, secret), record, expect=0, ttl=lifetime)
+        return secret
+
+
+def _key(kind: str, secret: str) -> str:
+    return f"{kind}.{hashlib.sha256(secret.encode()).hexdigest()}"

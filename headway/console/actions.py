@@ -1,0 +1,136 @@
+"""What an operator may have done from the page: the same functions as the commands, and each is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from broker.control import Control
+from broker.records import RolloutRecord
+from bus import dead
+from bus.client import Bus, unique_id
+from bus.errors import HeadwayError
+from bus.subjects import CONSOLE
+from clientsync.errors import BadRequest
+from deployer.rollout import ask
+from headway.console.errors import NotAllDone
+
+MOST: Final = 300
+"""Dead letters of one request."""
+REMEMBERED: Final = 60
+"""Actions that are kept."""
+_AT_ONCE: Final = 8
+
+_log = logging.getLogger("headway.console")
+
+
+class _Wanted(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Letters(_Wanted):
+    """Replay or discard dead letters, by their sequences."""
+
+    do: Literal["replay", "discard"]
+    seqs: list[int] = Field(min_length=1, max_length=MOST)
+
+
+class Release(_Wanted):
+    """Ask something of a service's rollout."""
+
+    do: Literal["promote", "pause", "resume", "abort", "rollback"]
+    service: str
+
+
+Wanted = Annotated[Letters | Release, Field(discriminator="do")]
+_wanted: TypeAdapter[Letters | Release] = TypeAdapter(Wanted)
+_ASK: Final[Mapping[str, Callable[..., Awaitable[RolloutRecord]]]] = {
+    "promote": ask.promote, "pause": ask.pause, "resume": ask.resume, "abort": ask.abort, "rollback": ask.rollback,
+}  # fmt: skip
+_DONE: Final = {"replay": "replayed", "discard": "discarded"}
+
+
+def parse(request: object) -> Letters | Release:
+    """What is wanted.
+
+    Raises:
+        BadRequest: if that is nothing there is.
+    """
+    try:
+        return _wanted.validate_python(request)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadRequest(f"this is no action: {where}: {first['msg']}") from error
+
+
+class Actions:
+    """Does what operators want.
+
+    Args:
+        bus: a connection in the role operator.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._control = Control(bus)
+        self._objects = bus.tenant(CONSOLE).objects
+
+    async def perform(self, wanted: Letters | Release, by: str) -> str:
+        """Do it; returns what was done, in words.
+
+        Args:
+            wanted: what.
+            by: who wants it.
+
+        Raises:
+            HeadwayError: why it cannot be done. Of several dead letters the others are done nevertheless.
+        """
+        try:
+            if isinstance(wanted, Letters):
+                said = await self._letters(wanted)
+            else:
+                await self._control.refresh()
+                record = await _ASK[wanted.do](self._control, wanted.service, by=by)
+                said = f"asked the deployer: {wanted.do} {wanted.service} {record.version}"
+        except HeadwayError as error:
+            await self._remember(wanted, by, error.message, ok=False)
+            raise
+        await self._remember(wanted, by, said, ok=True)
+        return said
+
+    async def _letters(self, wanted: Letters) -> str:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(seq: int) -> None:
+            async with slots:
+                letter = await dead.show(self._bus.js, seq)
+                await (dead.replay if wanted.do == "replay" else dead.discard)(self._bus, letter)
+
+        seqs = list(dict.fromkeys(wanted.seqs))
+        outcomes = await asyncio.gather(*map(one, seqs), return_exceptions=True)
+        failed = [error for error in outcomes if isinstance(error, BaseException)]
+        done = f"{_DONE[wanted.do]} {len(seqs) - len(failed)} of {len(seqs)} dead letters"
+        if not failed:
+            return f"{_DONE[wanted.do]} dead letter {seqs[0]}" if len(seqs) == 1 else done
+        first = failed[0]
+        if not isinstance(first, HeadwayError) or len(seqs) == 1:
+            raise first
+        raise NotAllDone(f"{done}; the first that was not: {first.message}", remedy=first.remedy) from first
+
+    async def _remember(self, wanted: Letters | Release, by: str, said: str, *, ok: bool) -> None:
+        """Keep who had what done: in the log, and as an object that the page shows."""
+        _log.info("operator %s: %s", by, said, extra={"headway": {"operator": by, "ok": ok}})
+        entry = {"at": round(time.time(), 3), "by": by, "do": wanted.do, "said": said, "ok": ok}
+        try:
+            await self._objects.put("action", unique_id(), entry)
+            kept = await self._objects.list("action", dict)
+            for old in kept[:-REMEMBERED]:
+                await self._objects.delete("action", old.id)
+        except HeadwayError as error:
+            _log.warning("the action is in the log only: %s", error)

@@ -1,0 +1,202 @@
+"""Looking at everything, again and again: records, heartbeats, queues, dead letters, servers, leases."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import nats.errors
+from nats.js.errors import NotFoundError
+
+from broker.broker import Broker
+from broker.control import Control
+from broker.records import LeaseRecord
+from broker.routes import anywhere
+from bus import dead
+from bus.client import Bus
+from bus.dead import DeadLetter
+from bus.errors import ConnectionFailed, MissingStream
+from bus.streams import DEAD
+from deployer.hearing import Hearing
+from headway import status
+from headway.console.meter import Meter
+from headway.console.truth import Heard, Key, Truth
+from headway.doctor import servers_seen
+from headway.doctor.collect import Blind
+from headway.doctor.facts import Server
+from headway.status import Queue
+from scaler.beats import Beats
+from scaler.lag import LagReader, Lags, together
+
+LETTERS: Final = 200
+"""Dead letters that are shown, the last ones."""
+FORGOTTEN: Final = 15.0
+"""Seconds of silence after which a worker is not shown any more."""
+RARELY: Final = 5.0
+"""Seconds between two looks at what seldom changes: servers, leases."""
+_TIMEOUT: Final = 5.0
+
+
+class Observer:
+    """Looks.
+
+    Args:
+        broker: of the installation, with its keys: for routes and servers.
+        bus: a connection in the role operator.
+    """
+
+    def __init__(self, broker: Broker, bus: Bus) -> None:
+        self._broker = broker
+        self._bus = bus
+        self._control = Control(bus)
+        self._beats = Beats(bus)
+        self._hearing = Hearing(bus)
+        self._lags = LagReader(bus)
+        self._letters = Letters(bus)
+        self._meter = Meter()
+        self._servers: tuple[Server, ...] = ()
+        self._leases: Mapping[str, LeaseRecord] = {}
+        self._rarely = 0.0
+        self._keys: set[Key] = set()
+
+    async def start(self) -> None:
+        """Listen to heartbeats from now on."""
+        await self._beats.start()
+        await self._hearing.start()
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        await self._beats.stop()
+        await self._hearing.stop()
+
+    def late(self) -> None:
+        """We stood still, and could not hear anybody."""
+        self._beats.reconnected()
+        self._hearing.reconnected()
+
+    def listen(self) -> None:
+        """Take over what was heard; to be called at least every few seconds."""
+        now = time.monotonic()
+        self._keys = {(heard.last.service, heard.last.version) for heard in self._beats.everyone()}
+        self._keys |= self._control.versions.keys()
+        for key in self._keys:
+            self._meter.note(now, key, self._hearing.take(*key))
+
+    async def look(self) -> Truth:
+        """One look. What does not answer is named in `blind`, and the rest goes on.
+
+        Raises:
+            HeadwayError: if not even the control records can be read.
+        """
+        now, blind = time.monotonic(), Blind()
+        await self._refresh()
+        letters = blind.unless("dead letters", self._letters.look(), None)
+        routes = blind.unless("routes", self._routes(), None)
+        lags, found, weights = await asyncio.gather(self._lags.read(now), letters, routes)
+        if now >= self._rarely:
+            self._rarely = now + RARELY
+            self._servers, self._leases = await asyncio.gather(
+                blind.unless("servers", servers_seen.look(self._broker), self._servers),
+                blind.unless("leases", status.leases(self._bus), self._leases),
+            )
+        if lags.blind or lags.unknown:
+            blind.reasons["queues"] = ", ".join(sorted(lags.unknown)) or "JetStream does not answer"
+        workers = self._workers(now)
+        keys = self._keys
+        shown, counts = found or ((), {})
+        beats = [heard.beat for heard in workers]
+        summary = status.summarise(self._broker.url, beats, _queues(lags), weights, counts, self._control.scales)
+        return Truth(
+            at=time.time(),
+            status=summary,
+            services=self._control.services,
+            versions=self._control.versions,
+            scales=self._control.scales,
+            rollouts=self._control.rollouts,
+            workers=workers,
+            flows={key: self._meter.flow(now, [key]) for key in keys},
+            together={
+                name: self._meter.flow(now, [key for key in keys if key[0] == name]) for name in {k[0] for k in keys}
+            },
+            oldest={key: together(lanes.values()).oldest_s for key, lanes in lags.lanes.items() if lanes},
+            letters=shown,
+            servers=self._servers,
+            leases=self._leases,
+            blind=blind.reasons,
+            headway=version("headway"),
+        )
+
+    async def _refresh(self) -> None:
+        try:
+            await self._control.refresh()
+        except MissingStream:
+            return  # nothing was ever declared here
+
+    async def _routes(self) -> dict[str, dict[str, int]] | None:
+        return anywhere(await self._broker.routes())
+
+    def _workers(self, now: float) -> tuple[Heard, ...]:
+        found = []
+        for heard in list(self._beats.everyone()):
+            silent = now - self._beats.since(heard)
+            if silent >= FORGOTTEN:
+                self._beats.forget(heard.last.worker)
+                continue
+            first, last = heard.beats[0], heard.last
+            lived = last.at - first.at
+            found.append(Heard(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
+        return tuple(sorted(found, key=lambda one: (one.beat.service, one.beat.version, one.beat.started)))
+
+
+class Letters:
+    """The last dead letters; read anew only when there are others.
+
+    Args:
+        bus: a connection in the role operator.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._seen: tuple[Any, ...] | None = None
+        self._kept: tuple[DeadLetter, ...] = ()
+        self._counts: dict[str, int] = {}
+
+    async def look(self) -> tuple[tuple[DeadLetter, ...], dict[str, int]]:
+        """The last ones, oldest first; and how many there are of each service.
+
+        Raises:
+            StoreError, ConnectionFailed: as `bus.dead.list_`.
+        """
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                state = (await self._bus.js.stream_info(DEAD)).state
+        except NotFoundError:
+            return (), {}
+        except (TimeoutError, nats.errors.Error) as error:
+            raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+        seen = (state.first_seq, state.last_seq, state.messages)
+        if seen != self._seen:
+            start = state.first_seq if state.messages <= LETTERS else state.last_seq - LETTERS + 1
+            known = {letter.seq: letter for letter in self._kept}
+            kept, next_ = (known, max(known) + 1) if self._only_more(seen) and known else ({}, start)
+            async for letter in dead.list_(self._bus.js, start=next_):
+                kept[letter.seq] = letter
+            self._kept = tuple(kept[seq] for seq in sorted(kept)[-LETTERS:])
+            self._counts = await status.dead_letters(self._bus)
+            self._seen = seen
+        return self._kept, self._counts
+
+    def _only_more(self, seen: tuple[Any, ...]) -> bool:
+        """Whether letters were added since, and none taken away."""
+        if self._seen is None:
+            return False
+        (first, last, count), (before_first, before_last, before) = seen, self._seen
+        return bool(first == before_first and last - before_last == count - before > 0)
+
+
+def _queues(lags: Lags) -> dict[Key, Queue]:
+    totals = {key: together(lanes.values()) for key, lanes in lags.lanes.items()}
+    return {key: Queue(waiting=total.pending, in_hand=total.ack_pending) for key, total in totals.items()}

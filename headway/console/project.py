@@ -1,0 +1,250 @@
+"""From one look at everything to the rows that the page shows. Pure.
+
+Numbers are rounded to what an eye tells apart, so that an installation that does nothing changes no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import floor, log10
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from broker.records import ScaleRecord, ServiceRecord
+from bus.dead import DeadLetter
+from headway.console.meter import Flow
+from headway.console.rows import (
+    DeadRow,
+    DecisionRow,
+    InstallationRow,
+    LeaseRow,
+    ScalingRow,
+    ServerRow,
+    ServiceRow,
+    State,
+    VersionRow,
+    WorkerRow,
+)
+from headway.console.truth import Heard, Truth
+from headway.status import Row
+from scaler.health import SILENCE
+
+PREVIEW: Final = 600
+"""Characters of a dead letter's payload that are shown."""
+DECISIONS: Final = 40
+HISTORY: Final = 40
+"""Transitions of a rollout."""
+WORKERS: Final = 1000
+LONG: Final = 10.0
+"""Seconds that a job may wait before its service is called busy."""
+LATE: Final = 0.5
+"""Seconds by which an event loop may be late."""
+
+Name = tuple[str, str]
+"""Type and id of a row."""
+
+
+def project(truth: Truth) -> dict[Name, dict[str, Any]]:
+    """The rows, by type and id."""
+    rows = {("service", row.name): row for row in _services(truth)}
+    found: dict[Name, BaseModel] = {
+        **rows,
+        **{("worker", heard.beat.worker): _worker(heard) for heard in truth.workers[:WORKERS]},
+        **{("scaling", name): row for name, row in _scalings(truth.scales)},
+        **{
+            ("rollout", name): one.model_copy(update={"history": one.history[-HISTORY:]})
+            for name, one in truth.rollouts.items()
+        },
+        **{("dead", str(letter.seq)): _letter(letter) for letter in truth.letters},
+        ("installation", "main"): _installation(truth),
+    }
+    return {name: row.model_dump(mode="json") for name, row in found.items()}
+
+
+def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """The newest points of the services' charts."""
+    return {
+        name: {line: row[line] for line in ("rate", "failed", "p95_ms", "waiting")}
+        for (kind, name), row in rows.items()
+        if kind == "service"
+    }
+
+
+def _services(truth: Truth) -> Iterator[ServiceRow]:
+    by_service: dict[str, list[Row]] = {name: [] for name in truth.services}
+    for row in truth.status.rows:
+        by_service.setdefault(row.service, []).append(row)
+    for name, found in sorted(by_service.items()):
+        known = truth.services.get(name)
+        versions = tuple(_version(row, truth) for row in found)
+        flow = truth.together.get(name, Flow())
+        waiting = [row.waiting for row in found if row.waiting is not None]
+        desired = [row.desired for row in found if row.desired is not None]
+        state, note = _state(known, versions, truth, name)
+        yield ServiceRow(
+            name=name,
+            state=state,
+            note=note,
+            low=known.scale.min if known else 0,
+            high=known.scale.max if known else 0,
+            workers=sum(row.workers for row in found),
+            unhealthy=sum(row.unhealthy for row in found),
+            desired=sum(desired) if desired else None,
+            waiting=sum(waiting) if waiting else None,
+            in_hand=sum(row.in_hand for row in found),
+            oldest_s=max((version.oldest_s for version in versions), default=0),
+            **_flow(flow),
+            rss_mb=rounded(sum(row.rss_mb for row in found)),
+            dead=truth.status.dead.get(name, 0),
+            versions=versions,
+        )
+
+
+def _version(row: Row, truth: Truth) -> VersionRow:
+    key = (row.service, row.version)
+    record, scale = truth.versions.get(key), truth.scales.get(key) or ScaleRecord(service=key[0], version=key[1])
+    return VersionRow(
+        version=row.version,
+        weight=row.weight,
+        phase=record.phase if record else "",
+        image=(record.image or "") if record else "",
+        workers=row.workers,
+        unhealthy=row.unhealthy,
+        desired=row.desired,
+        health=scale.health,
+        deaths=scale.deaths,
+        last_exit=scale.last_exit,
+        stderr=scale.stderr,
+        retry_at=scale.retry_at,
+        waiting=row.waiting,
+        in_hand=row.in_hand,
+        oldest_s=int(max(row.oldest_s, truth.oldest.get(key, 0.0))),
+        **_flow(truth.flows.get(key, Flow())),
+        rss_mb=rounded(row.rss_mb),
+    )
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    p95 = None if flow.p95 is None else rounded(flow.p95 * 1000)
+    return {"rate": rounded(flow.rate), "failed": rounded(100 * flow.failed), "p95_ms": p95}
+
+
+def _state(
+    known: ServiceRecord | None, versions: Iterable[VersionRow], truth: Truth, name: str
+) -> tuple[State, str]:
+    """How a service is, by what is worst."""
+    versions = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
+    if known is not None and known.suspended:
+        return "stopped", "stopped: nobody runs its workers"
+    for one in versions:
+        if one.health == "crash-loop":
+            return "down", f"{one.version} is in a crash loop: {one.last_exit or 'its workers die'}"
+        if one.weight and not one.workers and (one.desired is None or one.desired > 0):
+            return "down", f"{one.version} has {one.weight}% of the traffic and no worker"
+    for one in versions:
+        if one.health == "restarting":
+            return "unwell", f"{one.version}: {one.deaths} of its workers died within a minute"
+        if one.unhealthy:
+            return "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are not well"
+    rollout = truth.rollouts.get(name)
+    if rollout is not None and not rollout.over and rollout.phase != "standby":
+        where = f"at {rollout.weight}% of the traffic" if rollout.phase in {"shift", "judge"} else rollout.phase
+        return "rollout", f"{rollout.version} is being released: {where}"
+    oldest = max(versions, key=lambda one: one.oldest_s, default=None)
+    if oldest is not None and oldest.oldest_s > LONG and (oldest.waiting or 0) > 0:
+        return "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"
+    return "ok", "all is well"
+
+
+def _worker(heard: Heard) -> WorkerRow:
+    beat = heard.beat
+    silent = heard.silent >= SILENCE
+    return WorkerRow(
+        service=beat.service,
+        version=beat.version,
+        host=beat.host,
+        pid=beat.pid,
+        started=round(beat.started, 1),
+        state="silent" if silent else beat.state,
+        note=_unwell(heard, silent=silent),
+        cpu=round(100 * heard.cpu),
+        rss_mb=rounded(beat.rss_bytes / 1e6),
+        jobs=beat.in_hand,
+        slots=beat.slots,
+        calls=beat.rpc_inflight,
+        limit=beat.limit,
+        oldest_s=int(beat.oldest_s),
+    )
+
+
+def _unwell(heard: Heard, *, silent: bool) -> str:
+    beat = heard.beat
+    if silent:
+        return f"no heartbeat for more than {SILENCE:g} s"
+    if not beat.healthy:
+        return "its health check fails"
+    if beat.hung:
+        return f"{beat.hung} handlers ran into their timeout and did not end"
+    if beat.loop_lag_s >= LATE:
+        return "its event loop is late"
+    return ""
+
+
+def _scalings(scales: Mapping[tuple[str, str], ScaleRecord]) -> Iterator[tuple[str, ScalingRow]]:
+    for name in sorted({service for service, _ in scales}):
+        found = [
+            DecisionRow(version=version, **one.model_dump())
+            for (service, version), record in scales.items()
+            if service == name
+            for one in record.history
+        ]
+        found.sort(key=lambda one: -one.at)
+        yield name, ScalingRow(decisions=tuple(found[:DECISIONS]))
+
+
+def _letter(letter: DeadLetter) -> DeadRow:
+    return DeadRow(
+        seq=letter.seq,
+        service=letter.service,
+        tenant=letter.tenant,
+        operation=letter.operation,
+        cause=letter.cause,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        traceback=letter.traceback,
+        at=letter.at.timestamp(),
+        preview=letter.payload[: 4 * PREVIEW].decode(errors="replace")[:PREVIEW],
+        size=None if letter.blob else len(letter.payload),
+    )
+
+
+def _installation(truth: Truth) -> InstallationRow:
+    leader = next((server.leader for server in truth.servers if server.leader), "")
+    return InstallationRow(
+        url=truth.status.url,
+        headway=truth.headway,
+        servers=tuple(
+            ServerRow(
+                name=server.name,
+                version=".".join(map(str, server.version)),
+                leader=bool(leader) and server.name == leader,
+                stored_mb=round(server.stored / 1e6),
+                room_mb=round(server.room / 1e6),
+            )
+            for server in truth.servers
+        ),
+        leases=tuple(
+            LeaseRow(controller=name, holder=lease.holder, epoch=lease.epoch)
+            for name, lease in sorted(truth.leases.items())
+        ),
+        dead=sum(truth.status.dead.values()),
+        blind=dict(truth.blind),
+    )
+
+
+def rounded(value: float, digits: int = 2) -> float:
+    """A number to so many significant digits: 1234 is 1200, 0.1234 is 0.12."""
+    if abs(value) < 0.005:
+        return 0.0
+    return round(value, digits - 1 - floor(log10(abs(value))))

@@ -1,0 +1,131 @@
+"""Keeps the objects that the console shows like what they are made of. Of several projectors one acts, by lease.
+
+It writes by compare-and-set: one that was believed dead and goes on writes over nobody, it reads again what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from broker.broker import Broker
+from broker.lease import Lease
+from broker.rounds import Rounds
+from bus import tasks
+from bus.client import Bus
+from bus.subjects import CONSOLE
+from headway.console.changes import Write, changes
+from headway.console.observe import Observer
+from headway.console.project import Name, points, project
+from headway.console.rows import TYPES
+from headway.console.trends import Trends
+
+PERIOD: Final = 1.0
+"""Seconds between two looks."""
+PULSE: Final = 10.0
+"""Seconds between two signs of life."""
+MOST: Final = 300
+"""Rows written at a look; what is beyond comes with the next ones."""
+_AT_ONCE: Final = 16
+_TIMEOUT: Final = 30.0
+"""Seconds for a round."""
+
+
+class Projector:
+    """One projector.
+
+    Args:
+        broker: of the installation, with its keys.
+        bus: a connection in the role operator.
+        holder: who we are, for the lease.
+        period: seconds between two looks.
+    """
+
+    def __init__(self, broker: Broker, bus: Bus, *, holder: str, period: float = PERIOD) -> None:
+        self.lease = Lease(bus, "console", holder)
+        self._observer = Observer(broker, bus)
+        self._objects = bus.tenant(CONSOLE).objects
+        self._holder = holder
+        self._rounds = Rounds("console", self.lease, period)
+        self._written: dict[Name, tuple[dict[str, Any], int]] = {}
+        self._epoch = 0
+        self._trends = Trends()
+        self._pulsed = 0.0
+        self.writes = 0
+        """Rows written so far, signs of life not counted."""
+
+    async def run(self) -> None:
+        """Project until cancelled."""
+        await self._observer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                rounds = self._rounds.run(self._round, timeout=_TIMEOUT, late=self._observer.late)
+                parts = (self.lease.lead(self._rounds.led), rounds, self._listen())
+                running = [group.create_task(part) for part in parts]
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await tasks.end(running)
+        finally:
+            await self.lease.release()
+            await self._observer.stop()
+
+    async def _listen(self) -> None:
+        """Take over what is heard, also while another projector acts: then there is something to go on with."""
+        while True:
+            self._observer.listen()
+            await asyncio.sleep(self._rounds.period)
+
+    async def _round(self) -> None:
+        """Look, and write what has changed.
+
+        Raises:
+            HeadwayError: if something cannot be read or written.
+        """
+        if self._epoch != (epoch := self.lease.epoch):  # another may have written before us
+            self._written = await self._read()
+            self._epoch = epoch
+            kept = {name: value for (kind, name), (value, _) in self._written.items() if kind == "trend"}
+            self._trends = Trends(kept)
+        rows = project(await self._observer.look())
+        now = time.monotonic()
+        self._trends.note(now, points(rows))
+        rows |= {("trend", service): lines for service, lines in self._trends.rows().items()}
+        before = {name: value for name, (value, _) in self._written.items() if name[0] != "pulse"}
+        await self._write(changes(before, rows)[:MOST])
+        if now - self._pulsed >= PULSE:
+            await self._objects.put("pulse", "projector", {"at": round(time.time()), "holder": self._holder})
+            self._pulsed = now
+
+    async def _read(self) -> dict[Name, tuple[dict[str, Any], int]]:
+        """The rows as they are written, with their revisions."""
+        found: dict[Name, tuple[dict[str, Any], int]] = {}
+        for kind in TYPES:
+            for one in await self._objects.list(kind, dict[str, Any]):
+                found[kind, one.id] = (one.value, one.revision)
+        return found
+
+    async def _write(self, writes: Sequence[Write]) -> None:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(write: Write) -> None:
+            (kind, id_), value = write.name, write.value
+            known = self._written.get(write.name)
+            expect = known[1] if known else None
+            async with slots:
+                if not self.lease.held:
+                    return
+                if value is None:
+                    await self._objects.delete(kind, id_, expect=expect)
+                    del self._written[write.name]
+                else:
+                    self._written[write.name] = (value, await self._objects.put(kind, id_, value, expect=expect))
+                self.writes += 1
+
+        outcomes = await asyncio.gather(*map(one, writes), return_exceptions=True)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failed:
+            self._epoch = 0  # what is written is not known any more: read it again
+            raise failed[0]

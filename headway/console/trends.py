@@ -1,0 +1,47 @@
+"""The last minutes of each service, as the lines of its charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+STEP: Final = 5.0
+"""Seconds between two points."""
+POINTS: Final = 60
+LINES: Final = ("rate", "failed", "p95_ms", "waiting")
+
+Line = list[float | None]
+
+
+class Trends:
+    """Keeps points by service.
+
+    Args:
+        kept: what the last projector had written, by service.
+    """
+
+    def __init__(self, kept: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._lines: dict[str, dict[str, Line]] = {
+            service: {name: list(lines.get(name) or ())[-POINTS:] for name in LINES}
+            for service, lines in (kept or {}).items()
+        }
+        self._due = 0.0
+
+    def note(self, now: float, points: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Add a point to each line, if it is time to. A service that is gone is forgotten.
+
+        Args:
+            now: on a steady clock.
+            points: by service, the value of each line.
+        """
+        if now < self._due:
+            return
+        self._due = now + STEP
+        before, self._lines = self._lines, {}
+        for service, values in points.items():
+            lines = before.get(service) or {name: [] for name in LINES}
+            self._lines[service] = {name: [*lines[name], values.get(name)][-POINTS:] for name in LINES}
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The lines by service."""
+        return {service: {"step": STEP, **lines} for service, lines in self._lines.items()}

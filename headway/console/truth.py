@@ -1,0 +1,66 @@
+"""What the console shows is made of this: one look at everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
+from bus.beat import Beat
+from bus.dead import DeadLetter
+from headway.console.meter import Flow
+from headway.doctor.facts import Server
+from headway.status import Status
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A worker.
+
+    Attributes:
+        beat: its last heartbeat.
+        silent: seconds since.
+        cpu: share of a core that it uses.
+    """
+
+    beat: Beat
+    silent: float = 0.0
+    cpu: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One look.
+
+    Attributes:
+        at: unix seconds.
+        status: what `headway status` shows.
+        services, versions, scales, rollouts: the control records.
+        workers: those heard of lately.
+        flows: what each version has done lately.
+        together: what all versions of a service have.
+        oldest: seconds for which the oldest job of a version has waited or been worked on.
+        letters: the last dead letters, oldest first.
+        servers: those that answered.
+        leases: who leads.
+        blind: what could not be looked at, and why.
+        headway: our own version.
+    """
+
+    at: float
+    status: Status
+    services: Mapping[str, ServiceRecord] = field(default_factory=dict)
+    versions: Mapping[Key, VersionRecord] = field(default_factory=dict)
+    scales: Mapping[Key, ScaleRecord] = field(default_factory=dict)
+    rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
+    workers: tuple[Heard, ...] = ()
+    flows: Mapping[Key, Flow] = field(default_factory=dict)
+    together: Mapping[str, Flow] = field(default_factory=dict)
+    oldest: Mapping[Key, float] = field(default_factory=dict)
+    letters: tuple[DeadLetter, ...] = ()
+    servers: tuple[Server, ...] = ()
+    leases: Mapping[str, LeaseRecord] = field(default_factory=dict)
+    blind: Mapping[str, str] = field(default_factory=dict)
+    headway: str = ""

@@ -1,0 +1,118 @@
+"""The console over HTTP: signing in, sessions that read, and actions. The page itself is one of client sync's files.
+
+    POST   /console/sign-in   {"code"}           -> {"token"}: once for each code
+    POST   /console/session   Bearer             -> a session of the role console, as clientsync/web/sessions.py gives
+    DELETE /console/session   Bearer             signs out
+    POST   /console/act       Bearer, an action  -> {"said"}
+
+There are no cookies, so no other page can have a browser do something here. What a page is given to reach the bus can
+read and nothing else; each action needs the person's token, which is checked anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from broker.broker import Broker
+from broker.control import Control
+from bus.client import Bus
+from clientsync.errors import BadRequest
+from clientsync.web.guard import Guard, answer, body
+from clientsync.web.sessions import Sessions
+from clientsync.web.tokens import SignedIn, Verifier
+from headway.console.access import Access, Roles
+from headway.console.actions import Actions, parse
+from headway.console.projector import Projector
+
+
+class Console:
+    """What `headway web` serves beside the pages; see `clientsync.server.Beside`.
+
+    Args:
+        broker: of the installation, with its keys.
+        bus: a connection in the role operator.
+        ws_url: where pages connect.
+        holder: who we are, for the projector's lease.
+        roles: whose tokens of the application are an operator's; None if nobody's are, as with the development issuer.
+        lifetime: seconds that a session lasts.
+        period: seconds between two looks of the projector.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        bus: Bus,
+        *,
+        ws_url: str,
+        holder: str,
+        roles: Roles | None = None,
+        lifetime: float = 600.0,
+        period: float = 1.0,
+    ) -> None:
+        self.projector = Projector(broker, bus, holder=holder, period=period)
+        self._access = Access(Control(bus))
+        self._actions = Actions(bus)
+        self._sessions = Sessions(broker, lifetime=lifetime, role="console")
+        self._roles = roles
+        self._ws_url = ws_url
+
+    def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
+        """Its routes."""
+        endpoints = _Endpoints(self, guard, verifier)
+        return [
+            Route("/console/sign-in", endpoints.sign_in, methods=["POST"]),
+            Route("/console/session", endpoints.session, methods=["POST", "DELETE"]),
+            Route("/console/act", endpoints.act, methods=["POST"]),
+        ]
+
+    async def run(self) -> None:
+        """Keep the page's objects up to date until cancelled."""
+        await self.projector.run()
+
+
+class _Endpoints:
+    def __init__(self, console: Console, guard: Guard, verifier: Verifier) -> None:
+        self._console = console
+        self._guard = guard
+        self._verifier = verifier
+
+    async def sign_in(self, request: Request) -> Response:
+        return await self._guard.admit(request, self._exchange)
+
+    async def session(self, request: Request) -> Response:
+        return await self._guard.admit(request, self._leave if request.method == "DELETE" else self._open)
+
+    async def act(self, request: Request) -> Response:
+        return await self._guard.admit(request, self._act)
+
+    async def _exchange(self, request: Request) -> Response:
+        code = (await body(request)).get("code")
+        if not isinstance(code, str) or not code:
+            raise BadRequest("there is no code", remedy="open the address that `headway console` prints")
+        return answer({"token": await self._guard.attempt(request, code, self._console._access.exchange)})
+
+    async def _open(self, request: Request) -> Response:
+        who = await self._who(request)
+        self._guard.once_more(who.tenant, who.user)
+        return answer(self._console._sessions.open(who).shown(self._console._ws_url))
+
+    async def _leave(self, request: Request) -> Response:
+        """Void the token, and the sessions of its owner: the server cuts their connections."""
+        who = await self._who(request)
+        await self._console._access.leave(request.headers["authorization"].partition(" ")[2].strip())
+        await self._console._sessions.revoke(who)
+        return Response(status_code=204)
+
+    async def _act(self, request: Request) -> Response:
+        who = await self._who(request)
+        return answer({"said": await self._console._actions.perform(parse(await body(request)), who.user)})
+
+    async def _who(self, request: Request) -> SignedIn:
+        async def check(token: str) -> SignedIn:
+            return await self._console._access.operator(token, self._verifier, self._console._roles)
+
+        return await self._guard.bearer(request, check)

@@ -1,0 +1,36 @@
+"""What all control processes do: JSON logs, telemetry if it is asked for, and SIGTERM or Ctrl-C asks for the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from bus import logs, telemetry
+
+
+@contextmanager
+def running(name: str, **fixed: Any) -> Iterator[asyncio.Event]:
+    """This process is a control process, inside its event loop; yields the event that is set when it shall end.
+
+    Args:
+        name: which one, such as "scaler". OpenTelemetry knows it as `headway-scaler`.
+        fixed: fields that each log line carries.
+
+    Raises:
+        ConfigError: if telemetry is asked for and not installed.
+    """
+    logs.configure(os.environ.get("HEADWAY_LOG_LEVEL", "INFO").upper(), **fixed)
+    telemetry.configure(f"headway-{name}", version("headway"), f"{socket.gethostname()}-{os.getpid()}")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        telemetry.shutdown()

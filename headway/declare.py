@@ -1,0 +1,114 @@
+"""What a configuration says, made so: `headway up` does it on its own server, `headway apply` on those elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from broker.broker import Broker
+from broker.control import Control, service_key, version_key
+from broker.records import ServiceRecord, VersionRecord
+from bus import queues
+from bus.client import Bus
+from bus.errors import UsageError
+from bus.handlers import Kind
+from bus.runner import load
+from bus.service import Service
+from headway.config import Config, ServiceConfig
+from headway.place import pool_of
+from scaler.drivers.process.follow import Say
+
+
+def check(config: Config) -> dict[str, Service]:
+    """Find out before anything is started whether all services load and take their configuration.
+
+    Raises:
+        UsageError, ConfigError: if one does not.
+    """
+    services = {}
+    for name, wanted in config.services.items():
+        service = services[name] = load(wanted.app)
+        if service.name != name:
+            raise UsageError(
+                f"{wanted.app} is service {service.name!r}, not {name!r}", remedy=f"list it under {service.name!r}"
+            )
+        service.configure(wanted.config)
+    return services
+
+
+async def declare(
+    config: Config, services: Mapping[str, Service], broker: Broker, bus: Bus, *, grace: float, say: Say
+) -> None:
+    """Say what shall run: records, queues, routes. Jobs are kept from then on, whoever is slow to start.
+
+    A service that was deployed in another version since stays at that.
+
+    Args:
+        config: what shall run.
+        services: what `check` has loaded.
+        broker: the server. If it is ours alone, what the configuration does not name does not run.
+        bus: a connection to it in the role operator or control.
+        grace: seconds that work in hand has to finish when a worker is stopped.
+        say: is told what does not become as the configuration says.
+    """
+    control = Control(bus)
+    await control.refresh()
+    for service in services.values():
+        await _service(control, config, service, bus, grace=grace, say=say)
+    if broker.server is not None:
+        for name in control.services.keys() - services.keys():
+            await suspend(control, name)
+    await _route(control, config, broker, say)
+
+
+async def suspend(control: Control, name: str) -> None:
+    """Have a service run no workers."""
+    await control.change(
+        service_key(name), ServiceRecord, lambda record: record.model_copy(update={"suspended": True})
+    )
+
+
+async def _service(control: Control, config: Config, service: Service, bus: Bus, *, grace: float, say: Say) -> None:
+    name = service.name
+    wanted = config.services[name]
+    record = ServiceRecord(service=name, scale=wanted.scaling, calls=bool(service.handlers_of(Kind.RPC)))
+    known = {v: one for (of, v), one in control.versions.items() if of == name}
+    await control.put(service_key(name), record)
+    deployed = [v for v, one in known.items() if one.image and one.weight and one.phase == "live"]
+    if deployed:
+        say(name, f"{' and '.join(deployed)} was deployed and stays; the file's {wanted.version} is not")
+        return
+    for other in known.keys() - {wanted.version}:
+        if known[other].phase != "retired":
+            retired = known[other].model_copy(update={"phase": "retired", "weight": 0})
+            await control.put(version_key(name, other), retired)
+    await queues.declare(bus.js, service, wanted.version)
+    await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace))
+
+
+def _version(config: Config, name: str, wanted: ServiceConfig, grace: float) -> VersionRecord:
+    return VersionRecord(
+        service=name,
+        version=wanted.version,
+        app=wanted.app,
+        root=str(Path.cwd()),
+        pool=pool_of(Path(config.server.store)),
+        config=wanted.config,
+        weight=100,
+        grace=grace,
+    )
+
+
+async def _route(control: Control, config: Config, broker: Broker, say: Say) -> None:
+    """Send all traffic of our services to the versions that shall have it."""
+    await control.refresh()
+    wanted = {
+        name: {v: one.weight for (of, v), one in control.versions.items() if of == name and one.weight}
+        for name in config.services
+    }
+    if broker.data_dir is None:
+        say("routes", f"stay as they are: the keys of {broker.url} are not here")
+    elif broker.server is None:
+        await broker.set_routes({**await broker.routes(), **wanted})  # others serve there, too
+    else:
+        await broker.set_routes(wanted)

@@ -1,0 +1,138 @@
+"""The second act: one tenant submits thousands of faxes. Workers grow and shrink; the others' calls go on as before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from headway.demo import work
+from headway.demo.outbox import Faxes
+from headway.demo.switchboard import Callers
+from headway.demo.tally import milliseconds, percentile
+from headway.demo.watch import Watch
+from headway.installation import Installation
+
+_QUIET: Final = 3.0
+"""Seconds of calls alone, to compare with."""
+_AT_ONCE: Final = 64
+_POLL: Final = 0.05
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it.
+
+    Attributes:
+        faxes: submitted.
+        sent: went out.
+        seconds: from the first submission until none was left.
+        workers_before, workers_peak, workers_after: of the service `fax`.
+        calls: requests of the other tenants meanwhile; `quiet` and `busy` are their latencies in seconds.
+        reasons: why workers were started and stopped.
+    """
+
+    faxes: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+    workers_before: int = 0
+    workers_peak: int = 0
+    workers_after: int = 0
+    quiet: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def wrong(self) -> list[str]:
+        """What is not as it must be, in words."""
+        problems = []
+        if self.sent < self.faxes:
+            problems.append(f"{self.faxes - self.sent} faxes of the burst were not sent")
+        if self.workers_peak <= self.workers_before:
+            problems.append(f"the burst was worked on by no more than {self.workers_peak} fax workers")
+        if self.workers_after >= self.workers_peak:
+            problems.append(f"after the burst {self.workers_after} fax workers were left")
+        return problems
+
+    def summary(self) -> dict[str, Any]:
+        """One object of plain JSON types."""
+        return {
+            "faxes": self.faxes,
+            "lost": self.faxes - self.sent,
+            "seconds": round(self.seconds, 2),
+            "workers": [self.workers_before, self.workers_peak, self.workers_after],
+            "calls_p95_ms_before": milliseconds(percentile(self.quiet, 0.95)),
+            "calls_p95_ms_during": milliseconds(percentile(self.busy, 0.95)),
+            "calls": len(self.quiet) + len(self.busy),
+            "reasons": self.reasons,
+        }
+
+
+class Burst:
+    """One burst.
+
+    Args:
+        running: where to.
+        watch: sees the workers.
+        faxes: how many.
+
+    Attributes:
+        result: what came of it so far.
+        stage: what is happening, in words.
+    """
+
+    def __init__(self, running: Installation, watch: Watch, faxes: int) -> None:
+        self._running = running
+        self._watch = watch
+        self._faxes = Faxes("burst")
+        self._callers = Callers(running, work.TENANTS[1:], "during")
+        self.result = Result(faxes=faxes)
+        self.stage = "calls alone"
+
+    @property
+    def recent(self) -> list[float]:
+        """Latencies of the last calls, in seconds."""
+        return self._callers.recent
+
+    async def run(self, timeout: float) -> None:
+        """Run it; what is missing when the time is over is in the result."""
+        result, watch = self.result, self._watch
+        began = time.time()
+        async with self._faxes.watching(self._running.bus), self._callers.calling():
+            try:
+                async with asyncio.timeout(timeout):
+                    await asyncio.sleep(_QUIET)
+                    result.workers_before = len(watch.serving("fax"))
+                    watch.peak["fax"] = result.workers_before
+                    result.quiet = self._callers.take()
+                    await self._flood()
+                    result.busy = self._callers.take()
+                    result.workers_peak = watch.peak["fax"]
+                    self.stage = "the burst is over, workers go"
+                    await self._shrunk()
+            except TimeoutError:
+                self.stage = "the time is over"
+        result.sent = len(self._faxes.sent)
+        result.workers_after = len(watch.serving("fax"))
+        result.reasons = [f"{d.before} -> {d.desired}: {d.reason}" for d in watch.decisions("fax") if d.at > began]
+
+    async def _flood(self) -> None:
+        name, turn = work.TENANTS[0], asyncio.Semaphore(_AT_ONCE)
+        self.stage = f"{name} submits {self.result.faxes:,} faxes"
+        start = time.monotonic()
+        async with await self._running.broker.connect("client", tenant=name) as bus:
+            client = bus.tenant(name)
+
+            async def one(number: int) -> None:
+                async with turn:
+                    await self._faxes.submit(client, number)
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(self.result.faxes):
+                    group.create_task(one(number))
+        await self._faxes.all_sent()
+        self.result.seconds = time.monotonic() - start
+
+    async def _shrunk(self) -> None:
+        while len(self._watch.serving("fax")) > self.result.workers_before:  # noqa: ASYNC110  # heartbeats set no event
+            await asyncio.sleep(_POLL)

@@ -1,0 +1,59 @@
+"""Faxes of one act of the demo: submitted, and seen to go out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+from nats.aio.msg import Msg
+
+from bus.client import Bus, Tenant
+from headway.demo.switchboard import PATIENCE
+
+
+class Faxes:
+    """Counts them.
+
+    Args:
+        prefix: of their ids, which tells the acts apart.
+
+    Attributes:
+        submitted: stored by JetStream.
+        sent: seen to go out, by tenant and id.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}-"
+        self._changed = asyncio.Event()
+        self.submitted = 0
+        self.sent: set[tuple[str, str]] = set()
+
+    @asynccontextmanager
+    async def watching(self, bus: Bus) -> AsyncIterator[None]:
+        """See them go out inside the block."""
+        changes = await bus.nc.subscribe("live.*.fax.*", cb=self._on_change)
+        try:
+            yield
+        finally:
+            await changes.unsubscribe()
+
+    async def submit(self, client: Tenant, number: int) -> None:
+        """Submit one."""
+        id_ = f"{self._prefix}{number}"
+        request = {"fax": id_, "to": f"+49 40 {100000 + number}", "from": "+49 30 999", "text": f"Offer {number}.\n"}
+        await client.submit("fax", "send", request, key=id_, timeout=PATIENCE)
+        self.submitted += 1
+
+    async def all_sent(self) -> None:
+        """Wait until all that were submitted have gone out."""
+        while len(self.sent) < self.submitted:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _on_change(self, message: Msg) -> None:
+        _, tenant, _, id_ = message.subject.split(".")
+        if id_.startswith(self._prefix) and message.data and orjson.loads(message.data).get("state") == "sent":
+            self.sent.add((tenant, id_))
+            self._changed.set()

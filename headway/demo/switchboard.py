@@ -1,0 +1,129 @@
+"""Use of the service `calls`: agents who are there, callers who are routed, talk and hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from bus.client import Tenant
+from bus.errors import CallError
+from bus.tasks import end
+from headway.demo import work
+from headway.demo.work import Caller
+from headway.installation import Installation
+
+PATIENCE: Final = 10.0
+"""Seconds for which a client repeats a request that may succeed later."""
+_HOLD: Final = 0.03
+"""Seconds that an agent talks."""
+_ASK_AGAIN: Final = 0.05
+_PRESENCE: Final = 10.0
+_PAUSE: Final = 0.02
+"""Seconds between two calls of one caller."""
+_RECENT: Final = 30
+
+
+class Switchboard:
+    """Talks to `calls` for a tenant.
+
+    Attributes:
+        latencies: seconds that each request took.
+        repeated: requests that were sent again after an error that allowed it.
+    """
+
+    def __init__(self, client: Tenant) -> None:
+        self._client = client
+        self.latencies: list[float] = []
+        self.repeated = 0
+
+    async def agents(self) -> None:
+        """Have agents at their desks, until cancelled."""
+        while True:
+            for n in range(work.AGENTS):
+                status = {"agent": f"agent-{n}", "skills": list(work.SKILLS), "languages": ["en"]}
+                await self.call("agent-status", status)
+            await asyncio.sleep(_PRESENCE)
+
+    async def place(self, caller: Caller) -> None:
+        """One call, from asking for somebody to hanging up."""
+        request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            routed = await self.call("route", request)
+            if routed["state"] == "active" or caller.gives_up:
+                break
+            await asyncio.sleep(_ASK_AGAIN)
+        await asyncio.sleep(_HOLD)
+        await self.call("hangup", {"call": caller.id})
+
+    async def call(self, operation: str, request: dict[str, Any]) -> Any:
+        """Call, again if the error allows it."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            began = time.monotonic()
+            try:
+                reply = await self._client.call("calls", operation, request, timeout=2)
+            except CallError as error:
+                if not error.retryable or time.monotonic() > until:
+                    raise
+                self.repeated += 1
+                await asyncio.sleep(_ASK_AGAIN)
+                continue
+            self.latencies.append(time.monotonic() - began)
+            return reply
+
+
+class Callers:
+    """One caller after the other at each of some tenants, for as long as the block lasts.
+
+    Args:
+        running: where to.
+        tenants: whose callers.
+        prefix: of the calls' ids.
+    """
+
+    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str) -> None:
+        self._running = running
+        self._tenants = tenants
+        self._prefix = prefix
+        self._over = asyncio.Event()
+        self._boards: list[Switchboard] = []
+        self._numbers = itertools.count()
+
+    @property
+    def recent(self) -> list[float]:
+        """Latencies of the last calls, in seconds."""
+        return [latency for board in self._boards for latency in board.latencies[-_RECENT:]]
+
+    def take(self) -> list[float]:
+        """All latencies since the last time, in seconds."""
+        found = [latency for board in self._boards for latency in board.latencies]
+        for board in self._boards:
+            board.latencies.clear()
+        return found
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Call inside the block; who is on the line when it ends hangs up first. Raises what callers met."""
+        async with asyncio.TaskGroup() as group:
+            for tenant in self._tenants:
+                group.create_task(self._call_on(tenant))
+            try:
+                yield
+            finally:
+                self._over.set()
+
+    async def _call_on(self, tenant: str) -> None:
+        async with await self._running.broker.connect("client", tenant=tenant) as bus:
+            board = Switchboard(bus.tenant(tenant))
+            self._boards.append(board)
+            async with asyncio.TaskGroup() as group:
+                agents = group.create_task(board.agents())
+                while not self._over.is_set():
+                    await board.place(Caller(tenant, f"{self._prefix}-{next(self._numbers)}", work.SKILLS[0]))
+                    await asyncio.sleep(_PAUSE)
+                await end([agents])

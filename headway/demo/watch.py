@@ -1,0 +1,87 @@
+"""What can be seen of an installation while the demo runs: workers by their heartbeats, decisions, queues."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from broker.control import Control
+from broker.records import Decided
+from bus.beat import Beat
+from bus.client import Bus
+from bus.errors import HeadwayError
+from bus.streams import jobs_stream
+from bus.tasks import end
+
+_SILENCE: Final = 2.5
+"""Seconds without a heartbeat after which a worker is not shown any more."""
+_PERIOD: Final = 0.25
+
+
+class Watch:
+    """Watches all services.
+
+    Attributes:
+        waiting: jobs on the server, those in hand included, by service.
+        peak: most workers at once, by service.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._control = Control(bus)
+        self._beats: dict[str, tuple[float, Beat]] = {}
+        self.waiting: dict[str, int] = {}
+        self.peak: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[Watch]:
+        """Watch inside the block."""
+        beats = await self._bus.nc.subscribe("beat.>", cb=self._on_beat)
+        looking = asyncio.ensure_future(self._look())
+        try:
+            yield self
+        finally:
+            await end([looking])
+            await beats.unsubscribe()
+
+    def serving(self, service: str, version: str | None = None) -> list[Beat]:
+        """The last heartbeats of the workers that serve."""
+        now = time.monotonic()
+        return [
+            beat
+            for at, beat in self._beats.values()
+            if beat.service == service and version in {None, beat.version}
+            and beat.state == "serving" and now - at < _SILENCE
+        ]  # fmt: skip
+
+    def decisions(self, service: str) -> list[Decided]:
+        """What the scaler decided on a service, oldest first."""
+        found = [one for (of, _), record in self._control.scales.items() if of == service for one in record.history]
+        return sorted(found, key=lambda one: one.at)
+
+    async def _on_beat(self, message: Msg) -> None:
+        beat = Beat.model_validate_json(message.data)
+        self._beats[beat.worker] = time.monotonic(), beat
+        workers = len(self.serving(beat.service))
+        self.peak[beat.service] = max(workers, self.peak.get(beat.service, 0))
+
+    async def _look(self) -> None:
+        while True:
+            for service in {beat.service for _, beat in self._beats.values()}:
+                try:
+                    self.waiting[service] = (await self._bus.js.stream_info(jobs_stream(service))).state.messages
+                except (NotFoundError, nats.errors.Error, TimeoutError):
+                    continue
+            try:
+                await self._control.refresh()
+            except HeadwayError:
+                continue
+            finally:
+                await asyncio.sleep(_PERIOD)

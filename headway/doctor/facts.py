@@ -1,0 +1,180 @@
+"""What the doctor sees: plain data, so that what it makes of it can be tested without any server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker.records import RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
+from bus.beat import Beat
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another server, as a leader sees it.
+
+    Attributes:
+        current: whether it has what the leader has.
+        offline: whether it is gone.
+        lag: operations it is behind.
+    """
+
+    name: str
+    current: bool
+    offline: bool = False
+    lag: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answered.
+
+    Attributes:
+        version: such as (2, 15, 1).
+        skew: seconds that its clock is ahead of ours; 0 within what the request's duration leaves open.
+        jetstream: whether it has JetStream.
+        strict: whether it forces messages to disk before it acknowledges them.
+        stored, room: bytes of JetStream, and how many it may have.
+        cluster_size: servers that its JetStream cluster has; 0 alone.
+        leader: of the JetStream cluster; "" if there is none.
+        peers: the others, as it sees them; only the leader knows whether they are there.
+    """
+
+    name: str
+    version: tuple[int, ...]
+    skew: float = 0.0
+    jetstream: bool = True
+    strict: bool = False
+    stored: int = 0
+    room: int = 0
+    cluster_size: int = 0
+    leader: str = ""
+    peers: tuple[Peer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable consumer.
+
+    Attributes:
+        pending: not delivered.
+        ack_pending: delivered and not acknowledged.
+        ack_wait: seconds after which such a message is delivered again, if somebody pulls.
+        idle: seconds since it delivered or heard an acknowledgement; None if it never did.
+        pulls: requests of workers that wait for messages.
+        paused: whether it delivers nothing for now.
+        led: whether it has a leader.
+    """
+
+    name: str
+    pending: int = 0
+    ack_pending: int = 0
+    ack_wait: float = 30.0
+    idle: float | None = None
+    pulls: int = 0
+    paused: bool = False
+    led: bool = True
+
+    @property
+    def left(self) -> int:
+        """Not acknowledged."""
+        return self.pending + self.ack_pending
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream.
+
+    Attributes:
+        replicas: copies it is to have.
+        clustered: whether it is in a cluster.
+        leader: "" if it has none.
+        peers: its other copies.
+        size, bound: bytes, and how many it may have (-1: no bound).
+        refuses: whether a full one refuses its publishers.
+        uncovered: messages by version for which there is no consumer (job streams).
+    """
+
+    name: str
+    replicas: int = 1
+    clustered: bool = False
+    leader: str = ""
+    peers: tuple[Peer, ...] = ()
+    messages: int = 0
+    size: int = 0
+    bound: int = -1
+    refuses: bool = True
+    consumers: tuple[Consumer, ...] = ()
+    uncovered: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A file or directory that only its owner may read, and its mode."""
+
+    path: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A credentials file.
+
+    Attributes:
+        expires: unix seconds; None never.
+        used: whether it is what we connect with.
+        problem: why it cannot be read.
+    """
+
+    path: str
+    expires: float | None = None
+    used: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system of a directory, in bytes."""
+
+    path: str
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look at an installation.
+
+    Attributes:
+        at: unix seconds.
+        url: of the server.
+        unreachable: why it cannot be connected to; "" if it can.
+        blind: what could not be looked at, and why.
+        servers: those that answered the system account.
+        streams: all there are.
+        silent: streams that did not answer.
+        beats: the last beat of each worker.
+        services, versions, scales, rollouts: control records.
+        leases: names of those that are held.
+        routes: weight by service and version; None if unknown.
+        dead: dead letters by service.
+    """
+
+    at: float
+    url: str
+    unreachable: str = ""
+    blind: Mapping[str, str] = field(default_factory=dict)
+    servers: tuple[Server, ...] = ()
+    streams: tuple[Stream, ...] = ()
+    silent: tuple[str, ...] = ()
+    beats: tuple[Beat, ...] = ()
+    services: Mapping[str, ServiceRecord] = field(default_factory=dict)
+    versions: Mapping[tuple[str, str], VersionRecord] = field(default_factory=dict)
+    scales: Mapping[tuple[str, str], ScaleRecord] = field(default_factory=dict)
+    rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
+    leases: frozenset[str] = frozenset()
+    routes: Mapping[str, Mapping[str, int]] | None = None
+    dead: Mapping[str, int] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    credentials: tuple[Credentials, ...] = ()
+    disks: tuple[Disk, ...] = ()

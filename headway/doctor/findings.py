@@ -1,0 +1,42 @@
+"""What the doctor says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+"""An error is broken now, a warning will or may break, a note is good to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        code: stable, for programs.
+        subject: what it is about: a server, a stream, a version, a file.
+        what: is wrong, with the numbers that matter.
+        fix: what to do.
+    """
+
+    severity: Severity
+    code: str
+    subject: str
+    what: str
+    fix: str = ""
+
+
+def error(code: str, subject: str, what: str, fix: str) -> Finding:
+    """Something is broken now."""
+    return Finding("error", code, subject, what, fix)
+
+
+def warning(code: str, subject: str, what: str, fix: str) -> Finding:
+    """Something will break, or may."""
+    return Finding("warning", code, subject, what, fix)
+
+
+def note(code: str, subject: str, what: str, fix: str = "") -> Finding:
+    """Good to know."""
+    return Finding("note", code, subject, what, fix)

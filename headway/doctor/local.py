@@ -1,0 +1,63 @@
+"""What the doctor sees on this machine: modes of secret files, ends of credentials, room on the disk."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from broker.claims import User, decode
+from broker.errors import BadIdentity
+from broker.identity import KEY_FILE
+from headway.doctor.facts import Credentials, Disk, Secret
+
+_TOKEN = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
+
+
+def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[Credentials, ...], tuple[Disk, ...]]:
+    """Look at a data directory and at the credentials in use.
+
+    Args:
+        directory: the data directory; it need not exist.
+        used: path of the credentials we connect with.
+    """
+    paths = sorted((directory / "creds").glob("*.creds"))
+    chosen = None if used is None else Path(used)
+    if chosen is not None and chosen.resolve() not in {path.resolve() for path in paths}:
+        paths.append(chosen)
+    same = None if chosen is None else chosen.resolve()
+    return (
+        tuple(_secrets(directory, paths)),
+        tuple(_credentials(path, used=path.resolve() == same) for path in paths),
+        tuple(_disks(directory)),
+    )
+
+
+def _secrets(directory: Path, credentials: list[Path]) -> Iterator[Secret]:
+    for path in (directory / KEY_FILE, *credentials):
+        if path.is_file():
+            yield Secret(str(path), path.stat().st_mode)
+    store = directory / "nats"
+    if store.is_dir():
+        yield Secret(f"{store}/", store.stat().st_mode)
+
+
+def _credentials(path: Path, *, used: bool) -> Credentials:
+    try:
+        found = _TOKEN.search(path.read_text())
+        if found is None:
+            return Credentials(str(path), used=used, problem="holds no token")
+        claims = decode(found[1], User)
+    except (OSError, UnicodeDecodeError) as error:
+        return Credentials(str(path), used=used, problem=f"cannot be read: {error}")
+    except BadIdentity as error:
+        return Credentials(str(path), used=used, problem=error.message)
+    return Credentials(str(path), expires=float(claims.exp) if claims.exp else None, used=used)
+
+
+def _disks(directory: Path) -> Iterator[Disk]:
+    store = directory / "nats"
+    if store.is_dir():
+        usage = shutil.disk_usage(store)
+        yield Disk(str(store), usage.free, usage.total)

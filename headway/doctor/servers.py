@@ -1,0 +1,156 @@
+"""Servers, the cluster and the copies of streams: what is wrong with them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from bus.streams import EVENTS, JOBS, shared
+from headway.doctor.facts import Disk, Facts, Server, Stream
+from headway.doctor.findings import Finding, error, note, warning
+
+OLDEST: Final = (2, 11)
+"""The first nats-server that knows time to live per message, which leases and tombstones need."""
+SKEW: Final = 1.0
+"""Seconds that clocks may differ: deadlines of calls, and the life of tokens, are times."""
+SKEW_MUCH: Final = 5.0
+FULL: Final = 0.8
+"""Share of a bound from which on it is worth a word."""
+FULL_NEARLY: Final = 0.98
+FREE: Final = 0.10
+FREE_LITTLE: Final = 0.03
+
+
+def reached(facts: Facts) -> Iterator[Finding]:
+    """Whether there is a server at all, and what could not be looked at."""
+    if facts.unreachable:
+        fix = "start it (`headway up`), or name it: --url or HEADWAY_NATS_URL, --creds or HEADWAY_NATS_CREDS"
+        yield error("unreachable", facts.url, facts.unreachable, fix)
+    for what, why in sorted(facts.blind.items()):
+        yield note("not-checked", what, f"not checked: {why}")
+
+
+def versions(facts: Facts) -> Iterator[Finding]:
+    """Servers that are too old, or not all of one version."""
+    for server in facts.servers:
+        if server.version < OLDEST:
+            need = ".".join(map(str, OLDEST))
+            yield error("server-old", server.name, f"nats-server {_dotted(server)}", f"upgrade it to {need} or newer")
+    if len({server.version for server in facts.servers}) > 1:
+        found = ", ".join(f"{server.name} {_dotted(server)}" for server in facts.servers)
+        fix = "finish the upgrade: a cluster of several versions is for hours, not for days"
+        yield warning("server-versions", "cluster", f"servers differ: {found}", fix)
+
+
+def clocks(facts: Facts) -> Iterator[Finding]:
+    """Clocks that differ from ours."""
+    for server in facts.servers:
+        away = abs(server.skew)
+        if away >= SKEW:
+            which = "ahead of" if server.skew > 0 else "behind"
+            kind = error if away >= SKEW_MUCH else warning
+            what = f"its clock is {away:.1f} s {which} this machine's: calls expire early or late"
+            yield kind("clock-skew", server.name, what, "let both keep time by NTP (chrony, systemd-timesyncd)")
+
+
+def cluster(facts: Facts) -> Iterator[Finding]:
+    """JetStream off, a cluster without a leader, servers that are gone."""
+    for server in facts.servers:
+        if not server.jetstream:
+            yield error("no-jetstream", server.name, "has no JetStream", "give it a store; see the end of its log")
+    members = [server for server in facts.servers if server.cluster_size]
+    if not members:
+        return
+    size = max(server.cluster_size for server in members)
+    leaders = {server.leader for server in members}
+    if "" in leaders:
+        fix = f"bring servers back: {size // 2 + 1} of {size} are needed"
+        yield error("no-leader", "cluster", "JetStream has no leader: nothing can be stored or changed", fix)
+    for server in members:
+        if server.name != server.leader:
+            continue
+        for peer in server.peers:
+            if peer.offline or not peer.current:
+                state = "is gone" if peer.offline else f"is {peer.lag} operations behind"
+                fix = "start it again; one that never comes back: nats server cluster peer-remove"
+                yield error("server-gone", peer.name, f"{state}, says the leader {server.name}", fix)
+
+
+def copies(facts: Facts) -> Iterator[Finding]:
+    """Streams that are missing, lead by nobody, or have fewer copies than they should."""
+    if "streams" in facts.blind or facts.unreachable:
+        return
+    for name in facts.silent:
+        fix = "bring back the servers that have its copies"
+        yield error("stream-silent", name, "does not answer: most of its copies are gone", fix)
+    there = {stream.name for stream in facts.streams} | set(facts.silent)
+    for config in shared():
+        if config.name not in there:
+            fix = "`headway up` makes it; what it held is in the last backup"
+            yield error("stream-missing", str(config.name), "does not exist", fix)
+    wanted = next((stream.replicas for stream in facts.streams if stream.name == EVENTS), None)
+    size = max((server.cluster_size for server in facts.servers), default=0)
+    for stream in facts.streams:
+        yield from _copies(stream, wanted)
+    if size >= 3 and wanted == 1:
+        fix = "set `replicas: 3` under `server:` in headway.yaml and start `headway up` again"
+        what = f"have one copy in a cluster of {size}: a dead server takes them along"
+        yield warning("one-copy", "streams", what, fix)
+
+
+def _copies(stream: Stream, wanted: int | None) -> Iterator[Finding]:
+    if stream.clustered and not stream.leader:
+        fix = "bring back the servers that have its copies"
+        yield error("stream-no-leader", stream.name, "has no leader: it takes and gives nothing", fix)
+    for peer in stream.peers:
+        if peer.offline or not peer.current:
+            state = "gone" if peer.offline else f"{peer.lag} operations behind"
+            what = f"its copy on {peer.name} is {state}"
+            yield error("copy-behind", stream.name, what, f"look at server {peer.name}")
+    if wanted is not None and stream.name.startswith(JOBS) and stream.replicas != wanted:
+        fix = "start `headway up` again with `replicas` in headway.yaml: it reaches all streams"
+        yield warning("copies-differ", stream.name, f"has {stream.replicas} copies, {EVENTS} has {wanted}", fix)
+
+
+def room(facts: Facts) -> Iterator[Finding]:
+    """Streams, servers and disks that fill up."""
+    for stream in facts.streams:
+        if stream.refuses and stream.bound > 0 and stream.size >= FULL * stream.bound:
+            share = stream.size / stream.bound
+            kind = error if share >= FULL_NEARLY else warning
+            yield kind(
+                "stream-full", stream.name, f"is {share:.0%} full ({_bytes(stream.size)}); then publishers are refused",
+                "more workers, or a higher bound (queue_bytes of the service)" if stream.name.startswith(JOBS)
+                else "delete what nobody needs, or raise its bound",
+            )  # fmt: skip
+    for server in facts.servers:
+        if server.room and server.stored >= FULL * server.room:
+            what = f"JetStream has used {server.stored / server.room:.0%} of {_bytes(server.room)}"
+            yield warning("store-full", server.name, what, "a larger disk, or less to keep")
+    for disk in facts.disks:
+        yield from _disk(disk)
+
+
+def _disk(disk: Disk) -> Iterator[Finding]:
+    share = disk.free / disk.total if disk.total else 1.0
+    if share < FREE:
+        kind = error if share < FREE_LITTLE else warning
+        what = f"{_bytes(disk.free)} are free ({share:.0%}): a full disk stops JetStream"
+        yield kind("disk-full", disk.path, what, "make room, or move the store to a larger disk")
+
+
+def durability(facts: Facts) -> Iterator[Finding]:
+    """What a power cut may cost."""
+    if facts.servers and not any(server.strict for server in facts.servers):
+        yield note(
+            "durability", "streams", "a power cut of all servers may cost what came in the last two minutes",
+            "`durability: strict` in headway.yaml, at the price that docs/reliability.md tells",
+        )  # fmt: skip
+
+
+def _dotted(server: Server) -> str:
+    return ".".join(map(str, server.version))
+
+
+def _bytes(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"

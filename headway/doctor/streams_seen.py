@@ -1,0 +1,94 @@
+"""Streams and consumers, as their leaders tell of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+from typing import Any, Final
+
+from nats.aio.client import Client
+
+from broker import jsapi
+from bus.streams import EVENTS, JOBS
+from headway.doctor.facts import Consumer, Stream
+from headway.doctor.servers_seen import peer
+
+_AT_ONCE: Final = 16
+"""Requests under way."""
+
+
+async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
+    """All streams with their consumers, and the names of those that do not answer.
+
+    Raises:
+        StoreError, ConnectionFailed: as `broker.jsapi.request`.
+    """
+    infos, silent = await jsapi.listed(nc, "STREAM.LIST", "streams")
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(info: dict[str, Any]) -> Stream:
+        async with slots:
+            return await _stream(nc, info)
+
+    return tuple(await asyncio.gather(*map(one, infos))), tuple(silent)
+
+
+async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
+    config, state, group = info["config"], info["state"], info.get("cluster") or {}
+    name = config["name"]
+    consumers: tuple[Consumer, ...] = ()
+    if name.startswith(JOBS) or name == EVENTS:
+        found, _ = await jsapi.listed(nc, f"CONSUMER.LIST.{name}", "consumers")
+        consumers = tuple(_consumer(one, info["ts"]) for one in found)
+    uncovered: Counter[str] = Counter()
+    if name.startswith(JOBS) and state["messages"] > sum(one.left for one in consumers):
+        uncovered = await _uncovered(nc, name, consumers)
+    return Stream(
+        name=name,
+        replicas=int(config["num_replicas"]),
+        clustered=bool(group.get("name")),
+        leader=group.get("leader", ""),
+        peers=tuple(map(peer, group.get("replicas") or ())),
+        messages=int(state["messages"]),
+        size=int(state["bytes"]),
+        bound=int(config["max_bytes"]),
+        refuses=config["discard"] == "new",
+        consumers=consumers,
+        uncovered=uncovered,
+    )
+
+
+def _consumer(info: dict[str, Any], now: str) -> Consumer:
+    config, group = info["config"], info.get("cluster") or {}
+    moved = [info[part]["last_active"] for part in ("delivered", "ack_floor") if info[part].get("last_active")]
+    here = _seconds(info.get("ts") or now)
+    return Consumer(
+        name=info["name"],
+        pending=int(info["num_pending"]),
+        ack_pending=int(info["num_ack_pending"]),
+        ack_wait=config.get("ack_wait", 0) / 1e9,
+        idle=here - max(map(_seconds, moved)) if moved else None,
+        pulls=int(info["num_waiting"]),
+        paused=bool(info.get("paused")),
+        led=not group.get("name") or bool(group.get("leader")),
+    )
+
+
+async def _uncovered(nc: Client, name: str, consumers: tuple[Consumer, ...]) -> Counter[str]:
+    """Messages by version that no consumer is there for."""
+    known = {one.name.rpartition("-")[0] for one in consumers}
+    found: Counter[str] = Counter()
+    offset = 0
+    while True:
+        info = await jsapi.request(nc, f"STREAM.INFO.{name}", {"subjects_filter": ">", "offset": offset})
+        subjects = info["state"].get("subjects") or {}
+        for subject, count in subjects.items():
+            found[subject.split(".")[2]] += count
+        offset += len(subjects)
+        if not subjects or offset >= info.get("total", 0):
+            return Counter({version: count for version, count in found.items() if version not in known})
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()

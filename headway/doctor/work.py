@@ -1,0 +1,188 @@
+"""Workers, queues and routes: what is wrong with them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from bus.beat import Beat
+from bus.streams import EVENTS, JOBS
+from headway.doctor.facts import Consumer, Facts, Stream
+from headway.doctor.findings import Finding, error, note, warning
+
+LAG: Final = 60.0
+"""Seconds for which a queue may stand still."""
+LOOP: Final = 1.0
+"""Seconds that a worker's event loop may be late."""
+
+
+def stranded(facts: Facts) -> Iterator[Finding]:
+    """Jobs and events that nobody is going to take."""
+    if "workers" in facts.blind:
+        return
+    alive = _alive(facts)
+    for stream in facts.streams:
+        if stream.name.startswith(JOBS):
+            yield from _stranded_jobs(facts, stream, alive)
+        elif stream.name == EVENTS:
+            yield from _stranded_events(stream, {service for service, _ in alive})
+
+
+def _stranded_jobs(facts: Facts, stream: Stream, alive: Mapping[tuple[str, str], list[Beat]]) -> Iterator[Finding]:
+    service = stream.name.removeprefix(JOBS)
+    for version, consumers in _by_version(stream).items():
+        left = sum(one.left for one in consumers)
+        late = sum(one.ack_pending for one in consumers if _past_wait(one))
+        if left and not alive.get((service, version)) and not _wakes(facts, service, version):
+            waiting = f"{left:,} jobs wait, and no worker of {version} lives"
+            held = f"; {late:,} of them were in the hands of one that is gone" if late else ""
+            yield error("stranded", f"{service} {version}", waiting + held, _start(facts, service, version))
+        elif late and alive.get((service, version)):
+            what = f"{late:,} jobs are past their ack wait, and none of its workers asks for them"
+            fix = "look at its workers: `headway status`, and their log; a hung one is replaced by the scaler"
+            yield error("past-ack-wait", f"{service} {version}", what, fix)
+    for version, count in stream.uncovered.items():
+        what = f"{count:,} jobs of a version that has no consumer: nobody takes them, ever"
+        yield error("no-consumer", f"{service} {version}", what, _start(facts, service, version))
+
+
+def _stranded_events(stream: Stream, services: set[str]) -> Iterator[Finding]:
+    for consumer in stream.consumers:
+        service, _, event = consumer.name.partition("_")
+        if consumer.left and service not in services:
+            fix = f"start {service}; if it is gone for good: nats consumer rm {EVENTS} {consumer.name}"
+            what = f"{consumer.left:,} events wait, and no worker of {service} lives"
+            yield error("stranded-events", f"{service} {event.replace('_', '.')}", what, fix)
+
+
+def _past_wait(consumer: Consumer) -> bool:
+    """Whether what was delivered should have been delivered again: it would be, if somebody pulled."""
+    return bool(consumer.ack_pending) and not consumer.pulls and (consumer.idle or 0.0) > 2 * consumer.ack_wait
+
+
+def _wakes(facts: Facts, service: str, version: str) -> bool:
+    """Whether the scaler is about to start a worker: a service at zero is no trouble, as long as somebody scales it."""
+    record, scale = facts.services.get(service), facts.scales.get((service, version))
+    known = facts.versions.get((service, version))
+    if record is None or known is None or record.suspended or known.phase == "retired":
+        return False
+    led = any(name.startswith("scaler") for name in facts.leases)
+    return led and (scale is None or scale.health == "ok")
+
+
+def lag(facts: Facts) -> Iterator[Finding]:
+    """Queues that stand still or are paused, although there are workers."""
+    alive = _alive(facts)
+    for stream in facts.streams:
+        service = stream.name.removeprefix(JOBS)
+        for consumer in stream.consumers:
+            name = f"{stream.name} {consumer.name}"
+            if not consumer.led:
+                yield error("consumer-no-leader", name, "has no leader", "bring back the servers that have its copies")
+            if consumer.paused:
+                fix = f"nats consumer resume {stream.name} {consumer.name}"
+                yield warning("paused", name, f"is paused; {consumer.pending:,} messages wait", fix)
+        if not stream.name.startswith(JOBS):
+            continue
+        for version, consumers in _by_version(stream).items():
+            still = [one for one in consumers if one.pending and not one.paused and (one.idle or 0.0) > LAG]
+            free = sum(beat.slots - beat.in_hand for beat in alive.get((service, version), ()))
+            if still and free > 0:
+                count = sum(one.pending for one in still)
+                what = f"{count:,} jobs wait, and for {max(one.idle or 0.0 for one in still):.0f} s none was taken"
+                fix = "look for a hung handler: `headway status`, and the workers' log"
+                yield warning("standing-still", f"{service} {version}", what, fix)
+
+
+def traffic(facts: Facts) -> Iterator[Finding]:
+    """Routes to nobody, workers whom no route reaches."""
+    if facts.routes is None or "workers" in facts.blind:
+        return
+    alive = {key: beats for key, beats in _alive(facts).items() if any(one.state == "serving" for one in beats)}
+    for service, weights in facts.routes.items():
+        for version, weight in weights.items():
+            if weight and (service, version) not in alive and not _idle(facts, service, version):
+                what = f"has {weight}% of the traffic and no worker: calls fail at once, jobs wait"
+                yield error("route-to-nobody", f"{service} {version}", what, _start(facts, service, version))
+    for service in sorted({service for service, _ in alive} - {s for s, w in facts.routes.items() if any(w.values())}):
+        what = "has workers, but no route leads to any of them: calls and jobs get 'no responders'"
+        yield warning("no-route", service, what, "start it with `headway up`, which sets the route, or deploy it")
+
+
+def _idle(facts: Facts, service: str, version: str) -> bool:
+    """Whether it is at zero workers on purpose: its jobs wake it, and it serves no calls."""
+    record = facts.services.get(service)
+    return record is not None and not record.calls and record.scale.min == 0 and _wakes(facts, service, version)
+
+
+def health(facts: Facts) -> Iterator[Finding]:
+    """Workers that die or are ill, and nobody to replace them."""
+    for (service, version), scale in sorted(facts.scales.items()):
+        if scale.health != "ok":
+            kind = error if scale.health == "crash-loop" else warning
+            last = f", said: {scale.stderr[-1]}" if scale.stderr else ""
+            what = f"{scale.health}: {scale.deaths} deaths in a minute, the last one {scale.last_exit}{last}"
+            fix = f"`headway status` shows its last lines; mend it, or: headway rollback {service}"
+            yield kind(scale.health, f"{service} {version}", what, fix)
+    for beat in facts.beats:
+        if beat.state != "serving":
+            continue
+        signs = []
+        if not beat.healthy:
+            signs.append("a health check fails")
+        if beat.hung:
+            signs.append(f"{beat.hung} handlers went on after their timeout")
+        if beat.loop_lag_s > LOOP:
+            signs.append(f"its event loop is {beat.loop_lag_s:.1f} s late")
+        if signs:
+            fix = "the scaler replaces it; see its log for the cause"
+            yield warning("worker-ill", f"{beat.service} {beat.worker}", "; ".join(signs), fix)
+    wanted = [name for name, record in facts.services.items() if not record.suspended]
+    if wanted and not any(name.startswith("scaler") for name in facts.leases) and "control records" not in facts.blind:
+        fix = "start `headway scaler --dir ...` where the workers run; `headway up` runs one"
+        yield error("no-scaler", "scaler", f"none acts: {', '.join(sorted(wanted))} are not kept running", fix)
+
+
+def releases(facts: Facts) -> Iterator[Finding]:
+    """Releases that nobody carries on, or that wait for somebody."""
+    led = any(name.startswith("deployer") for name in facts.leases)
+    for service, rollout in sorted(facts.rollouts.items()):
+        if rollout.over:
+            continue
+        if not led and "leases" not in facts.blind:
+            fix = "start `headway deployer --dir ...` where the keys are; `headway up` runs one"
+            what = f"the release of {rollout.version} stands at {rollout.phase}, and no deployer acts"
+            yield error("no-deployer", service, what, fix)
+        elif rollout.paused:
+            what = f"the release of {rollout.version} is paused at {rollout.phase}, {rollout.weight}% of the traffic"
+            yield note("release-paused", service, what, f"headway resume {service}, or: headway abort {service}")
+
+
+def letters(facts: Facts) -> Iterator[Finding]:
+    """Work that was given up."""
+    for service, count in facts.dead.items():
+        fix = f"headway dead ls --service {service}; then `headway dead replay` or `headway dead purge`"
+        yield warning("dead-letters", service, f"{count:,} dead letter{'' if count == 1 else 's'}", fix)
+
+
+def _alive(facts: Facts) -> dict[tuple[str, str], list[Beat]]:
+    found: dict[tuple[str, str], list[Beat]] = {}
+    for beat in facts.beats:
+        if beat.state != "stopped":
+            found.setdefault((beat.service, beat.version), []).append(beat)
+    return found
+
+
+def _by_version(stream: Stream) -> dict[str, list[Consumer]]:
+    found: dict[str, list[Consumer]] = {}
+    for consumer in stream.consumers:
+        version, _, lane = consumer.name.rpartition("-")
+        if version and lane.isdigit():
+            found.setdefault(version, []).append(consumer)
+    return found
+
+
+def _start(facts: Facts, service: str, version: str) -> str:
+    known = facts.versions.get((service, version))
+    app = known.app if known is not None else "module:variable"
+    return f"start workers of it: headway worker {app} --version {version}"

@@ -1,0 +1,42 @@
+"""A version's configuration, as it is given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bus.errors import UsageError
+
+
+def configuration(file: Path | None, values: Iterable[str]) -> dict[str, Any]:
+    """What a JSON file has, and `KEY=VALUE` pairs on top of it; a VALUE is JSON, or else text.
+
+    Raises:
+        UsageError: if the file cannot be read, or a pair is none.
+    """
+    return {**_file(file), **dict(map(_pair, values))}
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}", remedy="name a JSON file") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not a JSON object", remedy='write {"key": value, ...}')
+    return found
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--set {text!r} is not KEY=VALUE", remedy="write --set speed=20")
+    try:
+        return key, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return key, value

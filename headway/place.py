@@ -1,0 +1,60 @@
+"""Where workers run on this machine: the run directory of a data directory, its pool, and what workers start from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from broker.broker import Broker
+from broker.records import VersionRecord
+from bus import subjects
+from scaler.drivers.driver import Launch
+
+POOL: Final = "HEADWAY_POOL"
+"""Environment variable with the name of the pool."""
+
+
+def run_dir(store: Path) -> Path:
+    """The run directory of a data directory."""
+    return store / "run"
+
+
+def pool_of(store: Path) -> str:
+    """The pool of the workers in a data directory: the same for all scalers there, and for nobody elsewhere.
+
+    HEADWAY_POOL names another one: containers that share the directory are one place, whatever their host names.
+    """
+    if named := os.environ.get(POOL):
+        return subjects.token(named, "pool")
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:40] or "host"
+    path = hashlib.sha256(os.fsencode(run_dir(store).resolve())).hexdigest()[:8]
+    return f"{host}-{path}"
+
+
+def launcher(broker: Broker) -> Callable[[VersionRecord], Launch]:
+    """What turns a version into a launch: its workers get credentials of their own, if the keys are here."""
+    files: dict[str, Path] = {}
+
+    def launch(version: VersionRecord) -> Launch:
+        environment = {"HEADWAY_NATS_URL": broker.url, "PYTHONUNBUFFERED": "1"}
+        if broker.data_dir is not None:
+            if version.service not in files:
+                files[version.service] = broker.identities.creds_file("worker", service=version.service).resolve()
+            environment["HEADWAY_NATS_CREDS"] = str(files[version.service])
+        return Launch(
+            service=version.service,
+            version=version.version,
+            app=version.app,
+            root=version.root,
+            config=version.config,
+            environment=environment,
+            grace=version.grace,
+            image=version.image,
+        )
+
+    return launch

@@ -1,0 +1,115 @@
+"""How rollouts are shown: in 80 columns, live or as a history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from broker.records import Phase, RolloutRecord, ScaleRecord, VersionRecord
+
+_BAR: Final = 30
+_LAST: Final = 6
+"""Transitions that the live view shows."""
+_WORDS: Final[Mapping[Phase, str]] = {
+    "verify": "verifying", "warm-up": "warming up", "shift": "shifting", "judge": "judging", "drain": "draining",
+    "standby": "on standby", "done": "done", "back": "going back", "take-over": "taking over",
+    "rolled-back": "rolled back", "refused": "refused",
+}  # fmt: skip
+_BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
+
+
+def live(
+    record: RolloutRecord, versions: Mapping[str, VersionRecord], scales: Mapping[str, ScaleRecord]
+) -> RenderableType:
+    """A rollout as it is now.
+
+    Args:
+        record: of the rollout.
+        versions: the service's.
+        scales: what the scaler says of them.
+    """
+    where = f" of {record.cluster}" if record.cluster else ""
+    step = f" {record.weight}%{where}" if record.phase in {"shift", "judge"} else ""
+    style = "red" if record.phase in _BAD else "green" if record.phase in {"done", "standby"} else "yellow"
+    title = Text(f"{record.service} {record.before or '-'} -> {record.version}  ", style="bold")
+    title.append(f"{_WORDS[record.phase]}{step}", style=style)
+    title.append("  paused" if record.paused else "", style="bold yellow")
+    parts: list[RenderableType] = [title, _shares(record, versions, scales), _steps(record)]
+    if record.note:
+        parts.append(Text(record.note, style="dim"))
+    if record.verdict is not None and record.phase == "judge":
+        parts += [Text(f"{record.verdict.outcome}: {reason}") for reason in record.verdict.reasons]
+    if record.abort:
+        parts.append(Text(record.abort, style="red"))
+    return Group(*parts, Text(), transitions(record, _LAST))
+
+
+def transitions(record: RolloutRecord, last: int | None = None) -> RenderableType:
+    """What happened, and why; and in between who asked for what."""
+    table = _table("WHEN", "PHASE", "WHY")
+    table.columns[2].overflow = "fold"
+    table.columns[2].no_wrap = False
+    rows = [(step.at, str(step.after), step.reason) for step in record.history]
+    rows += [(one.at, "", f"{one.what}, asked by {one.by}") for one in record.asked]
+    for at, phase, why in sorted(rows, key=lambda row: row[0])[-last if last else 0 :]:
+        table.add_row(_time(at), phase, why)
+    return table
+
+
+def past(record: RolloutRecord) -> RenderableType:
+    """All rollouts that are remembered, the oldest first."""
+    table = _table("#", "BEGAN", "VERSION", "BEFORE", "OUTCOME", "WHY")
+    reason = record.abort or (record.history[-1].reason if record.history else record.note)
+    rows = [
+        *((one.number, one.began, one.version, one.before, one.outcome, one.reason) for one in record.past),
+        (record.number, record.began, record.version, record.before, record.phase, reason),
+    ]
+    for number, began, version, before, outcome, why in rows:
+        table.add_row(str(number), _day(began), version, before or "-", outcome, why)
+    table.columns[-1].no_wrap = False  # the reasons give way, not what they are about
+    return table
+
+
+def _shares(
+    record: RolloutRecord, versions: Mapping[str, VersionRecord], scales: Mapping[str, ScaleRecord]
+) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    for name in (record.before, record.version):
+        if name is None:
+            continue
+        version, scale = versions.get(name), scales.get(name)
+        weight = 0 if version is None else version.weight
+        full = round(weight * _BAR / 100)
+        health = "" if scale is None else f"{scale.desired} workers, {scale.health}"
+        table.add_row(name, "█" * full + "░" * (_BAR - full), f"{weight}%", health)
+    return table
+
+
+def _steps(record: RolloutRecord) -> Text:
+    line = Text("steps ", style="dim")
+    going = record.phase in {"shift", "judge"}
+    for number, weight in enumerate(record.steps):
+        passed = number < record.step or record.phase in {"drain", "standby", "done"}
+        style = "green" if passed else "bold yellow" if number == record.step and going else "dim"
+        line.append(f" {weight}%", style=style)
+    return line
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%m-%d %H:%M")

@@ -1,0 +1,65 @@
+"""How rollouts are shown: in 80 columns, whatever their phase and however long their reasons."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from broker.records import Asked, Past, RolloutRecord, ScaleRecord, Transition, Verdict, VersionRecord
+from headway import rollouts
+
+REASON = "53 of 1,003 failed at v2 (5.3%), 12 of 3,011 at v1 (0.4%); by chance with 2e-12, 0.0003 is allowed"
+VERSIONS = {
+    name: VersionRecord(service="fax", version=name, app="fax:fax", root="/", weight=weight)
+    for name, weight in (("v1", 75), ("v2", 25))
+}
+SCALES = {"v1": ScaleRecord(service="fax", version="v1", desired=4)}
+
+
+def record(phase="judge", **changes) -> RolloutRecord:
+    return RolloutRecord(
+        service="fax", number=2, version="v2", before="v1", phase=phase, step=1, began=1.0,
+        history=(Transition(at=1.0, before="verify", after="warm-up", reason=REASON),),
+        past=(Past(number=1, version="v1", before=None, outcome="done", began=0, ended=1, reason=REASON),),
+        **changes,
+    )  # fmt: skip
+
+
+def shown(what) -> str:
+    out = io.StringIO()
+    Console(file=out, width=80, highlight=False).print(what)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("phase", ["verify", "judge", "standby", "back", "rolled-back", "refused"])
+def test_it_fits_80_columns(phase):
+    made = record(phase, note="waits", abort=REASON if phase == "back" else None)
+    for what in (rollouts.live(made, VERSIONS, SCALES), rollouts.past(made), rollouts.transitions(made)):
+        assert all(len(line) <= 80 for line in shown(what).splitlines())
+
+
+def test_the_live_view_shows_shares_workers_step_verdict_and_what_it_waits_for():
+    verdict = Verdict(outcome="waiting", reasons=("v2 has had 12 requests",))
+    seen = shown(rollouts.live(record(verdict=verdict, note="paused by hand", paused=True), VERSIONS, SCALES))
+    assert "fax v1 -> v2  judging 25%  paused" in seen
+    assert "75%  4 workers, ok" in seen
+    assert "25%" in seen
+    assert "waiting: v2 has had 12 requests" in seen
+    assert "paused by hand" in seen
+
+
+def test_the_history_shows_every_rollout_and_why_each_step_was_taken():
+    seen = shown(rollouts.past(record("rolled-back", abort="it failed")))
+    assert [line.split()[0] for line in seen.splitlines()[1:] if not line.startswith(" ")] == ["1", "2"]
+    assert "is allowed" in " ".join(seen.split()), "reasons are not cut"
+    assert "rolled-back" in seen
+    assert "is allowed" in " ".join(shown(rollouts.transitions(record())).split()), "reasons are not cut"
+
+
+def test_the_history_says_who_asked_for_what_in_between():
+    asked = (Asked(at=2.0, what="pause", by="ada"),)
+    steps = tuple(Transition(at=at, before="shift", after="judge", reason=f"step {at:g}") for at in (1.0, 3.0))
+    seen = shown(rollouts.transitions(record().model_copy(update={"history": steps, "asked": asked})))
+    assert seen.index("step 1") < seen.index("pause, asked by ada") < seen.index("step 3")
