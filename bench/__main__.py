@@ -1,4 +1,4 @@
-"""`python -m bench jobs|rpc|fairness|memory [--json] [--check] [--quick]`."""
+"""`python -m bench NAME [--json] [--check] [--quick]`; `--help` lists the benches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from collections.abc import Awaitable, Callable
 import orjson
 import uvloop
 
-from bench import fairness, memory
+from bench import durability, fairness, memory, reconcile
 from bench.jobs import measure as jobs
+from bench.outage import measure as outage
 from bench.report import Report, as_object, as_table
 from bench.rpc import measure as rpc
+from bench.scale import measure as scale
+from bench.shift import measure as shift
+from bench.sync import measure as sync
 
 OK, FAILED, MISSED = 0, 2, 1
 
@@ -26,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     common.add_argument("--check", action="store_true", help=f"exit {MISSED} if a goal is missed")
     common.add_argument("--quick", action="store_true", help="small numbers: shows that it works, proves nothing")
     common.add_argument("--rounds", type=_positive, help="how often each contender's turn comes")
-    benches = parser.add_subparsers(dest="bench", required=True, metavar="jobs|rpc|fairness|memory")
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="NAME")
 
     of_jobs = benches.add_parser("jobs", parents=[common], help="drain a work queue, beside nats-py and FastStream")
     of_jobs.add_argument("--messages", type=_positive, help="jobs per round")
@@ -56,6 +60,54 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     of_memory = benches.add_parser("memory", parents=[common], help="resident memory of an idle worker")
     of_memory.set_defaults(run=lambda a: memory.measure(a.rounds or (1 if a.quick else 3), 0.5 if a.quick else 3.0))
+    of_scale = benches.add_parser("scale", parents=[common], help="a burst, and traces beside KEDA, Knative and AWS")
+    of_scale.add_argument("--jobs", type=_positive, help="jobs of the burst (800)")
+    of_scale.set_defaults(
+        run=lambda a: scale.measure(
+            a.jobs or (200 if a.quick else 800),
+            a.rounds or (1 if a.quick else 3),
+            ("recorded",) if a.quick else ("flash-crowd", "diurnal", "sawtooth", "recorded"),
+        )
+    )
+    of_reconcile = benches.add_parser("reconcile", parents=[common], help="a round of the scaler over many services")
+    of_reconcile.add_argument("--services", type=_positive, help="how many at most (200)")
+    of_reconcile.set_defaults(
+        run=lambda a: reconcile.measure(
+            _sizes(a.services or (8 if a.quick else 200)), a.rounds or (5 if a.quick else 30)
+        )
+    )
+    of_durability = benches.add_parser("durability", parents=[common], help="what it costs that a message is safe")
+    of_durability.add_argument("--inflight", type=_positive, default=64, help="publishes under way (64)")
+    of_durability.set_defaults(
+        run=lambda a: durability.measure(
+            100 if a.quick else 2_000, 10 if a.quick else 200, a.inflight, a.rounds or (1 if a.quick else 5)
+        )
+    )
+    of_sync = benches.add_parser("sync", parents=[common], help="changes on their way to a thousand browsers")
+    of_sync.add_argument("--clients", type=_positive, help="websockets (1000)")
+    of_sync.set_defaults(
+        run=lambda a: sync.measure(
+            a.clients or (40 if a.quick else 1_000),
+            1.0 if a.quick else 10.0,
+            100 if a.quick else 500,
+            a.rounds or (1 if a.quick else 5),
+            500 if a.quick else 10_000,
+        )
+    )
+    of_shift = benches.add_parser("shift", parents=[common], help="what releases and rollbacks cost callers and jobs")
+    of_shift.add_argument("--shifts", type=_positive, help="changes of weights (100)")
+    of_shift.add_argument("--cycles", type=_positive, help="releases that are taken back (20)")
+    of_shift.set_defaults(
+        run=lambda a: shift.measure(
+            a.shifts or (3 if a.quick else 100), a.cycles or (1 if a.quick else 20), 3 if a.quick else shift.FLEET
+        )
+    )
+    of_outage = benches.add_parser("outage", parents=[common], help="what is killed, and what callers notice of it")
+    of_outage.set_defaults(
+        run=lambda a: outage.measure(
+            a.rounds or (1 if a.quick else 3), 0.3 if a.quick else 2.0, cluster=not a.quick
+        )
+    )
     return parser.parse_args(arguments)
 
 
@@ -79,6 +131,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _awaited(report: Awaitable[Report]) -> Report:
     return await report
+
+
+def _sizes(most: int) -> tuple[int, ...]:
+    return tuple(sorted({max(1, most // 4), max(1, most // 2), most}))
 
 
 def _positive(text: str) -> int:

@@ -51,10 +51,48 @@ MICRO_RPC = "nats.micro"
 FAIRNESS = "flooded p99 / quiet p99"
 MEMORY = "idle worker RSS (MB)"
 
+FIRST_WORKER = "first extra worker serves (s)"
+TWICE = "burst: jobs done twice"
+RECONCILE = "a round over all services, all busy (ms)"
+GROWTH = "growth with services (1 is linear)"
+
+STARLETTE = "Starlette websocket fan-out"
+SYNC_P99 = "change to memory p99 (ms)"
+CATCH_UP = "catch-up / reload (bytes)"
+FIRST_PAINT = "first paint of what is stored (ms)"
+PLAIN_PAINT = "first paint from plain IndexedDB (ms)"
+
+FAILED_CALLS = "failed_calls"
+LOST_JOBS = "lost_jobs"
+TWICE_JOBS = "jobs_done_twice"
+SHIFT = "shift_ms_p99"
+ROLLBACK = "rollback_ms_p99"
+REPLACE = "fleet_replace_s"
+OUTSIDE = "shares_out_of_bounds"
+
 JOBS = (Goal(FASTSTREAM_JOBS, 5.0, "at least"), Goal(RAW_JOBS, 0.5, "at least"))
 RPC = (Goal(FASTSTREAM_RPC, 2.5, "at least"), Goal(RAW_RPC, 0.8, "at least"))
 FAIR = (Goal(FAIRNESS, 3.0, "at most"),)
 LEAN = (Goal(MEMORY, 60.0, "at most"),)
+SYNC = (
+    Goal(STARLETTE, 5.0, "at least"),
+    Goal(SYNC_P99, 50.0, "at most"),
+    Goal(CATCH_UP, 0.02, "at most"),
+    Goal(FIRST_PAINT, 50.0, "at most"),
+    Goal(PLAIN_PAINT, 0.5, "at most"),
+)
+SCALE = (Goal(FIRST_WORKER, 1.0, "at most"), Goal(TWICE, 0.0, "at most"))
+ROUND = (Goal(RECONCILE, 500.0, "at most"), Goal(GROWTH, 1.2, "at most"))
+RELEASES = (
+    Goal(FAILED_CALLS, 0.0, "at most"),
+    Goal(LOST_JOBS, 0.0, "at most"),
+    Goal(TWICE_JOBS, 0.0, "at most"),
+    Goal(SHIFT, 10.0, "at most"),
+    Goal(ROLLBACK, 100.0, "at most"),
+    Goal(REPLACE, 60.0, "at most"),
+    Goal(OUTSIDE, 0.0, "at most"),
+)
+OUTAGE = (Goal(LOST_JOBS, 0.0, "at most"),)
 
 
 def judge(goals: Sequence[Goal], values: Mapping[str, float]) -> list[Verdict]:

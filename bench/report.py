@@ -28,6 +28,8 @@ class Report:
         ratios: ours divided by each peer's.
         verdicts: the goals, and whether they are met.
         details: other numbers, named with their unit.
+        headline: values that the JSON object has at its top.
+        below: what follows the table.
     """
 
     bench: str
@@ -38,6 +40,8 @@ class Report:
     ratios: Mapping[str, float]
     verdicts: Sequence[Verdict]
     details: Mapping[str, Any] = field(default_factory=dict)
+    headline: Mapping[str, Any] = field(default_factory=dict)
+    below: str = ""
 
     @property
     def met(self) -> bool:
@@ -50,6 +54,7 @@ def as_object(report: Report) -> dict[str, Any]:
     return {
         "bench": report.bench,
         "title": report.title,
+        **report.headline,
         "unit": report.unit,
         "ratios": dict(report.ratios),
         "values": dict(report.values),
@@ -92,7 +97,8 @@ def as_table(report: Report) -> str:
     facts = machine()
     where = f"{facts['cpus']} CPUs, {facts['system']}, Python {facts['python']}"
     packages = ", ".join(f"{name} {found}" for name, found in versions().items())
-    return "\n".join([f"{report.bench}: {report.title}", "", *lines, "", where, packages])
+    below = [report.below, ""] if report.below else []
+    return "\n".join([f"{report.bench}: {report.title}", "", *lines, "", *below, where, packages])
 
 
 def machine() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The outage bench: what is killed, and what callers and submitters notice of it."""

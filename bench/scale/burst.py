@@ -1,0 +1,157 @@
+"""A burst of jobs on a real installation: one worker, then as many as it takes, then one again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.scale.service import CONCURRENCY
+from broker.control import Control
+from broker.records import Lag, Scale
+from bus.client import Bus
+from bus.streams import jobs_stream
+from headway.config import Config, ServerConfig, ServiceConfig
+from headway.installation import Installation
+
+SERVICE: Final = "bench-scale"
+SECONDS: Final = 0.2
+"""How long a job takes; a worker finishes 20 of them a second."""
+WITHIN: Final = 10.0
+"""Seconds in which a backlog is to be gone; a job that takes longer is a miss."""
+_MAXIMUM: Final = 12
+_PATIENCE: Final = 120.0
+_SAMPLE: Final = 0.02
+_AT_ONCE: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What came of it, in seconds from the first submission.
+
+    Attributes:
+        first_worker_s: until a worker that was not there before had begun its first job.
+        decided_s: from the decision to start it until then.
+        drained_s: until the queue was empty.
+        shrunk_s: until one worker was left.
+        slo_misses: jobs that took longer than `WITHIN`.
+        worker_seconds: of all workers, until the queue was empty.
+        peak: most workers at once.
+        twice: jobs that were done more than once.
+    """
+
+    first_worker_s: float
+    decided_s: float
+    drained_s: float
+    shrunk_s: float
+    slo_misses: int
+    worker_seconds: float
+    peak: int
+    twice: int
+
+
+async def burst(jobs: int) -> Burst:
+    """Run one.
+
+    Args:
+        jobs: submitted at once.
+
+    Raises:
+        RuntimeError: if it does not come to its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
+        log = Path(directory, "log")
+        service = ServiceConfig(
+            app="bench.scale.service:worker",
+            scale=Scale(min=1, max=_MAXIMUM, down_after=3, lag=Lag(drain_within=WITHIN)),
+            config={"log": str(log)},
+        )
+        server = ServerConfig(port=0, websocket_port=None, store=str(Path(directory, "data")))
+        async with Installation.start(Config(services={SERVICE: service}, server=server), say=_silent) as running:
+            return await _burst(running, log, jobs)
+
+
+def _silent(label: str, line: str) -> None:
+    if "error" in line or "Traceback" in line:
+        print(f"{label}: {line}", file=sys.stderr)
+
+
+async def _burst(running: Installation, log: Path, jobs: int) -> Burst:
+    there = {one.worker for one in running.workers()}
+    count = _Count(running)
+    counting = asyncio.ensure_future(count.run())
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            began = time.time()
+            await _submit(running.bus, jobs)
+            await _empty(running.bus)
+            drained = time.time() - began
+            worker_seconds, peak = count.seconds, count.peak
+            while len(running.workers()) > 1:  # noqa: ASYNC110  # processes set no event
+                await asyncio.sleep(_SAMPLE)
+            shrunk = time.time() - began
+    except TimeoutError:
+        raise RuntimeError(f"the burst was not over after {_PATIENCE:g} s") from None
+    finally:
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+    lines = [line.split() for line in log.read_text().splitlines()]  # noqa: ASYNC240
+    done = [(worker, float(sent), float(start), float(end)) for worker, sent, start, end in lines]
+    started = min(start for worker, _, start, _ in done if worker not in there)
+    control = Control(running.bus)
+    await control.refresh()
+    grown = (d.at for record in control.scales.values() for d in record.history if d.desired > d.before)
+    return Burst(
+        first_worker_s=started - began,
+        decided_s=started - min(at for at in grown if at > began),
+        drained_s=drained,
+        shrunk_s=shrunk,
+        slo_misses=sum(end - sent > WITHIN for _, sent, _, end in done),
+        worker_seconds=worker_seconds,
+        peak=peak,
+        twice=len(done) - jobs,
+    )
+
+
+async def _submit(bus: Bus, jobs: int) -> None:
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(n: int) -> None:
+        async with turn:
+            await bus.submit(SERVICE, "work", {"sent": time.time(), "seconds": SECONDS}, tenant=f"tenant-{n % 40}")
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(jobs):
+            group.create_task(one(n))
+
+
+async def _empty(bus: Bus) -> None:
+    while (await bus.js.stream_info(jobs_stream(SERVICE))).state.messages:  # noqa: ASYNC110  # the server tells when asked
+        await asyncio.sleep(_SAMPLE)
+
+
+class _Count:
+    """Counts workers over time."""
+
+    def __init__(self, running: Installation) -> None:
+        self._running = running
+        self.seconds = 0.0
+        self.peak = 0
+
+    async def run(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(_SAMPLE)
+            now, workers = time.monotonic(), len(self._running.workers())
+            self.seconds += workers * (now - last)
+            self.peak = max(self.peak, workers)
+            last = now
+
+
+def least_worker_seconds(jobs: int) -> float:
+    """What the jobs take on workers that are never idle: no schedule costs less."""
+    return jobs * SECONDS / CONCURRENCY

@@ -1,0 +1,1 @@
+"""The shift bench: what releases cost callers and jobs."""
