@@ -2,7 +2,7 @@
 # Pass options on with ARGS, as in: make demo ARGS=--json
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit test-integration test-chaos check bench clean
+.PHONY: help env demo test test-unit test-integration test-browser test-chaos check bench screenshots clean
 ARGS ?=
 
 help: ## list the targets
@@ -14,7 +14,7 @@ env: ## create or update .venv (the other targets do it by themselves)
 demo: env ## start server and services, send real work, show what came of it (ARGS=--json: one object, last line)
 	@.venv/bin/headway demo $(ARGS)
 
-test: env ## all tests: unit, integration, chaos (ARGS go to pytest)
+test: env ## all tests: unit, integration, browser, chaos (ARGS go to pytest)
 	@scripts/test $(ARGS)
 
 test-unit: env ## tests without a server
@@ -22,6 +22,9 @@ test-unit: env ## tests without a server
 
 test-integration: env ## tests on a real, private nats-server
 	@scripts/test integration $(ARGS)
+
+test-browser: env ## tests of the pages in a real chromium
+	@scripts/test browser $(ARGS)
 
 test-chaos: env ## tests that kill workers and servers
 	@scripts/test chaos $(ARGS)
@@ -34,5 +37,9 @@ check: env ## ruff, mypy --strict, import-linter
 bench: env ## compare with peers (ARGS="jobs" or ARGS="rpc --json")
 	@.venv/bin/python -m bench $(ARGS)
 
+screenshots: env ## take the pictures of README and docs from the running system
+	@.venv/bin/python scripts/screenshots.py
+
 clean: ## remove .venv, tools and caches; data in .headway/ stays
+	rm -rf clientsync/browser/dist clientsync/browser/build clientsync/browser/node_modules
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 # No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
-settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=150)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
@@ -99,11 +99,12 @@ async def spawn(tmp_path: Path):
     running: list[WorkerProcess] = []
 
     async def start(
-        broker, source: str, *, serving: bool = True, env: dict[str, str] | None = None, **options: object
+        broker, source: str, *, service: str = "app", serving: bool = True, env: dict[str, str] | None = None,
+        **options: object,
     ) -> WorkerProcess:
         (tmp_path / "app.py").write_text(source)
         creds = tmp_path / "worker.creds"
-        creds.write_text(broker.identities.creds("worker", service="app"))
+        creds.write_text(broker.identities.creds("worker", service=service))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _MAIN, json.dumps({"url": broker.url, "creds": str(creds), **options}),
             cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
@@ -261,3 +262,16 @@ async def letters(bus):
 
 async def _stored(bus, count: int) -> bool:
     return (await bus.bus.js.stream_info("DEAD")).state.messages >= count
+
+
+@pytest.fixture
+async def fleet(nats_broker, tmp_path: Path):
+    """A fleet of worker processes, with scalers; all are dead when the test is over. See tests/scaling.py."""
+    from scaling import Fleet
+
+    async with await nats_broker.connect("operator") as bus:
+        made = Fleet(nats_broker, bus, tmp_path, _until)
+        try:
+            yield made
+        finally:
+            await made.close()

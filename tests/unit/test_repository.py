@@ -18,7 +18,7 @@ import bus.errors
 from bus import errors
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bus", "broker", "services", "headway")
+PACKAGES = ("bus", "broker", "scaler", "deployer", "clientsync", "services", "headway")
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -35,7 +35,8 @@ def modules() -> list[Path]:
 
 
 def error_classes() -> list[type[errors.HeadwayError]]:
-    for name in ("broker.errors", "headway.installation"):
+    errors_of = ("broker", "clientsync", "scaler", "deployer", "deployer.images")
+    for name in (*(f"{package}.errors" for package in errors_of), "headway.installation", "headway.console.errors"):
         importlib.import_module(name)
     found: list[type[errors.HeadwayError]] = []
     todo: list[type[errors.HeadwayError]] = [errors.HeadwayError]
