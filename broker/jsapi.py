@@ -13,7 +13,7 @@ from bus.errors import ConnectionFailed, MissingStream, StoreError
 
 PREFIX: Final = "$JS.API."
 TIMEOUT: Final = 5.0
-"""Seconds one request may take; a server that is down makes a clustered list wait."""
+"""Seconds one request may take. A clustered list waits four for who is silent (nats-server's jetstream_cluster.go)."""
 _NOT_FOUND: Final = 10059
 
 

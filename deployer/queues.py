@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-import nats.errors
-import orjson
-
+from broker import jsapi
 from bus.client import Bus
-from bus.errors import ConnectionFailed
+from bus.errors import ConnectionFailed, MissingStream, StoreError
 from bus.streams import jobs_stream
 from bus.subjects import LANES
-
-_TIMEOUT: Final = 3.0
-_STREAM_NOT_FOUND: Final = 10059
 
 
 async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any]]]:
@@ -23,24 +18,14 @@ async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any
         ConnectionFailed: if not all of them are known for certain.
     """
     stream = jobs_stream(service)
-    found: list[dict[str, Any]] = []
-    while True:
-        try:
-            ask = orjson.dumps({"offset": len(found)})
-            reply = await bus.nc.request(f"$JS.API.CONSUMER.LIST.{stream}", ask, timeout=_TIMEOUT)
-            answer = orjson.loads(reply.data)
-        except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError) as error:
-            raise ConnectionFailed(f"consumers of {stream}: no answer from JetStream: {error!r}") from error
-        if (refusal := answer.get("error")) is not None:
-            if refusal.get("err_code") == _STREAM_NOT_FOUND:
-                return {}
-            raise ConnectionFailed(f"consumers of {stream}: {refusal.get('description')}")
-        page = answer.get("consumers") or []
-        found += page
-        if answer.get("missing") or any((one.get("cluster") or {"leader": 1}).get("leader") is None for one in page):
-            raise ConnectionFailed(f"consumers of {stream}: some have no leader now", remedy="wait for an election")
-        if not page or len(found) >= answer.get("total", 0):
-            break
+    try:
+        found, silent = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
+    except MissingStream:
+        return {}
+    except StoreError as error:
+        raise ConnectionFailed(str(error)) from error
+    if silent or any((one.get("cluster") or {"leader": 1}).get("leader") is None for one in found):
+        raise ConnectionFailed(f"consumers of {stream}: some have no leader now", remedy="wait for an election")
     by_version: dict[str, dict[int, dict[str, Any]]] = {}
     for one in found:
         version, _, lane = one["name"].rpartition("-")

@@ -12,6 +12,7 @@ import nats.errors
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
+from broker import jsapi
 from broker.control import Control
 from broker.records import LeaseRecord, ScaleRecord
 from bus import values
@@ -216,24 +217,28 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
 async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
     """The job queues of all services and versions, from their lane consumers.
 
+    While a consumer has no leader that could tell, its version is left out.
+
     Raises:
-        ConnectionFailed: without an answer in time.
+        StoreError, ConnectionFailed: as `broker.jsapi.listed`.
     """
+    streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
+    names = [name for one in streams if (name := one["config"]["name"]).startswith(JOBS)]
+    answers = await asyncio.gather(*(jsapi.listed(bus.nc, f"CONSUMER.LIST.{name}", "consumers") for name in names))
     found: dict[tuple[str, str], Queue] = {}
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            for stream in await bus.js.streams_info():
-                name = stream.config.name or ""
-                if not name.startswith(JOBS):
-                    continue
-                for consumer in await bus.js.consumers_info(name):
-                    version = consumer.name.rpartition("-")[0]
-                    queue = found.setdefault((name.removeprefix(JOBS), version), Queue())
-                    queue.waiting += consumer.num_pending or 0
-                    queue.in_hand += consumer.num_ack_pending or 0
-    except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
+    for name, (consumers, silent) in zip(names, answers, strict=True):
+        service = name.removeprefix(JOBS)
+        for consumer in consumers:
+            queue = found.setdefault((service, _version(consumer["name"])), Queue())
+            queue.waiting += consumer["num_pending"]
+            queue.in_hand += consumer["num_ack_pending"]
+        for consumer_name in silent:
+            found.pop((service, _version(consumer_name)), None)
     return found
+
+
+def _version(lane: str) -> str:
+    return lane.rpartition("-")[0]
 
 
 async def dead_letters(bus: Bus) -> dict[str, int]:

@@ -38,11 +38,13 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
     config, state, group = info["config"], info["state"], info.get("cluster") or {}
     name = config["name"]
     consumers: tuple[Consumer, ...] = ()
+    silent: list[str] = []
     if name.startswith(JOBS) or name == EVENTS:
-        found, _ = await jsapi.listed(nc, f"CONSUMER.LIST.{name}", "consumers")
+        found, silent = await jsapi.listed(nc, f"CONSUMER.LIST.{name}", "consumers")
         consumers = tuple(_consumer(one, info["ts"]) for one in found)
     uncovered: Counter[str] = Counter()
-    if name.startswith(JOBS) and state["messages"] > sum(one.left for one in consumers):
+    # What a consumer without a leader has left is not known, and so is not stranded for certain.
+    if name.startswith(JOBS) and not silent and state["messages"] > sum(one.left for one in consumers):
         uncovered = await _uncovered(nc, name, consumers)
     return Stream(
         name=name,
