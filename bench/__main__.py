@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 import uvloop
 
-from bench import durability, fairness, memory, reconcile
-from bench.jobs import measure as jobs
-from bench.outage import measure as outage
 from bench.report import Report, as_object, as_table
-from bench.rpc import measure as rpc
-from bench.scale import measure as scale
-from bench.shift import measure as shift
-from bench.sync import measure as sync
 
 OK, FAILED, MISSED = 0, 2, 1
 
@@ -35,7 +30,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_jobs = benches.add_parser("jobs", parents=[common], help="drain a work queue, beside nats-py and FastStream")
     of_jobs.add_argument("--messages", type=_positive, help="jobs per round")
     of_jobs.set_defaults(
-        run=lambda a: jobs.measure(a.messages or (4_000 if a.quick else 50_000), a.rounds or (1 if a.quick else 5))
+        run=lambda a: _bench("jobs.measure").measure(
+            a.messages or (4_000 if a.quick else 50_000), a.rounds or (1 if a.quick else 5)
+        )
     )
     of_rpc = benches.add_parser("rpc", parents=[common], help="call and answer, beside nats-py, micro, FastStream")
     of_rpc.add_argument("--inflight", type=_positive, default=64, help="requests under way (64)")
@@ -43,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--bare-peers", action="store_true", help="send the deadline header to ours alone, not the same message to all"
     )
     of_rpc.set_defaults(
-        run=lambda a: rpc.measure(
+        run=lambda a: _bench("rpc.measure").measure(
             0.1 if a.quick else 0.5, a.rounds or (2 if a.quick else 13), a.inflight, bare_peers=a.bare_peers
         )
     )
@@ -51,7 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_fairness.add_argument("--flood", type=_positive, help="jobs of the flood (60000)")
     of_fairness.add_argument("--work-ms", type=float, default=5.0, help="how long each job takes (5)")
     of_fairness.set_defaults(
-        run=lambda a: fairness.measure(
+        run=lambda a: _bench("fairness").measure(
             a.flood or (4_000 if a.quick else 60_000),
             a.rounds or (1 if a.quick else 5),
             a.work_ms / 1e3,
@@ -59,11 +56,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         )
     )
     of_memory = benches.add_parser("memory", parents=[common], help="resident memory of an idle worker")
-    of_memory.set_defaults(run=lambda a: memory.measure(a.rounds or (1 if a.quick else 3), 0.5 if a.quick else 3.0))
+    of_memory.set_defaults(
+        run=lambda a: _bench("memory").measure(a.rounds or (1 if a.quick else 3), 0.5 if a.quick else 3.0)
+    )
     of_scale = benches.add_parser("scale", parents=[common], help="a burst, and traces beside KEDA, Knative and AWS")
     of_scale.add_argument("--jobs", type=_positive, help="jobs of the burst (800)")
     of_scale.set_defaults(
-        run=lambda a: scale.measure(
+        run=lambda a: _bench("scale.measure").measure(
             a.jobs or (200 if a.quick else 800),
             a.rounds or (1 if a.quick else 3),
             ("recorded",) if a.quick else ("flash-crowd", "diurnal", "sawtooth", "recorded"),
@@ -72,21 +71,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_reconcile = benches.add_parser("reconcile", parents=[common], help="a round of the scaler over many services")
     of_reconcile.add_argument("--services", type=_positive, help="how many at most (200)")
     of_reconcile.set_defaults(
-        run=lambda a: reconcile.measure(
+        run=lambda a: _bench("reconcile").measure(
             _sizes(a.services or (8 if a.quick else 200)), a.rounds or (5 if a.quick else 30)
         )
     )
     of_durability = benches.add_parser("durability", parents=[common], help="what it costs that a message is safe")
     of_durability.add_argument("--inflight", type=_positive, default=64, help="publishes under way (64)")
     of_durability.set_defaults(
-        run=lambda a: durability.measure(
+        run=lambda a: _bench("durability").measure(
             100 if a.quick else 2_000, 10 if a.quick else 200, a.inflight, a.rounds or (1 if a.quick else 5)
         )
     )
     of_sync = benches.add_parser("sync", parents=[common], help="changes on their way to a thousand browsers")
     of_sync.add_argument("--clients", type=_positive, help="websockets (1000)")
     of_sync.set_defaults(
-        run=lambda a: sync.measure(
+        run=lambda a: _bench("sync.measure").measure(
             a.clients or (40 if a.quick else 1_000),
             1.0 if a.quick else 10.0,
             100 if a.quick else 500,
@@ -98,13 +97,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_shift.add_argument("--shifts", type=_positive, help="changes of weights (100)")
     of_shift.add_argument("--cycles", type=_positive, help="releases that are taken back (20)")
     of_shift.set_defaults(
-        run=lambda a: shift.measure(
-            a.shifts or (3 if a.quick else 100), a.cycles or (1 if a.quick else 20), 3 if a.quick else shift.FLEET
+        run=lambda a: _bench("shift.measure").measure(
+            a.shifts or (3 if a.quick else 100), a.cycles or (1 if a.quick else 20), 3 if a.quick else 20
         )
     )
     of_outage = benches.add_parser("outage", parents=[common], help="what is killed, and what callers notice of it")
     of_outage.set_defaults(
-        run=lambda a: outage.measure(
+        run=lambda a: _bench("outage.measure").measure(
             a.rounds or (1 if a.quick else 3), 0.3 if a.quick else 2.0, cluster=not a.quick
         )
     )
@@ -127,6 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     print(orjson.dumps(as_object(report)).decode() if asked.json else as_table(report))
     return MISSED if asked.check and not report.met else OK
+
+
+def _bench(name: str) -> Any:
+    """A bench's module: imported by whoever runs it, since its peers take seconds to import."""
+    return importlib.import_module(f"bench.{name}")
 
 
 async def _awaited(report: Awaitable[Report]) -> Report:

@@ -11,12 +11,13 @@ each with its part of the error budget; together they spend what was given, howe
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr
+from scipy.special import bdtr, bdtrc, gammaln, ndtr  # not scipy.stats: importing it takes more than a second
 
 LARGE: Final = 2_000
 """Errors of both sides together above which the distribution is taken as normal."""
@@ -92,6 +93,29 @@ def chance(strata: Iterable[Stratum]) -> float:
         null.add(stratum)
         hits += stratum.canary_hits
     return null.at_least(hits)
+
+
+def rank_below(total: int, q: float, alpha: float) -> int:
+    """Of so many samples, how many at least are below the q-quantile, but for a chance of `alpha`."""
+    return bisect_left(range(total + 1), alpha, key=lambda k: float(bdtr(k, total, q)))
+
+
+def rank_above(total: int, q: float, alpha: float) -> int:
+    """Of so many samples, how many at most are below the q-quantile, but for a chance of `alpha`."""
+    return bisect_left(range(total + 1), -alpha, key=lambda k: -float(bdtrc(k, total, q)))
+
+
+def split(count: int, total: int, share: float) -> float:
+    """How probable a split at least as uneven, to the same side, is; twice that, as nobody said to which side.
+
+    Args:
+        count: the draws that went to it.
+        total: all draws.
+        share: the chance of each, 0 to 1.
+    """
+    below = float(bdtr(count, total, share))
+    above = float(bdtrc(count - 1, total, share)) if count else 1.0
+    return min(1.0, 2 * min(below, above))
 
 
 def _running_sizes(strata: Iterable[Stratum]) -> Iterator[int]:

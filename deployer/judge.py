@@ -19,7 +19,6 @@ from statistics import median
 from typing import Final, Literal
 
 import numpy as np
-from scipy.stats import binom
 
 from broker.records import P95, Criteria, Measured, Verdict
 from bus.histogram import BUCKETS, quantile
@@ -164,7 +163,7 @@ def at_least(counts: Sequence[int], alpha: float, q: float = QUANTILE) -> float 
     """
     if not (total := sum(counts)):
         return None
-    rank = int(binom.ppf(alpha, total, q))
+    rank = exact.rank_below(total, q, alpha)
     return _edge(counts, rank, 0) if rank >= 1 else None
 
 
@@ -172,7 +171,7 @@ def at_most(counts: Sequence[int], alpha: float, q: float = QUANTILE) -> float |
     """What the q-quantile is not above, but for a chance of `alpha`; None if nothing can be said."""
     if not (total := sum(counts)):
         return None
-    rank = int(binom.isf(alpha, total, q)) + 1
+    rank = exact.rank_above(total, q, alpha) + 1
     return _edge(counts, rank, 1) if rank <= total else None
 
 

@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from scipy.stats import binomtest
-
 from bench import goals
 from bench.numbers import quantile
 from bench.process import Child, child
@@ -28,13 +26,13 @@ from broker.broker import Broker
 from broker.control import Control, rollout_key, service_key
 from broker.records import Criteria, RolloutRecord, Scale, ServiceRecord
 from bus.streams import jobs_stream
+from deployer import exact
 from deployer.images.build import build
 from deployer.images.version import version_of
 from deployer.rollout import ask
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.installation import Installation
 
-FLEET: Final = 20
 WORKERS: Final = 2
 CERTAIN: Final = 1e-4
 """A share is outside its bound when it is less probable than this."""
@@ -154,7 +152,7 @@ async def _shifts(site: Site, count: int) -> tuple[list[float], list[float], int
         began = time.perf_counter()
         await asyncio.sleep(_LISTEN)
         shares = await site.hear({"shares": [began, began + _LISTEN]})
-        outside += binomtest(shares.get("v2", 0), sum(shares.values()), weight / 100).pvalue < CERTAIN
+        outside += exact.split(shares.get("v2", 0), sum(shares.values()), weight / 100) < CERTAIN
         await _push(broker, {versions[0]: 100}, confirmed)
         await asyncio.sleep(_LISTEN / 5)
         versions.reverse()

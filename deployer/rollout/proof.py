@@ -14,7 +14,6 @@ from typing import Any, Final
 import nats.errors
 import orjson
 from nats.aio.msg import Msg
-from scipy.stats import binomtest
 
 from broker import routes
 from broker.broker import Broker
@@ -22,7 +21,7 @@ from broker.roles import PROBE
 from bus import subjects
 from bus.client import Bus, unique_id
 from bus.subjects import LANES
-from deployer import queues
+from deployer import exact, queues
 from deployer.errors import NotProven
 
 PROBES: Final = 200
@@ -115,7 +114,7 @@ def check_split(service: str, expected: Mapping[str, int], seen: Mapping[str, in
     total = sum(seen.values())
     for version in sorted({*expected, *seen}):
         weight, count = expected.get(version, 0), seen.get(version, 0)
-        likely = binomtest(count, total, weight / 100).pvalue if total else 0.0
+        likely = exact.split(count, total, weight / 100) if total else 0.0
         if likely < CERTAIN:
             raise NotProven(
                 f"{count} of {total} probes of {service} went to {version}, whose weight is {weight}%",

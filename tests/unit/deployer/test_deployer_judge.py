@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from bisect import bisect_left
+from itertools import accumulate
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact, norm
+from scipy.special import ndtr
 
 from broker.records import Criteria
 from bus.histogram import BUCKETS
 from deployer.evidence import Checked, Count, Evidence, Side, Slice
-from deployer.exact import Stratum, looks, worse
+from deployer.exact import Stratum, looks, rank_above, rank_below, split, worse
 from deployer.judge import DOUBTFUL, at_least, at_most, judge
 
 V1, V2 = Side("v1"), Side("v2")
@@ -38,7 +40,7 @@ def histogram(seconds) -> list[int]:
 
 def histograms(rng, tries, median: float) -> list[list[int]]:
     """Of log-normal latencies: what services have."""
-    below = np.append(norm.cdf(np.log(np.array(BUCKETS) / median) / 0.7), 1.0)
+    below = np.append(ndtr(np.log(np.array(BUCKETS) / median) / 0.7), 1.0)
     return rng.multinomial(tries, np.diff(below, prepend=0.0)).tolist()
 
 
@@ -131,6 +133,8 @@ def test_all_looks_together_spend_no_more_than_the_budget(growth, budget):
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 400), st.integers(1, 400))
 def test_one_stratum_is_judged_as_by_fishers_exact_test(hits, others, more, rest):
+    from scipy.stats import fisher_exact  # a second to import, which no other test has to wait for
+
     stratum = Stratum(900 + more + hits, hits, 900 + rest + others, others)
     look = worse([stratum], 1.0)
     expected = fisher_exact(
@@ -142,6 +146,29 @@ def test_one_stratum_is_judged_as_by_fishers_exact_test(hits, others, more, rest
         assert not higher or expected >= allowed * 0.999
     else:
         assert look.p == pytest.approx(expected, rel=1e-6)
+
+
+def chances(total, share) -> list[float]:
+    """The binomial distribution, by its definition."""
+    return [math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(total + 1)]
+
+
+@given(st.integers(1, 80), st.floats(0.01, 0.99), st.floats(1e-6, 0.5))
+def test_ranks_are_those_of_the_binomial_distribution(total, share, alpha):
+    below = list(accumulate(chances(total, share)))
+    above = [1 - p for p in below]
+    rank = rank_below(total, share, alpha)
+    assert below[rank] >= alpha * (1 - 1e-6) and (rank == 0 or below[rank - 1] <= alpha * (1 + 1e-6))
+    rank = rank_above(total, share, alpha)
+    assert above[rank] <= alpha + 1e-9 and (rank == 0 or above[rank - 1] >= alpha - 1e-9)
+
+
+@given(st.integers(1, 80), st.integers(0, 80), st.floats(0.0, 1.0))
+def test_a_split_is_as_probable_as_the_binomial_distribution_says(total, count, share):
+    count = min(count, total)
+    found = chances(total, share)
+    side = min(sum(found[: count + 1]), sum(found[count:]))
+    assert split(count, total, share) == pytest.approx(min(1.0, 2 * side), rel=1e-6, abs=1e-12)
 
 
 def test_thousands_of_errors_are_judged_as_well():
