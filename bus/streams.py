@@ -58,6 +58,7 @@ _STREAM_NOT_FOUND = 10059
 _NO_ROOM = 10047
 _NO_PEERS = 10005
 _NO_LEADER = 10008
+_NOT_ENABLED = 10039
 _TOO_FEW_SERVERS = frozenset({_NO_PEERS, 10074})
 _AGAIN = 0.1
 
@@ -245,7 +246,8 @@ async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
     """Ask until the server can say; after `_ELECTION`, its last answer or silence stands.
 
     A cluster has a leader before that leader has heard from all servers, and none while it elects one: then it
-    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`).
+    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`). And a server answers before it has
+    enabled JetStream for each account that it knows.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + _ELECTION
@@ -264,7 +266,7 @@ async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
 def _passes(refusal: nats.js.errors.APIError) -> bool:
     if refusal.err_code == _NO_PEERS:
         return "storage" not in (refusal.description or "")
-    return refusal.err_code == _NO_LEADER
+    return refusal.err_code in {_NO_LEADER, _NOT_ENABLED}
 
 
 async def _replicate(js: JetStreamContext, replicas: int) -> None:

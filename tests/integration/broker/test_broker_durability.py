@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import nkeys
 import orjson
 import pytest
 
 from broker import jsapi, testing
 from broker.broker import Broker
+from broker.claims import Account, Limits, decode, encode
 from broker.testing import TestCluster
 from bus import Service, queues, streams
 from bus.client import Bus
@@ -90,6 +92,26 @@ async def test_streams_are_made_while_the_leader_of_the_cluster_is_gone() -> Non
         await next(server for server in running.servers if server.config.name == leader).kill()
         await streams.provision(bus.js, 3)
         assert set((await copies(bus)).values()) == {3}
+
+
+async def test_streams_of_a_server_that_has_just_begun_wait_until_the_account_may_have_them(tmp_path: Path) -> None:
+    async with Broker.start(tmp_path, port=0) as broker, await broker.connect("control") as bus:
+
+        async def push(*, jetstream: bool) -> None:
+            claims = decode(broker.identities.account_jwt(), Account)
+            body = claims.nats.model_copy(update={"limits": Limits.unlimited(jetstream=jetstream)})
+            seed = orjson.loads((tmp_path / "keys.json").read_bytes())["operator"]
+            token = encode(claims.model_copy(update={"nats": body}), nkeys.from_seed(seed.encode()))
+            async with await broker.system() as system:
+                await system.nc.request("$SYS.REQ.CLAIMS.UPDATE", token.encode(), timeout=DEADLINE)
+
+        await push(jetstream=False)
+        async with asyncio.TaskGroup() as group:
+            provisioned = group.create_task(streams.provision(bus.js, 1))
+            await asyncio.sleep(0.5)
+            assert not provisioned.done()
+            await push(jetstream=True)
+        assert set((await copies(bus)).values()) == {1}
 
 
 async def test_more_copies_than_servers_are_refused_with_a_remedy(nats_broker: Broker) -> None:
