@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +70,10 @@ def image(docker) -> Callable[[str], str]:
     def build(target: str) -> str:
         name = f"headway-{target}"
         if target not in made:
-            docker_run("docker", "build", "--quiet", "--target", target, "--tag", name, ".", timeout=BUILDING)
+            # The tests run in several processes: who comes second finds all layers made.
+            with (Path(tempfile.gettempdir()) / "headway-tests-build.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                docker_run("docker", "build", "--quiet", "--target", target, "--tag", name, ".", timeout=BUILDING)
             made.add(target)
         return name
 
