@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from pydantic import ValidationError
-
 from bus.beat import INTERVAL, Beat
-from bus.client import Bus
 from deployer.evidence import EMPTY, LAGS, Count
 
 SILENT: Final = 3.5 * INTERVAL
@@ -68,31 +63,14 @@ class _Sum:
 
 
 class Hearing:
-    """Listens.
+    """What was heard of which version."""
 
-    Args:
-        bus: a connection in the control or operator role.
-    """
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self) -> None:
         self._workers: dict[str, _Worker] = {}
         self._sums: dict[Key, _Sum] = defaultdict(_Sum)
         self._served: dict[Key, float] = {}
-        self._subscription: Subscription | None = None
         self._since = time.monotonic()
         self._started = time.time()
-
-    async def start(self) -> None:
-        """Listen from now on."""
-        self._bus.on_reconnect(self)
-        self._subscription = await self._bus.nc.subscribe("beat.>", cb=self._on_beat)
-        self.reconnected()
-
-    async def stop(self) -> None:
-        """Listen no more."""
-        if self._subscription is not None and not self._bus.nc.is_closed:
-            await self._subscription.unsubscribe()
 
     def reconnected(self) -> None:
         """Silence until now was ours; called by the bus, and by whoever finds that we were late ourselves."""
@@ -137,11 +115,8 @@ class Hearing:
                 found[known.beat.version] = found.get(known.beat.version, 0) + value(known.beat)
         return found
 
-    async def _on_beat(self, message: Msg) -> None:
-        try:
-            beat = Beat.model_validate_json(message.data)
-        except ValidationError:  # of a newer or an older worker: it beats, but we do not know what it says
-            return
+    def hear(self, beat: Beat) -> None:
+        """A worker has spoken."""
         known = self._workers.get(beat.worker)
         old = known.beat if known is not None and known.beat.started == beat.started else None
         if old is not None or beat.started >= self._started:

@@ -18,11 +18,12 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from broker import atomic
 from broker.broker import Broker
 from broker.control import Control
+from broker.heartbeats import heard
 from bus import streams
 from bus.beat import Beat
 from bus.client import Bus
@@ -114,10 +115,9 @@ class Installation:
             running = cls(config, broker, bus, say)
             rundir.prepare(running.run)
             running._forget_epochs()
-            beats = await bus.nc.subscribe("beat.>", cb=running._on_beat)
             _announce(broker)
             try:
-                async with asyncio.TaskGroup() as group:
+                async with heard(bus, running._beat), asyncio.TaskGroup() as group:
                     following = group.create_task(Follower(running.run, say).follow())
                     try:
                         await declare(config, services, broker, bus, grace=grace, say=say)
@@ -131,7 +131,6 @@ class Installation:
             finally:
                 running._lifeline.close()
                 _withdraw(broker)
-                await beats.unsubscribe()
 
     def workers(self, service: str | None = None) -> list[WorkerFile]:
         """The living workers of our services on this machine, or of one of them."""
@@ -185,8 +184,7 @@ class Installation:
                 raise StartFailed(late) from None
             self._say("up", f"{late}; the others go on, `headway status` tells why")
 
-    async def _on_beat(self, message: Any) -> None:
-        beat = Beat.model_validate_json(message.data)
+    def _beat(self, beat: Beat) -> None:
         if beat.state == "serving" and (beat.service, beat.worker) not in self._serving:
             self._serving.add((beat.service, beat.worker))
             self._changed.set()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 from nats.js.errors import NotFoundError
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from broker import jsapi
 from broker.control import Control
+from broker.heartbeats import heard
 from broker.records import LeaseRecord, ScaleRecord
 from bus import values
 from bus.beat import Beat
@@ -175,13 +176,11 @@ async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
     """The last beat of each worker that beats within some seconds."""
     beats: dict[str, Beat] = {}
 
-    async def on_beat(message: Any) -> None:
-        beat = Beat.model_validate_json(message.data)
+    def hear(beat: Beat) -> None:
         beats[beat.worker] = beat
 
-    subscription = await bus.nc.subscribe("beat.>", cb=on_beat)
-    await asyncio.sleep(seconds)
-    await subscription.unsubscribe()
+    async with heard(bus, hear):
+        await asyncio.sleep(seconds)
     return list(beats.values())
 
 

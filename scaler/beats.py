@@ -7,12 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from pydantic import ValidationError
-
 from bus.beat import Beat
-from bus.client import Bus
 from scaler.health import IN_A_ROW
 
 
@@ -30,33 +25,25 @@ class Heard:
 
 
 class Beats:
-    """Listens.
+    """What was heard of whom."""
 
-    Args:
-        bus: a connection in the control or operator role.
-    """
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self) -> None:
         self._heard: dict[str, Heard] = {}
-        self._subscription: Subscription | None = None
         self.hearing_since = time.monotonic()
         """Since when we can hear without a break; silence before it is ours."""
 
-    async def start(self) -> None:
-        """Listen from now on."""
-        self._bus.on_reconnect(self)
-        self._subscription = await self._bus.nc.subscribe("beat.>", cb=self._on_beat)
-        self.hearing_since = time.monotonic()
-
-    async def stop(self) -> None:
-        """Listen no more."""
-        if self._subscription is not None and not self._bus.nc.is_closed:
-            await self._subscription.unsubscribe()
-
     def reconnected(self) -> None:
-        """The connection came back; called by the bus, and by whoever finds that we were late ourselves."""
+        """Silence until now was ours; called by the bus, and by whoever finds that we were late ourselves."""
         self.hearing_since = time.monotonic()
+
+    def hear(self, beat: Beat) -> None:
+        """A worker has spoken."""
+        if beat.state == "stopped":
+            self.forget(beat.worker)
+            return
+        heard = self._heard.setdefault(beat.worker, Heard(0.0))
+        heard.at = time.monotonic()
+        heard.beats.append(beat)
 
     def of(self, worker: str) -> Heard | None:
         """What a worker said; None if nothing, or that it has stopped."""
@@ -73,15 +60,3 @@ class Beats:
     def forget(self, worker: str) -> None:
         """A worker is gone."""
         self._heard.pop(worker, None)
-
-    async def _on_beat(self, message: Msg) -> None:
-        try:
-            beat = Beat.model_validate_json(message.data)
-        except ValidationError:  # of a newer or an older worker: it beats, but we do not know what it says
-            return
-        if beat.state == "stopped":
-            self.forget(beat.worker)
-            return
-        heard = self._heard.setdefault(beat.worker, Heard(0.0))
-        heard.at = time.monotonic()
-        heard.beats.append(beat)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from broker.control import Control, scale_key
+from broker.heartbeats import heard
 from broker.lease import Lease
 from broker.records import HISTORY, Decided, ScaleRecord, ServiceRecord, VersionRecord
 from broker.rounds import Rounds
@@ -110,7 +111,8 @@ class Controller:
         self._pool = pool
         self._rounds = Rounds("scaler", self.lease, period)
         self._lags = LagReader(bus)
-        self._beats = Beats(bus)
+        self._bus = bus
+        self._beats = Beats()
         self._versions: dict[Key, _Version] = {}
         self._born: dict[str, float] = {}
         self._metrics = Metrics(lambda: self.lease.held)
@@ -121,9 +123,10 @@ class Controller:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Scale until `stop` is set. Workers go on."""
-        await self._beats.start()
+        self._bus.on_reconnect(self._beats)
+        self._beats.reconnected()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with heard(self._bus, self._beats.hear), asyncio.TaskGroup() as group:
                 rounds = self._rounds.run(self.reconcile, timeout=ROUND_TIMEOUT, late=self._beats.reconnected)
                 works = (self.lease.lead(self._rounds.led), self._hear_ends(), rounds)
                 running = [group.create_task(work) for work in works]
@@ -133,7 +136,6 @@ class Controller:
                     await tasks.end([*running, *self._spawns, *([self._looking] if self._looking else [])])
         finally:
             await self.lease.release()
-            await self._beats.stop()
 
     async def _hear_ends(self) -> None:
         async for ended in self._driver.exits():

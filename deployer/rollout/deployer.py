@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from broker.broker import Broker
 from broker.control import Control, Kept, rollout_key
 from broker.errors import NotReady, RouteRefused
+from broker.heartbeats import heard
 from broker.lease import TTL, Lease
 from broker.records import RolloutRecord
 from broker.rounds import Rounds
@@ -63,7 +64,7 @@ class Deployer:
         self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
         self._bus = bus
         self._broker = broker
-        self._hearing = Hearing(bus)
+        self._hearing = Hearing()
         self._rounds = Rounds("deployer", self.lease, period)
         self._metrics = Metrics(lambda: self.lease.held)
         self._trials: dict[str, Trial] = {}
@@ -72,10 +73,11 @@ class Deployer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deploy until `stop` is set. What is under way goes on when a deployer runs again."""
-        await self._hearing.start()
+        self._bus.on_reconnect(self._hearing)
+        self._hearing.reconnected()
         watch = await self._bus.nc.subscribe(f"$KV.CONTROL.{rollout_key('x')[:-1]}*", cb=self._on_record)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with heard(self._bus, self._hearing.hear), asyncio.TaskGroup() as group:
                 rounds = self._rounds.run(self._round, timeout=_READ_TIMEOUT, late=self._hearing.reconnected)
                 tasks = [group.create_task(self.lease.lead(self._rounds.led)), group.create_task(rounds)]
                 await stop.wait()
@@ -83,7 +85,6 @@ class Deployer:
         finally:
             await end(list(self._tasks.values()))
             await self.lease.release()
-            await self._hearing.stop()
             if not self._bus.nc.is_closed:
                 await watch.unsubscribe()
 

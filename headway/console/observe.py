@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from nats.js.errors import NotFoundError
 
 from broker.broker import Broker
 from broker.control import Control
+from broker.heartbeats import heard
 from broker.records import LeaseRecord
 from broker.routes import anywhere
 from bus import dead
@@ -52,8 +54,8 @@ class Observer:
         self._broker = broker
         self._bus = bus
         self._control = Control(bus)
-        self._beats = Beats(bus)
-        self._hearing = Hearing(bus)
+        self._beats = Beats()
+        self._hearing = Hearing()
         self._lags = LagReader(bus)
         self._letters = Letters(bus)
         self._meter = Meter()
@@ -62,22 +64,20 @@ class Observer:
         self._rarely = 0.0
         self._keys: set[Key] = set()
 
-    async def start(self) -> None:
-        """Listen to heartbeats from now on."""
-        await self._beats.start()
-        await self._hearing.start()
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen to heartbeats while the context is open."""
+        self._bus.on_reconnect(self)
+        self.reconnected()
+        async with heard(self._bus, self._beats.hear, self._hearing.hear):
+            yield
 
-    async def stop(self) -> None:
-        """Listen no more."""
-        await self._beats.stop()
-        await self._hearing.stop()
-
-    def late(self) -> None:
-        """We stood still, and could not hear anybody."""
+    def reconnected(self) -> None:
+        """Silence until now was ours; called by the bus, and by whoever finds that we were late ourselves."""
         self._beats.reconnected()
         self._hearing.reconnected()
 
-    def listen(self) -> None:
+    def note(self) -> None:
         """Take over what was heard; to be called at least every few seconds."""
         now = time.monotonic()
         self._keys = {(heard.last.service, heard.last.version) for heard in self._beats.everyone()}
@@ -140,12 +140,12 @@ class Observer:
 
     def _workers(self, now: float) -> tuple[Heard, ...]:
         found = []
-        for heard in list(self._beats.everyone()):
-            silent = now - self._beats.since(heard)
+        for one in list(self._beats.everyone()):
+            silent = now - self._beats.since(one)
             if silent >= FORGOTTEN:
-                self._beats.forget(heard.last.worker)
+                self._beats.forget(one.last.worker)
                 continue
-            first, last = heard.beats[0], heard.last
+            first, last = one.beats[0], one.last
             lived = last.at - first.at
             found.append(Heard(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
         return tuple(sorted(found, key=lambda one: (one.beat.service, one.beat.version, one.beat.started)))

@@ -58,10 +58,9 @@ class Projector:
 
     async def run(self) -> None:
         """Project until cancelled."""
-        await self._observer.start()
         try:
-            async with asyncio.TaskGroup() as group:
-                rounds = self._rounds.run(self._round, timeout=_TIMEOUT, late=self._observer.late)
+            async with self._observer.listening(), asyncio.TaskGroup() as group:
+                rounds = self._rounds.run(self._round, timeout=_TIMEOUT, late=self._observer.reconnected)
                 parts = (self.lease.lead(self._rounds.led), rounds, self._listen())
                 running = [group.create_task(part) for part in parts]
                 try:
@@ -70,12 +69,11 @@ class Projector:
                     await tasks.end(running)
         finally:
             await self.lease.release()
-            await self._observer.stop()
 
     async def _listen(self) -> None:
         """Take over what is heard, also while another projector acts: then there is something to go on with."""
         while True:
-            self._observer.listen()
+            self._observer.note()
             await asyncio.sleep(self._rounds.period)
 
     async def _round(self) -> None:

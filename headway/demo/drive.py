@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 from nats.aio.msg import Msg
 
+from broker.heartbeats import heard
 from bus.beat import Beat
 from bus.client import Tenant
 from bus.tasks import end
@@ -61,11 +62,10 @@ class Drive:
             await bus.nc.subscribe("live.*.fax.*", cb=self._on_change),
             await bus.nc.subscribe("live.*.voicemail.*", cb=self._on_change),
             await bus.nc.subscribe("dead.*.*.*", cb=self._on_dead),
-            await bus.nc.subscribe("beat.>", cb=self._on_beat),
         ]
         await bus.nc.flush()
         try:
-            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(timeout), heard(bus, self._hear), asyncio.TaskGroup() as group:
                 for tenant in work.TENANTS:
                     group.create_task(self._tenant(tenant))
                 group.create_task(self._kill_one())
@@ -135,6 +135,5 @@ class Drive:
         if len(self._ended) == len(self._jobs):
             self._all_ended.set()
 
-    async def _on_beat(self, message: Msg) -> None:
-        beat = Beat.model_validate_json(message.data)
+    def _hear(self, beat: Beat) -> None:
         self._retried[beat.worker] = beat.retried

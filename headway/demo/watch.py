@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import nats.errors
-from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from broker.control import Control
+from broker.heartbeats import heard
 from broker.records import Decided
 from bus.beat import Beat
 from bus.client import Bus
@@ -43,13 +43,12 @@ class Watch:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Watch]:
         """Watch inside the block."""
-        beats = await self._bus.nc.subscribe("beat.>", cb=self._on_beat)
-        looking = asyncio.ensure_future(self._look())
-        try:
-            yield self
-        finally:
-            await end([looking])
-            await beats.unsubscribe()
+        async with heard(self._bus, self._hear):
+            looking = asyncio.ensure_future(self._look())
+            try:
+                yield self
+            finally:
+                await end([looking])
 
     def serving(self, service: str, version: str | None = None) -> list[Beat]:
         """The last heartbeats of the workers that serve."""
@@ -66,8 +65,7 @@ class Watch:
         found = [one for (of, _), record in self._control.scales.items() if of == service for one in record.history]
         return sorted(found, key=lambda one: one.at)
 
-    async def _on_beat(self, message: Msg) -> None:
-        beat = Beat.model_validate_json(message.data)
+    def _hear(self, beat: Beat) -> None:
         self._beats[beat.worker] = time.monotonic(), beat
         workers = len(self.serving(beat.service))
         self.peak[beat.service] = max(workers, self.peak.get(beat.service, 0))

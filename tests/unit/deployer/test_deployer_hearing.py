@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from nats.aio.msg import Msg
 
 from bus.beat import Beat
 from bus.histogram import BUCKETS
@@ -32,7 +31,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def ear(clock):
-    return Hearing(None)
+    return Hearing()
 
 
 def beat(worker="w1", version="v1", **changes) -> Beat:
@@ -45,50 +44,50 @@ def beat(worker="w1", version="v1", **changes) -> Beat:
     return Beat(**{**usual, **changes})
 
 
-async def hear(ear, *beats: Beat) -> None:
+def hear(ear, *beats: Beat) -> None:
     for one in beats:
-        await ear._on_beat(Msg(_client=None, data=one.model_dump_json().encode()))
+        ear.hear(one)
 
 
 def histogram(bucket: int, count: int) -> list[int]:
     return [count if n == bucket else 0 for n in range(len(BUCKETS) + 1)]
 
 
-async def test_what_was_before_we_listened_does_not_count(ear):
-    await hear(ear, beat(processed=100, failed=50), beat(processed=103, failed=51, rejected=1, dead=1, shed=2, at=1.0))
+def test_what_was_before_we_listened_does_not_count(ear):
+    hear(ear, beat(processed=100, failed=50), beat(processed=103, failed=51, rejected=1, dead=1, shed=2, at=1.0))
     count = ear.take("fax", "v1")
     assert (count.tries, count.errors, count.dead, count.shed) == (5, 2, 1, 2)
     assert ear.take("fax", "v1").tries == 0, "it was taken"
 
 
-async def test_a_worker_that_started_since_counts_from_its_start(ear, clock):
-    await hear(ear, beat(started=clock.time() + 1, processed=7, cpu_s=0.5, at=2.0))
+def test_a_worker_that_started_since_counts_from_its_start(ear, clock):
+    hear(ear, beat(started=clock.time() + 1, processed=7, cpu_s=0.5, at=2.0))
     assert ear.take("fax", "v1").tries == 7
 
 
-async def test_a_version_that_nobody_asks_about_takes_no_more_room_with_time(ear):
-    await hear(ear, *(beat(at=float(second), loop_lag_s=second) for second in range(2 * LAGS)))
+def test_a_version_that_nobody_asks_about_takes_no_more_room_with_time(ear):
+    hear(ear, *(beat(at=float(second), loop_lag_s=second) for second in range(2 * LAGS)))
     assert list(ear.take("fax", "v1").lags) == list(range(LAGS, 2 * LAGS))
 
 
-async def test_what_starting_costs_is_no_load(ear, clock):
+def test_what_starting_costs_is_no_load(ear, clock):
     began = clock.time() + 1
-    await hear(ear, beat(started=began, cpu_s=0.5, at=1.0, loop_lag_s=9), beat(started=began, cpu_s=0.6, at=2.0))
+    hear(ear, beat(started=began, cpu_s=0.5, at=1.0, loop_lag_s=9), beat(started=began, cpu_s=0.6, at=2.0))
     count = ear.take("fax", "v1")
     assert (round(count.cpu_s, 3), count.seconds, count.lags) == (0.1, 1.0, (0.0,))
 
 
-async def test_a_worker_of_the_same_name_that_was_started_anew_counts_from_zero(ear, clock):
-    await hear(ear, beat(processed=10), beat(processed=12), beat(processed=3, started=clock.time() + 5))
+def test_a_worker_of_the_same_name_that_was_started_anew_counts_from_zero(ear, clock):
+    hear(ear, beat(processed=10), beat(processed=12), beat(processed=3, started=clock.time() + 5))
     assert ear.take("fax", "v1").tries == 2 + 3
 
 
-async def test_all_workers_of_a_version_are_summed_and_those_that_died_stay_in_the_sum(ear):
+def test_all_workers_of_a_version_are_summed_and_those_that_died_stay_in_the_sum(ear):
     first = {"rpc": histogram(3, 5)}
-    await hear(ear, beat("w1"), beat("w2"), beat("w3", "v2"))
-    await hear(ear, beat("w1", processed=5, latency=first), beat("w2", processed=2, latency={"rpc": histogram(4, 2)}))
-    await hear(ear, beat("w2", processed=3, latency={"rpc": histogram(4, 3)}, state="stopped"))
-    await hear(ear, beat("w3", "v2", failed=1))
+    hear(ear, beat("w1"), beat("w2"), beat("w3", "v2"))
+    hear(ear, beat("w1", processed=5, latency=first), beat("w2", processed=2, latency={"rpc": histogram(4, 2)}))
+    hear(ear, beat("w2", processed=3, latency={"rpc": histogram(4, 3)}, state="stopped"))
+    hear(ear, beat("w3", "v2", failed=1))
     count = ear.take("fax", "v1")
     assert count.tries == 8
     assert sum(count.latency["rpc"]) == 8
@@ -96,8 +95,8 @@ async def test_all_workers_of_a_version_are_summed_and_those_that_died_stay_in_t
     assert ear.take("fax", "v2").errors == 1
 
 
-async def test_who_serves_who_is_there_and_what_they_have_in_hand(ear):
-    await hear(
+def test_who_serves_who_is_there_and_what_they_have_in_hand(ear):
+    hear(
         ear,
         beat("w1", in_hand=2, rpc_inflight=1), beat("w2", healthy=False), beat("w3", state="draining", in_hand=4),
         beat("w4", "v2"), beat("w5", "v2"), beat("w5", "v2", state="stopped"),
@@ -108,28 +107,23 @@ async def test_who_serves_who_is_there_and_what_they_have_in_hand(ear):
     assert ear.serving("other") == {}
 
 
-async def test_who_falls_silent_is_not_there_unless_we_could_not_hear(ear, clock):
+def test_who_falls_silent_is_not_there_unless_we_could_not_hear(ear, clock):
     clock.now += SETTLED
-    await hear(ear, beat("w1"))
+    hear(ear, beat("w1"))
     clock.now += SILENT
     assert ear.alive("fax") == {}
-    await hear(ear, beat("w1"))
+    hear(ear, beat("w1"))
     clock.now += SILENT
     ear.reconnected()
     assert not ear.settled
     assert ear.alive("fax") == {"v1": 1}
 
 
-async def test_how_long_a_version_has_had_no_worker(ear, clock):
+def test_how_long_a_version_has_had_no_worker(ear, clock):
     clock.now += SETTLED
-    await hear(ear, beat("w1"))
+    hear(ear, beat("w1"))
     assert ear.missing("fax", ["v1", "v2"]) == {"v1": 0.0, "v2": SETTLED}
     clock.now += 10
     assert ear.missing("fax", ["v1"])["v1"] == 10
     ear.reconnected()
     assert ear.missing("fax", ["v1"])["v1"] == 0, "silence until now was ours"
-
-
-async def test_what_cannot_be_read_is_passed_over(ear):
-    await ear._on_beat(Msg(_client=None, data=b"{}"))
-    assert ear.alive("fax") == {}
