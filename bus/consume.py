@@ -35,7 +35,7 @@ from nats.aio.subscription import Subscription
 
 from bus import headers
 from bus.delivery import NAK, Facts, facts
-from bus.direct import subscribe
+from bus.direct import leave, subscribe
 from bus.lanes import Lane, plan
 
 EXPIRES: Final = 30.0
@@ -145,8 +145,8 @@ class Puller:
             return
         try:
             async with asyncio.timeout(_FLUSH_TIMEOUT):
-                # UNSUB cancels the standing requests; the drain's flush brings in what was already under way.
-                await subscription.drain()  # type: ignore[no-untyped-call]
+                # UNSUB cancels the standing requests; what was already under way still comes in.
+                await leave(self._nc, subscription)
         except (TimeoutError, nats.errors.Error):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
         await self._hand_back()

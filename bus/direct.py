@@ -45,6 +45,23 @@ async def subscribe(nc: Client, subject: str, handle: Handle, *, queue: str = ""
     return subscription
 
 
+async def leave(nc: Client, *subscriptions: Subscription) -> None:
+    """End subscriptions. Returns when all that the server had sent to them has been handed over.
+
+    nats-py's own `Subscription.drain` sends its PING ahead of the UNSUB that is still buffered, so that what the server
+    sends in between comes after the PONG, and is dropped.
+
+    Raises:
+        nats.errors.Error: if the connection is lost, or the server does not answer.
+    """
+    for subscription in subscriptions:
+        await nc._send_unsubscribe(subscription._id)
+    await nc.flush()
+    await nc.flush()  # this PING is behind them
+    for subscription in subscriptions:
+        await subscription.unsubscribe()
+
+
 class _Direct:
     """What nats-py uses of a queue."""
 

@@ -20,7 +20,7 @@ from bus import headers, subjects
 from bus.beat import Counters
 from bus.client import unique_id
 from bus.context import Context, WorkerScope, facts
-from bus.direct import Handle, subscribe
+from bus.direct import Handle, leave, subscribe
 from bus.errors import (
     CallError,
     ConnectionFailed,
@@ -131,10 +131,9 @@ class RpcServer:
         if self._nc.is_closed:
             return
         try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT), asyncio.TaskGroup() as group:
-                for subscription in leaving:
-                    group.create_task(subscription.drain())  # type: ignore[no-untyped-call]
-        except* (TimeoutError, nats.errors.Error):
+            async with asyncio.timeout(_FLUSH_TIMEOUT):
+                await leave(self._nc, *leaving)
+        except (TimeoutError, nats.errors.Error):
             _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
 
     async def idle(self) -> None:

@@ -7,6 +7,7 @@ at a time. A request that has waited for so long that its page has given up is n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from typing import Final
 import nats.errors
 import orjson
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from bus import direct, headers, subjects
 from bus.client import Bus
@@ -42,6 +44,8 @@ MAX_JOB: Final = 64 * 1024
 _PATIENCE: Final = 10.0
 """Seconds after which nobody waits for an answer any more."""
 _SUBMIT_TIMEOUT: Final = 5.0
+_LEAVE: Final = 2.0
+"""Seconds that the requests in hand have when it ends."""
 
 _log = logging.getLogger("headway.clientsync")
 
@@ -74,6 +78,9 @@ class Responder:
         self._rates = Rates(rate, burst)
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._waiting: dict[str, int] = {}
+        self._taken: list[Subscription] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._inflight = 0
         self._asked: dict[str, float] = {}
 
@@ -103,12 +110,13 @@ class Responder:
                         group.create_task(self._refuse(message, Overloaded("too many requests wait already")))
                         return
                     self._inflight += 1
+                    self._idle.clear()
                     group.create_task(self._serve(message, work))
 
                 return take
 
             nc = self._bus.nc
-            taken = [
+            self._taken = [
                 await direct.subscribe(nc, "sync.*.pull", taker(self._pull), queue=QUEUE),
                 await direct.subscribe(nc, "sync.*.submit.*.*", taker(self._submit), queue=QUEUE),
             ]
@@ -117,9 +125,18 @@ class Responder:
                 ready.set()
                 await asyncio.Event().wait()
             finally:
-                for subscription in taken:
+                for subscription in self._taken:
                     if not nc.is_closed:
                         await subscription.unsubscribe()
+
+    async def leave(self) -> None:
+        """Take no more requests. Returns when those in hand are answered, or nobody can wait for them any more."""
+        taken, self._taken = self._taken, []
+        if self._bus.nc.is_connected:
+            with contextlib.suppress(TimeoutError, nats.errors.Error):
+                async with asyncio.timeout(_LEAVE):
+                    await direct.leave(self._bus.nc, *taken)
+                    await self._idle.wait()
 
     async def _serve(self, message: Msg, work: Callable[[str, Msg], Awaitable[bytes]]) -> None:
         began = time.monotonic()
@@ -144,6 +161,8 @@ class Responder:
             refused = HeadwayError("client sync failed")
         finally:
             self._inflight -= 1
+            if not self._inflight:
+                self._idle.set()
         if refused is not None:
             await self._refuse(message, refused)
         kind, took = message.subject.split(".")[2], time.monotonic() - began

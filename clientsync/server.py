@@ -181,6 +181,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
                 # First no page is let in any more, then nobody is answered.
                 web.should_exit = True
                 await asyncio.wait((serving_http,), timeout=_CLOSING + 1)
+                await responder.leave()
                 await tasks.end([*parts, serving_http])
 
 

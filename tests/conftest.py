@@ -128,6 +128,7 @@ class Link:
         url: what a client connects to.
         latency: seconds that each chunk takes, in both directions.
         loses: asked about each chunk from the client; True cuts its connection instead of passing it on.
+        holds: what the client says is held for a moment where this begins; all before it goes on at once.
         accepted: how many connections were made over it.
     """
 
@@ -138,6 +139,7 @@ class Link:
         self._up = True
         self.latency = 0.0
         self.loses: Callable[[bytes], bool] = lambda _chunk: False
+        self.holds = b""
         self.accepted = 0
         self.url = ""
 
@@ -193,6 +195,11 @@ class Link:
                 if lossy and self.loses(chunk):
                     self.drop()
                     return
+                if lossy and self.holds and self.holds in chunk:
+                    before, _, _ = chunk.partition(self.holds)
+                    writer.write(before)
+                    await asyncio.sleep(0.2)
+                    chunk = chunk.removeprefix(before)  # the rest of it
                 if self.latency:
                     await asyncio.sleep(self.latency)
                 writer.write(chunk)

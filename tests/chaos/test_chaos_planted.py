@@ -77,7 +77,7 @@ async def test_a_worker_that_is_killed_costs_what_it_acknowledged_before_the_eff
 ):
     history, effects = History(tmp_path / "history.jsonl"), tmp_path / "effects.jsonl"
     effects.touch()
-    tests = Path(__file__).parents[2]
+    tests = Path(__file__).parents[1]
     options = {"service": chaos.name, "config": {"effects": str(effects), "early": early}}
     await bus.broker.set_routes({chaos.name: {"v1": 100}})
     worker = await spawn(bus.broker, SOURCE, env={"PYTHONPATH": str(tests)}, **options)

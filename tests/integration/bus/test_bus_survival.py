@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
@@ -281,3 +282,39 @@ async def test_a_slow_link_delays_and_nothing_more(bus, link, until):
         assert await stored(bus) == 300
         link.latency = 0
     assert set(done.values()) == {1}
+
+
+async def test_no_call_and_no_job_on_its_way_to_a_worker_is_lost_when_it_leaves(bus, link, until):
+    app = Service("app", ack_wait=60)
+    jobs = Counter[int]()
+
+    @app.rpc("echo")
+    async def echo(number: int, ctx: Context) -> int:
+        return number
+
+    @app.job("work")
+    async def work(number: int, ctx: Context) -> None:
+        jobs[number] += 1
+
+    creds = bus.broker.identities.creds("worker", service="app")
+    numbers = itertools.count()
+    submitted: list[int] = []
+    stop = asyncio.Event()
+
+    async def call() -> None:
+        while not stop.is_set():
+            number = next(numbers)
+            assert await bus.call("app", "echo", number, returns=int, timeout=10) == number
+            await bus.submit("app", "work", number)
+            submitted.append(number)
+
+    async with bus.serving(app):
+        calling = [asyncio.ensure_future(call()) for _ in range(8)]
+        for _ in range(5):
+            async with await connect(link.url, creds=creds) as connection, Worker(app, connection) as worker:
+                link.holds = b"UNSUB"
+                await until(lambda worker=worker: worker.counters.processed > 20)
+        stop.set()
+        await asyncio.gather(*calling)
+        await until(lambda: jobs.total() >= len(submitted))
+    assert jobs == Counter(submitted)

@@ -12,6 +12,7 @@ from nats.js.errors import APIError
 from bus import Service
 from clientsync.checksum import digest
 from clientsync.protocol import MAX_REQUEST
+from clientsync.server import Options, serving
 
 
 async def filled(bus, count: int, tenant: str = "acme") -> None:
@@ -318,6 +319,24 @@ async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, st
             assert not (await other.ask())["reset"]
         running.cancel()
         await asyncio.wait((running,))
+
+
+async def test_an_instance_that_ends_answers_what_it_has_in_hand(bus, site, open_page, until):
+    await filled(bus, 200)
+    page, answers, stop = await open_page(site, follow=False), [], asyncio.Event()
+
+    async def ask() -> None:
+        while not stop.is_set():
+            answers.append(await page.ask(types=["fax", "call"]))
+
+    options = Options(ws_url=bus.broker.ws_url, port=0, development=True)
+    asking = [asyncio.ensure_future(ask()) for _ in range(8)]
+    for _ in range(3):
+        async with serving(bus.broker, options):
+            before = len(answers)
+            await until(lambda before=before: len(answers) > before + 20)
+    stop.set()
+    await asyncio.gather(*asking)  # each was answered, or this raises
 
 
 async def test_nobody_can_purge_objects_without_a_trace(bus):
