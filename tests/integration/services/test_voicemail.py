@@ -177,8 +177,8 @@ async def test_many_deposits_at_once_all_reach_the_mailbox(bus):
 async def test_a_missed_call_is_entered_once_in_the_mailbox_of_its_team(bus):
     async with bus.serving(voicemail), bus.serving(calls):
         request = {"call": "c1", "caller": "+49302", "skill": "sales", "language": "en"}
-        await bus.call("calls", "route", request, tenant=TENANT, timeout=2)
-        await bus.call("calls", "hangup", {"call": "c1"}, tenant=TENANT, timeout=2)
+        await bus.call("calls", "route", request, tenant=TENANT, timeout=10)
+        await bus.call("calls", "hangup", {"call": "c1"}, tenant=TENANT, timeout=10)
         (entry,) = (await until(bus, 1, "sales")).entries
         assert (entry.message, entry.kind, entry.caller) == ("missed-c1", "missed_call", "+49302")
         event = {"call": "c1", "caller": "+49302", "skill": "sales", "at": 1.0}
