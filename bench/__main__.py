@@ -82,6 +82,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             100 if a.quick else 2_000, 10 if a.quick else 200, a.inflight, a.rounds or (1 if a.quick else 5)
         )
     )
+    of_clients = benches.add_parser("clients", parents=[common], help="what clients' account of their own costs them")
+    of_clients.add_argument("--inflight", type=_positive, default=64, help="calls and jobs under way (64)")
+    of_clients.set_defaults(
+        run=lambda a: _bench("clients").measure(
+            200 if a.quick else 10_000, a.inflight, a.rounds or (1 if a.quick else 9)
+        )
+    )
     of_sync = benches.add_parser("sync", parents=[common], help="changes on their way to a thousand browsers")
     of_sync.add_argument("--clients", type=_positive, help="websockets (1000)")
     of_sync.set_defaults(

@@ -307,10 +307,11 @@ class Broker:
         pusher = await self._pushers()
         # Later ones count when servers compare tokens: never the same second twice.
         issued = self._issued = max(int(time.time()), self._issued + 1)
-        token = new.token(self.identities, issued)
-        routes.prove(decode(token, Account).nats)
+        tokens = new.tokens(self.identities, issued)
+        for token in tokens:
+            routes.prove(decode(token, Account).nats)
         self._issued += 1
-        taken = await pusher.push(token, old.token(self.identities, issued + 1), met=met)
+        taken = await pusher.push(tokens, old.tokens(self.identities, issued + 1), met=met)
         self._remember(new, issued)
         return taken
 
@@ -355,7 +356,7 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What the application account's token says beside what never changes.
+    """What the accounts' tokens say beside what never changes.
 
     Attributes:
         routes: the routes.
@@ -365,9 +366,15 @@ class _Standing:
     routes: Routes
     revoked: dict[str, int]
 
-    def token(self, identities: Identities, issued_at: int | None) -> str:
-        """The account's token that says so."""
-        return identities.account_jwt(routes.compile(self.routes), issued_at=issued_at, revoked=self.revoked)
+    def tokens(self, identities: Identities, issued_at: int) -> tuple[str, ...]:
+        """The tokens that say so. The application account's is the last: it imports of the other, which a server of
+        an earlier version has to be told of first.
+        """
+        mappings = routes.compile(self.routes)
+        return (
+            identities.clients_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
+            identities.account_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
+        )
 
 
 def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
@@ -375,9 +382,7 @@ def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
 
 
 def _trust(identities: Identities, current: _Standing, *, issued_at: int | None = None) -> Trust:
-    application = current.token(identities, issued_at)
-    accounts = {identities.system: identities.system_jwt(), identities.account: application}
-    return Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
+    return identities.trust(routes.compile(current.routes), issued_at=issued_at, revoked=current.revoked)
 
 
 def _load(data_dir: Path) -> _Standing:

@@ -141,9 +141,25 @@ class Export(_Claims):
     info_url: str = ""
 
 
+class Import(_Claims):
+    """A subject of another account that is used like one of its own.
+
+    Attributes:
+        account: public key of the exporter.
+        type: a stream's messages come from there as they are; what is asked of a service goes there, and its answer
+            comes back to this account.
+    """
+
+    name: str = ""
+    subject: str = ""
+    account: str = ""
+    type: Literal["stream", "service", ""] = ""
+
+
 class Account(_Claims):
     """The `nats` part of account claims."""
 
+    imports: list[Import] = []
     exports: list[Export] = []
     limits: Limits = Limits()
     signing_keys: list[str | Scope] = []

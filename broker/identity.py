@@ -1,7 +1,7 @@
 """Identities: the keys of an installation, and the credentials made with them.
 
-One operator, a system account (for routes), an application account (for everything else) with one scoped signing
-key per role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
+One operator, a system account (for routes), an application account and one for clients, with one scoped signing key
+per role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
 """
 
 from __future__ import annotations
@@ -20,16 +20,23 @@ from typing import Final
 import nkeys
 import orjson
 
-from broker import atomic
-from broker.claims import NO_LIMIT, Account, Claims, Limits, Operator, Scope, User, WeightedMapping, encode
+from broker import accounts, atomic
+from broker.claims import NO_LIMIT, Account, Claims, Limits, Operator, Scope, User, WeightedMapping, decode, encode
+from broker.config import Trust
 from broker.errors import BadIdentity
-from broker.roles import ROLES, TAGS, TEMPLATES, Role
+from broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
 from bus import subjects
 from bus.errors import UsageError
 
 KEY_FILE: Final = "keys.json"
+CLIENTS_KEY: Final = "clients"
+"""Name of the clients' account in the key file."""
 _OPERATOR_KEY: Final = "operator"
 _ROLE_KEY: Final = "role-"
+
+_TOKEN: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
+
+_Mappings = Mapping[str, list[WeightedMapping]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,13 @@ class Identities:
     """The keys of one installation. Its `repr` shows public keys only.
 
     Args:
-        seeds: seed of "operator", "system", "account" and "role-<role>".
+        seeds: seed of "operator", "system", "account", "clients" and "role-<role>".
         data_dir: where `creds_file` writes; None if they are not kept on disk.
     """
 
     def __init__(self, seeds: Mapping[str, str], data_dir: Path | None = None) -> None:
         try:
-            self._keys = {name: _key(seeds[name]) for name in _seed_names() if name in seeds or not _is_role(name)}
+            self._keys = {name: _key(seeds[name]) for name in _seed_names() if name in seeds or name in _FIRST}
         except KeyError as error:
             raise BadIdentity(f"the key of {error.args[0]} is missing") from error
         for name, key in self._keys.items():
@@ -76,7 +83,7 @@ class Identities:
             if key.public_key.decode()[0] != wanted:
                 raise BadIdentity(f"the key of {name} is of another kind")
         for name in _seed_names():
-            if name not in self._keys:  # the role is younger than this installation
+            if name not in self._keys:  # it is younger than this installation
                 raw = self._derive("account", name)
                 self._keys[name] = _key(nkeys.encode_seed(raw, nkeys.PREFIX_BYTE_ACCOUNT).decode())
         self._dir = data_dir
@@ -131,6 +138,11 @@ class Identities:
         """Public key of the application account."""
         return self._public("account")
 
+    @property
+    def clients(self) -> str:
+        """Public key of the clients' account."""
+        return self._public(CLIENTS_KEY)
+
     def operator_jwt(self) -> str:
         """The token that a server trusts as its root."""
         claims = Claims(sub=self.operator, name="headway", nats=Operator(system_account=self.system))
@@ -143,27 +155,67 @@ class Identities:
 
     def account_jwt(
         self,
-        mappings: Mapping[str, list[WeightedMapping]] | None = None,
+        mappings: _Mappings | None = None,
         *,
         issued_at: int | None = None,
         revoked: Mapping[str, int] | None = None,
     ) -> str:
-        """The application account's token: limits, roles, routes, and users that are revoked.
+        """The application account's token: limits, roles, routes, users that are revoked, and what clients reach.
 
         Args:
             mappings: compiled routes (`broker.routes.compile`).
             revoked: by public key of a user, up to which unix second its tokens are void.
             issued_at: unix seconds. When servers compare two tokens, the later one counts.
         """
-        scopes: list[str | Scope] = [Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in ROLES]
-        body = Account(
-            limits=Limits.unlimited(jetstream=True),
-            signing_keys=scopes,
-            mappings=dict(mappings or {}),
-            revocations=dict(revoked or {}),
-        )
-        claims = Claims(sub=self.account, name="headway", nats=body)
-        return encode(claims, self._keys[_OPERATOR_KEY], issued_at=issued_at)
+        body = accounts.application(self.clients, self._scopes(self.account), mappings or {}, revoked or {})
+        return self._account_jwt(self.account, "headway", body, issued_at)
+
+    def clients_jwt(
+        self,
+        mappings: _Mappings | None = None,
+        *,
+        issued_at: int | None = None,
+        revoked: Mapping[str, int] | None = None,
+    ) -> str:
+        """The token of the clients' account, with the same arguments as the application account's.
+
+        Args:
+            mappings: compiled routes.
+            revoked: users whose tokens are void.
+            issued_at: unix seconds.
+        """
+        body = accounts.clients(self.account, self._scopes(self.clients), mappings or {}, revoked or {})
+        return self._account_jwt(self.clients, "headway-clients", body, issued_at)
+
+    def trust(
+        self,
+        mappings: _Mappings | None = None,
+        *,
+        issued_at: int | None = None,
+        revoked: Mapping[str, int] | None = None,
+    ) -> Trust:
+        """Whom a server is to believe: this operator and its accounts.
+
+        Args:
+            mappings: compiled routes.
+            revoked: users whose tokens are void.
+            issued_at: unix seconds.
+        """
+        tokens = {
+            self.system: self.system_jwt(),
+            self.account: self.account_jwt(mappings, issued_at=issued_at, revoked=revoked),
+            self.clients: self.clients_jwt(mappings, issued_at=issued_at, revoked=revoked),
+        }
+        return Trust(operator=self.operator_jwt(), system=self.system, accounts=tokens)
+
+    def complete(self, seeds: Mapping[str, str]) -> dict[str, str]:
+        """The seeds of all keys, for the key file: those given, and those of keys that are younger."""
+        return {name: key.seed.decode() for name, key in self._keys.items()} | dict(seeds)
+
+    def issued(self, claims: Claims[User]) -> bool:
+        """Whether a user's token is signed for an account that takes its signer, as far as keys tell."""
+        signers = {self._public(_ROLE_KEY + role): self._account_of(role) for role in ROLES}
+        return signers.get(claims.iss) == claims.nats.issuer_account
 
     def mint(
         self,
@@ -202,7 +254,7 @@ class Identities:
             if value is not None:
                 check = subjects.application_tenant(value) if what == "tenant" else subjects.token(value, what)
                 tags.append(f"{what}:{check}")
-        body = User(issuer_account=self.account, tags=tags)
+        body = User(issuer_account=self._account_of(role), tags=tags)
         if person is not None:
             raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
             return self._user(body, name or person, _ROLE_KEY + role, expires, raw)
@@ -253,6 +305,17 @@ class Identities:
         atomic.write(path, made.text.encode())
         return path
 
+    def _account_of(self, role: Role) -> str:
+        return self.clients if role in OUTSIDE else self.account
+
+    def _account_jwt(self, public: str, name: str, body: Account, issued_at: int | None) -> str:
+        return encode(Claims(sub=public, name=name, nats=body), self._keys[_OPERATOR_KEY], issued_at=issued_at)
+
+    def _scopes(self, account: str) -> list[str | Scope]:
+        """The roles of an account."""
+        here = [role for role in ROLES if self._account_of(role) == account]
+        return [Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in here]
+
     def _public(self, name: str) -> str:
         return str(self._keys[name].public_key.decode())
 
@@ -270,12 +333,24 @@ class Identities:
         return Credentials(public_key=public, jwt=jwt, seed=seed.decode())
 
 
+_FIRST: Final = (_OPERATOR_KEY, "system", "account")
+"""Keys that all installations have had from the start."""
+
+
+def user_of(creds: str) -> Claims[User]:
+    """What the token in the text of a `.creds` file says.
+
+    Raises:
+        BadIdentity: if it holds none, or it is damaged.
+    """
+    found = _TOKEN.search(creds)
+    if found is None:
+        raise BadIdentity("holds no token")
+    return decode(found[1], User)
+
+
 def _seed_names() -> list[str]:
-    return [_OPERATOR_KEY, "system", "account", *(_ROLE_KEY + role for role in ROLES)]
-
-
-def _is_role(name: str) -> bool:
-    return name.startswith(_ROLE_KEY)
+    return [*_FIRST, CLIENTS_KEY, *(_ROLE_KEY + role for role in ROLES)]
 
 
 def _new_seed(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 
 from broker import atomic
 from broker.certificates import Authority
-from broker.config import Cluster, RouteTls, ServerConfig, Trust, render
+from broker.config import Cluster, RouteTls, ServerConfig, render
 from broker.errors import StoreCorrupt
 from broker.identity import Identities
 
@@ -87,7 +87,7 @@ def write(
             config = ServerConfig(
                 name=node.name,
                 store=place / "data",
-                trust=_trust(identities),
+                trust=identities.trust(issued_at=_LONG_AGO),
                 host="0.0.0.0",  # noqa: S104  # whom it lets in is said by tokens and certificates
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,
@@ -122,11 +122,3 @@ def _certify(authority: Authority, name: str, tls: Path) -> None:
         atomic.write(key, secret)
         atomic.write(cert, made)
     atomic.write(tls / "ca.crt", authority.pem)
-
-
-def _trust(identities: Identities) -> Trust:
-    accounts = {
-        identities.system: identities.system_jwt(),
-        identities.account: identities.account_jwt(issued_at=_LONG_AGO),
-    }
-    return Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)

@@ -21,6 +21,9 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browser": "tenant"}
 """What a user of the role is bound to."""
 
+OUTSIDE: Final[frozenset[Role]] = frozenset({"client"})
+"""Roles whose users are of the clients' account; the others are of the application account."""
+
 PROBE: Final = "headway-probe"
 """The tenant whose requests nobody serves: they show where a split leads."""
 
@@ -32,17 +35,6 @@ _ANY_INBOX: Final = "_INBOX.>"
 
 _BROWSER_SUBSCRIPTIONS: Final = 64
 _BROWSER_PAYLOAD: Final = 64 * 1024
-
-
-def _work(tenant: str) -> list[str]:
-    """Calls, jobs and events of a tenant, plain and as mapped."""
-    return [
-        f"rpc.*.{tenant}.*",
-        f"rpc.*.*.{tenant}.*",
-        f"job.*.{tenant}.*",
-        f"job.*.*.*.{tenant}.*",
-        f"event.{tenant}.>",
-    ]
 
 
 def _consuming(stream: str) -> list[str]:
@@ -86,7 +78,8 @@ def _template(pub: list[str], sub: list[str], *, never: list[str] | None = None)
 
 _WORKER: Final = _template(
     pub=[
-        *_work("*"),  # a worker calls other services for whichever tenant it is serving
+        # A worker calls other services for whichever tenant it is serving: plain subjects, and as mapped.
+        *("rpc.*.*.*", "rpc.*.*.*.*", "job.*.*.*", "job.*.*.*.*.*", "event.*.>"),
         "obj.*.*.*",
         f"dead.{_SERVICE}.*.*",
         f"beat.{_SERVICE}.*.*",
@@ -115,12 +108,16 @@ _WORKER: Final = _template(
     never=[f"obj.{CONSOLE}.>"],  # what the operator is shown is not a service's to say
 )
 
-_CLIENT: Final = _template(pub=_work(_TENANT), sub=[_INBOX])
+# In the clients' account calls are mapped, and jobs are not: those go to the application account on the plain subject.
+_CLIENT: Final = _template(
+    pub=[f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*", f"job.*.{_TENANT}.*", f"event.{_TENANT}.>"], sub=[_INBOX]
+)
 
 _BROWSER: Final = Template(
     # Calls, plain and as mapped, but no `job.`: the server acknowledges a stored job to whatever reply subject its
-    # publisher names, with rights of its own, so a page could have it write into another tenant's objects. Client sync
-    # takes a page's jobs, and submits them. Whoever answers calls looks at the reply subject first (bus/rpc.py).
+    # publisher names, with rights of its own, so a page could have it write into another tenant's objects, since it is
+    # in the account that has them. Client sync takes a page's jobs, and submits them. Whoever answers calls looks at
+    # the reply subject first (bus/rpc.py).
     pub=Permission(
         allow=[f"sync.{_TENANT}.pull", f"sync.{_TENANT}.submit.*.*", f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*"]
     ),

@@ -1,7 +1,7 @@
 """Routes: which share of a service's traffic goes to which version, as subject mappings inside nats-server.
 
-Compiling is pure. Pushing sends the application account's new token to every server of the cluster, and is done when
-each one has confirmed it; if one does not, the old token is pushed again, so that no two servers route differently.
+Compiling is pure. Pushing sends the accounts' new tokens to every server of the cluster, and is done when each one has
+confirmed them; if one does not, the old tokens are pushed again, so that no two servers route differently.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -249,18 +249,23 @@ class Pusher:
         self._known: list[str] = []
 
     async def push(
-        self, token: str, previous: str | None, *, met: Met | None = None, timeout: float = PUSH_TIMEOUT
+        self,
+        tokens: Sequence[str],
+        previous: Sequence[str] = (),
+        *,
+        met: Met | None = None,
+        timeout: float = PUSH_TIMEOUT,
     ) -> tuple[str, ...]:
-        """Have every server of the cluster take an account's token.
+        """Have every server of the cluster take accounts' tokens, one after the other.
 
         Args:
-            token: the new one.
-            previous: pushed again if one of the servers does not take the new one. It has to be issued later than it.
+            tokens: the new ones.
+            previous: pushed again if one of the servers does not take a new one. They have to be issued later.
             met: what `servers()` has just said; it is asked by default.
             timeout: seconds that the servers have to confirm.
 
         Returns:
-            the names of the servers that took it.
+            the names of the servers that took them.
 
         Raises:
             RouteRefused: naming each server that did not.
@@ -269,13 +274,16 @@ class Pusher:
         servers, silent = met or await self.servers()
         if silent:
             raise RouteRefused(f"new routes were not sent: no answer from {_and(silent)}", servers=silent)
-        answers = await self._update(token, servers, deadline)
-        failed = {servers[id_]: answer.error for id_, answer in answers.items() if answer.error}
-        failed |= {name: "no confirmation" for id_, name in servers.items() if id_ not in answers}
-        if not failed:
+        for token in tokens:
+            answers = await self._update(token, servers, deadline)
+            failed = {servers[id_]: answer.error for id_, answer in answers.items() if answer.error}
+            failed |= {name: "no confirmation" for id_, name in servers.items() if id_ not in answers}
+            if failed:
+                break
+        else:
             return tuple(sorted(servers.values()))
-        if previous is not None:
-            await self._update(previous, servers, time.monotonic() + timeout)
+        for token in previous:
+            await self._update(token, servers, time.monotonic() + timeout)
         why = "; ".join(f"server {name}: {reason}" for name, reason in sorted(failed.items()))
         raise RouteRefused(f"new routes were not taken: {why}", servers=tuple(sorted(failed)))
 

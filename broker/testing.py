@@ -20,7 +20,7 @@ import nats.errors
 import orjson
 
 from broker.broker import Broker
-from broker.config import FREE_PORT, Cluster, ServerConfig, Trust
+from broker.config import FREE_PORT, Cluster, ServerConfig
 from broker.identity import Identities
 from broker.server import Server
 from bus import streams
@@ -184,8 +184,7 @@ async def cluster(
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
         home = home or Path(directory)
         identities = Identities.create_or_load(home)
-        accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
-        trust = Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
+        trust = identities.trust()
         ports = _free_ports(size)
         async with AsyncExitStack() as stack:
             servers = [

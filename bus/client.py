@@ -509,7 +509,11 @@ async def connect(
             raise error
         cause = last[0] if last else error
         detail = str(cause) or type(cause).__name__
-        raise ConnectionFailed(f"no connection to {url} within {timeout:g} s: {detail}") from error
+        refused = "the server does not take the credentials: have them made anew by whoever has the keys of it"
+        raise ConnectionFailed(
+            f"no connection to {url} within {timeout:g} s: {detail}",
+            remedy=refused if "authorization violation" in detail.lower() else None,
+        ) from error
     bus = Bus(nc)
     return bus
 

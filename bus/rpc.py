@@ -159,9 +159,11 @@ class RpcServer:
 
         def take(message: Msg) -> None:
             endpoint.requests += 1
-            if message.reply and not subjects.is_inbox(message.reply):
+            # Without a reply subject it is no call: it may be JetStream's acknowledgement of a job for whose reply
+            # subject somebody of another tenant has named this one.
+            if not subjects.is_inbox(message.reply):
                 self._counters.rejected += 1
-                _log.warning("%s is refused: its reply subject is no inbox", message.subject)
+                _log.warning("%s is refused: its reply subject %r is no inbox", message.subject, message.reply)
                 return
             if len(running) >= limit:
                 self._counters.shed += 1
@@ -272,8 +274,6 @@ class RpcServer:
         return failed
 
     async def _respond(self, message: Msg, payload: bytes) -> None:
-        if not message.reply:
-            return
         try:
             await self._nc.publish(message.reply, payload)
         except nats.errors.MaxPayloadError as error:
@@ -288,8 +288,6 @@ class RpcServer:
             _log.warning("%s is not answered: %r", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
-        if not message.reply:
-            return
         fields = {
             headers.SERVICE_ERROR: headers.clean(error.message),
             headers.SERVICE_ERROR_CODE: str(error.status),

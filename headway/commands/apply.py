@@ -46,9 +46,12 @@ def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str 
 
 async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
     from broker.broker import Broker
+    from broker.upgrade import upgrade
     from headway.declare import check
 
     services = check(config)
+    if notice := upgrade(Path(config.server.store)):
+        _say("apply", notice)
     broker = Broker.external(url, dir=Path(config.server.store))
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait

@@ -41,6 +41,7 @@ def init(*, directory: Path, names: tuple[str, ...], out: Path | None, home: Pat
     """
     from broker.identity import Identities
     from broker.nodes import write
+    from broker.upgrade import upgrade
     from headway.config import ServerConfig
 
     nodes = [_node(text) for text in names]
@@ -48,6 +49,8 @@ def init(*, directory: Path, names: tuple[str, ...], out: Path | None, home: Pat
         raise UsageError("two servers have the same name", remedy="give each its own")
     if home is not None and not nodes:
         raise UsageError("--home is about servers", remedy="name them with --node")
+    if notice := upgrade(directory):
+        click.echo(notice, err=True)
     identities = Identities.create_or_load(directory)
     operator = directory / "creds" / "operator.creds"
     if not operator.exists():

@@ -13,6 +13,7 @@ import orjson
 from broker.broker import Broker
 from broker.control import Control
 from broker.identity import KEY_FILE
+from broker.upgrade import upgrade
 from bus.errors import UsageError
 from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
@@ -110,6 +111,8 @@ async def _serve(
     hurry: asyncio.Event,
     ready: asyncio.Event,
 ) -> None:
+    if notice := upgrade(Path(config.server.store)):
+        click.echo(notice, err=True)
     external = _external(Path(config.server.store))
     click.echo(f"starting {'' if external else 'nats-server and '}{', '.join(config.services)} ...", err=True)
     async with Installation.start(

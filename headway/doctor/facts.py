@@ -124,12 +124,14 @@ class Credentials:
         expires: unix seconds; None never.
         used: whether it is what we connect with.
         problem: why it cannot be read.
+        foreign: whether the keys of this installation, if they are here, would not make it.
     """
 
     path: str
     expires: float | None = None
     used: bool = False
     problem: str = ""
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,14 @@ def permissions(facts: Facts) -> Iterator[Finding]:
 
 
 def credentials(facts: Facts) -> Iterator[Finding]:
-    """Credentials that have ended or are about to."""
+    """Credentials that have ended or are about to, or that are not of this installation (any more)."""
     for one in facts.credentials:
         used = ", which is in use here" if one.used else ""
         if one.problem:
             yield error("credentials-unreadable", one.path, one.problem + used, "make it anew, or delete it")
+        elif one.foreign:
+            what = f"is not of this installation, or of one before clients had an account of their own{used}"
+            yield error("credentials-foreign", one.path, what, "make it anew, or name the data directory it is of")
         elif one.expires is not None and one.expires <= facts.at:
             what = f"expired at {_when(one.expires)}{used}: servers refuse it"
             yield error("credentials-expired", one.path, what, "make it anew, or delete it")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.claims import User, decode
 from broker.errors import BadIdentity
-from broker.identity import KEY_FILE
+from broker.identity import KEY_FILE, Identities, user_of
 from headway.doctor.facts import Credentials, Disk, Secret
-
-_TOKEN = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
 
 
 def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[Credentials, ...], tuple[Disk, ...]]:
@@ -27,9 +23,13 @@ def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[C
     if chosen is not None and chosen.resolve() not in {path.resolve() for path in paths}:
         paths.append(chosen)
     same = None if chosen is None else chosen.resolve()
+    ours = _identities(directory)
     return (
         tuple(_secrets(directory, paths)),
-        tuple(_credentials(path, used=path.resolve() == same) for path in paths),
+        tuple(
+            _credentials(path, ours if path.parent == directory / "creds" else None, used=path.resolve() == same)
+            for path in paths
+        ),
         tuple(_disks(directory)),
     )
 
@@ -43,17 +43,24 @@ def _secrets(directory: Path, credentials: list[Path]) -> Iterator[Secret]:
         yield Secret(f"{store}/", store.stat().st_mode)
 
 
-def _credentials(path: Path, *, used: bool) -> Credentials:
+def _identities(directory: Path) -> Identities | None:
+    """The keys of the installation, if they are here and can be used."""
     try:
-        found = _TOKEN.search(path.read_text())
-        if found is None:
-            return Credentials(str(path), used=used, problem="holds no token")
-        claims = decode(found[1], User)
+        return Identities.create_or_load(directory) if (directory / KEY_FILE).is_file() else None
+    except BadIdentity:
+        return None
+
+
+def _credentials(path: Path, identities: Identities | None, *, used: bool) -> Credentials:
+    """What is to be said of a credentials file, which was made by the keys given if there are any."""
+    try:
+        claims = user_of(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         return Credentials(str(path), used=used, problem=f"cannot be read: {error}")
     except BadIdentity as error:
         return Credentials(str(path), used=used, problem=error.message)
-    return Credentials(str(path), expires=float(claims.exp) if claims.exp else None, used=used)
+    foreign = identities is not None and not identities.issued(claims)
+    return Credentials(str(path), expires=float(claims.exp) if claims.exp else None, used=used, foreign=foreign)
 
 
 def _disks(directory: Path) -> Iterator[Disk]:

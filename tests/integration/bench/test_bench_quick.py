@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bench import durability, goals
+from bench import clients, durability, goals
 from bench.numbers import OURS
 
 PEERS = {
@@ -20,6 +20,7 @@ PEERS = {
     "scale": set(),
     "reconcile": set(),
     "durability": set(),
+    "clients": set(),
     "shift": set(),
     "sync": {goals.STARLETTE} | ({goals.PLAIN_PAINT} if shutil.which("chromium") else set()),
     "outage": set(),
@@ -59,6 +60,9 @@ def test_a_quick_run_measures_every_contender(bench: str) -> None:
         assert {"a worker", "scaler", "deployer", "web", "the server, alone"} <= set(found["values"])
     if bench == "durability":
         assert set(found["values"]) == set(durability.SETTINGS)
+        assert all(value > 10 for value in found["values"].values())
+    if bench == "clients":
+        assert set(found["values"]) == {*clients.CALLS, *clients.JOBS}
         assert all(value > 10 for value in found["values"].values())
     if bench == "shift":
         assert (found["failed_calls"], found["lost_jobs"], found["jobs_done_twice"]) == (0, 0, 0)

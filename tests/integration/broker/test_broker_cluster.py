@@ -9,7 +9,7 @@ import pytest
 
 from broker.broker import Broker
 from broker.certificates import Authority
-from broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig, Trust
+from broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig
 from broker.identity import Identities
 from broker.server import Server
 from broker.testing import _free_ports
@@ -31,13 +31,12 @@ def _tls(authority: Authority, home, name: str) -> RouteTls:
 async def servers(tmp_path):
     """Three servers of one cluster in three zones, and what a fourth one needs to join it."""
     identities = Identities.create_or_load(tmp_path)
-    accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
-    trust = Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
     authority = Authority.create_or_load(tmp_path / "tls")
     ports = _free_ports(3)
     configs = [
         ServerConfig(
-            name=f"n{index}", store=tmp_path / f"n{index}", trust=trust, port=FREE_PORT, ws_port=None, zone=f"z{index}",
+            name=f"n{index}", store=tmp_path / f"n{index}", trust=identities.trust(), port=FREE_PORT, ws_port=None,
+            zone=f"z{index}",
             cluster=Cluster(
                 "headway", port, tuple(f"nats://{HOST}:{other}" for other in ports if other != port),
                 tls=_tls(authority, tmp_path, f"n{index}"), advertise=False,

@@ -101,7 +101,7 @@ MAY_PUBLISH = {
         ),
         *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_call_ended", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1"),
     ],
-    "client": ["rpc.fax.acme.status", "job.fax.acme.send", "job.fax.v2.15.acme.send", "event.acme.call.ended"],
+    "client": ["rpc.fax.acme.status", "rpc.fax.v1.acme.status", "job.fax.acme.send", "event.acme.call.ended"],
     "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status", "rpc.fax.v1.acme.status"],
     "web": [
         *("job.fax.acme.send", "job.fax.v1.3.acme.send", "live.acme.head", "live.acme.presence", "_INBOX.SOMEBODY.1"),
@@ -127,6 +127,7 @@ MAY_NOT_PUBLISH = {
     ],
     "client": [
         *("rpc.fax.other.status", "job.fax.other.send", "job.fax.v1.0.other.send", "event.other.call.ended"),
+        "job.fax.v1.0.acme.send",  # the version and the lane are the routes' to say
         *("obj.acme.fax.1", "live.acme.fax.1", "dead.fax.acme.send", "beat.fax.v1.w1", "sync.acme.pull"),
         *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1", "rpc.acme.other.status"),
     ],

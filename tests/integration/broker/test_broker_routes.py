@@ -19,7 +19,7 @@ from broker import server as server_module
 from broker import testing
 from broker.broker import Broker
 from broker.claims import WeightedMapping
-from broker.config import FREE_PORT, ServerConfig, Trust
+from broker.config import FREE_PORT, ServerConfig
 from broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
 from broker.identity import Identities
 from broker.routes import Pusher
@@ -115,7 +115,7 @@ async def test_a_refused_push_names_the_server_and_the_old_routes_stand(nats_bro
     bad = identities.account_jwt(too_much)
     async with await connect(nats_broker.url, creds=identities.mint_system().text) as system:
         with pytest.raises(RouteRefused, match="server headway") as caught:
-            await Pusher(system.nc).push(bad, None)
+            await Pusher(system.nc).push([bad])
     assert caught.value.servers == ("headway",)
     assert await nats_broker.routes() == {"fax": {"v1": 100}}
 
@@ -296,8 +296,7 @@ async def test_a_memory_resolver_refuses_routes_and_its_clients_stay(tmp_path: P
 
     monkeypatch.setattr(server_module, "render", memory)
     identities = Identities.create_or_load(tmp_path)
-    accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
-    trust = Trust(operator=identities.operator_jwt(), system=identities.system, accounts=accounts)
+    trust = identities.trust()
     config = ServerConfig(name="frugal", store=tmp_path / "nats", trust=trust, port=FREE_PORT, ws_port=None)
     async with Server(config) as server:
         broker = Broker.external(server.url, dir=tmp_path)

@@ -17,7 +17,7 @@ from clientsync_page import Page, Refused
 from nats.aio.msg import Msg
 
 from broker.broker import Broker
-from broker.config import FREE_PORT, Cluster, ServerConfig, Trust
+from broker.config import FREE_PORT, Cluster, ServerConfig
 from broker.identity import Identities
 from broker.server import Server
 from bus import streams
@@ -239,15 +239,13 @@ def free_port() -> int:
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster3]:
     """Three servers, and the shared streams on all of them."""
     identities = Identities.create_or_load(tmp_path)
-    accounts = {identities.system: identities.system_jwt(), identities.account: identities.account_jwt()}
-    trust = Trust(identities.operator_jwt(), identities.system, accounts)
     ports = [free_port() for _ in range(3)]
     async with AsyncExitStack() as stack:
         servers = []
         for index, port in enumerate(ports):
             routes = tuple(f"nats://127.0.0.1:{other}" for other in ports if other != port)
             config = ServerConfig(
-                name=f"n{index}", store=tmp_path / f"n{index}", trust=trust, port=FREE_PORT,
+                name=f"n{index}", store=tmp_path / f"n{index}", trust=identities.trust(), port=FREE_PORT,
                 cluster=Cluster("headway", port, routes),
             )  # fmt: skip
             servers.append(await stack.enter_async_context(Server(config)))

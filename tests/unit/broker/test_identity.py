@@ -37,7 +37,7 @@ def test_no_seed_or_token_is_in_a_repr_an_error_or_a_log_line(tmp_path: Path, ca
     made = identities.mint("client", tenant="acme")
     stored = (tmp_path / KEY_FILE).read_text()
     seeds = [part for part in stored.split('"') if part.startswith("S")]
-    assert len(seeds) == 3 + len(ROLES)
+    assert len(seeds) == 4 + len(ROLES)
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / KEY_FILE).write_text(stored.replace(seeds[0], seeds[0][:-4]))
@@ -72,7 +72,7 @@ def test_a_user_carries_its_tags_and_no_rights_of_its_own() -> None:
     claims = decode(made.jwt, User)
     assert claims.sub == made.public_key
     assert claims.nats.tags == ["tenant:acme"]
-    assert claims.nats.issuer_account == identities.account
+    assert claims.nats.issuer_account == identities.clients
     assert claims.exp == pytest.approx(time.time() + 300, abs=3)
     rights = {"pub", "sub", "resp", "subs", "data", "payload", "bearer_token"}
     assert claims.nats.model_dump(include=rights) == User().model_dump(include=rights)

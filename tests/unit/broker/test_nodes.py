@@ -97,3 +97,18 @@ def test_websockets_are_compressed_where_that_is_wanted_only(tmp_path, made):
 def test_strict_durability_is_written_down(tmp_path, made):
     made("--node", "nats", "--durability", "strict")
     assert config(tmp_path, "nats")["jetstream"]["sync_interval"] == "always"
+
+
+def test_an_installation_of_the_version_before_is_upgraded_with_one_line_about_it(tmp_path, made):
+    made("--node", "nats")
+    keys = tmp_path / "keys" / "keys.json"
+    younger = json.loads(keys.read_text())
+    del younger["clients"]
+    keys.write_text(json.dumps(younger))
+    assert "older credentials of the role client are refused" in made("--node", "nats").output
+    assert "refused" not in made("--node", "nats").output
+    identities = Identities.create_or_load(tmp_path / "keys")
+    known = config(tmp_path, "nats")["resolver_preload"]
+    clients = decode(known[identities.clients], Account)
+    assert clients.iss == identities.operator
+    assert [(one.subject, one.type) for one in clients.nats.exports] == [("rpc.*.*.*.*", "stream")]

@@ -117,6 +117,7 @@ CASES = {
     "readable": replace(WELL, secrets=(Secret("keys.json", stat.S_IFREG | 0o644),)),
     "credentials-expired": replace(WELL, credentials=(Credentials("a.creds", expires=NOW - 1),)),
     "credentials-expire": replace(WELL, credentials=(Credentials("a.creds", expires=NOW + 3600),)),
+    "credentials-foreign": replace(WELL, credentials=(Credentials("a.creds", foreign=True),)),
     "credentials-unreadable": replace(WELL, credentials=(Credentials("a.creds", problem="holds no token"),)),
 }
 

@@ -1,0 +1,82 @@
+"""The accounts of an installation, and what passes between the application's and that of its clients. Pure.
+
+    clients' account                                application account
+      rpc.* mapped to a version    -- stream ---->    workers
+      _INBOX.<client>.>            <-- stream ----    their replies
+      job.*, event.>               -- service --->    mapped, stored by JetStream
+      the reply subject named      <-- answer ----    its acknowledgement
+
+JetStream acknowledges to whatever subject a publisher named, with rights of its own. As the answer of a service that
+goes to the clients' account, where no stream listens. See docs/decisions/0021-an-account-for-clients.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from broker.claims import Account, Export, Import, Limits, Scope, WeightedMapping
+
+_CALLS: Final = "rpc.*.*.*.*"
+"""Calls as mapped, and no others: what nobody serves, and probes of a split, are not reached from outside."""
+_STORED: Final = ("job.*.*.*", "event.>")
+"""What clients have stored: jobs on the plain subject, so that routes choose their version and lane."""
+_REPLIES: Final = "_INBOX.>"
+
+
+def application(
+    clients: str,
+    scopes: Sequence[str | Scope],
+    mappings: Mapping[str, list[WeightedMapping]],
+    revoked: Mapping[str, int],
+) -> Account:
+    """The application account: JetStream, workers, pages, control.
+
+    Args:
+        clients: public key of the clients' account.
+        scopes: the roles of its users.
+        mappings: compiled routes.
+        revoked: by public key of a user, up to which unix second its tokens are void.
+    """
+    return Account(
+        imports=[Import(name="calls", subject=_CALLS, account=clients, type="stream")],
+        # Public ones: accounts, and so what they import, are signed by the operator alone.
+        exports=[
+            *(Export(name=subject, subject=subject, type="service") for subject in _STORED),
+            Export(name="replies", subject=_REPLIES, type="stream"),
+        ],
+        limits=Limits.unlimited(jetstream=True),
+        signing_keys=list(scopes),
+        mappings=dict(mappings),
+        revocations=dict(revoked),
+    )
+
+
+def clients(
+    application: str,
+    scopes: Sequence[str | Scope],
+    mappings: Mapping[str, list[WeightedMapping]],
+    revoked: Mapping[str, int],
+) -> Account:
+    """The clients' account: nothing of its own but their inboxes.
+
+    Calls leave it as a stream, mapped here, and not as a service: who waits for a service's answer is kept with the
+    exporting account, and forgotten whenever a server takes a new token of it, which is at each change of routes.
+
+    Args:
+        application: public key of the application account.
+        scopes: the roles of its users.
+        mappings: compiled routes, of which it needs those of calls.
+        revoked: as for `application`.
+    """
+    return Account(
+        imports=[
+            *(Import(name=subject, subject=subject, account=application, type="service") for subject in _STORED),
+            Import(name="replies", subject=_REPLIES, account=application, type="stream"),
+        ],
+        exports=[Export(name="calls", subject=_CALLS, type="stream")],
+        limits=Limits.unlimited(jetstream=False),
+        signing_keys=list(scopes),
+        mappings={source: targets for source, targets in mappings.items() if source.startswith("rpc.")},
+        revocations=dict(revoked),
+    )

@@ -1,0 +1,62 @@
+"""An installation of an earlier version, given what this one expects.
+
+Clients were users of the application account once, and their credentials are refused since they have one of their own.
+Those that are kept in the data directory are made anew in their place; of copies elsewhere nobody here knows.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+
+from broker import atomic
+from broker.errors import BadIdentity
+from broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
+
+
+def upgrade(directory: Path) -> str | None:
+    """Bring a data directory up to date. What is interrupted is done again the next time.
+
+    Servers that run already are told by the next change of routes, which `headway apply` and `headway up` make.
+
+    Args:
+        directory: the data directory; it need not exist.
+
+    Returns:
+        what a person has to know about it, in one line; None if there was nothing to do.
+
+    Raises:
+        BadIdentity: if its keys cannot be used.
+    """
+    file = directory / KEY_FILE
+    if not file.exists():
+        return None
+    identities = Identities.create_or_load(directory)
+    keys = orjson.loads(file.read_bytes())
+    if CLIENTS_KEY in keys:
+        return None
+    renewed = [path.name for path in sorted((directory / "creds").glob("*.creds")) if _renewed(identities, path)]
+    atomic.write(file, orjson.dumps(identities.complete(keys), option=orjson.OPT_INDENT_2))
+    here = f"{', '.join(renewed)} made anew, " if renewed else ""
+    return (
+        f"clients have an account of their own now: {here}older credentials of the role client are refused, "
+        "replace them where they are used (docs/reference/roles.md#clients)"
+    )
+
+
+def _renewed(identities: Identities, path: Path) -> bool:
+    """Make the credentials of a client anew, with the same tenant, name and end; False if they are something else."""
+    try:
+        old = user_of(path.read_text())
+    except (BadIdentity, OSError, UnicodeDecodeError):
+        return False  # `headway doctor` tells of it
+    tenant = next((tag.partition(":")[2] for tag in old.nats.tags if tag.startswith("tenant:")), None)
+    left = old.exp - time.time()
+    if old.iss != identities.role_key("client") or tenant is None or (old.exp and left <= 0):
+        return False
+    expires = timedelta(seconds=left) if old.exp else None
+    atomic.write(path, identities.creds("client", tenant=tenant, name=old.name, expires=expires).encode())
+    return True

@@ -1,0 +1,41 @@
+"""What passes between the application account and that of its clients, and nothing else does."""
+
+from __future__ import annotations
+
+from broker import accounts, routes
+from broker.claims import Account, decode
+from broker.identity import Identities
+from broker.roles import ROLES
+
+ROUTES = routes.compile({"fax": {"v1": 95, "v2": 5}})
+
+
+def test_each_side_imports_what_the_other_one_exports() -> None:
+    application = accounts.application("C", [], ROUTES, {})
+    clients = accounts.clients("A", [], ROUTES, {})
+    for one, other in ((application, clients), (clients, application)):
+        assert {(i.subject, i.type) for i in one.imports} == {(e.subject, e.type) for e in other.exports}
+    assert {one.account for one in application.imports} == {"C"}
+    assert {one.account for one in clients.imports} == {"A"}
+
+
+def test_what_jetstream_stores_comes_as_a_service_so_that_its_acknowledgement_leaves_the_account() -> None:
+    exported = {one.subject: one.type for one in accounts.application("C", [], {}, {}).exports}
+    assert exported == {"job.*.*.*": "service", "event.>": "service", "_INBOX.>": "stream"}
+
+
+def test_the_clients_account_stores_nothing_and_maps_calls_alone() -> None:
+    clients = accounts.clients("A", [], ROUTES, {})
+    assert (clients.limits.disk_storage, clients.limits.mem_storage, clients.limits.streams) == (0, 0, 0)
+    assert clients.mappings == {"rpc.fax.*.*": ROUTES["rpc.fax.*.*"]}
+
+
+def test_each_role_is_of_one_account_and_revocations_hold_in_both() -> None:
+    identities = Identities.create()
+    tokens = [
+        decode(token, Account).nats
+        for token in (identities.account_jwt(revoked={"U": 1}), identities.clients_jwt(revoked={"U": 1}))
+    ]
+    roles = [{scope.role for scope in account.signing_keys if not isinstance(scope, str)} for account in tokens]
+    assert roles == [set(ROLES) - {"client"}, {"client"}]
+    assert [account.revocations for account in tokens] == [{"U": 1}, {"U": 1}]
