@@ -226,6 +226,8 @@ async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerCon
     except nats.js.errors.APIError as error:
         if error.err_code == _STREAM_NOT_FOUND:
             raise MissingStream(f"stream {stream} does not exist") from error
+        if _nobody(error):
+            raise ConnectionFailed(f"consumer {config.name} of {stream}: no server with JetStream answers") from error
         raise DeclarationDrift(f"consumer {config.name} of {stream}: {error.description}") from error
     except (TimeoutError, nats.errors.Error) as error:
         raise ConnectionFailed(f"consumer {config.name} of {stream}: no answer from JetStream: {error!r}") from error
@@ -246,8 +248,8 @@ async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
     """Ask until the server can say; after `_ELECTION`, its last answer or silence stands.
 
     A cluster has a leader before that leader has heard from all servers, and none while it elects one: then it
-    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`). And a server answers before it has
-    enabled JetStream for each account that it knows.
+    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`). A server lets clients in before it
+    has begun with JetStream, and enabled it for each account that it knows.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + _ELECTION
@@ -266,7 +268,12 @@ async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
 def _passes(refusal: nats.js.errors.APIError) -> bool:
     if refusal.err_code == _NO_PEERS:
         return "storage" not in (refusal.description or "")
-    return refusal.err_code in {_NO_LEADER, _NOT_ENABLED}
+    return refusal.err_code in {_NO_LEADER, _NOT_ENABLED} or _nobody(refusal)
+
+
+def _nobody(refusal: nats.js.errors.APIError) -> bool:
+    """Whether it says that nobody answers for JetStream: then it is the client's own, without anything in it."""
+    return isinstance(refusal, nats.js.errors.ServiceUnavailableError) and refusal.err_code is None
 
 
 async def _replicate(js: JetStreamContext, replicas: int) -> None:
@@ -294,6 +301,8 @@ async def _copies(js: JetStreamContext) -> int | None:
 
 
 def _refusal(name: str, error: nats.js.errors.APIError) -> StoreError:
+    if _nobody(error):
+        return StoreError(f"stream {name}: no server with JetStream answers", remedy="start the servers with JetStream")
     if error.err_code in _TOO_FEW_SERVERS:
         return StoreError(f"stream {name}: {error.description}", remedy="have no more replicas than servers that run")
     if error.err_code == _NO_ROOM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ import pytest
 from broker import jsapi, testing
 from broker.broker import Broker
 from broker.claims import Account, Limits, decode, encode
+from broker.server import find_binary
 from broker.testing import TestCluster
-from bus import Service, queues, streams
+from bus import Service, connect, queues, streams
 from bus.client import Bus
 from bus.errors import StoreError
 from headway.doctor import servers_seen
@@ -112,6 +114,32 @@ async def test_streams_of_a_server_that_has_just_begun_wait_until_the_account_ma
             assert not provisioned.done()
             await push(jetstream=True)
         assert set((await copies(bus)).values()) == {1}
+
+
+async def test_streams_wait_for_a_server_that_comes_back_with_jetstream(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    url = f"nats://127.0.0.1:{port}"
+
+    async def server(*options: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            find_binary(), "-a", "127.0.0.1", "-p", str(port), *options, stderr=asyncio.subprocess.DEVNULL
+        )
+
+    running = await server()
+    try:
+        async with await connect(url, timeout=DEADLINE) as bus, asyncio.TaskGroup() as group:
+            provisioned = group.create_task(streams.provision(bus.js, 1))
+            await asyncio.sleep(0.5)
+            assert not provisioned.done()
+            running.kill()
+            await running.wait()
+            running = await server("-js", "-sd", str(tmp_path))
+            async with asyncio.timeout(DEADLINE):
+                await provisioned
+    finally:
+        running.kill()
+        await running.wait()
 
 
 async def test_more_copies_than_servers_are_refused_with_a_remedy(nats_broker: Broker) -> None:
