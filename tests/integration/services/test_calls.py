@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bus import Conflict, InvalidInput, Overloaded, Rejected
+from bus import CallError, Conflict, InvalidInput, Rejected
 from services.calls import Agent, Call, CallState, Routed, calls
 from services.calls.models import Queue
 
@@ -244,7 +244,7 @@ async def caller(bus, tenant: str, call: str, skill: str, luck: random.Random) -
         asks = [route(bus, call, tenant, skill) for _ in range(luck.choice([1, 1, 2]))]
         answers = await asyncio.gather(*asks, return_exceptions=True)
         for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, Overloaded):
+            if isinstance(answer, BaseException) and not _passes(answer):
                 raise answer
         connected = {a.agent for a in answers if isinstance(a, Routed) and a.state is CallState.ACTIVE}
         assert len(connected) <= 1
@@ -252,7 +252,19 @@ async def caller(bus, tenant: str, call: str, skill: str, luck: random.Random) -
             break
         await asyncio.sleep(luck.uniform(0.001, 0.01))
     await asyncio.sleep(luck.uniform(0, 0.003))
-    await asyncio.gather(*(hangup(bus, call, tenant) for _ in range(luck.choice([1, 2]))))
+    while True:
+        ends = await asyncio.gather(
+            *(hangup(bus, call, tenant) for _ in range(luck.choice([1, 2]))), return_exceptions=True
+        )
+        if wrong := [end for end in ends if isinstance(end, BaseException) and not _passes(end)]:
+            raise wrong[0]
+        if any(isinstance(end, Routed) for end in ends):
+            return
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a caller just asks again, as people do: on a busy machine the desk may not be done in its two seconds."""
+    return isinstance(error, CallError) and error.retryable
 
 
 @settings(
