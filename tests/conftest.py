@@ -20,6 +20,17 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=150)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
+LONGEST = frozenset({
+    "test_bench_quick", "test_chaos_fleet", "test_containers_compose", "test_deployer_rollback",
+    "test_deployer_rollout", "test_headway_backup", "test_scaler_healing", "test_up_and_down",
+})  # fmt: skip
+"""Files that take minutes. They come first, so that none of them is left alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 DEADLINE = 30.0
 """Seconds that anything may take on a busy machine before a test calls it broken."""
 

@@ -135,6 +135,7 @@ class Zygote:
     def _fork(self, worker: str) -> int:
         if (self._run / f"{worker}.json").exists():
             raise FileExistsError(f"there is a worker {worker} already")
+        os.chdir(self._launch.root)  # where we began may be gone: who mends an image puts another folder in its place
         log = os.open(self._run / f"{worker}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             pid = os.fork()

@@ -42,6 +42,8 @@ class Fax:
     version: str = "v1"
     tenants: list[str] = field(default_factory=list)
     jobs: int = 0
+    waiting: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def service(self) -> Service:
         service = Service("fax")
@@ -58,8 +60,9 @@ class Fax:
             return self.version
 
         @service.rpc("wait")
-        async def wait(request: float) -> float:
-            await asyncio.sleep(request)
+        async def wait(request: int) -> int:
+            self.waiting += 1
+            await self.go.wait()
             return request
 
         @service.job("send")
@@ -168,15 +171,16 @@ async def test_calls_and_jobs_of_clients_are_split_as_the_routes_say(bus: TestBu
         assert 98 <= share <= 202  # 150 are expected; 5 standard deviations are 51
 
 
-async def test_calls_that_are_under_way_while_routes_change_are_answered(bus: TestBus) -> None:
+async def test_calls_that_are_under_way_while_routes_change_are_answered(bus: TestBus, until: Any) -> None:
     """A server forgets who waits for a service's answer when it takes a new token of the account that exports it."""
-    async with bus.serving(Fax().service()), await bus.broker.connect("client", tenant="acme") as client:
-        calls = [asyncio.create_task(client.call("fax", "wait", 1.0, tenant="acme", timeout=30)) for _ in range(20)]
+    fax = Fax()
+    async with bus.serving(fax.service()), await bus.broker.connect("client", tenant="acme") as client:
+        calls = [asyncio.create_task(client.call("fax", "wait", n, tenant="acme", timeout=30)) for n in range(20)]
+        await until(lambda: fax.waiting == 20)
         for weight in range(1, 10):
-            await asyncio.sleep(0.05)
             await bus.broker.set_routes({"fax": {"v1": 100}, "other": {"v1": weight, "v2": 100 - weight}})
-        assert not any(call.done() for call in calls)
-        assert await asyncio.gather(*calls) == [1.0] * 20
+        fax.go.set()
+        assert await asyncio.gather(*calls) == list(range(20))
 
 
 async def test_jobs_that_are_submitted_while_routes_change_are_stored_once(bus: TestBus) -> None:

@@ -161,6 +161,7 @@ async def test_an_image_that_is_changed_while_it_runs_starts_no_further_worker_u
     again = build(place.tree / "app", version="v1", data_dir=place.path, config={"says": "good day"})
     assert again.digest == place.built.digest
     await place.driver.spawn(place.launch(), "w2", fence=1)
+    await until(lambda: b"serves as w2" in (place.path / "run/w2.log").read_bytes())
     assert {one.worker for one in await place.driver.list()} == {"w1", "w2"}
 
 
