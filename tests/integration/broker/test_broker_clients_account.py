@@ -230,10 +230,12 @@ async def test_in_a_cluster_all_that_holds_as_well_and_after_a_server_was_restar
             await work(client)
             fax.tenants.clear()
             await attack(operator, client, fax, until)
-            calls = [asyncio.create_task(client.call("fax", "wait", 2.0, tenant="acme", timeout=60)) for _ in range(9)]
+            calls = [asyncio.create_task(client.call("fax", "wait", n, tenant="acme", timeout=60)) for n in range(9)]
+            await until(lambda: fax.waiting == 9)
             for weight in range(1, 10):
                 await cluster.broker.set_routes({"fax": {"v1": 100}, "other": {"v1": weight, "v2": 100 - weight}})
-            assert await asyncio.gather(*calls) == [2.0] * 9
+            fax.go.set()
+            assert await asyncio.gather(*calls) == list(range(9))
             await cluster.servers[0].restart()
             await until(lambda: _served(client))
             assert (await client.submit("fax", "send", "again", tenant="acme", timeout=60)).stream == "JOBS_fax"
