@@ -25,6 +25,7 @@ from bus import streams, subjects
 from bus.beat import INTERVAL, Beat, Counters
 from bus.client import Bus
 from bus.streams import jobs_stream
+from bus.tasks import end
 from scaler.controller import Controller
 from scaler.drivers.driver import Exited, Launch, Running
 
@@ -144,10 +145,9 @@ async def _scaling(bus: testing.TestBus) -> AsyncIterator[tuple[Controller, List
         try:
             yield controller, driver
         finally:
-            beating.cancel()
             stop.set()
             await running
-            await asyncio.wait([beating])
+            await end([beating])
 
 
 def _launch(version: VersionRecord) -> Launch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from nats.aio.msg import Msg
 
 from broker.broker import Broker
 from bus.objects import is_tombstone
+from bus.tasks import end
 from clientsync.replica import Replica
 
 
@@ -95,9 +95,7 @@ class Page:
             yield page
         finally:
             if following is not None:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
+                await end([following])
             await page.nc.close()
 
     async def ask(self, **request: Any) -> dict[str, Any]:

@@ -275,8 +275,7 @@ class Place:
         return [n for n, versions in self.done.items() if len(versions) > 1]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await end(self._tasks)
         for _, task, stop, bus in self.deployers:
             stop.set()
             with contextlib.suppress(Exception, asyncio.CancelledError):

@@ -12,6 +12,7 @@ from typing import Final
 
 from bus.client import Bus
 from bus.errors import HeadwayError
+from bus.tasks import end
 
 SERVICE: Final = "bench-outage"
 CALLERS: Final = 8
@@ -61,9 +62,7 @@ class Load:
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _call(self) -> None:
         while True:

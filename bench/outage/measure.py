@@ -26,6 +26,7 @@ from bench.report import Report
 from broker import testing
 from broker.server import Server
 from bus.client import connect
+from bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig, WebConfig
 from headway.installation import Installation
 
@@ -161,8 +162,7 @@ async def _one_machine(directory: Path, log: Path) -> AsyncIterator[tuple[Load, 
         try:
             yield Load(running.bus), outages
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await end([keeping])
 
 
 @asynccontextmanager

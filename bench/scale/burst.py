@@ -15,6 +15,7 @@ from broker.control import Control
 from broker.records import Lag, Scale
 from bus.client import Bus
 from bus.streams import jobs_stream
+from bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.installation import Installation
 
@@ -97,8 +98,7 @@ async def _burst(running: Installation, log: Path, jobs: int) -> Burst:
     except TimeoutError:
         raise RuntimeError(f"the burst was not over after {_PATIENCE:g} s") from None
     finally:
-        counting.cancel()
-        await asyncio.gather(counting, return_exceptions=True)
+        await end([counting])
     lines = [line.split() for line in log.read_text().splitlines()]  # noqa: ASYNC240
     done = [(worker, float(sent), float(start), float(end)) for worker, sent, start, end in lines]
     started = min(start for worker, _, start, _ in done if worker not in there)

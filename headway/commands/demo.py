@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.records import Lag, Scale
+from bus.tasks import end
 from headway.cli import INTERRUPTED, examples, run
 from headway.commands.up import readable
 from headway.config import Config, ServerConfig, ServiceConfig
@@ -135,8 +136,7 @@ class _Demo:
         try:
             await drive.run(self._timeout)
         finally:
-            progress.cancel()
-            await asyncio.gather(progress, return_exceptions=True)
+            await end([progress])
 
     async def _flood(self, running: Installation) -> Result:
         """The second act: a burst of faxes."""

@@ -10,6 +10,7 @@ from clientsync_page import Refused
 from nats.js.errors import APIError
 
 from bus import Service
+from bus.tasks import end
 from clientsync.checksum import digest
 from clientsync.protocol import MAX_REQUEST
 from clientsync.server import Options, serving
@@ -317,8 +318,7 @@ async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, st
         assert {error.status for error in refused} == {429}
         for _ in range(10):
             assert not (await other.ask())["reset"]
-        running.cancel()
-        await asyncio.wait((running,))
+        await end([running])
 
 
 async def test_an_instance_that_ends_answers_what_it_has_in_hand(bus, site, open_page, until):

@@ -20,6 +20,7 @@ from broker.control import Control, rollout_key, service_key, version_key
 from broker.records import RolloutRecord, ServiceRecord, VersionRecord
 from bus import Context, Reject, Service, values
 from bus.streams import CONTROL
+from bus.tasks import end
 from clientsync.errors import NotAllowed
 from clientsync.server import Options, serving
 from clientsync.web.tokens import Rules, Verifier
@@ -151,8 +152,7 @@ async def test_of_two_projectors_one_acts_and_the_other_takes_over_what_is_writt
         await until(lambda: gone(place, "worker"))
         assert not await has(place, "service", "ghost"), "nobody should have written it"
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end([running])
         await connection.close()
 
 
