@@ -102,6 +102,8 @@ class Replica:
         if seq <= self.since:
             return
         self.seen.add(seq)
+        if self.epoch is None:
+            return  # it may be of an earlier one: shown now, it would be taken back by the first answer
         self._put((type_, id_), seq, value, there=not deleted)
 
     def beacon(self, said: Mapping[str, Any], now: float) -> None:
@@ -206,7 +208,7 @@ class Replica:
     def _begin(self, epoch: str) -> None:
         """The epoch is known. What arrived live before may be of an earlier one, so it is asked for once more."""
         self.epoch = epoch
-        self._wanted = bool(self.rows)
+        self._wanted = bool(self.seen)
         self.rows, self.seen, self._gone = {}, set(), {}
 
     def _compare(self, expected: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import orjson
 from clientsync_model import ModelStore
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bus.errors import ConnectionFailed, StoreError
 from clientsync import protocol
@@ -45,6 +45,9 @@ class Sync(RuleBasedStateMachine):
         self.beacons: list[dict[str, Any]] = []
         self.reply: dict[str, Any] | None = None
         self.connected = True
+        self.client = Replica()
+        self.shown: dict[tuple[str, str], int] = {}
+        self.remade = False
 
     @initialize(
         seed=pick, replicas=st.sampled_from([1, 1, 3]), filtered=st.booleans(), all_types=st.booleans(),
@@ -95,6 +98,7 @@ class Sync(RuleBasedStateMachine):
             self.store.leaderless = not self.store.leaderless
         elif trouble == "remake":
             self.store.remake()
+            self.remade = True
             self.flying.clear()
         else:
             which = int(trouble[-1])
@@ -184,6 +188,15 @@ class Sync(RuleBasedStateMachine):
             self.reply = orjson.loads(orjson.dumps(said))
         except (ConnectionFailed, StoreError):
             self.client.failed()
+
+    @invariant()
+    def nothing_that_is_shown_goes_back(self) -> None:
+        """As long as the stream has one life; in another one sequences begin anew."""
+        if self.remade:
+            return
+        for key, row in (self.client.old | self.client.rows).items():
+            assert row.seq >= self.shown.get(key, 0), f"{key} goes back to {row.seq}"
+            self.shown[key] = row.seq
 
     def teardown(self) -> None:
         try:

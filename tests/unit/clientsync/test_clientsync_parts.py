@@ -170,6 +170,22 @@ def test_an_event_from_before_its_position_brings_nothing_back():
     assert replica.view() == {}
 
 
+def test_what_arrives_before_the_first_answer_is_not_shown_and_taken_back_but_asked_for():
+    replica = Replica()
+    replica.connected(0.0)
+    assert replica.request(0.0) is not None
+    replica.live("fax", "a", 14, "newer", deleted=False)
+    assert replica.view() == {}, "nobody knows yet of which epoch it is"
+    replica.reply({
+        "epoch": "e", "changes": [put("a", 13, "older")], "next": 13, "more": False, "base": None, "reset": False,
+        "checksum": None,
+    })  # fmt: skip
+    assert replica.view() == {("fax", "a"): "older"}
+    answered(replica, put("a", 14, "newer"), next_=14)
+    assert replica.view() == {("fax", "a"): "newer"}
+    assert replica.request(0.0) is None
+
+
 def test_a_beacon_that_names_what_is_missing_makes_it_ask_after_a_moment():
     replica = fresh()
     replica.live("fax", "b", 12, 1, deleted=False)
