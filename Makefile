@@ -30,6 +30,7 @@ test-chaos: env ## tests that kill workers and servers
 	@scripts/test chaos $(ARGS)
 
 check: env ## ruff, mypy --strict, import-linter
+	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports

@@ -1,4 +1,4 @@
-"""The service of the fairness and memory benches, run by `bus.runner.main` as `headway worker` runs it."""
+"""The service of the fairness and memory benches, run by `headway.bus.runner.main` as `headway worker` runs it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from pydantic import BaseModel
 
 from bench.message import SERVICE, Order
-from bus import Context, Service
-from bus.runner import main
+from headway.bus import Context, Service
+from headway.bus.runner import main
 
 
 class Settings(BaseModel):

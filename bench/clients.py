@@ -18,11 +18,11 @@ from bench import goals
 from bench.message import SERVICE, VERSION, Order, order
 from bench.numbers import medians
 from bench.report import Report
-from broker import testing
-from bus import queues, streams
-from bus.client import Bus
-from bus.service import Service
-from bus.worker import Worker
+from headway.broker import testing
+from headway.bus import queues, streams
+from headway.bus.client import Bus
+from headway.bus.service import Service
+from headway.bus.worker import Worker
 
 CALLS: Final = ("calls, one account", "calls, own account")
 JOBS: Final = ("jobs, one account", "jobs, own account")
@@ -80,9 +80,7 @@ async def measure(messages: int, inflight: int, rounds: int) -> Report:
     )
 
 
-def _compared(
-    one: str, own: str, rates: Mapping[str, list[float]], costs: Mapping[str, list[float]]
-) -> str:
+def _compared(one: str, own: str, rates: Mapping[str, list[float]], costs: Mapping[str, list[float]]) -> str:
     share = median(mine / theirs for mine, theirs in zip(rates[own], rates[one], strict=True))
     return f"{own}: {share:.0%} of the rate; the server takes {median(costs[own]):.1f} us, not {median(costs[one]):.1f}"
 

@@ -17,11 +17,11 @@ from bench import goals
 from bench.message import SERVICE, VERSION, Order, order, tenant
 from bench.numbers import quantile
 from bench.report import Report
-from broker import testing
-from broker.broker import Broker
-from bus import queues, streams
-from bus.client import Bus
-from bus.service import Service
+from headway.broker import testing
+from headway.broker.broker import Broker
+from headway.bus import queues, streams
+from headway.bus.client import Bus
+from headway.bus.service import Service
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The flooding tenant, in a process of its own: publishes all its jobs as fast as it can.
 
-    python -m bench.flood <url>      # then {"tenant", "count"} on stdin
+python -m bench.flood <url>      # then {"tenant", "count"} on stdin
 """
 
 from __future__ import annotations

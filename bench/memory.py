@@ -10,7 +10,7 @@ from bench import goals
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
-from bus import connect, streams
+from headway.bus import connect, streams
 
 _MEGABYTE = 1e6
 

@@ -18,16 +18,16 @@ from statistics import median
 
 from bench import goals
 from bench.report import Report
-from broker import testing
-from broker.control import Control, service_key, version_key
-from broker.records import Lag, Scale, ServiceRecord, VersionRecord
-from bus import streams, subjects
-from bus.beat import INTERVAL, Beat, Counters
-from bus.client import Bus
-from bus.streams import jobs_stream
-from bus.tasks import end
-from scaler.controller import Controller
-from scaler.drivers.driver import Exited, Launch, Running
+from headway.broker import testing
+from headway.bus import streams, subjects
+from headway.bus.beat import INTERVAL, Beat, Counters
+from headway.bus.client import Bus
+from headway.bus.streams import jobs_stream
+from headway.bus.tasks import end
+from headway.control.records import Lag, Scale, ServiceRecord, VersionRecord
+from headway.control.store import Control, service_key, version_key
+from headway.scaler.controller import Controller
+from headway.scaler.drivers.driver import Exited, Launch, Running
 
 _VERSION = "v1"
 _PERIOD = 0.05
@@ -37,7 +37,7 @@ _SETTLE = 5
 
 
 class ListDriver:
-    """A driver that keeps a list; see `scaler.drivers.driver.Driver`."""
+    """A driver that keeps a list; see `headway.scaler.drivers.driver.Driver`."""
 
     def __init__(self) -> None:
         self.running: dict[str, Running] = {}
@@ -162,11 +162,31 @@ async def _beat(bus: Bus, driver: ListDriver) -> None:
         due = time.monotonic() + INTERVAL
         for one in everyone:
             beat = Beat(
-                service=one.service, version=one.version, worker=one.worker, host="bench", pid=one.pid, started=began,
-                at=time.time(), state="serving", rpc_inflight=0, in_hand=0, oldest_s=0.0, processed=0, failed=0,
-                rejected=0, retried=0, dead=0, shed=0, cpu_s=0.0, rss_bytes=0, loop_lag_s=0.0, healthy=True, slots=16,
-                limit=16, latency={kind: found.counts for kind, found in counters.latency.items()},
-            )  # fmt: skip
+                service=one.service,
+                version=one.version,
+                worker=one.worker,
+                host="bench",
+                pid=one.pid,
+                started=began,
+                at=time.time(),
+                state="serving",
+                rpc_inflight=0,
+                in_hand=0,
+                oldest_s=0.0,
+                processed=0,
+                failed=0,
+                rejected=0,
+                retried=0,
+                dead=0,
+                shed=0,
+                cpu_s=0.0,
+                rss_bytes=0,
+                loop_lag_s=0.0,
+                healthy=True,
+                slots=16,
+                limit=16,
+                latency={kind: found.counts for kind, found in counters.latency.items()},
+            )
             await bus.publish(subjects.beat(one.service, one.version, one.worker), beat.model_dump_json().encode())
             await asyncio.sleep(INTERVAL / len(everyone) / 2)
         await asyncio.sleep(max(0.01, due - time.monotonic()))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from broker.claims import Account, Export, Import, Limits, Scope, WeightedMapping
+from headway.broker.claims import Account, Export, Import, Limits, Scope, WeightedMapping
 
 _CALLS: Final = "rpc.*.*.*.*"
 """Calls as mapped, and no others: what nobody serves, and probes of a split, are not reached from outside."""

@@ -21,16 +21,16 @@ from typing import Any, Final
 import nats.errors
 import orjson
 
-from broker import atomic, lock, routes
-from broker.claims import Account, decode
-from broker.config import FREE_PORT, ServerConfig, Trust
-from broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
-from broker.identity import KEY_FILE, Identities
-from broker.roles import Role
-from broker.routes import Met, Pusher, Routes
-from broker.server import START_TIMEOUT, Server
-from bus import streams
-from bus.client import Bus, connect
+from headway.broker import atomic, lock, routes
+from headway.broker.claims import Account, decode
+from headway.broker.config import FREE_PORT, ServerConfig, Trust
+from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
+from headway.broker.identity import KEY_FILE, Identities
+from headway.broker.roles import Role
+from headway.broker.routes import Met, Pusher, Routes
+from headway.broker.server import START_TIMEOUT, Server
+from headway.bus import streams
+from headway.bus.client import Bus, connect
 
 DEFAULT_DIR: Final = Path(".headway")
 DEFAULT_PORT: Final = 4222
@@ -111,7 +111,7 @@ class Broker:
             dir: everything is kept there: keys, routes, messages, log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
-            compression: as in `broker.config.ServerConfig`.
+            compression: as in `headway.broker.config.ServerConfig`.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".

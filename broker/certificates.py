@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from broker import atomic
-from broker.errors import BadIdentity
+from headway.broker import atomic
+from headway.broker.errors import BadIdentity
 
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=730)
@@ -103,9 +103,7 @@ class Authority:
         return cls(certificate, key)
 
 
-def _builder(
-    name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: timedelta
-) -> x509.CertificateBuilder:
+def _builder(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

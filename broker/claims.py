@@ -19,7 +19,7 @@ import nkeys
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.errors import BadIdentity
+from headway.broker.errors import BadIdentity
 
 NO_LIMIT: Final = -1
 _HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}

@@ -120,8 +120,11 @@ def render(config: ServerConfig) -> bytes:
     }
     if config.ws_port is not None:
         rendered["websocket"] = {
-            "host": config.host, "port": config.ws_port, "no_tls": True, "compression": config.compression,
-        }  # fmt: skip
+            "host": config.host,
+            "port": config.ws_port,
+            "no_tls": True,
+            "compression": config.compression,
+        }
     if config.zone is not None:
         rendered["server_tags"] = [f"{_ZONE}{config.zone}"]
         rendered["jetstream"]["unique_tag"] = _ZONE
@@ -148,7 +151,10 @@ def _cluster(host: str, cluster: Cluster) -> dict[str, Any]:
     if cluster.tls is not None:
         tls = cluster.tls
         rendered["tls"] = {
-            "cert_file": str(tls.cert), "key_file": str(tls.key), "ca_file": str(tls.ca),
-            "verify": True, "timeout": 5,
-        }  # fmt: skip
+            "cert_file": str(tls.cert),
+            "key_file": str(tls.key),
+            "ca_file": str(tls.ca),
+            "verify": True,
+            "timeout": 5,
+        }
     return rendered

@@ -24,13 +24,13 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from broker.broker import Broker
-from broker.errors import NotReady
-from broker.identity import Identities
-from broker.nodes import CLIENT_PORT, CONFIG, WEBSOCKET_PORT, Node, write
-from broker.roles import Role
-from bus import streams
-from bus.errors import HeadwayError
+from headway.broker.broker import Broker
+from headway.broker.errors import NotReady
+from headway.broker.identity import Identities
+from headway.broker.nodes import CLIENT_PORT, CONFIG, WEBSOCKET_PORT, Node, write
+from headway.broker.roles import Role
+from headway.bus import streams
+from headway.bus.errors import HeadwayError
 
 NATS_IMAGE: Final = "nats:2.15.1-alpine"
 CONTROL_IMAGE: Final = "headway-control"
@@ -153,9 +153,9 @@ class HeadwayContainer(DockerContainer):
         self, cluster: NatsClusterContainer, folder: Path, *, image: str = CONTROL_IMAGE, serving: int = 1
     ) -> None:
         super().__init__(image, entrypoint=["sh", "-ec"], user=f"{os.getuid()}:{os.getgid()}", init=True)
-        self.with_command([
-            f"headway apply --dir {_KEYS} --wait {READY:g} && exec headway scaler --dir {_KEYS} --contained"
-        ])  # fmt: skip
+        self.with_command(
+            [f"headway apply --dir {_KEYS} --wait {READY:g} && exec headway scaler --dir {_KEYS} --contained"]
+        )
         self.with_network(cluster.network)
         self.with_volume_mapping(str(cluster.directory / "keys"), _KEYS, "rw")
         self.with_volume_mapping(str(folder.absolute()), "/app", "ro")

@@ -10,37 +10,25 @@ bus.errors.BrokerError
 ├── BadIdentity         keys or claims cannot be read, or do not verify
 ├── BadRoutes           routes that cannot be compiled
 ├── RouteRefused        a server did not take new routes; the old ones stand
-├── NoAuthority         what was asked needs keys that we do not hold (external server)
-├── SnapshotFailed      a stream cannot be saved whole, or not be made of what was saved
-├── BadBackup           a backup is damaged, not complete, or none
-├── NotEmpty            something is there that a restore would replace
-├── NoImage             there is no such image
-├── ImageChanged        an image is not what was built; nothing is started from it
-└── WrongRequirements   what an image needs is not what is installed here
+└── NoAuthority         what was asked needs keys that we do not hold (external server)
 """
 
 from __future__ import annotations
 
-from bus.errors import BrokerError
+from headway.bus.errors import BrokerError
 
 __all__ = [
     "AlreadyRunning",
-    "BadBackup",
     "BadIdentity",
     "BadRoutes",
     "BinaryMissing",
     "BrokerError",
-    "ImageChanged",
     "NoAuthority",
-    "NoImage",
-    "NotEmpty",
     "NotReady",
     "PortInUse",
     "RouteRefused",
     "ServerDied",
-    "SnapshotFailed",
     "StoreCorrupt",
-    "WrongRequirements",
 ]
 
 
@@ -124,49 +112,3 @@ class NoAuthority(BrokerError):
     code = "no_authority"
     status = 403
     default_remedy = "run it where the key file of the installation is, or ask the server's operator"
-
-
-class SnapshotFailed(BrokerError):
-    """A stream could not be saved whole, or could not be made of what was saved."""
-
-    code = "snapshot_failed"
-    default_remedy = "look at the server's log and the room on its disk, and repeat"
-
-
-class BadBackup(BrokerError):
-    """A backup is damaged, not complete, or not one of ours. Nothing was changed."""
-
-    code = "bad_backup"
-    default_remedy = "use another backup"
-
-
-class NotEmpty(BrokerError):
-    """Something is there already that would be replaced. Nothing was changed."""
-
-    code = "not_empty"
-    status = 409
-    default_remedy = "name another place, or say --replace"
-
-
-class NoImage(BrokerError):
-    """There is no such image."""
-
-    code = "no_image"
-    status = 404
-    default_remedy = "see those there are with `headway image ls`, or make one with `headway image build`"
-
-
-class ImageChanged(BrokerError):
-    """An image is not what was built. Nothing is started from it."""
-
-    code = "image_changed"
-    status = 409
-    default_remedy = "build it again from the same source, or promote it again: that puts back what is missing"
-
-
-class WrongRequirements(BrokerError):
-    """What an image needs is not what is installed here. Nothing is started from it."""
-
-    code = "wrong_requirements"
-    status = 409
-    default_remedy = "install what it names, or build a new version here"

@@ -20,13 +20,24 @@ from typing import Final
 import nkeys
 import orjson
 
-from broker import accounts, atomic
-from broker.claims import NO_LIMIT, Account, Claims, Limits, Operator, Scope, User, WeightedMapping, decode, encode
-from broker.config import Trust
-from broker.errors import BadIdentity
-from broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
-from bus import subjects
-from bus.errors import UsageError
+from headway.broker import accounts, atomic
+from headway.broker.claims import (
+    NO_LIMIT,
+    Account,
+    Claims,
+    Limits,
+    Operator,
+    Scope,
+    User,
+    WeightedMapping,
+    decode,
+    encode,
+)
+from headway.broker.config import Trust
+from headway.broker.errors import BadIdentity
+from headway.broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
+from headway.bus import subjects
+from headway.bus.errors import UsageError
 
 KEY_FILE: Final = "keys.json"
 CLIENTS_KEY: Final = "clients"
@@ -163,7 +174,7 @@ class Identities:
         """The application account's token: limits, roles, routes, users that are revoked, and what clients reach.
 
         Args:
-            mappings: compiled routes (`broker.routes.compile`).
+            mappings: compiled routes (`headway.broker.routes.compile`).
             revoked: by public key of a user, up to which unix second its tokens are void.
             issued_at: unix seconds. When servers compare two tokens, the later one counts.
         """

@@ -9,7 +9,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from bus.errors import ConnectionFailed, MissingStream, StoreError
+from headway.bus.errors import ConnectionFailed, MissingStream, StoreError
 
 PREFIX: Final = "$JS.API."
 TIMEOUT: Final = 5.0

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from broker.errors import NotReady
+from headway.broker.errors import NotReady
 
 TIMEOUT: Final = 10.0
 """Seconds to wait for another holder."""

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from broker import atomic
-from broker.certificates import Authority
-from broker.config import Cluster, RouteTls, ServerConfig, render
-from broker.errors import StoreCorrupt
-from broker.identity import Identities
+from headway.broker import atomic
+from headway.broker.certificates import Authority
+from headway.broker.config import Cluster, RouteTls, ServerConfig, render
+from headway.broker.errors import StoreCorrupt
+from headway.broker.identity import Identities
 
 CLIENT_PORT: Final = 4222
 WEBSOCKET_PORT: Final = 4280
@@ -62,7 +62,7 @@ def write(
         nodes: the servers of one cluster; one alone has none.
         out: where a directory of each is, or is made.
         home: where each server will find its own directory; None where it is made.
-        sync_interval: as in `broker.config.ServerConfig`.
+        sync_interval: as in `headway.broker.config.ServerConfig`.
         compression: likewise.
 
     Returns:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from broker.broker import Broker
-    from broker.testing import TestBus
+    from headway.broker.broker import Broker
+    from headway.broker.testing import TestBus
 
 if find_spec("pytest_asyncio") is not None:
     import pytest_asyncio
@@ -22,7 +22,7 @@ if find_spec("pytest_asyncio") is not None:
     @pytest_asyncio.fixture
     async def bus() -> AsyncIterator[TestBus]:
         """A private bus: a real nats-server with the shared streams, gone when the test is over."""
-        from broker import testing
+        from headway.broker import testing
 
         async with testing.start() as running:
             yield running
@@ -30,7 +30,7 @@ if find_spec("pytest_asyncio") is not None:
     @pytest_asyncio.fixture
     async def nats_broker() -> AsyncIterator[Broker]:
         """A private broker: server, identities and routes, gone when the test is over."""
-        from broker import testing
+        from headway.broker import testing
 
         async with testing.broker() as running:
             yield running

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-from broker.claims import NO_LIMIT, Permission, Template
-from bus.subjects import CONSOLE
+from headway.broker.claims import NO_LIMIT, Permission, Template
+from headway.bus.subjects import CONSOLE
 
 Role = Literal["worker", "client", "browser", "web", "control", "console", "operator"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -145,13 +145,21 @@ _WEB: Final = _template(
 
 _CONTROL: Final = _template(
     pub=[
-        "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$SRV.>", "dead.>", _ANY_INBOX,
+        "$JS.API.>",
+        "$JS.ACK.>",
+        "$JS.FC.>",
+        "$KV.>",
+        "$SRV.>",
+        "dead.>",
+        _ANY_INBOX,
         # The deployer calls a version's workers before they have traffic, moves jobs from one version to another, and
         # measures a split by probes that no worker subscribes to.
-        "rpc.*.*.*.*", "job.*.*.*.*.*", f"rpc.*.{PROBE}.*",
+        "rpc.*.*.*.*",
+        "job.*.*.*.*.*",
+        f"rpc.*.{PROBE}.*",
     ],
     sub=[_INBOX, "beat.>", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
-)  # fmt: skip
+)
 
 # The operator's page: it reads, and that is all. What it asks to be done goes over HTTP, with the person's own token.
 _CONSOLE: Final = Template(

@@ -19,10 +19,10 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.claims import Account, Permission, Scope, WeightedMapping
-from broker.errors import BadRoutes, RouteRefused
-from bus import subjects
-from bus.errors import InvalidSubject
+from headway.broker.claims import Account, Permission, Scope, WeightedMapping
+from headway.broker.errors import BadRoutes, RouteRefused
+from headway.bus import subjects
+from headway.bus.errors import InvalidSubject
 
 Routes = dict[str, dict[str, int]]
 """Weight in percent by service and version: `{"fax": {"v1": 95, "v2": 5}}`.

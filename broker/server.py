@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from broker import atomic, startlog
-from broker.config import ServerConfig, Trust, render
-from broker.errors import AlreadyRunning, BinaryMissing, BrokerError, StoreCorrupt
+from headway.broker import atomic, startlog
+from headway.broker.config import ServerConfig, Trust, render
+from headway.broker.errors import AlreadyRunning, BinaryMissing, BrokerError, StoreCorrupt
 
 START_TIMEOUT: Final = 30.0
 """Seconds to become ready. A large store is read at the start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCorrupt
+from headway.broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCorrupt
 
 _LINE = re.compile(r"^\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] +(?P<text>.*)$")
 _IN_USE = re.compile(r"listen tcp (?P<address>\S+): bind: address already in use")

@@ -19,15 +19,15 @@ from typing import Any
 import nats.errors
 import orjson
 
-from broker.broker import Broker
-from broker.config import FREE_PORT, Cluster, ServerConfig
-from broker.identity import Identities
-from broker.server import Server
-from bus import streams
-from bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
-from bus.errors import HeadwayError
-from bus.service import Service
-from bus.worker import Worker
+from headway.broker.broker import Broker
+from headway.broker.config import FREE_PORT, Cluster, ServerConfig
+from headway.broker.identity import Identities
+from headway.broker.server import Server
+from headway.bus import streams
+from headway.bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
+from headway.bus.errors import HeadwayError
+from headway.bus.service import Service
+from headway.bus.worker import Worker
 
 TENANT = "test"
 """The tenant that tests speak for when they name none."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import orjson
 
-from broker import atomic
-from broker.errors import BadIdentity
-from broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
+from headway.broker import atomic
+from headway.broker.errors import BadIdentity
+from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
 
 
 def upgrade(directory: Path) -> str | None:

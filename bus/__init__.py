@@ -1,18 +1,18 @@
 """Headway's bus: what the author of a service imports.
 
-    from bus import Context, Retry, Service
+from headway.bus import Context, Retry, Service
 
-    fax = Service("fax")
+fax = Service("fax")
 
-    @fax.job("send", retry=Retry(attempts=5))
-    async def send(request: SendFax, ctx: Context) -> None: ...
+@fax.job("send", retry=Retry(attempts=5))
+async def send(request: SendFax, ctx: Context) -> None: ...
 """
 
-from bus.beat import Beat
-from bus.blobs import Blobs
-from bus.client import Bus, Receipt, Tenant, connect
-from bus.context import Context
-from bus.errors import (
+from headway.bus.beat import Beat
+from headway.bus.blobs import Blobs
+from headway.bus.client import Bus, Receipt, Tenant, connect
+from headway.bus.context import Context
+from headway.bus.errors import (
     BrokerError,
     CallError,
     ConfigError,
@@ -37,10 +37,10 @@ from bus.errors import (
     Unavailable,
     UsageError,
 )
-from bus.objects import Object, Objects
-from bus.retry import Retry
-from bus.service import Service, WorkerInfo
-from bus.worker import Worker
+from headway.bus.objects import Object, Objects
+from headway.bus.retry import Retry
+from headway.bus.service import Service, WorkerInfo
+from headway.bus.worker import Worker
 
 __all__ = [
     "Beat",

@@ -25,9 +25,9 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from bus import headers
-from bus.retry import Retry
-from bus.streams import ATTEMPTS
+from headway.bus import headers
+from headway.bus.retry import Retry
+from headway.bus.streams import ATTEMPTS
 
 _TIMEOUT = 2.0
 SUSPICIOUS = 2

@@ -28,10 +28,10 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.nuid import NUID
 
-from bus import headers, subjects, tasks, telemetry
-from bus.blobs import Blobs
-from bus.codec import codec_for, encode
-from bus.errors import (
+from headway.bus import headers, subjects, tasks, telemetry
+from headway.bus.blobs import Blobs
+from headway.bus.codec import codec_for, encode
+from headway.bus.errors import (
     CallError,
     ConnectionFailed,
     DeadlineExceeded,
@@ -46,9 +46,9 @@ from bus.errors import (
     Unavailable,
     UsageError,
 )
-from bus.limits import Rates
-from bus.objects import BURST, RATE, Objects
-from bus.outbox import Outbox
+from headway.bus.limits import Rates
+from headway.bus.objects import BURST, RATE, Objects
+from headway.bus.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -594,5 +594,3 @@ def _public_key(creds: str) -> str:
             pair = nkeys.from_seed(next(lines, "").strip().encode())
             return str(pair.public_key.decode())
     raise UsageError("the credentials hold no user seed", remedy="make them anew with `headway up`")
-
-

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from bus.errors import DeclarationError, InvalidInput
+from headway.bus.errors import DeclarationError, InvalidInput
 
 T = TypeVar("T")
 

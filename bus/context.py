@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from bus import headers
-from bus.client import Tenant, unique_id
-from bus.delivery import Facts
-from bus.errors import DeclarationError
+from headway.bus import headers
+from headway.bus.client import Tenant, unique_id
+from headway.bus.delivery import Facts
+from headway.bus.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from bus.client import Bus
+    from headway.bus.client import Bus
 
 T = TypeVar("T")
 C = TypeVar("C", bound=BaseModel)
@@ -142,10 +142,14 @@ class Context(Tenant):
         if parent is None:
             return None
         state = self.headers.get(headers.TRACESTATE)
-        return {headers.TRACEPARENT: parent} if state is None else {
-            headers.TRACEPARENT: parent,
-            headers.TRACESTATE: state,
-        }
+        return (
+            {headers.TRACEPARENT: parent}
+            if state is None
+            else {
+                headers.TRACEPARENT: parent,
+                headers.TRACESTATE: state,
+            }
+        )
 
     def _bound(self) -> float | None:
         return self.deadline

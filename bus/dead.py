@@ -20,12 +20,12 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from bus import headers, subjects, values
-from bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
-from bus.streams import DEAD
+from headway.bus import headers, subjects, values
+from headway.bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
+from headway.bus.streams import DEAD
 
 if TYPE_CHECKING:
-    from bus.client import Bus
+    from headway.bus.client import Bus
 
 _TIMEOUT = 5.0
 _NO_MESSAGE = 10037
@@ -33,10 +33,15 @@ _DIGEST = 12
 _HEADER_ROOM = 8192
 _OF_STORAGE = frozenset(
     {
-        "Nats-Stream", values.SUBJECT, values.SEQUENCE, "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence",
+        "Nats-Stream",
+        values.SUBJECT,
+        values.SEQUENCE,
+        "Nats-Time-Stamp",
+        "Nats-Num-Pending",
+        "Nats-Last-Sequence",
         "Nats-UpTo-Sequence",
     }
-)  # fmt: skip
+)
 """Headers that JetStream adds to what it gives."""
 _OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.DEADLINE)
 
@@ -260,4 +265,3 @@ def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> D
         },
         blob=found.get(headers.DEAD_BLOB, ""),
     )
-

@@ -12,12 +12,12 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bus.codec import Codec
-from bus.errors import DeclarationError
-from bus.retry import Retry
+from headway.bus.codec import Codec
+from headway.bus.errors import DeclarationError
+from headway.bus.retry import Retry
 
 if TYPE_CHECKING:
-    from bus.context import Context
+    from headway.bus.context import Context
 
 Invoke = Callable[[Any, "Context"], Awaitable[Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from bus.errors import RateLimited
+from headway.bus.errors import RateLimited
 
 
 class Rates:

@@ -18,12 +18,12 @@ import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from bus import headers, subjects, values
-from bus.codec import Codec, codec_for, encode
-from bus.errors import Conflict, NotFound, TooLarge
-from bus.limits import Rates
-from bus.mergepatch import merged
-from bus.streams import OBJECTS, TOMBSTONES
+from headway.bus import headers, subjects, values
+from headway.bus.codec import Codec, codec_for, encode
+from headway.bus.errors import Conflict, NotFound, TooLarge
+from headway.bus.limits import Rates
+from headway.bus.mergepatch import merged
+from headway.bus.streams import OBJECTS, TOMBSTONES
 
 T = TypeVar("T")
 

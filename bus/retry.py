@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bus.errors import DeclarationError
+from headway.bus.errors import DeclarationError
 
 MAX_DELAY = 12 * 3600.0
 """Longest back-off in seconds: attempts are remembered for a day (bus/streams.py), a wait must fit in well."""

@@ -16,12 +16,12 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from bus import headers, subjects
-from bus.beat import Counters
-from bus.client import unique_id
-from bus.context import Context, WorkerScope, facts
-from bus.direct import Handle, leave, subscribe
-from bus.errors import (
+from headway.bus import headers, subjects
+from headway.bus.beat import Counters
+from headway.bus.client import unique_id
+from headway.bus.context import Context, WorkerScope, facts
+from headway.bus.direct import Handle, leave, subscribe
+from headway.bus.errors import (
     CallError,
     ConnectionFailed,
     DeadlineExceeded,
@@ -36,9 +36,9 @@ from bus.errors import (
     RemoteError,
     Unavailable,
 )
-from bus.handlers import Handler, Kind
-from bus.service import Service
-from bus.timeouts import NEVER, Timed, Timeouts
+from headway.bus.handlers import Handler, Kind
+from headway.bus.service import Service
+from headway.bus.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
 _RELEASE = 1.0

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import uvloop
 
-from bus import logs, telemetry
-from bus.client import connect, unique_id
-from bus.errors import ConnectionFailed, HeadwayError, UsageError
-from bus.service import Service
-from bus.worker import DEFAULT_GRACE, THREADS, Worker
+from headway.bus import logs, telemetry
+from headway.bus.client import connect, unique_id
+from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
+from headway.bus.service import Service
+from headway.bus.worker import DEFAULT_GRACE, THREADS, Worker
 
 OK: Final = 0
 FAILED: Final = 1
@@ -47,7 +47,7 @@ def load(app: str) -> Service:
     """
     module_name, _, variable = app.partition(":")
     if not module_name or not variable:
-        raise UsageError(f"{app!r} names no service", remedy="write module:variable, such as services.fax:fax")
+        raise UsageError(f"{app!r} names no service", remedy="write module:variable, such as headway.services.fax:fax")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -7,11 +7,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
-from bus.service import Service
+from headway.bus.service import Service
 
 
 class _Replies(GenerateJsonSchema):
-    """Fields with a default are always there in a reply: `bus.codec` leaves none out."""
+    """Fields with a default are always there in a reply: `headway.bus.codec` leaves none out."""
 
     def field_is_required(
         self,

@@ -30,8 +30,8 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from bus import subjects
-from bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
+from headway.bus import subjects
+from headway.bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
 
 _T = TypeVar("_T")
 
@@ -107,24 +107,47 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
     return [
         _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
         _kept(
-            OBJECTS, ["obj.*.*.*"], replicas, max_msgs_per_subject=1, allow_direct=True, allow_msg_ttl=True,
+            OBJECTS,
+            ["obj.*.*.*"],
+            replicas,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_msg_ttl=True,
             # What is purged or deleted by the API is not republished, so browsers would keep it for ever.
-            deny_purge=True, deny_delete=True, republish=RePublish(src="obj.>", dest="live.>"),
+            deny_purge=True,
+            deny_delete=True,
+            republish=RePublish(src="obj.>", dest="live.>"),
         ),
         _kept(DEAD, ["dead.*.*.*"], replicas, max_age=30 * DAY, allow_direct=True),
         _kept(
-            ATTEMPTS, ["$KV.ATTEMPTS.>"], replicas, max_bytes=_GIB // 4, max_msgs_per_subject=1, max_age=DAY,
-            allow_direct=True, allow_rollup_hdrs=True,
+            ATTEMPTS,
+            ["$KV.ATTEMPTS.>"],
+            replicas,
+            max_bytes=_GIB // 4,
+            max_msgs_per_subject=1,
+            max_age=DAY,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
         ),
         _kept(
-            CONTROL, ["$KV.CONTROL.>"], replicas, max_bytes=_GIB // 16, max_msgs_per_subject=1,
-            allow_direct=True, allow_rollup_hdrs=True, allow_msg_ttl=True,
+            CONTROL,
+            ["$KV.CONTROL.>"],
+            replicas,
+            max_bytes=_GIB // 16,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            allow_msg_ttl=True,
         ),
         _kept(
-            BLOBS, [f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"], replicas, max_bytes=8 * _GIB,
-            allow_direct=True, allow_rollup_hdrs=True,
+            BLOBS,
+            [f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"],
+            replicas,
+            max_bytes=8 * _GIB,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _kept(name: str, subjects_: list[str], replicas: int | None, **different: Any) -> StreamConfig:

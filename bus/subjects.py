@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from bus.errors import InvalidSubject
+from headway.bus.errors import InvalidSubject
 
 LANES: Final = 16
 """How many lanes a version's jobs are spread over, by the server's hash of the tenant."""

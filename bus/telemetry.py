@@ -20,7 +20,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from bus.errors import ConfigError
+from headway.bus.errors import ConfigError
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Bounds of the buckets of durations; those of the SDK are for milliseconds."""
@@ -103,9 +103,7 @@ def instruments() -> Instruments | None:
 def durations(name: str, description: str) -> metrics.Histogram:
     """A histogram of seconds."""
     meter = metrics.get_meter("headway")
-    return meter.create_histogram(
-        name, unit="s", description=description, explicit_bucket_boundaries_advisory=_SECONDS
-    )
+    return meter.create_histogram(name, unit="s", description=description, explicit_bucket_boundaries_advisory=_SECONDS)
 
 
 class Instruments:

@@ -24,8 +24,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from bus import direct, headers
-from bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
+from headway.bus import direct, headers
+from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
 
 SEQUENCE: Final = "Nats-Sequence"
 SUBJECT: Final = "Nats-Subject"
@@ -199,9 +199,7 @@ async def write(
         raise NotStored(f"{subject}: not acknowledged: {error.message}", remedy=remedy) from error
 
 
-async def _answered(
-    js: JetStreamContext, stream: str, subject: str, ask: Callable[[float], Awaitable[T]]
-) -> T:
+async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callable[[float], Awaitable[T]]) -> T:
     """Ask a stream, again while it has no leader. Nobody has received a question that is asked again.
 
     Args:
@@ -244,9 +242,7 @@ async def _exists(js: JetStreamContext, stream: str) -> None:
         raise MissingStream(f"stream {stream} does not exist")
 
 
-async def _batch(
-    js: JetStreamContext, stream: str, ask: bytes, timeout: float
-) -> tuple[list[Msg], dict[str, str]]:
+async def _batch(js: JetStreamContext, stream: str, ask: bytes, timeout: float) -> tuple[list[Msg], dict[str, str]]:
     """One batched direct get: the messages, and the headers that end them."""
     nc = js._nc
     found: list[Msg] = []

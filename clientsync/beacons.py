@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import orjson
 
-from bus import subjects
-from bus.errors import ConnectionFailed, StoreError
-from clientsync.tail import Tail
+from headway.bus import subjects
+from headway.bus.errors import ConnectionFailed, StoreError
+from headway.clientsync.tail import Tail
 
 EVERY: Final = 2.0
 """Seconds between beacons."""

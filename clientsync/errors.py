@@ -8,7 +8,7 @@ ClientSyncError
 
 from __future__ import annotations
 
-from bus.errors import HeadwayError
+from headway.bus.errors import HeadwayError
 
 
 class ClientSyncError(HeadwayError):

@@ -17,13 +17,13 @@ import nats.errors
 import orjson
 from nats.aio.msg import Msg
 
-from broker.broker import Broker
-from broker.errors import BrokerError
-from broker.routes import Pusher
-from bus import subjects
-from bus.client import Bus
-from bus.errors import ConnectionFailed, InvalidSubject
-from clientsync.metrics import Metrics
+from headway.broker.broker import Broker
+from headway.broker.errors import BrokerError
+from headway.broker.routes import Pusher
+from headway.bus import subjects
+from headway.bus.client import Bus
+from headway.bus.errors import ConnectionFailed, InvalidSubject
+from headway.clientsync.metrics import Metrics
 
 SHOWN: Final = 1000
 """Names told of one tenant; beyond, only their number."""

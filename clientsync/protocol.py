@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bus.codec import Codec
-from bus.errors import InvalidInput, TooLarge
-from clientsync.errors import BadRequest
+from headway.bus.codec import Codec
+from headway.bus.errors import InvalidInput, TooLarge
+from headway.clientsync.errors import BadRequest
 
 MAX_REQUEST: Final = 16 * 1024
 """Bytes of a request; a larger one is refused before it is read."""

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import orjson
 
-from bus.errors import ConnectionFailed, StoreError
-from bus.values import Page
-from clientsync import objects
-from clientsync.objects import Change, Store
-from clientsync.protocol import MAX_REPLY, Pull, matches, shaped
-from clientsync.tail import Tail
-from clientsync.views import View, Views, decoded, filters, is_json
+from headway.bus.errors import ConnectionFailed, StoreError
+from headway.bus.values import Page
+from headway.clientsync import objects
+from headway.clientsync.objects import Change, Store
+from headway.clientsync.protocol import MAX_REPLY, Pull, matches, shaped
+from headway.clientsync.tail import Tail
+from headway.clientsync.views import View, Views, decoded, filters, is_json
 
 AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Seconds between tries to find a replica that is not behind its leader."""

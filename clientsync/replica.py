@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final
 
-from clientsync.checksum import digest
-from clientsync.protocol import Where, matches
+from headway.clientsync.checksum import digest
+from headway.clientsync.protocol import Where, matches
 
 GRACE: Final = 1.0
 """Seconds that an event which a beacon names may still be under way."""

@@ -18,15 +18,15 @@ import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from bus import direct, headers, subjects
-from bus.client import Bus
-from bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
-from bus.limits import Rates
-from clientsync import protocol
-from clientsync.errors import BadRequest
-from clientsync.metrics import Metrics
-from clientsync.presence import Presence
-from clientsync.pull import Puller
+from headway.bus import direct, headers, subjects
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
+from headway.bus.limits import Rates
+from headway.clientsync import protocol
+from headway.clientsync.errors import BadRequest
+from headway.clientsync.metrics import Metrics
+from headway.clientsync.presence import Presence
+from headway.clientsync.pull import Puller
 
 QUEUE: Final = "client-sync"
 RATE: Final = 500.0
@@ -213,4 +213,3 @@ class Responder:
             await self._bus.nc.publish(message.reply, payload, headers=said or None)
         except nats.errors.Error as error:
             _log.warning("%s is not answered: %r", message.subject, error)
-

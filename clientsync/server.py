@@ -1,7 +1,7 @@
 """Client sync as one process: HTTP, the answers to pages, beacons, presence. Any number of instances may run.
 
-    async with serving(broker, options) as url:
-        ...                        # the pages are there
+async with serving(broker, options) as url:
+    ...                        # the pages are there
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ import uvicorn
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from broker.broker import Broker
-from broker.errors import PortInUse
-from bus import tasks
-from bus.errors import ConfigError
-from bus.streams import TOMBSTONES
-from clientsync import beacons
-from clientsync.beacons import Beacons
-from clientsync.metrics import Metrics
-from clientsync.objects import Store
-from clientsync.presence import Presence
-from clientsync.pull import Puller
-from clientsync.responder import Responder
-from clientsync.tail import POLL, Tail
-from clientsync.web import sessions
-from clientsync.web.app import Health, Site, application
-from clientsync.web.devissuer import DevelopmentIssuer
-from clientsync.web.guard import Guard, Limits
-from clientsync.web.sessions import Sessions
-from clientsync.web.tokens import RemoteKeys, Rules, Verifier
+from headway.broker.broker import Broker
+from headway.broker.errors import PortInUse
+from headway.bus import tasks
+from headway.bus.errors import ConfigError
+from headway.bus.streams import TOMBSTONES
+from headway.clientsync import beacons
+from headway.clientsync.beacons import Beacons
+from headway.clientsync.metrics import Metrics
+from headway.clientsync.objects import Store
+from headway.clientsync.presence import Presence
+from headway.clientsync.pull import Puller
+from headway.clientsync.responder import Responder
+from headway.clientsync.tail import POLL, Tail
+from headway.clientsync.web import sessions
+from headway.clientsync.web.app import Health, Site, application
+from headway.clientsync.web.devissuer import DevelopmentIssuer
+from headway.clientsync.web.guard import Guard, Limits
+from headway.clientsync.web.sessions import Sessions
+from headway.clientsync.web.tokens import RemoteKeys, Rules, Verifier
 
 PAGES: Final = Path(__file__).parent / "browser" / "dist"
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})

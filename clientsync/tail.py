@@ -15,10 +15,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bus.errors import ConnectionFailed, StoreError
-from bus.streams import TOMBSTONES
-from clientsync import objects
-from clientsync.objects import Facts, Store
+from headway.bus.errors import ConnectionFailed, StoreError
+from headway.bus.streams import TOMBSTONES
+from headway.clientsync import objects
+from headway.clientsync.objects import Facts, Store
 
 POLL: Final = 0.5
 """Seconds between two looks."""

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import orjson
 
-from bus import subjects
-from bus.limits import Rates
-from clientsync import objects
-from clientsync.checksum import Checksum
-from clientsync.objects import Store
-from clientsync.protocol import Where, matches
+from headway.bus import subjects
+from headway.bus.limits import Rates
+from headway.clientsync import objects
+from headway.clientsync.checksum import Checksum
+from headway.clientsync.objects import Store
+from headway.clientsync.protocol import Where, matches
 
 MAX_OBJECTS: Final = 1_000_000
 """Objects in all views together; about 200 bytes each."""

@@ -1,7 +1,7 @@
 """Checks: what a user wants to be true of a new version. Read from one line, asked over the bus or of Prometheus.
 
-    call acme.status {"fax": "f1"} -> {"state": "sent"}
-    query http://prometheus:9090 rate(errors_total{version="v2"}[1m]) < 0.05
+call acme.status {"fax": "f1"} -> {"state": "sent"}
+query http://prometheus:9090 rate(errors_total{version="v2"}[1m]) < 0.05
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from broker.records import CallCheck, Check, QueryCheck
-from bus import headers, subjects
-from bus.client import Bus, raise_remote
-from bus.codec import encode
-from bus.errors import HeadwayError
-from deployer.errors import BadCheck, CheckFailed
-from deployer.evidence import Checked
+from headway.bus import headers, subjects
+from headway.bus.client import Bus, raise_remote
+from headway.bus.codec import encode
+from headway.bus.errors import HeadwayError
+from headway.control.records import CallCheck, Check, QueryCheck
+from headway.deployer.errors import BadCheck, CheckFailed
+from headway.deployer.evidence import Checked
 
 _FORM: Final = "write `call TENANT.OPERATION {request} -> {expected}` or `query URL PROMQL < NUMBER`"
 _CALL: Final = re.compile(r"call\s+([a-z0-9-]+)\.([a-z0-9-]+)(?:\s+(.*?))?(?:\s*->\s*(.+))?", re.DOTALL)
 _QUERY: Final = re.compile(r"query\s+(https?://\S+)\s+(.+?)\s*(<=|>=|<|>)\s*(-?[0-9.eE+-]+)", re.DOTALL)
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _SHOWN: Final = 120
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from broker.image import Schemas
-from deployer.schemas import Difference, fields, uncovered
+from headway.deployer.schemas import Difference, fields, uncovered
+from headway.images.image import Schemas
 
 _TAKES: Final = {"rpc": "request", "job": "job", "on": "event"}
 _BOUNDS: Final = {

@@ -8,11 +8,15 @@ DeployerError
 ├── NotProven       a shift would lose traffic, so it was not made
 ├── CheckFailed     a call or query that the user gave did not say what it should
 └── BadCheck        such a check cannot be read
+headway.images.errors.ImageError
+├── NotHealthy      an image is not promoted: its rollout was not healthy where it comes from
+└── ContractBroken  a version would break who knows the one before it
 """
 
 from __future__ import annotations
 
-from bus.errors import HeadwayError
+from headway.bus.errors import HeadwayError
+from headway.images.errors import ImageError
 
 
 class DeployerError(HeadwayError):
@@ -69,3 +73,21 @@ class BadCheck(DeployerError):
 
     code = "bad_check"
     status = 400
+
+
+class NotHealthy(ImageError):
+    """An image is promoted only if its rollout was healthy where it comes from."""
+
+    code = "not_healthy"
+    status = 409
+    default_remedy = "roll it out there first, until it has all traffic"
+
+
+class ContractBroken(ImageError):
+    """A version would break who knows the one before it. No traffic was given to it."""
+
+    code = "contract_broken"
+    status = 409
+    default_remedy = (
+        "keep what the old version took and replied, and add fields with a default; --breaking deploys it all the same"
+    )

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from bus.beat import INTERVAL, Beat
-from deployer.evidence import EMPTY, LAGS, Count
+from headway.bus.beat import INTERVAL, Beat
+from headway.deployer.evidence import EMPTY, LAGS, Count
 
 SILENT: Final = 3.5 * INTERVAL
 """Seconds without a heartbeat after which a worker is not counted on."""

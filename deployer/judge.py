@@ -20,11 +20,11 @@ from typing import Final, Literal
 
 import numpy as np
 
-from broker.records import P95, Criteria, Measured, Verdict
-from bus.histogram import BUCKETS, quantile
-from deployer import exact
-from deployer.evidence import EMPTY, Count, Evidence, Side, Slice
-from deployer.exact import Stratum
+from headway.bus.histogram import BUCKETS, quantile
+from headway.control.records import P95, Criteria, Measured, Verdict
+from headway.deployer import exact
+from headway.deployer.evidence import EMPTY, Count, Evidence, Side, Slice
+from headway.deployer.exact import Stratum
 
 QUANTILE: Final = 0.95
 CONFIDENCE: Final = 0.95

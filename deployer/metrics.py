@@ -7,8 +7,8 @@ from typing import Final
 
 from opentelemetry.metrics import Observation
 
-from broker.records import RolloutRecord, VersionRecord
-from bus.gauges import Gauges, Values
+from headway.bus.gauges import Gauges, Values
+from headway.control.records import RolloutRecord, VersionRecord
 
 _DESCRIBED: Final = {
     "headway.version.weight": ("%", "Share of the service's new traffic that a version gets."),
@@ -25,9 +25,7 @@ def values(versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord])
             if one.weight or one.phase != "retired"
         ],
         "headway.rollout.phase": [
-            Observation(
-                1, {"headway.service": one.service, "headway.version": one.version, "headway.phase": one.phase}
-            )
+            Observation(1, {"headway.service": one.service, "headway.version": one.version, "headway.phase": one.phase})
             for one in rollouts
         ],
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker import jsapi
-from bus.client import Bus
-from bus.errors import ConnectionFailed, MissingStream, StoreError
-from bus.streams import jobs_stream
-from bus.subjects import LANES
+from headway.broker import jsapi
+from headway.bus.client import Bus
+from headway.bus.errors import ConnectionFailed, MissingStream, StoreError
+from headway.bus.streams import jobs_stream
+from headway.bus.subjects import LANES
 
 
 async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any]]]:

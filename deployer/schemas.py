@@ -18,9 +18,22 @@ Schema = Mapping[str, Any] | bool
 
 _COMBINING: Final = ("$ref", "allOf", "anyOf", "oneOf", "enum", "const", "type")
 _SAYING: Final = frozenset(
-    {"$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated", "description", "discriminator",
-     "examples", "readOnly", "title", "writeOnly"}
-)  # fmt: skip
+    {
+        "$comment",
+        "$defs",
+        "$id",
+        "$schema",
+        "default",
+        "definitions",
+        "deprecated",
+        "description",
+        "discriminator",
+        "examples",
+        "readOnly",
+        "title",
+        "writeOnly",
+    }
+)
 """Keywords that describe and do not constrain."""
 _TYPES: Final = ("null", "boolean", "object", "array", "number", "string")
 _LEAST: Final = {"string": "minLength", "array": "minItems", "object": "minProperties"}
@@ -35,10 +48,16 @@ _OF_TYPE: Final = {
     "string": {"minLength", "maxLength", "pattern", "format", "contentEncoding", "contentMediaType", "contentSchema"},
     "array": _KNOWN["array"] | {"minItems", "maxItems", "contains", "minContains", "maxContains", "unevaluatedItems"},
     "object": _KNOWN["object"]
-    | {"minProperties", "maxProperties", "patternProperties", "dependentRequired", "dependentSchemas",
-       "unevaluatedProperties"},
+    | {
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
+    },
     "number": _KNOWN["number"],
-}  # fmt: skip
+}
 _OF_SOME_TYPE: Final = frozenset().union(*_OF_TYPE.values())
 
 Kind = Literal["missing", "gone", "unknown", "type", "value", "bound"]

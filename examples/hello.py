@@ -1,4 +1,4 @@
-from bus import Context, Reject, Retry, Service
+from headway import Context, Reject, Retry, Service
 from pydantic import BaseModel
 
 hello = Service("hello", description="Greets people, and writes to them.")

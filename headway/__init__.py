@@ -1,1 +1,110 @@
-"""The composition root: the `headway` command, which starts, shows and drives an installation."""
+"""Headway: Python microservices on a NATS message bus.
+
+    from headway import Context, Retry, Service
+
+    fax = Service("fax")
+
+    @fax.job("send", retry=Retry(attempts=5))
+    async def send(request: SendFax, ctx: Context) -> None: ...
+
+What the author of a service imports is here. Names are loaded when they are first used: pytest imports this package
+in every project that has Headway installed, and `headway --help` needs none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headway.bus import (
+        Beat,
+        Blobs,
+        BrokerError,
+        Bus,
+        CallError,
+        ConfigError,
+        Conflict,
+        ConnectionFailed,
+        Context,
+        DeadlineExceeded,
+        DeclarationDrift,
+        DeclarationError,
+        HeadwayError,
+        InvalidInput,
+        InvalidSubject,
+        MissingStream,
+        NotFound,
+        NotServed,
+        NotStored,
+        Object,
+        Objects,
+        Overloaded,
+        QueueFull,
+        Receipt,
+        Reject,
+        Rejected,
+        RemoteError,
+        Retry,
+        Service,
+        StoreError,
+        Tenant,
+        Unavailable,
+        UsageError,
+        Worker,
+        WorkerInfo,
+        connect,
+    )
+
+__all__ = [
+    "Beat",
+    "Blobs",
+    "BrokerError",
+    "Bus",
+    "CallError",
+    "ConfigError",
+    "Conflict",
+    "ConnectionFailed",
+    "Context",
+    "DeadlineExceeded",
+    "DeclarationDrift",
+    "DeclarationError",
+    "HeadwayError",
+    "InvalidInput",
+    "InvalidSubject",
+    "MissingStream",
+    "NotFound",
+    "NotServed",
+    "NotStored",
+    "Object",
+    "Objects",
+    "Overloaded",
+    "QueueFull",
+    "Receipt",
+    "Reject",
+    "Rejected",
+    "RemoteError",
+    "Retry",
+    "Service",
+    "StoreError",
+    "Tenant",
+    "Unavailable",
+    "UsageError",
+    "Worker",
+    "WorkerInfo",
+    "connect",
+]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a public name of the bus on first use (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from headway import bus
+
+        value = globals()[name] = getattr(bus, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -130,8 +130,8 @@ def run(work: Coroutine[Any, Any, int | None]) -> int:
 
 def _explain(error: Exception) -> int:
     """Show an error in a line, and return its exit code."""
-    from bus.errors import HeadwayError, UsageError
     from headway import exits
+    from headway.bus.errors import HeadwayError, UsageError
 
     found = exits.find(error)
     if found is None and isinstance(error, ModuleNotFoundError):

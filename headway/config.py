@@ -1,18 +1,18 @@
 """`headway.yaml`: what runs here. Unknown keys are refused, and every error shows its line.
 
-    services:
-      fax:
-        app: services.fax:fax     # module:variable of the Service
-        version: v1
-        scale: {max: 8}           # how many workers, by load; or a fixed number: `workers: 2`
-        config: {}                # frozen with the version, checked by the service's own model
-    server:
-      port: 4222
-      websocket_port: 4280
-      store: .headway
-      durability: fast          # or strict: on disk before it is acknowledged
-    web:                          # browsers: sessions and live objects; left out, there is none
-      dev_issuer: true
+services:
+  fax:
+    app: headway.services.fax:fax     # module:variable of the Service
+    version: v1
+    scale: {max: 8}           # how many workers, by load; or a fixed number: `workers: 2`
+    config: {}                # frozen with the version, checked by the service's own model
+server:
+  port: 4222
+  websocket_port: 4280
+  store: .headway
+  durability: fast          # or strict: on disk before it is acknowledged
+web:                          # browsers: sessions and live objects; left out, there is none
+  dev_issuer: true
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from broker.records import Scale
-from bus import subjects
-from bus.errors import HeadwayError
+from headway.bus import subjects
+from headway.bus.errors import HeadwayError
+from headway.control.records import Scale
 from headway.yamlfile import Document, Path_, Problem, parse, read
 
 DEFAULT_FILE: Final = Path("headway.yaml")
@@ -52,7 +52,7 @@ def _token(what: str) -> Any:
 def _check_app(value: str) -> str:
     module, _, variable = value.partition(":")
     if not variable.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"{value!r} is not module:variable, such as services.fax:fax")
+        raise ValueError(f"{value!r} is not module:variable, such as headway.services.fax:fax")
     return value
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from bus import logs, telemetry
+from headway.bus import logs, telemetry
 
 
 @contextmanager

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from broker.broker import Broker
-from broker.control import Control, service_key, version_key
-from broker.records import ServiceRecord, VersionRecord
-from bus import queues
-from bus.client import Bus
-from bus.errors import UsageError
-from bus.handlers import Kind
-from bus.runner import load
-from bus.service import Service
+from headway.broker.broker import Broker
+from headway.bus import queues
+from headway.bus.client import Bus
+from headway.bus.errors import UsageError
+from headway.bus.handlers import Kind
+from headway.bus.runner import load
+from headway.bus.service import Service
 from headway.config import Config, ServiceConfig
+from headway.control.records import ServiceRecord, VersionRecord
+from headway.control.store import Control, service_key, version_key
 from headway.place import pool_of
-from scaler.drivers.process.follow import Say
+from headway.scaler.drivers.process.follow import Say
 
 
 def check(config: Config) -> dict[str, Service]:
@@ -63,9 +63,7 @@ async def declare(
 
 async def suspend(control: Control, name: str) -> None:
     """Have a service run no workers."""
-    await control.change(
-        service_key(name), ServiceRecord, lambda record: record.model_copy(update={"suspended": True})
-    )
+    await control.change(service_key(name), ServiceRecord, lambda record: record.model_copy(update={"suspended": True}))
 
 
 async def _service(control: Control, config: Config, service: Service, bus: Bus, *, grace: float, say: Say) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from bus.client import DEFAULT_URL, Bus, connect
-from bus.errors import UsageError
+from headway.bus.client import DEFAULT_URL, Bus, connect
+from headway.bus.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,8 +101,15 @@ def require(url: str | None, creds: str | None, directory: Path) -> Endpoint:
 def options(function: F) -> F:
     """Add --url, --creds and --dir to a command."""
     for option in (
-        click.option("--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR, show_default=True,
-                     envvar="HEADWAY_DIR", help="Data directory of `headway up`. [env: HEADWAY_DIR]"),
+        click.option(
+            "--dir",
+            "directory",
+            type=click.Path(path_type=Path),
+            default=DEFAULT_DIR,
+            show_default=True,
+            envvar="HEADWAY_DIR",
+            help="Data directory of `headway up`. [env: HEADWAY_DIR]",
+        ),
         click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]"),
         click.option("--url", help="Server. [env: HEADWAY_NATS_URL]"),
     ):

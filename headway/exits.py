@@ -1,14 +1,14 @@
 """How an error leaves the command line: one line, a remedy, and an exit code that tells its class.
 
-    0 done   1 unexpected   2 usage   3 no connection   4 not served   5 invalid input   6 rejected
-    7 overloaded or unavailable   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
+0 done   1 unexpected   2 usage   3 no connection   4 not served   5 invalid input   6 rejected
+7 overloaded or unavailable   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from bus import errors
+from headway.bus import errors
 
 CODES: Final[dict[type[BaseException], int]] = {
     errors.HeadwayError: 1,

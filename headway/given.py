@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from bus.errors import UsageError
+from headway.bus.errors import UsageError
 
 
 def configuration(file: Path | None, values: Iterable[str]) -> dict[str, Any]:

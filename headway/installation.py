@@ -20,27 +20,27 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from broker import atomic
-from broker.broker import Broker
-from broker.control import Control
-from broker.heartbeats import heard
-from bus import streams
-from bus.beat import Beat
-from bus.client import Bus
-from bus.errors import HeadwayError, UsageError
-from bus.handlers import Kind
-from bus.runner import load
-from bus.service import Service
-from bus.worker import DEFAULT_GRACE
+from headway.broker import atomic
+from headway.broker.broker import Broker
+from headway.bus import streams
+from headway.bus.beat import Beat
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError, UsageError
+from headway.bus.handlers import Kind
+from headway.bus.runner import load
+from headway.bus.service import Service
+from headway.bus.worker import DEFAULT_GRACE
 from headway.config import Config, ServiceConfig
+from headway.control.heartbeats import heard
+from headway.control.store import Control
 from headway.declare import check, declare, suspend
 from headway.endpoint import RUNNING_FILE, Running
 from headway.lifeline import Lifeline
 from headway.place import run_dir
 from headway.process import Process
-from scaler.drivers.process import rundir
-from scaler.drivers.process.follow import Follower, Say
-from scaler.drivers.process.rundir import WorkerFile
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.follow import Follower, Say
+from headway.scaler.drivers.process.rundir import WorkerFile
 
 _KILL_AFTER: Final = 5.0
 """Seconds beyond the grace period after which a worker that does not end is killed."""
@@ -169,6 +169,7 @@ class Installation:
             name: max(self.config.services[name].scaling.min, bool(service.handlers_of(Kind.RPC)))
             for name, service in services.items()
         }
+
         def missing() -> list[str]:
             found = [name for name, n in wanted.items() if sum(s == name for s, _ in self._serving) < n]
             return [*found, *(["web"] if self.config.web is not None and self.web_url is None else [])]

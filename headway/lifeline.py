@@ -11,7 +11,7 @@ import contextlib
 import socket
 from typing import Final
 
-from scaler.drivers.process.zygote import LIFELINE
+from headway.scaler.drivers.process.zygote import LIFELINE
 
 _CUT: Final = 1
 

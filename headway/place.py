@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from broker.broker import Broker
-from broker.records import VersionRecord
-from bus import subjects
-from scaler.drivers.driver import Launch
+from headway.broker.broker import Broker
+from headway.bus import subjects
+from headway.control.records import VersionRecord
+from headway.scaler.drivers.driver import Launch
 
 POOL: Final = "HEADWAY_POOL"
 """Environment variable with the name of the pool."""

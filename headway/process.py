@@ -13,14 +13,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from broker.server import die_with_parent
-from scaler.drivers.process.follow import Say
+from headway.broker.server import die_with_parent
+from headway.scaler.drivers.process.follow import Say
 
 _STEADY: Final = 10.0
 """Seconds after which one that runs is no longer part of a crash loop."""
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
 _LINE_LIMIT: Final = 1 << 20
+
 
 def restart_delay(deaths: int) -> float:
     """Seconds to wait before it is started again.

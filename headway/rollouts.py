@@ -10,16 +10,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.records import Phase, RolloutRecord, ScaleRecord, VersionRecord
+from headway.control.records import Phase, RolloutRecord, ScaleRecord, VersionRecord
 
 _BAR: Final = 30
 _LAST: Final = 6
 """Transitions that the live view shows."""
 _WORDS: Final[Mapping[Phase, str]] = {
-    "verify": "verifying", "warm-up": "warming up", "shift": "shifting", "judge": "judging", "drain": "draining",
-    "standby": "on standby", "done": "done", "back": "going back", "take-over": "taking over",
-    "rolled-back": "rolled back", "refused": "refused",
-}  # fmt: skip
+    "verify": "verifying",
+    "warm-up": "warming up",
+    "shift": "shifting",
+    "judge": "judging",
+    "drain": "draining",
+    "standby": "on standby",
+    "done": "done",
+    "back": "going back",
+    "take-over": "taking over",
+    "rolled-back": "rolled back",
+    "refused": "refused",
+}
 _BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
 
 

@@ -12,16 +12,16 @@ import nats.errors
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
-from broker import jsapi
-from broker.control import Control
-from broker.heartbeats import heard
-from broker.records import LeaseRecord, ScaleRecord
-from bus import values
-from bus.beat import Beat
-from bus.client import Bus
-from bus.errors import ConnectionFailed, MissingStream
-from bus.histogram import quantile
-from bus.streams import CONTROL, DEAD, JOBS
+from headway.broker import jsapi
+from headway.bus import values
+from headway.bus.beat import Beat
+from headway.bus.client import Bus
+from headway.bus.errors import ConnectionFailed, MissingStream
+from headway.bus.histogram import quantile
+from headway.bus.streams import CONTROL, DEAD, JOBS
+from headway.control.heartbeats import heard
+from headway.control.records import LeaseRecord, ScaleRecord
+from headway.control.store import Control
 
 LISTEN: Final = 1.2
 """Seconds in which every living worker has beaten once."""
@@ -219,7 +219,7 @@ async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
     While a consumer has no leader that could tell, its version is left out.
 
     Raises:
-        StoreError, ConnectionFailed: as `broker.jsapi.listed`.
+        StoreError, ConnectionFailed: as `headway.broker.jsapi.listed`.
     """
     streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     names = [name for one in streams if (name := one["config"]["name"]).startswith(JOBS)]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from bus.errors import ConfigError
+from headway.bus.errors import ConfigError
 
 Path_ = tuple[str | int, ...]
 """Where a value stands in the document: keys and list indexes from the top."""
@@ -120,7 +120,7 @@ def read(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"there is no {path}", remedy="create it, or name an app: headway up services.fax:fax"
+            f"there is no {path}", remedy="create it, or name an app: headway up headway.services.fax:fax"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", remedy="make it a readable UTF-8 text file") from error

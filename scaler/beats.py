@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bus.beat import Beat
-from scaler.health import IN_A_ROW
+from headway.bus.beat import Beat
+from headway.scaler.health import IN_A_ROW
 
 
 @dataclass(slots=True)

@@ -18,27 +18,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from broker.control import Control, scale_key
-from broker.heartbeats import heard
-from broker.lease import Lease
-from broker.records import HISTORY, Decided, ScaleRecord, ServiceRecord, VersionRecord
-from broker.rounds import Rounds
-from bus import tasks
-from bus.client import Bus, unique_id
-from bus.errors import HeadwayError
-from bus.streams import EVENTS, jobs_stream
-from scaler import health, restarts
-from scaler.beats import Beats
-from scaler.decide import NEW, Decision, History, decide
-from scaler.drivers.driver import Driver, Exited, Launch, Running
-from scaler.errors import Fenced
-from scaler.health import Seen, Sickness
-from scaler.lag import LagReader, Lags, Lane
-from scaler.metrics import Metrics
-from scaler.metrics import Seen as Told
-from scaler.observe import WINDOW, Snapshot, observe
-from scaler.plan import Member, plan
-from scaler.schedule import floor
+from headway.bus import tasks
+from headway.bus.client import Bus, unique_id
+from headway.bus.errors import HeadwayError
+from headway.bus.streams import EVENTS, jobs_stream
+from headway.control.heartbeats import heard
+from headway.control.lease import Lease
+from headway.control.records import HISTORY, Decided, ScaleRecord, ServiceRecord, VersionRecord
+from headway.control.rounds import Rounds
+from headway.control.store import Control, scale_key
+from headway.scaler import health, restarts
+from headway.scaler.beats import Beats
+from headway.scaler.decide import NEW, Decision, History, decide
+from headway.scaler.drivers.driver import Driver, Exited, Launch, Running
+from headway.scaler.errors import Fenced
+from headway.scaler.health import Seen, Sickness
+from headway.scaler.lag import LagReader, Lags, Lane
+from headway.scaler.metrics import Metrics
+from headway.scaler.metrics import Seen as Told
+from headway.scaler.observe import WINDOW, Snapshot, observe
+from headway.scaler.plan import Member, plan
+from headway.scaler.schedule import floor
 
 PERIOD: Final = 0.5
 """Seconds between two rounds; a worker's end begins one at once."""
@@ -196,9 +196,7 @@ class Controller:
         if health.deaf(seen.values(), now):
             self._beats.reconnected()  # whoever is heard first, the others have their time from now on
             return dict.fromkeys(seen)
-        return {
-            one.worker: health.diagnose(seen[one.worker], now, memory=self._memory(one.service)) for one in running
-        }
+        return {one.worker: health.diagnose(seen[one.worker], now, memory=self._memory(one.service)) for one in running}
 
     def _seen(self, one: Running, now: float) -> Seen:
         heard = self._beats.of(one.worker)
@@ -394,9 +392,13 @@ class Controller:
         waits = verdict.retry_at - time.monotonic()
         if verdict.health != (old.health if old is not None else "ok"):
             _log.warning(
-                "%s %s: %s, %d deaths in %g s%s", *key, verdict.health, verdict.deaths, restarts.WINDOW,
+                "%s %s: %s, %d deaths in %g s%s",
+                *key,
+                verdict.health,
+                verdict.deaths,
+                restarts.WINDOW,
                 f", the next one starts in {waits:.1f} s" if waits > 0 else "",
-            )  # fmt: skip
+            )
         record = ScaleRecord(
             service=key[0],
             version=key[1],

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from broker.records import Scale
-from scaler import policies
-from scaler.observation import Observation
+from headway.control.records import Scale
+from headway.scaler import policies
+from headway.scaler.observation import Observation
 
 _SMOOTH: Final = 0.2
 """Share of `drain_within` over which the arrival rate is averaged."""
@@ -126,9 +126,7 @@ def decide(
     )
 
 
-def _lowest(
-    scale: Scale, seen: Observation, minimum: int, floor: int, before: int, *, calls: bool
-) -> tuple[int, str]:
+def _lowest(scale: Scale, seen: Observation, minimum: int, floor: int, before: int, *, calls: bool) -> tuple[int, str]:
     """The bound from below, and its reason."""
     pending = seen.pending is None or seen.ack_pending is None or seen.pending + seen.ack_pending + seen.in_hand > 0
     waking = seen.pending is not None and pending

@@ -8,7 +8,7 @@ ScalerError
 
 from __future__ import annotations
 
-from bus.errors import HeadwayError
+from headway.bus.errors import HeadwayError
 
 
 class ScalerError(HeadwayError):

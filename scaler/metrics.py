@@ -10,10 +10,10 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
-from bus.gauges import Gauges, Values
-from bus.telemetry import durations
-from scaler.lag import Lane, together
-from scaler.plan import Member
+from headway.bus.gauges import Gauges, Values
+from headway.bus.telemetry import durations
+from headway.scaler.lag import Lane, together
+from headway.scaler.plan import Member
 
 _DESCRIBED: Final = {
     "headway.workers": ("{worker}", "Workers there are, by state."),

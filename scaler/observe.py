@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from bus.beat import Beat
-from bus.histogram import BUCKETS, quantile
-from scaler.lag import Lane, together
-from scaler.observation import Observation
+from headway.bus.beat import Beat
+from headway.bus.histogram import BUCKETS, quantile
+from headway.scaler.lag import Lane, together
+from headway.scaler.observation import Observation
 
 WINDOW: Final = 3.0
 """Seconds between the two moments: enough heartbeats that one more or less does not matter."""

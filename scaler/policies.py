@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from broker.records import Cpu, Inflight, Lag, Latency, Scale
-from scaler.observation import Observation
+from headway.control.records import Cpu, Inflight, Lag, Latency, Scale
+from headway.scaler.observation import Observation
 
 TOLERANCE: Final = 0.1
 """Share by which the load may exceed what the workers can do before there are more, as the HPA has it. What is missing

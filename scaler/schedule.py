@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from broker.records import Floor
+from headway.control.records import Floor
 
 
 def floor(floors: Sequence[Floor], now: datetime) -> int:

@@ -20,10 +20,10 @@ from typing import Final
 from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
-from broker.control import Control
 from headway.commands.up import say
 from headway.config import Config, ServerConfig, ServiceConfig, WebConfig
 from headway.console.access import Access
+from headway.control.store import Control
 from headway.demo import work
 from headway.demo.drive import Drive
 from headway.demo.release import Release
@@ -146,9 +146,11 @@ def _write(picture: bytes, path: Path) -> None:
 def _config(directory: str) -> Config:
     return Config(
         services={
-            "calls": ServiceConfig(app="services.calls:calls"),
-            "fax": ServiceConfig(app="services.fax:fax", config={"speed": 200, "busy_share": 0, "no_answer_share": 0}),
-            "voicemail": ServiceConfig(app="services.voicemail:voicemail"),
+            "calls": ServiceConfig(app="headway.services.calls:calls"),
+            "fax": ServiceConfig(
+                app="headway.services.fax:fax", config={"speed": 200, "busy_share": 0, "no_answer_share": 0}
+            ),
+            "voicemail": ServiceConfig(app="headway.services.voicemail:voicemail"),
         },
         server=ServerConfig(port=0, websocket_port=0, store=str(Path(directory) / ".headway")),
         web=WebConfig(port=0, dev_issuer=True),

@@ -17,10 +17,10 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from broker.broker import Broker
-from bus.objects import is_tombstone
-from bus.tasks import end
-from clientsync.replica import Replica
+from headway.broker.broker import Broker
+from headway.bus.objects import is_tombstone
+from headway.bus.tasks import end
+from headway.clientsync.replica import Replica
 
 
 class Refused(Exception):
@@ -65,9 +65,14 @@ class Page:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, session: dict[str, Any], *, replica: Replica | None = None, follow: bool = True,
+        cls,
+        url: str,
+        session: dict[str, Any],
+        *,
+        replica: Replica | None = None,
+        follow: bool = True,
         reconnect: bool = True,
-    ) -> AsyncIterator[Page]:  # fmt: skip
+    ) -> AsyncIterator[Page]:
         page = cls(session, replica or Replica())
 
         async def on_closed() -> None:
@@ -80,11 +85,18 @@ class Page:
             page.errors.append(error)
 
         page.nc = await nats.connect(
-            url.split(","), user_jwt_cb=session["jwt"].encode, signature_cb=lambda _nonce: b"",
-            inbox_prefix=session["inbox"], closed_cb=on_closed, error_cb=on_error, reconnected_cb=on_reconnect,
-            allow_reconnect=reconnect, reconnect_time_wait=0.1, max_reconnect_attempts=-1,
+            url.split(","),
+            user_jwt_cb=session["jwt"].encode,
+            signature_cb=lambda _nonce: b"",
+            inbox_prefix=session["inbox"],
+            closed_cb=on_closed,
+            error_cb=on_error,
+            reconnected_cb=on_reconnect,
+            allow_reconnect=reconnect,
+            reconnect_time_wait=0.1,
+            max_reconnect_attempts=-1,
             ping_interval=3,
-        )  # fmt: skip
+        )
         following = None
         try:
             if follow:

@@ -20,10 +20,18 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=150)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
-LONGEST = frozenset({
-    "test_bench_quick", "test_chaos_fleet", "test_containers_compose", "test_deployer_rollback",
-    "test_deployer_rollout", "test_headway_backup", "test_scaler_healing", "test_up_and_down",
-})  # fmt: skip
+LONGEST = frozenset(
+    {
+        "test_bench_quick",
+        "test_chaos_fleet",
+        "test_containers_compose",
+        "test_deployer_rollback",
+        "test_deployer_rollout",
+        "test_headway_backup",
+        "test_scaler_healing",
+        "test_up_and_down",
+    }
+)
 """Files that take minutes. They come first, so that none of them is left alone at the end."""
 
 
@@ -54,7 +62,7 @@ async def _until(condition: Callable[[], object], timeout: float = DEADLINE):
             await asyncio.sleep(0.01)
 
 
-_MAIN = "import json, sys; from bus.runner import main; sys.exit(main('app:app', **json.loads(sys.argv[1])))"
+_MAIN = "import json, sys; from headway.bus.runner import main; sys.exit(main('app:app', **json.loads(sys.argv[1])))"
 
 
 class WorkerProcess:
@@ -110,16 +118,27 @@ async def spawn(tmp_path: Path):
     running: list[WorkerProcess] = []
 
     async def start(
-        broker, source: str, *, service: str = "app", serving: bool = True, env: dict[str, str] | None = None,
+        broker,
+        source: str,
+        *,
+        service: str = "app",
+        serving: bool = True,
+        env: dict[str, str] | None = None,
         **options: object,
     ) -> WorkerProcess:
         (tmp_path / "app.py").write_text(source)
         creds = tmp_path / "worker.creds"
         creds.write_text(broker.identities.creds("worker", service=service))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _MAIN, json.dumps({"url": broker.url, "creds": str(creds), **options}),
-            cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            sys.executable,
+            "-c",
+            _MAIN,
+            json.dumps({"url": broker.url, "creds": str(creds), **options}),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         worker = WorkerProcess(process)
         running.append(worker)
@@ -250,9 +269,16 @@ def nats_cli(tmp_path: Path):
         creds = tmp_path / "operator.creds"
         creds.write_text(broker.identities.creds("operator"))
         process = await asyncio.create_subprocess_exec(
-            program, "--server", broker.url, "--creds", creds, *arguments,
+            program,
+            "--server",
+            broker.url,
+            "--creds",
+            creds,
+            *arguments,
             env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         try:
             async with asyncio.timeout(DEADLINE):
@@ -269,7 +295,7 @@ def nats_cli(tmp_path: Path):
 @pytest.fixture
 async def letters(bus):
     """`await letters(n)`: the dead letters, oldest first, once there are n."""
-    from bus import dead
+    from headway.bus import dead
 
     async def wait(count: int) -> list[dead.DeadLetter]:
         await _until(lambda: _stored(bus, count))

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import pytest
 from pydantic import BaseModel
 
-from broker.control import Control, rollout_key, service_key, version_key
-from broker.records import RolloutRecord, Scale, ServiceRecord, VersionRecord
-from bus import Context, Service
-from bus.errors import CallError, HeadwayError
-from bus.tasks import end
-from bus.worker import Worker
-from deployer.rollout import ask
-from deployer.rollout.deployer import Deployer
+from headway import Context, Service
+from headway.bus.errors import CallError, HeadwayError
+from headway.bus.tasks import end
+from headway.bus.worker import Worker
+from headway.control.records import RolloutRecord, Scale, ServiceRecord, VersionRecord
+from headway.control.store import Control, rollout_key, service_key, version_key
+from headway.deployer.rollout import ask
+from headway.deployer.rollout.deployer import Deployer
 
 SERVICE = "app"
 PERIOD = 0.1
@@ -218,9 +218,14 @@ class Place:
         bus = await self.broker.connect("control")
         stop = asyncio.Event()
         made = Deployer(
-            bus, self.broker, holder=f"deployer-{len(self.deployers)}", prove=prove or proven, period=PERIOD, ttl=TTL,
+            bus,
+            self.broker,
+            holder=f"deployer-{len(self.deployers)}",
+            prove=prove or proven,
+            period=PERIOD,
+            ttl=TTL,
             **options,
-        )  # fmt: skip
+        )
         self.deployers.append((made, asyncio.ensure_future(made.run(stop)), stop, bus))
         return made
 

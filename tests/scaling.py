@@ -1,6 +1,6 @@
 """A fleet for tests: a broker, services in a directory, real worker processes, scalers in this process or their own.
 
-    python tests/scaling.py <JSON>    # a scaler in a process of its own, until SIGTERM
+python tests/scaling.py <JSON>    # a scaler in a process of its own, until SIGTERM
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from broker.broker import Broker
-from broker.control import Control, scale_key, service_key, version_key
-from broker.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
-from bus.client import Bus, connect
-from scaler.controller import Controller
-from scaler.drivers.driver import Launch
-from scaler.drivers.process import rundir
-from scaler.drivers.process.driver import ProcessDriver
+from headway.broker.broker import Broker
+from headway.bus.client import Bus, connect
+from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
+from headway.control.store import Control, scale_key, service_key, version_key
+from headway.scaler.controller import Controller
+from headway.scaler.drivers.driver import Launch
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.driver import ProcessDriver
 
 DEADLINE = 60.0
 """Seconds that anything may take on a busy machine before a test calls it broken."""
@@ -45,10 +45,14 @@ def zygotes(run: Path) -> list[int]:
 def launch_of(version: VersionRecord, url: str, creds: str) -> Launch:
     """What a version's workers are started from."""
     return Launch(
-        service=version.service, version=version.version, app=version.app, root=version.root,
-        config=version.config, grace=version.grace,
+        service=version.service,
+        version=version.version,
+        app=version.app,
+        root=version.root,
+        config=version.config,
+        grace=version.grace,
         environment={"HEADWAY_NATS_URL": url, "HEADWAY_NATS_CREDS": creds.format(service=version.service)},
-    )  # fmt: skip
+    )
 
 
 class Fleet:
@@ -81,9 +85,12 @@ class Fleet:
         bus = await self.broker.connect("control")
         driver, stop = ProcessDriver(self.run), asyncio.Event()
         controller = Controller(
-            bus, driver, lambda version: launch_of(version, self.broker.url, self._creds),
-            holder=f"scaler-{len(self._scalers)}", period=PERIOD,
-        )  # fmt: skip
+            bus,
+            driver,
+            lambda version: launch_of(version, self.broker.url, self._creds),
+            holder=f"scaler-{len(self._scalers)}",
+            period=PERIOD,
+        )
         task = asyncio.ensure_future(controller.run(stop))
         self._scalers.append((controller, task, stop, driver, bus))
         return controller
@@ -104,14 +111,21 @@ class Fleet:
         creds = self.path / "control.creds"
         creds.write_text(self.broker.identities.creds("control"))
         asked = {
-            "url": self.broker.url, "creds": str(creds), "worker_creds": self._creds, "run": str(self.run),
+            "url": self.broker.url,
+            "creds": str(creds),
+            "worker_creds": self._creds,
+            "run": str(self.run),
             "holder": holder,
-        }  # fmt: skip
+        }
         with (self.path / f"{holder}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, __file__, json.dumps(asked),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                sys.executable,
+                __file__,
+                json.dumps(asked),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         self._processes.append(process)
         return process
 
@@ -192,9 +206,12 @@ async def _scale(asked: Mapping[str, str]) -> None:
         driver = ProcessDriver(Path(asked["run"]))
         try:
             await Controller(
-                bus, driver, lambda version: launch_of(version, asked["url"], asked["worker_creds"]),
-                holder=asked["holder"], period=PERIOD,
-            ).run(stop)  # fmt: skip
+                bus,
+                driver,
+                lambda version: launch_of(version, asked["url"], asked["worker_creds"]),
+                holder=asked["holder"],
+                period=PERIOD,
+            ).run(stop)
         finally:
             await driver.close()
 

@@ -1,6 +1,6 @@
 """The contenders: each drains the same work queue in a process of its own.
 
-    python -m bench.jobs.consumers <name> <url>      # then {"count": n} on stdin
+python -m bench.jobs.consumers <name> <url>      # then {"count": n} on stdin
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bench import goals
 from bench.message import SERVICE, VERSION, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
-from bus import Service, Worker, connect
-from bus.runner import settle
-from bus.streams import MAX_ACK_PENDING, jobs_stream
+from headway.bus import Service, Worker, connect
+from headway.bus.runner import settle
+from headway.bus.streams import MAX_ACK_PENDING, jobs_stream
 
 STREAM = jobs_stream(SERVICE)
 _DURABLE = "peer"

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from bus.client import Bus
-from bus.errors import HeadwayError
-from bus.tasks import end
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError
+from headway.bus.tasks import end
 
 SERVICE: Final = "bench-outage"
 CALLERS: Final = 8

@@ -23,10 +23,10 @@ from typing import Any, Final
 from bench import goals
 from bench.outage.load import SERVICE, Load, Seen, gap
 from bench.report import Report
-from broker import testing
-from broker.server import Server
-from bus.client import connect
-from bus.tasks import end
+from headway.broker import testing
+from headway.broker.server import Server
+from headway.bus.client import connect
+from headway.bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig, WebConfig
 from headway.installation import Installation
 

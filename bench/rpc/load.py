@@ -1,6 +1,6 @@
 """The load: the same raw nats-py client for all contenders, cheaper than most, so that it is they who are measured.
 
-    python -m bench.rpc.load <url>      # then {"operation", "seconds", "inflight", "deadline"} on stdin
+python -m bench.rpc.load <url>      # then {"operation", "seconds", "inflight", "deadline"} on stdin
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bench.message import SERVICE, order, tenant
 from bench.numbers import OURS, quantile
 from bench.process import orders, run, say
 from bench.rpc.servers import OPERATIONS
-from bus import Bus, connect
-from bus.headers import DEADLINE, SERVICE_ERROR, STATUS, deadline_value
+from headway.bus import Bus, connect
+from headway.bus.headers import DEADLINE, SERVICE_ERROR, STATUS, deadline_value
 
 _TIMEOUT = 5.0
 

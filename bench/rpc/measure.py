@@ -32,9 +32,7 @@ async def measure(seconds: float, rounds: int, inflight: int, *, bare_peers: boo
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(server())
         load = await stack.enter_async_context(child("bench.rpc.load", url))
-        serving = {
-            name: await stack.enter_async_context(child("bench.rpc.servers", name, url)) for name in CONTENDERS
-        }
+        serving = {name: await stack.enter_async_context(child("bench.rpc.servers", name, url)) for name in CONTENDERS}
 
         async def turn(name: str, seconds: float) -> tuple[dict[str, Any], float]:
             before = await serving[name].ask("cpu", _PATIENCE)

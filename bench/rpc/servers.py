@@ -1,6 +1,6 @@
 """The contenders: each serves one operation in a process of its own, all side by side; one after the other is called.
 
-    python -m bench.rpc.servers <name> <url>      # then anything on stdin: the CPU seconds used so far
+python -m bench.rpc.servers <name> <url>      # then anything on stdin: the CPU seconds used so far
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bench import goals
 from bench.message import SERVICE, VERSION, Answer, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
-from bus import Service, Worker, connect
-from bus.runner import settle
+from headway.bus import Service, Worker, connect
+from headway.bus.runner import settle
 
 Contender = Callable[[str], AbstractAsyncContextManager[None]]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.scale.service import CONCURRENCY
-from broker.control import Control
-from broker.records import Lag, Scale
-from bus.client import Bus
-from bus.streams import jobs_stream
-from bus.tasks import end
+from headway.bus.client import Bus
+from headway.bus.streams import jobs_stream
+from headway.bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig
+from headway.control.records import Lag, Scale
+from headway.control.store import Control
 from headway.installation import Installation
 
 SERVICE: Final = "bench-scale"

@@ -10,8 +10,8 @@ from bench import goals
 from bench.goals import Goal
 from bench.report import Report
 from bench.scale import burst
-from scaler.simulate import report, traces
-from scaler.simulate.report import Comparison
+from headway.scaler.simulate import report, traces
+from headway.scaler.simulate.report import Comparison
 
 
 async def measure(jobs: int, rounds: int, names: Sequence[str]) -> Report:

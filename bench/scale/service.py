@@ -8,7 +8,7 @@ import time
 
 from pydantic import BaseModel
 
-from bus import Context, Service
+from headway.bus import Context, Service
 
 CONCURRENCY = 4
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench import process
-from bus import Bus, connect
-from bus.errors import HeadwayError
+from headway.bus import Bus, connect
+from headway.bus.errors import HeadwayError
 
 SERVICE: Final = "bench-shift"
 CALLERS: Final = 16

@@ -22,15 +22,15 @@ from bench.process import Child, child
 from bench.report import Report
 from bench.shift import service as served
 from bench.shift.load import SERVICE
-from broker.broker import Broker
-from broker.control import Control, rollout_key, service_key
-from broker.records import Criteria, RolloutRecord, Scale, ServiceRecord
-from bus.streams import jobs_stream
-from deployer import exact
-from deployer.images.build import build
-from deployer.images.version import version_of
-from deployer.rollout import ask
+from headway.broker.broker import Broker
+from headway.bus.streams import jobs_stream
 from headway.config import Config, ServerConfig, ServiceConfig
+from headway.control.records import Criteria, RolloutRecord, Scale, ServiceRecord
+from headway.control.store import Control, rollout_key, service_key
+from headway.deployer import exact
+from headway.deployer.rollout import ask
+from headway.deployer.version import version_of
+from headway.images.build import build
 from headway.installation import Installation
 
 WORKERS: Final = 2

@@ -6,7 +6,7 @@ import os
 
 from pydantic import BaseModel
 
-from bus import Context, Service
+from headway.bus import Context, Service
 
 
 class Config(BaseModel):

@@ -1,6 +1,6 @@
 """Some of the clients, in a process of their own.
 
-    python -m bench.sync.clients      # then {"do": "connect" | "expect" | "weigh", ...} on stdin
+python -m bench.sync.clients      # then {"do": "connect" | "expect" | "weigh", ...} on stdin
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from bench.report import Report
 from bench.sync import page
 from bench.sync.change import TENANT, TYPE, fax
 from bench.sync.clients import BIN
-from broker.broker import Broker
-from bus.client import Bus
-from bus.errors import NotStored
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.bus.errors import NotStored
 
 RATE: Final = 100
 """Changes a second while latency is measured."""
@@ -75,8 +75,11 @@ async def measure(clients: int, seconds: float, burst: int, rounds: int, objects
     beside = ratios(fanned)
     headline: dict[str, Any] = {"p50_ms": p50, "p99_ms": p99, "catch_up_ratio": None, "first_paint_ms": None}
     details: dict[str, Any] = {
-        "clients": clients, "changes_per_s": RATE, "deliveries_while_measured": sum(waits.values()), **weights,
-    }  # fmt: skip
+        "clients": clients,
+        "changes_per_s": RATE,
+        "deliveries_while_measured": sum(waits.values()),
+        **weights,
+    }
     if shown is not None:
         headline["catch_up_ratio"] = values[goals.CATCH_UP] = shown.catch_up_bytes / shown.reload_bytes
         paints = {OURS: shown.paints_ms, goals.PLAIN_PAINT: shown.plain_ms}
@@ -84,11 +87,14 @@ async def measure(clients: int, seconds: float, burst: int, rounds: int, objects
         values[goals.PLAIN_PAINT] = medians(paints)[goals.PLAIN_PAINT]
         beside |= ratios(paints)
         details |= {
-            "objects": objects, "reload_bytes": shown.reload_bytes, "reload_ms": shown.reload_ms,
-            "catch_up_bytes": shown.catch_up_bytes, "catch_up_ms": shown.catch_up_ms,
+            "objects": objects,
+            "reload_bytes": shown.reload_bytes,
+            "reload_ms": shown.reload_ms,
+            "catch_up_bytes": shown.catch_up_bytes,
+            "catch_up_ms": shown.catch_up_ms,
             "paints_ms": [round(ms, 1) for ms in shown.paints_ms],
             "plain_paints_ms": [round(ms, 1) for ms in shown.plain_ms],
-        }  # fmt: skip
+        }
     return Report(
         bench="sync",
         title=f"{clients} websockets of a tenant: {RATE} changes/s for {seconds:g} s, then {rounds} bursts of {burst}",

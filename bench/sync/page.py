@@ -10,9 +10,9 @@ from typing import Any, Final
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from bench.sync.change import TENANT, TYPE, fax
-from broker.broker import Broker
-from bus.client import Bus
-from clientsync.server import PAGES, Options, serving
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.clientsync.server import PAGES, Options, serving
 
 CHANGED: Final = 50
 _PATIENCE: Final = 60.0

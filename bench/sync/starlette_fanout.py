@@ -1,6 +1,6 @@
 """The peer: a fan-out over websockets as it is usually written in Python, on Starlette and uvicorn.
 
-    python -m bench.sync.starlette_fanout      # then {"changes": n} on stdin: send so many to each client
+python -m bench.sync.starlette_fanout      # then {"changes": n} on stdin: send so many to each client
 """
 
 from __future__ import annotations

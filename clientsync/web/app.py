@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from clientsync.web.devissuer import DevelopmentIssuer
-from clientsync.web.guard import Guard, answer, body
-from clientsync.web.pages import Pages, SecurityHeaders, policy
-from clientsync.web.sessions import Sessions
-from clientsync.web.tokens import SignedIn, Verifier
+from headway.clientsync.web.devissuer import DevelopmentIssuer
+from headway.clientsync.web.guard import Guard, answer, body
+from headway.clientsync.web.pages import Pages, SecurityHeaders, policy
+from headway.clientsync.web.sessions import Sessions
+from headway.clientsync.web.tokens import SignedIn, Verifier
 
 Health = Callable[[], Mapping[str, Any]]
 

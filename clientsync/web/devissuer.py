@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm
 
-from bus import subjects
-from clientsync.errors import BadRequest, NotSignedIn
-from clientsync.web.tokens import MAX_USER, Rules
+from headway.bus import subjects
+from headway.clientsync.errors import BadRequest, NotSignedIn
+from headway.clientsync.web.tokens import MAX_USER, Rules
 
 ISSUER: Final = "headway-development"
 AUDIENCE: Final = "headway"
@@ -51,13 +51,18 @@ class DevelopmentIssuer:
             raise BadRequest("a tenant and a user are needed", remedy='send {"tenant": "acme", "user": "ada"}')
         now = int(time.time())
         claims = {
-            "iss": ISSUER, "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + int(LIFETIME),
-            "sub": user, "tenant": subjects.application_tenant(tenant),
-        }  # fmt: skip
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(LIFETIME),
+            "sub": user,
+            "tenant": subjects.application_tenant(tenant),
+        }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": _KID})
 
     async def find(self, kid: str | None) -> PyJWK:
-        """See `clientsync.web.tokens.Keys`."""
+        """See `headway.clientsync.web.tokens.Keys`."""
         if kid != _KID:
             raise NotSignedIn("the token is not the development issuer's")
         return PyJWK.from_dict(self._public)

@@ -13,9 +13,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bus.errors import HeadwayError, RateLimited, TooLarge
-from bus.limits import Rates
-from clientsync.errors import BadRequest, NotAllowed, NotSignedIn
+from headway.bus.errors import HeadwayError, RateLimited, TooLarge
+from headway.bus.limits import Rates
+from headway.clientsync.errors import BadRequest, NotAllowed, NotSignedIn
 
 T = TypeVar("T")
 

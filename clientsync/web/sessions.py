@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from broker.broker import REVOKED_FOR, Broker
-from broker.identity import Credentials
-from broker.roles import TAGS, Role
-from bus.errors import ConfigError
-from clientsync.errors import NotSignedIn
-from clientsync.metrics import Metrics
-from clientsync.web.tokens import SignedIn
+from headway.broker.broker import REVOKED_FOR, Broker
+from headway.broker.identity import Credentials
+from headway.broker.roles import TAGS, Role
+from headway.bus.errors import ConfigError
+from headway.clientsync.errors import NotSignedIn
+from headway.clientsync.metrics import Metrics
+from headway.clientsync.web.tokens import SignedIn
 
 LIFETIME: Final = 600.0
 """Seconds that a session lasts unless its page renews it."""

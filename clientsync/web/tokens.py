@@ -18,9 +18,9 @@ import httpx
 import jwt
 from jwt import PyJWK, PyJWKSet
 
-from bus import subjects
-from bus.errors import ConfigError, ConnectionFailed, InvalidSubject
-from clientsync.errors import NotAllowed, NotSignedIn
+from headway.bus import subjects
+from headway.bus.errors import ConfigError, ConnectionFailed, InvalidSubject
+from headway.clientsync.errors import NotAllowed, NotSignedIn
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY: Final = 30.0

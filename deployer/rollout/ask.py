@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from broker.control import Control, Kept, rollout_key, version_key
-from broker.records import Asked, Check, Criteria, Past, Request, RolloutRecord, VersionRecord
-from bus.errors import Conflict, NotFound, UsageError
-from deployer.errors import NoRollout, RolloutRuns, UnknownVersion
-from deployer.rollout.plan import noted
+from headway.bus.errors import Conflict, NotFound, UsageError
+from headway.control.records import Asked, Check, Criteria, Past, Request, RolloutRecord, VersionRecord
+from headway.control.store import Control, Kept, rollout_key, version_key
+from headway.deployer.errors import NoRollout, RolloutRuns, UnknownVersion
+from headway.deployer.rollout.plan import noted
 
 PAST: Final = 20
 """Rollouts that a service's record remembers."""

@@ -15,23 +15,23 @@ from typing import Final
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from broker.broker import Broker
-from broker.control import Control, Kept, rollout_key
-from broker.errors import NotReady, RouteRefused
-from broker.heartbeats import heard
-from broker.lease import TTL, Lease
-from broker.records import RolloutRecord
-from broker.rounds import Rounds
-from bus.client import Bus
-from bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStored
-from bus.tasks import end
-from deployer import queues
-from deployer.errors import NotLeading
-from deployer.hearing import Hearing
-from deployer.metrics import Metrics
-from deployer.rollout.effects import Effects, Prove
-from deployer.rollout.plan import Facts, Plan, because, noted, plan
-from deployer.rollout.trial import Trial
+from headway.broker.broker import Broker
+from headway.broker.errors import NotReady, RouteRefused
+from headway.bus.client import Bus
+from headway.bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStored
+from headway.bus.tasks import end
+from headway.control.heartbeats import heard
+from headway.control.lease import TTL, Lease
+from headway.control.records import RolloutRecord
+from headway.control.rounds import Rounds
+from headway.control.store import Control, Kept, rollout_key
+from headway.deployer import queues
+from headway.deployer.errors import NotLeading
+from headway.deployer.hearing import Hearing
+from headway.deployer.metrics import Metrics
+from headway.deployer.rollout.effects import Effects, Prove
+from headway.deployer.rollout.plan import Facts, Plan, because, noted, plan
+from headway.deployer.rollout.trial import Trial
 
 PERIOD: Final = 0.5
 """Seconds between two rounds."""

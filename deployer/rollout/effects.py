@@ -7,17 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from broker import routes
-from broker.broker import Broker
-from broker.control import Control, version_key
-from broker.records import RolloutRecord, VersionRecord
-from bus.client import Bus
-from deployer import queues
-from deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
-from deployer.rollout import proof
-from deployer.rollout.plan import Effect, Post, Route, Smoke, TakeOver, Verify
-from deployer.rollout.takeover import Takeover
-from deployer.rollout.trial import run_checks
+from headway.broker import routes
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.control.records import RolloutRecord, VersionRecord
+from headway.control.store import Control, version_key
+from headway.deployer import queues
+from headway.deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
+from headway.deployer.rollout import proof
+from headway.deployer.rollout.plan import Effect, Post, Route, Smoke, TakeOver, Verify
+from headway.deployer.rollout.takeover import Takeover
+from headway.deployer.rollout.trial import run_checks
 
 TAKE_OVER_FOR: Final = 2.0
 """Seconds that jobs are moved for before the deployer looks up again."""
@@ -39,9 +39,7 @@ class Effects:
         leads: whether we may act. Asked right before each act: we may have slept since we were told to.
     """
 
-    def __init__(
-        self, bus: Bus, broker: Broker, control: Control, prove: Prove, leads: Callable[[], bool]
-    ) -> None:
+    def __init__(self, bus: Bus, broker: Broker, control: Control, prove: Prove, leads: Callable[[], bool]) -> None:
         self._leads = leads
         self._bus = bus
         self._broker = broker

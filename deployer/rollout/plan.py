@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from broker.records import OVER, Phase, RolloutRecord, Transition, Verdict
+from headway.control.records import OVER, Phase, RolloutRecord, Transition, Verdict
 
 HISTORY: Final = 60
 """Transitions that a record remembers."""
@@ -213,9 +213,7 @@ def sides(record: RolloutRecord) -> tuple[str | None, str]:
 def move(record: RolloutRecord, phase: Phase, now: float, reason: str, **changes: Any) -> RolloutRecord:
     """The record in its next phase, which it remembers with its reason."""
     measured = record.verdict.measured if record.phase == "judge" and record.verdict is not None else ()
-    step = Transition(
-        at=now, before=record.phase, after=phase, reason=reason, weight=record.weight, measured=measured
-    )
+    step = Transition(at=now, before=record.phase, after=phase, reason=reason, weight=record.weight, measured=measured)
     usual: dict[str, Any] = {"phase": phase, "since": now, "note": "", "history": (*record.history, step)[-HISTORY:]}
     if phase == "back" and record.abort is None:
         usual["abort"] = reason
@@ -263,8 +261,11 @@ def _warm_up(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     if (waiting := _growing(record, facts, now) or _stuck(record, now)) is not None:
         return waiting
     serving = _workers(facts.serving.get(record.version, 0), record.version)
-    return Plan(move(record, "shift", now, f"{serving} and its calls are answered"),
-                move(record, "back", now, ""), effect=Smoke())  # fmt: skip
+    return Plan(
+        move(record, "shift", now, f"{serving} and its calls are answered"),
+        move(record, "back", now, ""),
+        effect=Smoke(),
+    )
 
 
 def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:

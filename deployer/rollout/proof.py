@@ -1,7 +1,7 @@
 """Proof that a shift loses nothing: before it, that somebody takes what will be sent; after it, that the split is real.
 
 What can be proven of the mappings themselves (disjoint, totals of 100, nothing twice, leave to publish on what they
-lead to) is proven where they are pushed, `broker.routes.prove`, and each server has to confirm them.
+lead to) is proven where they are pushed, `headway.broker.routes.prove`, and each server has to confirm them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import nats.errors
 import orjson
 from nats.aio.msg import Msg
 
-from broker import routes
-from broker.broker import Broker
-from broker.roles import PROBE
-from bus import subjects
-from bus.client import Bus, unique_id
-from bus.subjects import LANES
-from deployer import exact, queues
-from deployer.errors import NotProven
+from headway.broker import routes
+from headway.broker.broker import Broker
+from headway.broker.roles import PROBE
+from headway.bus import subjects
+from headway.bus.client import Bus, unique_id
+from headway.bus.subjects import LANES
+from headway.deployer import exact, queues
+from headway.deployer.errors import NotProven
 
 PROBES: Final = 200
 CERTAIN: Final = 1e-6

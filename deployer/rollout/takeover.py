@@ -20,11 +20,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
-from bus import headers, streams, subjects
-from bus.client import Bus
-from bus.delivery import ACK, Facts, facts, nak
-from bus.errors import HeadwayError, InvalidInput, InvalidSubject
-from bus.streams import jobs_stream, lane_consumer
+from headway.bus import headers, streams, subjects
+from headway.bus.client import Bus
+from headway.bus.delivery import ACK, Facts, facts, nak
+from headway.bus.errors import HeadwayError, InvalidInput, InvalidSubject
+from headway.bus.streams import jobs_stream, lane_consumer
 
 BATCH: Final = 128
 """Messages of one lane under way at a time."""

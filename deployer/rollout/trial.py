@@ -9,14 +9,14 @@ import asyncio
 import time
 from typing import Final
 
-from broker.control import Control
-from broker.records import Check, RolloutRecord, Verdict
-from bus.client import Bus
-from deployer import checks
-from deployer.evidence import LAGS, Checked, Count, Evidence, Side, Slice
-from deployer.hearing import Hearing
-from deployer.judge import judge
-from deployer.rollout.plan import weights
+from headway.bus.client import Bus
+from headway.control.records import Check, RolloutRecord, Verdict
+from headway.control.store import Control
+from headway.deployer import checks
+from headway.deployer.evidence import LAGS, Checked, Count, Evidence, Side, Slice
+from headway.deployer.hearing import Hearing
+from headway.deployer.judge import judge
+from headway.deployer.rollout.plan import weights
 
 SLICE: Final = 1.0
 """Seconds of a slice: as often as workers tell."""

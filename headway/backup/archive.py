@@ -15,8 +15,8 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from broker.errors import BadBackup, NotEmpty, SnapshotFailed
-from broker.snapshot import CHUNK, Snapshot
+from headway.backup.errors import BadBackup, NotEmpty, SnapshotFailed
+from headway.backup.snapshot import CHUNK, Snapshot
 
 MANIFEST: Final = "manifest.json"
 STREAMS: Final = "streams"

@@ -13,16 +13,18 @@ from typing import Any, Final
 
 import orjson
 
-from broker import image, jsapi, lock, snapshot
-from broker.broker import LOCK_FILE, REVOKED_FILE, ROUTES_FILE, Broker
-from broker.errors import BadIdentity, BrokerError, SnapshotFailed
-from broker.identity import KEY_FILE
-from bus.client import Bus
-from bus.errors import ConnectionFailed
-from bus.streams import CONTROL, EVENTS, JOBS
-from headway.backup import archive
+from headway.backup import archive, snapshot
 from headway.backup.archive import Kept, Manifest, Writer
+from headway.backup.errors import SnapshotFailed
 from headway.backup.quiet import quiet
+from headway.broker import jsapi, lock
+from headway.broker.broker import LOCK_FILE, REVOKED_FILE, ROUTES_FILE, Broker
+from headway.broker.errors import BadIdentity, BrokerError
+from headway.broker.identity import KEY_FILE
+from headway.bus.client import Bus
+from headway.bus.errors import ConnectionFailed
+from headway.bus.streams import CONTROL, EVENTS, JOBS
+from headway.images import image
 from headway.place import pool_of
 
 Say = Callable[[str], None]
@@ -31,9 +33,7 @@ _CREDS: Final = "creds"
 _PIECE: Final = 1 << 20
 
 
-async def create(
-    bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say
-) -> Manifest:
+async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say) -> Manifest:
     """Write a backup of all streams that a connection sees, and of the data directory if it has the keys.
 
     Args:

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from broker import jsapi
-from bus.client import Bus
-from bus.errors import HeadwayError
-from bus.tasks import end
 from headway import status
+from headway.broker import jsapi
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError
+from headway.bus.tasks import end
 
 HOLD: Final = 60.0
 """Seconds after which a pause ends by itself unless it is renewed."""
@@ -67,7 +67,7 @@ async def resume(bus: Bus, stream: str) -> None:
     """End the pauses that a snapshot was taken in; those of an operator, who pauses for longer, stay.
 
     Raises:
-        StoreError, ConnectionFailed: as `broker.jsapi.request`.
+        StoreError, ConnectionFailed: as `headway.broker.jsapi.request`.
     """
     found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
     ours = [(stream, one["name"]) for one in found if one.get("paused") and one.get("pause_remaining", 0) <= HOLD * 1e9]

@@ -11,18 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from broker import image, jsapi, lock, snapshot
-from broker.broker import Broker
-from broker.control import Control, version_key
-from broker.errors import AlreadyRunning, NotEmpty, NotReady, SnapshotFailed
-from broker.records import VersionRecord
-from bus.client import Bus
-from bus.errors import MissingStream
-from headway.backup import archive
+from headway.backup import archive, snapshot
 from headway.backup.archive import Reader
 from headway.backup.create import kept_of
+from headway.backup.errors import NotEmpty, SnapshotFailed
 from headway.backup.quiet import resume
+from headway.broker import jsapi, lock
+from headway.broker.broker import Broker
+from headway.broker.errors import AlreadyRunning, NotReady
+from headway.bus.client import Bus
+from headway.bus.errors import MissingStream
+from headway.control.records import VersionRecord
+from headway.control.store import Control, version_key
 from headway.endpoint import read_running
+from headway.images import image
 from headway.place import pool_of
 
 Say = Callable[[str], None]
@@ -68,9 +70,7 @@ async def into_directory(source: Path, directory: Path, *, replace: bool, say: S
         await asyncio.to_thread(_remove, aside)
 
 
-async def into_server(
-    source: Path, bus: Bus, scratch: Path, *, replace: bool, replicas: int | None, say: Say
-) -> None:
+async def into_server(source: Path, bus: Bus, scratch: Path, *, replace: bool, replicas: int | None, say: Say) -> None:
     """Give the streams of a backup to a running server. Its keys and routes stay as they are.
 
     Args:

@@ -8,30 +8,44 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from bus.errors import ConnectionFailed, NotStored
-from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
+from headway.bus.errors import ConnectionFailed, NotStored
+from headway.bus.worker import DEFAULT_GRACE
 from headway.cli import examples, run
 from headway.config import Config
 from headway.endpoint import find, options
 
 if TYPE_CHECKING:
-    from broker.broker import Broker
-    from bus.service import Service
+    from headway.broker.broker import Broker
+    from headway.bus.service import Service
 
 MOST_COPIES: Final = 3
 """Copies that streams get in a cluster unless the file says how many: they survive the loss of one server."""
 _AGAIN: Final = 0.5
 
 
-@click.command(epilog=examples(
-    "headway apply --url nats://nats:4222 --dir /var/lib/headway",
-))
-@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
-              show_default=True, help="What shall run.")
+@click.command(
+    epilog=examples(
+        "headway apply --url nats://nats:4222 --dir /var/lib/headway",
+    )
+)
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.Path(path_type=Path),
+    default=configuration.DEFAULT_FILE,
+    show_default=True,
+    help="What shall run.",
+)
 @click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds that the servers have to be ready.")
-@click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
-              help="Seconds that work in hand has to finish when a worker is stopped.")
+@click.option(
+    "--grace",
+    type=float,
+    default=DEFAULT_GRACE,
+    show_default=True,
+    help="Seconds that work in hand has to finish when a worker is stopped.",
+)
 @options
 def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str | None, directory: Path) -> int:
     """Make streams, control records, queues and routes what headway.yaml says, and return.
@@ -45,8 +59,8 @@ def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str 
 
 
 async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
-    from broker.broker import Broker
-    from broker.upgrade import upgrade
+    from headway.broker.broker import Broker
+    from headway.broker.upgrade import upgrade
     from headway.declare import check
 
     services = check(config)
@@ -74,7 +88,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
 
 async def _make(broker: Broker, config: Config, services: dict[str, Service], grace: float, *, copies: int) -> None:
     """Make streams, records, queues and routes; what is there as it should be stays."""
-    from bus import streams
+    from headway.bus import streams
     from headway.declare import declare
 
     async with await broker.connect("operator", name="apply") as bus:
@@ -93,7 +107,7 @@ async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
     Raises:
         NotReady: if that takes too long.
     """
-    from broker.errors import NotReady
+    from headway.broker.errors import NotReady
     from headway.doctor import servers_seen
 
     seen = "none answers"

@@ -9,26 +9,33 @@ from typing import Final
 
 import click
 
-from broker.broker import Broker
-from broker.identity import KEY_FILE
-from bus.errors import UsageError
 from headway.backup import archive
 from headway.backup.archive import Manifest
 from headway.backup.create import create
 from headway.backup.restore import into_directory, into_server
+from headway.broker.broker import Broker
+from headway.broker.identity import KEY_FILE
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import DEFAULT_DIR, Endpoint, find, options
 
 SETTLE: Final = 10.0
 
 
-@click.command(epilog=examples(
-    "headway backup /backups/monday.tar",
-    "headway backup /backups/monday       # a folder, as `nats stream restore` reads it",
-))
+@click.command(
+    epilog=examples(
+        "headway backup /backups/monday.tar",
+        "headway backup /backups/monday       # a folder, as `nats stream restore` reads it",
+    )
+)
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--settle", type=click.FloatRange(min=0), default=SETTLE, show_default=True,
-              help="Seconds that jobs in hand have to be finished.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=SETTLE,
+    show_default=True,
+    help="Seconds that jobs in hand have to be finished.",
+)
 @click.option("--no-pause", is_flag=True, help="Go on delivering jobs and events meanwhile.")
 @options
 def backup(*, target: Path, settle: float, no_pause: bool, url: str | None, creds: str | None, directory: Path) -> int:
@@ -45,18 +52,28 @@ def backup(*, target: Path, settle: float, no_pause: bool, url: str | None, cred
     return run(_running(endpoint, directory, target, None if no_pause else settle))
 
 
-@click.command(epilog=examples(
-    "headway restore /backups/monday.tar",
-    "headway restore /backups/monday.tar --check",
-    "headway restore /backups/monday.tar --url nats://n0:4222 --creds operator.creds",
-))
+@click.command(
+    epilog=examples(
+        "headway restore /backups/monday.tar",
+        "headway restore /backups/monday.tar --check",
+        "headway restore /backups/monday.tar --url nats://n0:4222 --creds operator.creds",
+    )
+)
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--replace", is_flag=True, help="Move a data directory aside; delete streams of a server.")
 @click.option("--replicas", type=click.IntRange(1, 5), help="Copies that streams get.  [default: as they had]")
 @click.option("--check", is_flag=True, help="Only check that the backup is whole.")
 @options
-def restore(*, source: Path, replace: bool, replicas: int | None, check: bool, url: str | None, creds: str | None,
-            directory: Path) -> int:
+def restore(
+    *,
+    source: Path,
+    replace: bool,
+    replicas: int | None,
+    check: bool,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Make a data directory of a backup, or with --url give its streams to a running server.
 
     The backup is checked before anything is changed. What is there already is left alone unless --replace is given,

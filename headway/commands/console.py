@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 
-from broker.control import Control
 from headway.cli import examples, run
+from headway.control.store import Control
 from headway.endpoint import Endpoint, options, require
 
 DEFAULT_URL = "http://127.0.0.1:8480"
 
 
-@click.command(epilog=examples("headway console", "docker-compose exec web headway console --web-url http://localhost:8480"))
+@click.command(
+    epilog=examples("headway console", "docker-compose exec web headway console --web-url http://localhost:8480")
+)
 @click.option("--web-url", help=f"Where `headway web` serves.  [default: what `headway up` runs, or {DEFAULT_URL}]")
 @click.option("--name", help="Who will be said to have done what is done there.  [default: your user name]")
 @options

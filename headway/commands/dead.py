@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from bus import dead as letters
-from bus.dead import DeadLetter
-from bus.errors import UsageError
+from headway.bus import dead as letters
+from headway.bus.dead import DeadLetter
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
@@ -35,8 +35,9 @@ def dead() -> None:
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @options
-def ls(*, service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None,
-       directory: Path) -> int:
+def ls(
+    *, service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None, directory: Path
+) -> int:
     """List dead letters, oldest first."""
     return run(_ls(find(url, creds, directory), service, tenant, as_json=as_json))
 
@@ -49,16 +50,27 @@ def show(*, seq: int, url: str | None, creds: str | None, directory: Path) -> in
     return run(_show(find(url, creds, directory), seq))
 
 
-@dead.command("replay", epilog=examples(
-    "headway dead replay 17 18",
-    "headway dead replay --service fax --all",
-))
+@dead.command(
+    "replay",
+    epilog=examples(
+        "headway dead replay 17 18",
+        "headway dead replay --service fax --all",
+    ),
+)
 @click.argument("seqs", type=int, nargs=-1)
 @_filters
 @click.option("--all", "all_", is_flag=True, help="All that --service and --tenant select.")
 @options
-def replay(*, seqs: tuple[int, ...], service: str | None, tenant: str | None, all_: bool, url: str | None,
-           creds: str | None, directory: Path) -> int:
+def replay(
+    *,
+    seqs: tuple[int, ...],
+    service: str | None,
+    tenant: str | None,
+    all_: bool,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Put dead letters back into their queue, and delete them once that is stored."""
     if bool(seqs) == (all_ or service is not None or tenant is not None):
         raise UsageError("which ones?", remedy="name numbers of `headway dead ls`, or --all with --service or --tenant")
@@ -69,8 +81,9 @@ def replay(*, seqs: tuple[int, ...], service: str | None, tenant: str | None, al
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options
-def purge(*, service: str | None, tenant: str | None, yes: bool, url: str | None, creds: str | None,
-          directory: Path) -> int:
+def purge(
+    *, service: str | None, tenant: str | None, yes: bool, url: str | None, creds: str | None, directory: Path
+) -> int:
     """Delete dead letters for good."""
     parts = [f"of {what} {name}" for what, name in (("service", service), ("tenant", tenant)) if name]
     whose = " ".join(parts)

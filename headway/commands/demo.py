@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from broker.records import Lag, Scale
-from bus.tasks import end
+from headway.bus.tasks import end
 from headway.cli import INTERRUPTED, examples, run
 from headway.commands.up import readable
 from headway.config import Config, ServerConfig, ServiceConfig
+from headway.control.records import Lag, Scale
 from headway.demo import screen, work
 from headway.demo.burst import Burst, Result
 from headway.demo.check import check
@@ -39,19 +39,35 @@ after which its fax would wait longer than one likes to watch."""
 _FAXES: Final = Scale(min=1, max=6, down_after=4, lag=Lag(drain_within=10))
 
 
-@click.command(epilog=examples(
-    "headway demo",
-    "headway demo --json | tail -n 1",
-))
+@click.command(
+    epilog=examples(
+        "headway demo",
+        "headway demo --json | tail -n 1",
+    )
+)
 @click.option("--faxes", type=click.IntRange(2), default=40, show_default=True, help="Faxes of each tenant.")
 @click.option("--calls", type=click.IntRange(2), default=40, show_default=True, help="Callers of each tenant.")
 @click.option("--voicemails", type=click.IntRange(1), default=20, show_default=True, help="Voicemails of each tenant.")
-@click.option("--burst", type=click.IntRange(0), default=2000, show_default=True,
-              help="Faxes that one tenant then submits at once; 0 leaves this out.")
-@click.option("--releases/--no-releases", default=True, show_default=True,
-              help="Release a good version of fax, and then a bad one.")
-@click.option("--timeout", type=float, default=90.0, show_default=True,
-              help="Seconds that each act may take until what is missing counts as lost.")
+@click.option(
+    "--burst",
+    type=click.IntRange(0),
+    default=2000,
+    show_default=True,
+    help="Faxes that one tenant then submits at once; 0 leaves this out.",
+)
+@click.option(
+    "--releases/--no-releases",
+    default=True,
+    show_default=True,
+    help="Release a good version of fax, and then a bad one.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    default=90.0,
+    show_default=True,
+    help="Seconds that each act may take until what is missing counts as lost.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on the last line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the workers' logs.")
 def demo(
@@ -65,9 +81,7 @@ def demo(
     30% of the dials fail is taken back by itself. Exits with 1 if anything was lost.
     """
     jobs = [*work.faxes(faxes), *work.recordings(voicemails)]
-    show = _Demo(
-        jobs, work.callers(calls), timeout, burst=burst, releases=releases, as_json=as_json, verbose=verbose
-    )
+    show = _Demo(jobs, work.callers(calls), timeout, burst=burst, releases=releases, as_json=as_json, verbose=verbose)
     return run(_until_interrupted(show))
 
 
@@ -188,9 +202,9 @@ class _Demo:
 def _config(directory: str) -> Config:
     return Config(
         services={
-            "calls": ServiceConfig(app="services.calls:calls"),
-            "fax": ServiceConfig(app="services.fax:fax", scale=_FAXES, config=_LINE),
-            "voicemail": ServiceConfig(app="services.voicemail:voicemail"),
+            "calls": ServiceConfig(app="headway.services.calls:calls"),
+            "fax": ServiceConfig(app="headway.services.fax:fax", scale=_FAXES, config=_LINE),
+            "voicemail": ServiceConfig(app="headway.services.voicemail:voicemail"),
         },
         server=ServerConfig(port=0, websocket_port=0, store=str(Path(directory) / ".headway")),
     )

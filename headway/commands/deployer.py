@@ -25,10 +25,10 @@ def deployer(*, url: str | None, creds: str | None, directory: Path) -> int:
 
 
 async def _deploy(url: str, creds: str | None, directory: Path) -> None:
-    from broker.broker import Broker
-    from deployer.images.prove import prove
-    from deployer.rollout.deployer import Deployer
+    from headway.broker.broker import Broker
     from headway.controlprocess import running
+    from headway.deployer.prove import prove
+    from headway.deployer.rollout.deployer import Deployer
     from headway.place import pool_of
 
     broker = Broker.external(url, creds=creds, dir=directory)

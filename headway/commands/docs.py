@@ -7,18 +7,19 @@ from pathlib import Path
 import click
 import orjson
 
-from bus.errors import UsageError
-from bus.runner import load
 from headway.asyncapi import document
+from headway.bus.errors import UsageError
+from headway.bus.runner import load
 from headway.cli import examples
 
 
-@click.command(epilog=examples("headway docs services.fax:fax -o fax.json"))
+@click.command(epilog=examples("headway docs headway.services.fax:fax -o fax.json"))
 @click.argument("app")
 @click.option("--version", default="v1", show_default=True, help="The version that is described.")
 @click.option("--server", help="host:port to name in the document.")
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False),
-              help="File; standard output without it.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File; standard output without it."
+)
 def docs(*, app: str, version: str, server: str | None, output: Path | None) -> int:
     """Write the AsyncAPI 3 document of a service, from its handlers."""
     text = orjson.dumps(document(load(app), version=version, url=server), option=orjson.OPT_INDENT_2) + b"\n"

@@ -11,10 +11,12 @@ from headway.cli import examples
 from headway.endpoint import options, require
 
 
-@click.command(epilog=examples(
-    'eval "$(headway env)"',
-    'nats req rpc.fax.acme.status \'{"fax": "f1"}\'',
-))
+@click.command(
+    epilog=examples(
+        'eval "$(headway env)"',
+        'nats req rpc.fax.acme.status \'{"fax": "f1"}\'',
+    )
+)
 @options
 def env(*, url: str | None, creds: str | None, directory: Path) -> int:
     """Print exports for the nats CLI and for programs that use `bus.connect()`."""

@@ -10,20 +10,26 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from broker import image as images
-from broker.errors import ImageChanged, NoImage
-from broker.image import Manifest
-from bus.errors import ConnectionFailed, HeadwayError, UsageError
-from deployer.images.diff import Changes, Difference
+from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
 from headway.cli import examples, run
+from headway.deployer.diff import Changes, Difference
 from headway.endpoint import DEFAULT_DIR, options, require
 from headway.given import configuration
+from headway.images import image as images
+from headway.images.errors import ImageChanged, NoImage
+from headway.images.image import Manifest
 
 SHORT = 12
 """Hex digits of a digest that are shown, as many as make it unique."""
 
-_directory = click.option("--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR,
-                          show_default=True, help="Data directory with the images.")
+_directory = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="Data directory with the images.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -35,30 +41,51 @@ def image() -> None:
     """
 
 
-@image.command(epilog=examples(
-    "headway image build services/fax --version v2",
-    "headway image build services/fax --version v3 --set speed=20",
-    "headway image build services/fax --version v3 --docker",
-))
+@image.command(
+    epilog=examples(
+        "headway image build services/fax --version v2",
+        "headway image build services/fax --version v3 --set speed=20",
+        "headway image build services/fax --version v3 --docker",
+    )
+)
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--version", required=True, help="The version's label; it stands for this image for good.")
 @click.option("--app", help="module:variable of the service, if PATH has none or several.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False),
-              help="The version's configuration, a JSON file.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE",
-              help="One value of the configuration; VALUE is JSON, or else text.")
-@click.option("--docker", "as_docker", is_flag=True,
-              help="Make a Docker image of it, too, for `scaler --driver docker`.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The version's configuration, a JSON file.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One value of the configuration; VALUE is JSON, or else text.",
+)
+@click.option(
+    "--docker", "as_docker", is_flag=True, help="Make a Docker image of it, too, for `scaler --driver docker`."
+)
 @_directory
 @_json
-def build(*, path: Path, version: str, app: str | None, config_file: Path | None, values: tuple[str, ...],
-          as_docker: bool, directory: Path, as_json: bool) -> None:
+def build(
+    *,
+    path: Path,
+    version: str,
+    app: str | None,
+    config_file: Path | None,
+    values: tuple[str, ...],
+    as_docker: bool,
+    directory: Path,
+    as_json: bool,
+) -> None:
     """Build an image of the service in the folder PATH.
 
     It has the folder, the local packages that its code imports, the exact versions of what is installed, and the
     configuration. The same input makes the same digest. Nothing is deployed.
     """
-    from deployer.images.build import build as build_
+    from headway.images.build import build as build_
 
     built = build_(path, version=version, data_dir=directory, config=configuration(config_file, values), app=app)
     manifest = built.manifest
@@ -66,7 +93,7 @@ def build(*, path: Path, version: str, app: str | None, config_file: Path | None
     if as_docker:
         import asyncio
 
-        from deployer.images import docker as docker_
+        from headway.images import docker as docker_
 
         docker = asyncio.run(docker_.build(directory, built.digest))
     if as_json:
@@ -75,8 +102,10 @@ def build(*, path: Path, version: str, app: str | None, config_file: Path | None
         return
     did = "unchanged" if built.existed else "built"
     click.echo(f"{did}: {manifest.service} {version}  sha256:{built.digest}")
-    click.echo(f"  {_count(len(manifest.files), 'file')}, {_bytes(manifest.size)}; "
-               f"{_count(len(manifest.requirements), 'requirement')}; {_count(len(manifest.schemas), 'handler')}")
+    click.echo(
+        f"  {_count(len(manifest.files), 'file')}, {_bytes(manifest.size)}; "
+        f"{_count(len(manifest.requirements), 'requirement')}; {_count(len(manifest.schemas), 'handler')}"
+    )
     if docker is not None:
         click.echo(f"  Docker image {docker}")
 
@@ -144,7 +173,7 @@ def show(*, name: tuple[str, ...], directory: Path, as_json: bool) -> None:
 @_json
 def diff(*, service: str, old: str, new: str, directory: Path, as_json: bool) -> None:
     """Show what version NEW of a service changes in OLD, and what it would break."""
-    from deployer.images.diff import diff as compare
+    from headway.deployer.diff import diff as compare
 
     before, after = (
         images.read(images.folder(directory, images.resolve(directory, service, version))) for version in (old, new)
@@ -193,10 +222,10 @@ def rm(*, name: tuple[str, ...], force: bool, url: str | None, creds: str | None
 
 
 async def _rm(url: str | None, creds: str | None, directory: Path, digest: str, *, force: bool) -> None:
-    from broker.control import Control
-    from deployer.images import store
-    from deployer.images.errors import ImageInUse
-    from deployer.images.usage import needed_for
+    from headway.control.store import Control
+    from headway.deployer.usage import needed_for
+    from headway.images import store
+    from headway.images.errors import ImageInUse
 
     try:
         # Not any server at the default address: it may know nothing of the images here.

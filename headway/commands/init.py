@@ -7,41 +7,74 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bus import subjects
-from bus.errors import UsageError
+from headway.bus import subjects
+from headway.bus.errors import UsageError
 from headway.cli import examples
 from headway.endpoint import DEFAULT_DIR
 
 if TYPE_CHECKING:
-    from broker.nodes import Node
+    from headway.broker.nodes import Node
 
 
-@click.command(epilog=examples(
-    "headway init --node nats                                  # one server",
-    "headway init --node n1=east --node n2=west --node n3=south --out /nodes --home /node",
-))
-@click.option("--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR, show_default=True,
-              help="Where the keys are, or are made.")
-@click.option("--node", "names", multiple=True, metavar="NAME[=ZONE]",
-              help="A server, by the name that others reach it by. Several are one cluster.")
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Where each server's directory is made.  [default: DIR/nodes]")
-@click.option("--home", type=click.Path(path_type=Path),
-              help="Where a server will find its directory.  [default: where it is made]")
-@click.option("--durability", type=click.Choice(["fast", "strict"]), default="fast", show_default=True,
-              help="strict: on disk before it is acknowledged.")
-@click.option("--websocket-compression", "compression", is_flag=True,
-              help="Compress what browsers are sent: fewer bytes, three times the memory of a connection.")
-def init(*, directory: Path, names: tuple[str, ...], out: Path | None, home: Path | None,
-         durability: Literal["fast", "strict"], compression: bool) -> int:
+@click.command(
+    epilog=examples(
+        "headway init --node nats                                  # one server",
+        "headway init --node n1=east --node n2=west --node n3=south --out /nodes --home /node",
+    )
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="Where the keys are, or are made.",
+)
+@click.option(
+    "--node",
+    "names",
+    multiple=True,
+    metavar="NAME[=ZONE]",
+    help="A server, by the name that others reach it by. Several are one cluster.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where each server's directory is made.  [default: DIR/nodes]"
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Where a server will find its directory.  [default: where it is made]",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["fast", "strict"]),
+    default="fast",
+    show_default=True,
+    help="strict: on disk before it is acknowledged.",
+)
+@click.option(
+    "--websocket-compression",
+    "compression",
+    is_flag=True,
+    help="Compress what browsers are sent: fewer bytes, three times the memory of a connection.",
+)
+def init(
+    *,
+    directory: Path,
+    names: tuple[str, ...],
+    out: Path | None,
+    home: Path | None,
+    durability: Literal["fast", "strict"],
+    compression: bool,
+) -> int:
     """Make the keys of an installation, credentials, and the configuration of its servers.
 
     For servers that something else runs: containers, systemd. `nats-server -c <out>/<name>/server.json` starts one;
     several find each other over TLS. What is there already stays.
     """
-    from broker.identity import Identities
-    from broker.nodes import write
-    from broker.upgrade import upgrade
+    from headway.broker.identity import Identities
+    from headway.broker.nodes import write
+    from headway.broker.upgrade import upgrade
     from headway.config import ServerConfig
 
     nodes = [_node(text) for text in names]
@@ -58,14 +91,15 @@ def init(*, directory: Path, names: tuple[str, ...], out: Path | None, home: Pat
     click.echo(f"keys: {directory}, the operator's credentials: {operator}")
     interval = ServerConfig(durability=durability).sync_interval
     where = out or directory / "nodes"
-    for file in write(identities, directory / "tls", nodes, where,
-                      home=home, sync_interval=interval, compression=compression):
+    for file in write(
+        identities, directory / "tls", nodes, where, home=home, sync_interval=interval, compression=compression
+    ):
         click.echo(f"server: {file}")
     return 0
 
 
 def _node(text: str) -> Node:
-    from broker.nodes import Node
+    from headway.broker.nodes import Node
 
     name, equals, zone = text.partition("=")
     return Node(subjects.token(name, "node"), subjects.token(zone, "zone") if equals else None)

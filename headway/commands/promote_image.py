@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from bus.errors import UsageError
 from headway import config as configuration
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.config import Environment
 from headway.endpoint import require
@@ -20,8 +20,15 @@ from headway.endpoint import require
 @click.argument("version")
 @click.option("--from", "origin", help="Environment that it comes from; of two, the other one.")
 @click.option("--to", "target", required=True, help="Environment that it is brought to.")
-@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
-              show_default=True, help="Where the environments are declared.")
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.Path(path_type=Path),
+    default=configuration.DEFAULT_FILE,
+    show_default=True,
+    help="Where the environments are declared.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def promote_image(*, service: str, version: str, origin: str | None, target: str, file: Path, as_json: bool) -> int:
     """Bring the image of a version to another environment, if its rollout where it comes from was healthy.
@@ -48,8 +55,8 @@ def promote_image(*, service: str, version: str, origin: str | None, target: str
 async def _promote(
     origin: Environment, target: Environment, service: str, version: str, names: tuple[str, str], *, as_json: bool
 ) -> None:
-    from broker.control import Control
-    from deployer.images.promote import promote
+    from headway.control.store import Control
+    from headway.deployer.promote import promote
 
     directory = Path(origin.dir)
     async with await require(origin.url, origin.creds, directory).connect("promote-image") as bus:

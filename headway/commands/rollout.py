@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from broker.control import Control, rollout_key, version_key
-from broker.records import Criteria, RolloutRecord, Seconds, VersionRecord
-from bus.errors import UsageError
-from deployer import checks
-from deployer.errors import NoRollout
-from deployer.images.version import version_of
-from deployer.rollout import ask
 from headway import rollouts
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
+from headway.control.records import Criteria, RolloutRecord, Seconds, VersionRecord
+from headway.control.store import Control, rollout_key, version_key
+from headway.deployer import checks
+from headway.deployer.errors import NoRollout
+from headway.deployer.rollout import ask
+from headway.deployer.version import version_of
 from headway.endpoint import Endpoint, options, require
 from headway.place import pool_of
 
@@ -55,29 +55,56 @@ def _steps(text: str) -> tuple[int, ...]:
     return found
 
 
-@click.command(epilog=examples(
-    "headway deploy fax v2",
-    "headway deploy fax v2 --steps 1,10,50,100 --bake 5m --manual",
-    "headway deploy fax v2 --check 'call acme.status {\"fax\": \"f1\"} -> {\"state\": \"sent\"}'",
-))
+@click.command(
+    epilog=examples(
+        "headway deploy fax v2",
+        "headway deploy fax v2 --steps 1,10,50,100 --bake 5m --manual",
+        'headway deploy fax v2 --check \'call acme.status {"fax": "f1"} -> {"state": "sent"}\'',
+    )
+)
 @click.argument("service")
 @click.argument("version")
 @click.option("--steps", default="5,25,50,100", show_default=True, help="Shares of the traffic, in percent.")
 @click.option("--bake", default="30s", show_default=True, help="How long each step is judged.")
 @click.option("--window", default="10m", show_default=True, help="How long the old version is kept warm afterwards.")
-@click.option("--requests", type=click.IntRange(1), default=Criteria().requests, show_default=True,
-              help="Requests that each version must have had in a step.")
+@click.option(
+    "--requests",
+    type=click.IntRange(1),
+    default=Criteria().requests,
+    show_default=True,
+    help="Requests that each version must have had in a step.",
+)
 @click.option("--manual", is_flag=True, help="Each step waits for `headway promote`.")
 @click.option("--breaking", is_flag=True, help="Schemas may differ in ways that break callers and queued jobs.")
 @click.option("--only-cluster", "cluster", metavar="NAME", help="Shift the traffic of this cluster alone.")
-@click.option("--check", "checks_", multiple=True, metavar="CHECK",
-              help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER`; may be repeated.")
+@click.option(
+    "--check",
+    "checks_",
+    multiple=True,
+    metavar="CHECK",
+    help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER`; may be repeated.",
+)
 @click.option("--wait", is_flag=True, help="Return when it has all traffic (0) or was taken back (1).")
 @_json
 @options
-def deploy(*, service: str, version: str, steps: str, bake: str, window: str, requests: int, manual: bool,
-           breaking: bool, cluster: str | None, checks_: tuple[str, ...], wait: bool, as_json: bool,
-           url: str | None, creds: str | None, directory: Path) -> int:
+def deploy(
+    *,
+    service: str,
+    version: str,
+    steps: str,
+    bake: str,
+    window: str,
+    requests: int,
+    manual: bool,
+    breaking: bool,
+    cluster: str | None,
+    checks_: tuple[str, ...],
+    wait: bool,
+    as_json: bool,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Roll out VERSION of SERVICE, an image made by `headway image build`.
 
     Its workers are started and called first; then it gets traffic step by step. At each it is judged against the
@@ -97,9 +124,15 @@ def deploy(*, service: str, version: str, steps: str, bake: str, window: str, re
 
 
 async def _deploy(
-    endpoint: Endpoint, directory: Path, service: str, version: str, given: dict[str, Any], *, wait: bool,
+    endpoint: Endpoint,
+    directory: Path,
+    service: str,
+    version: str,
+    given: dict[str, Any],
+    *,
+    wait: bool,
     as_json: bool,
-) -> int:  # fmt: skip
+) -> int:
     async with await endpoint.connect("deploy") as bus:
         control = Control(bus)
         await control.refresh()
@@ -143,8 +176,9 @@ def _asking(name: str, what: str, said: str, work: Callable[[Control, str], Awai
 promote = _asking("promote", "Go to the next step now, whatever the judge waits for.", "promoting", ask.promote)
 pause = _asking("pause", "Go no step forward; back it can go.", "pausing", ask.pause)
 resume = _asking("resume", "Go on after a pause.", "resuming", ask.resume)
-abort = _asking("abort", "Send all traffic back to the version before, and what is queued with it.", "aborting",
-                ask.abort)  # fmt: skip
+abort = _asking(
+    "abort", "Send all traffic back to the version before, and what is queued with it.", "aborting", ask.abort
+)
 
 
 @click.command(epilog=examples("headway rollback fax", "headway rollback fax --to v1"))
@@ -153,8 +187,9 @@ abort = _asking("abort", "Send all traffic back to the version before, and what 
 @click.option("--wait", is_flag=True, help="Return when nothing is left to do.")
 @_json
 @options
-def rollback(*, service: str, to: str | None, wait: bool, as_json: bool, url: str | None, creds: str | None,
-             directory: Path) -> int:
+def rollback(
+    *, service: str, to: str | None, wait: bool, as_json: bool, url: str | None, creds: str | None, directory: Path
+) -> int:
     """Take SERVICE back: the rollout under way, the last one, or to any version that is kept.
 
     The traffic goes back first, within milliseconds if the version is still warm. Then the other version

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from broker.records import Scale, ScaleRecord
-from bus.errors import NotFound, UsageError
+from headway.bus.errors import NotFound, UsageError
 from headway.cli import examples, run
+from headway.control.records import Scale, ScaleRecord
 from headway.endpoint import Endpoint, find, options
 
 
@@ -24,14 +24,20 @@ def scale() -> None:
     """Show why there are so many workers, and try policies on load."""
 
 
-@scale.command(epilog=examples(
-    "headway scale simulate flash-crowd",
-    "headway scale simulate trace.csv --policy max=40 --policy lag.drain_within=5s",
-    "headway scale simulate sawtooth --picture sawtooth.svg",
-))
+@scale.command(
+    epilog=examples(
+        "headway scale simulate flash-crowd",
+        "headway scale simulate trace.csv --policy max=40 --policy lag.drain_within=5s",
+        "headway scale simulate sawtooth --picture sawtooth.svg",
+    )
+)
 @click.argument("trace", default="flash-crowd")
-@click.option("--policy", multiple=True, metavar="FILE|KEY=VALUE",
-              help="YAML or JSON file with a service's `scale`, or one value of it. Repeat for more.")
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="FILE|KEY=VALUE",
+    help="YAML or JSON file with a service's `scale`, or one value of it. Repeat for more.",
+)
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Run the rules of KEDA, Knative and AWS too.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw it: a file .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -43,8 +49,8 @@ def simulate(*, trace: str, policy: Sequence[str], peers: bool, picture: Path | 
     jobs finished later than lag.drain_within (10 s), and the worker-seconds paid, against a bound that
     no schedule goes below.
     """
-    from scaler.simulate import picture as pictures
-    from scaler.simulate import report, traces
+    from headway.scaler.simulate import picture as pictures
+    from headway.scaler.simulate import report, traces
 
     if picture is not None:
         pictures.check(picture)
@@ -110,7 +116,7 @@ def history(
 
 
 async def _history(endpoint: Endpoint, service: str, version: str | None, *, as_json: bool) -> None:
-    from broker.control import Control
+    from headway.control.store import Control
 
     async with await endpoint.connect("scale") as bus:
         control = Control(bus)

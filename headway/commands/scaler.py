@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from bus import tasks
-from bus.errors import UsageError
+from headway.bus import tasks
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
 if TYPE_CHECKING:
-    from scaler.controller import Controller
-    from scaler.drivers.driver import Driver
+    from headway.scaler.controller import Controller
+    from headway.scaler.drivers.driver import Driver
 
 _TOUCH: Final = 2.0
 """Seconds between two touches of the file that shows that we live."""
@@ -26,17 +26,42 @@ _TOUCH: Final = 2.0
 
 @click.command(epilog=examples("headway scaler", "headway scaler --dir /var/lib/headway"))
 @click.option("--pool", help="Whose versions to run.  [default: those of the data directory]")
-@click.option("--driver", "kind", type=click.Choice(["process", "docker"]), default="process", show_default=True,
-              help="What a worker is: a process of this machine, or a container of Docker's.")
-@click.option("--docker-network", default="bridge", show_default=True,
-              help="Network of the containers; the server's URL has to mean the same there.")
-@click.option("--contained", is_flag=True,
-              help="Nobody outlives us, as in a container: show what workers write, and let them drain before we end.")
-@click.option("--alive", type=click.Path(path_type=Path, dir_okay=False),
-              help="Touch this file as long as rounds are done, for health checks.")
+@click.option(
+    "--driver",
+    "kind",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="What a worker is: a process of this machine, or a container of Docker's.",
+)
+@click.option(
+    "--docker-network",
+    default="bridge",
+    show_default=True,
+    help="Network of the containers; the server's URL has to mean the same there.",
+)
+@click.option(
+    "--contained",
+    is_flag=True,
+    help="Nobody outlives us, as in a container: show what workers write, and let them drain before we end.",
+)
+@click.option(
+    "--alive",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Touch this file as long as rounds are done, for health checks.",
+)
 @options
-def scaler(*, pool: str | None, kind: str, docker_network: str, contained: bool, alive: Path | None,
-           url: str | None, creds: str | None, directory: Path) -> int:
+def scaler(
+    *,
+    pool: str | None,
+    kind: str,
+    docker_network: str,
+    contained: bool,
+    alive: Path | None,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Start, stop and replace the workers of this machine, as load and health ask for.
 
     `headway up` runs one. Of several on the same data directory one acts; when it dies, another takes over
@@ -55,11 +80,11 @@ def scaler(*, pool: str | None, kind: str, docker_network: str, contained: bool,
 async def _scale(
     endpoint: Endpoint, directory: Path, pool: str, network: str | None, alive: Path | None, *, contained: bool
 ) -> None:
-    from broker.broker import Broker
-    from broker.identity import KEY_FILE
+    from headway.broker.broker import Broker
+    from headway.broker.identity import KEY_FILE
     from headway.controlprocess import running
     from headway.place import launcher, run_dir
-    from scaler.controller import Controller
+    from headway.scaler.controller import Controller
 
     keys = directory if (directory / KEY_FILE).exists() else None
     broker = Broker.external(endpoint.url, creds=endpoint.creds, dir=keys)
@@ -79,11 +104,11 @@ async def _scale(
 
 def _driver(directory: Path, pool: str, network: str | None) -> Driver:
     if network is not None:
-        from scaler.drivers.docker.driver import DockerDriver
+        from headway.scaler.drivers.docker.driver import DockerDriver
 
         return DockerDriver(pool, network=network)
     from headway.place import run_dir
-    from scaler.drivers.process.driver import ProcessDriver
+    from headway.scaler.drivers.process.driver import ProcessDriver
 
     return ProcessDriver(run_dir(directory))
 
@@ -96,7 +121,7 @@ async def _contained(run: Path) -> AsyncIterator[None]:
     """
     from headway.commands.up import say
     from headway.lifeline import Lifeline
-    from scaler.drivers.process.follow import Follower
+    from headway.scaler.drivers.process.follow import Follower
 
     lifeline = Lifeline()
     os.environ.update(lifeline.environment())

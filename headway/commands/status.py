@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from broker.broker import Broker
-from broker.routes import anywhere
-from bus.client import Bus
-from bus.errors import BrokerError
+from headway.broker.broker import Broker
+from headway.broker.routes import anywhere
+from headway.bus.client import Bus
+from headway.bus.errors import BrokerError
 from headway.cli import examples, run
 from headway.commands.up import readable
 from headway.endpoint import Endpoint, find, options
@@ -28,10 +28,12 @@ _SHOWN: Final = 4
 """Lines of a dead worker's output below the table; `--json` has more."""
 
 
-@click.command(epilog=examples(
-    "headway status",
-    "headway status --json",
-))
+@click.command(
+    epilog=examples(
+        "headway status",
+        "headway status --json",
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", "-w", is_flag=True, help="Keep it up to date until Ctrl-C.")
 @options

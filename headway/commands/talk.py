@@ -9,8 +9,8 @@ from typing import Any
 import click
 import orjson
 
-from bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Receipt
-from bus.errors import UsageError
+from headway.bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Receipt
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
@@ -26,8 +26,17 @@ _KEY = click.option("--key", help="Idempotency key: the same key is stored once.
 @_TENANT
 @click.option("--timeout", type=float, default=CALL_TIMEOUT, show_default=True, help="Seconds to wait.")
 @options
-def call(*, service: str, operation: str, payload: str, tenant: str, timeout: float, url: str | None, creds: str | None,
-         directory: Path) -> int:
+def call(
+    *,
+    service: str,
+    operation: str,
+    payload: str,
+    tenant: str,
+    timeout: float,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Call an operation and print its reply as JSON.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
@@ -35,10 +44,12 @@ def call(*, service: str, operation: str, payload: str, tenant: str, timeout: fl
     return run(_call(find(url, creds, directory), service, operation, _read(payload), tenant, timeout))
 
 
-@click.command(epilog=examples(
-    'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
-    "    --tenant acme --key f1",
-))
+@click.command(
+    epilog=examples(
+        'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
+        "    --tenant acme --key f1",
+    )
+)
 @click.argument("service")
 @click.argument("operation")
 @_PAYLOAD
@@ -46,8 +57,18 @@ def call(*, service: str, operation: str, payload: str, tenant: str, timeout: fl
 @_KEY
 @click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
 @options
-def submit(*, service: str, operation: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
-           creds: str | None, directory: Path) -> int:
+def submit(
+    *,
+    service: str,
+    operation: str,
+    payload: str,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Submit a durable job; prints where it is stored.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
@@ -62,8 +83,17 @@ def submit(*, service: str, operation: str, payload: str, tenant: str, key: str 
 @_KEY
 @click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
 @options
-def emit(*, event_type: str, payload: str, tenant: str, key: str | None, timeout: float, url: str | None,
-         creds: str | None, directory: Path) -> int:
+def emit(
+    *,
+    event_type: str,
+    payload: str,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
     """Publish an event to all services that subscribe to its type.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
@@ -71,9 +101,7 @@ def emit(*, event_type: str, payload: str, tenant: str, key: str | None, timeout
     return run(_emit(find(url, creds, directory), event_type, _read(payload), tenant, key, timeout))
 
 
-async def _call(
-    endpoint: Endpoint, service: str, operation: str, request: Any, tenant: str, timeout: float
-) -> None:
+async def _call(endpoint: Endpoint, service: str, operation: str, request: Any, tenant: str, timeout: float) -> None:
     async with await endpoint.connect("call") as bus:
         reply = await bus.call(service, operation, request, tenant=tenant, timeout=timeout)
     click.echo(orjson.dumps(reply, option=orjson.OPT_INDENT_2))
@@ -86,9 +114,7 @@ async def _submit(
         _say(await bus.submit(service, operation, request, tenant=tenant, key=key, timeout=timeout))
 
 
-async def _emit(
-    endpoint: Endpoint, event_type: str, event: Any, tenant: str, key: str | None, timeout: float
-) -> None:
+async def _emit(endpoint: Endpoint, event_type: str, event: Any, tenant: str, key: str | None, timeout: float) -> None:
     async with await endpoint.connect("emit") as bus:
         _say(await bus.emit(event_type, event, tenant=tenant, key=key, timeout=timeout))
 
@@ -112,4 +138,4 @@ def _read(payload: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{source} is not JSON: {error}", remedy="quote it: '{\"name\": \"Ada\"}'") from error
+        raise UsageError(f"{source} is not JSON: {error}", remedy='quote it: \'{"name": "Ada"}\'') from error

@@ -10,27 +10,36 @@ from pathlib import Path
 import click
 import orjson
 
-from broker.broker import Broker
-from broker.control import Control
-from broker.identity import KEY_FILE
-from broker.upgrade import upgrade
-from bus.errors import UsageError
-from bus.worker import DEFAULT_GRACE
 from headway import config as configuration
+from headway.broker.broker import Broker
+from headway.broker.identity import KEY_FILE
+from headway.broker.upgrade import upgrade
+from headway.bus.errors import UsageError
+from headway.bus.worker import DEFAULT_GRACE
 from headway.cli import examples, run
 from headway.commands.console import address, person
 from headway.config import Config, WebConfig
+from headway.control.store import Control
 from headway.installation import Installation, for_apps
 
 
-@click.command(epilog=examples(
-    "headway up                        # what headway.yaml says",
-    "headway up services.fax:fax       # one service",
-    "headway up hello:hello --console  # and a page that shows what goes on",
-))
+@click.command(
+    epilog=examples(
+        "headway up                        # what headway.yaml says",
+        "headway up headway.services.fax:fax       # one service",
+        "headway up hello:hello --console  # and a page that shows what goes on",
+    )
+)
 @click.argument("apps", nargs=-1)
-@click.option("--file", "-f", "file", type=click.Path(path_type=Path), default=configuration.DEFAULT_FILE,
-              show_default=True, help="What to run, if no APPS are named.")
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.Path(path_type=Path),
+    default=configuration.DEFAULT_FILE,
+    show_default=True,
+    help="What to run, if no APPS are named.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the server; 0 takes a free one.")
 @click.option("--websocket-port", type=click.IntRange(0, 65535), help="Port for browsers; 0 takes a free one.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Data directory.  [default: .headway]")
@@ -38,12 +47,28 @@ from headway.installation import Installation, for_apps
 @click.option("--version", default=configuration.DEFAULT_VERSION, show_default=True, help="Version of APPS.")
 @click.option("--console", is_flag=True, help="Serve the operator's console beside APPS.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the pages; 0 takes a free one.")
-@click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
-              help="Seconds that work in hand has to finish after Ctrl-C.")
+@click.option(
+    "--grace",
+    type=float,
+    default=DEFAULT_GRACE,
+    show_default=True,
+    help="Seconds that work in hand has to finish after Ctrl-C.",
+)
 @click.option("--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to begin to serve.")
-def up(*, apps: tuple[str, ...], file: Path, port: int | None, websocket_port: int | None, directory: Path | None,
-       workers: int | None, version: str, console: bool, web_port: int | None, grace: float,
-       start_timeout: float) -> int:
+def up(
+    *,
+    apps: tuple[str, ...],
+    file: Path,
+    port: int | None,
+    websocket_port: int | None,
+    directory: Path | None,
+    workers: int | None,
+    version: str,
+    console: bool,
+    web_port: int | None,
+    grace: float,
+    start_timeout: float,
+) -> int:
     """Start a server and services; Ctrl-C drains and stops them.
 
     Workers are started, stopped and replaced by load and health.

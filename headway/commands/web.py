@@ -9,30 +9,48 @@ from pathlib import Path
 
 import click
 
-from broker.broker import DEFAULT_DIR, Broker
-from bus.errors import UsageError
-from clientsync import server
-from clientsync.server import Beside, Options
-from clientsync.web.tokens import Rules
 from headway import endpoint
+from headway.broker.broker import DEFAULT_DIR, Broker
+from headway.bus.errors import UsageError
 from headway.cli import examples, run
+from headway.clientsync import server
+from headway.clientsync.server import Beside, Options
+from headway.clientsync.web.tokens import Rules
 from headway.console.access import Roles
 from headway.console.web import Console
 from headway.controlprocess import running
 
 
-@click.command(epilog=examples(
-    "headway web --dev-issuer                                  # try it: anybody may be anyone",
-    "headway web --issuer https://login.example.com/ --audience sync --allow-origin https://app.example.com",
-))
-@click.option("--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR, show_default=True,
-              envvar="HEADWAY_DIR", help="Data directory of `headway up`, which has the keys. [env: HEADWAY_DIR]")
+@click.command(
+    epilog=examples(
+        "headway web --dev-issuer                                  # try it: anybody may be anyone",
+        "headway web --issuer https://login.example.com/ --audience sync --allow-origin https://app.example.com",
+    )
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIR,
+    show_default=True,
+    envvar="HEADWAY_DIR",
+    help="Data directory of `headway up`, which has the keys. [env: HEADWAY_DIR]",
+)
 @click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
-@click.option("--ws-url", envvar="HEADWAY_WS_URL", show_envvar=True,
-              help="Where pages reach the server; `headway up` tells by itself.")
+@click.option(
+    "--ws-url",
+    envvar="HEADWAY_WS_URL",
+    show_envvar=True,
+    help="Where pages reach the server; `headway up` tells by itself.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8480, show_default=True,
-              help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8480,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--issuer", help="Who issues your application's tokens (`iss`).")
 @click.option("--audience", help="For whom they have to be (`aud`).")
 @click.option("--jwks-url", help="The issuer's keys; found by OIDC discovery by default.")
@@ -42,18 +60,53 @@ from headway.controlprocess import running
 @click.option("--role-claim", default="role", show_default=True, help="The claim that names roles.")
 @click.option("--operator-role", default="operator", show_default=True, help="The role whose tokens open the console.")
 @click.option("--dev-issuer", is_flag=True, help="Give anybody a token for anyone. For trying things out.")
-@click.option("--loopback-published", "published", is_flag=True,
-              help="This is a container, and its port is published on the machine's 127.0.0.1 only.")
-@click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN",
-              help="Another origin whose pages may use this one. Can be repeated.")
-@click.option("--proxies", metavar="ADDRESSES",
-              help="Reverse proxies, whose X-Forwarded-For is believed: addresses joined by commas.")
-@click.option("--session", "lifetime", type=float, default=600.0, show_default=True,
-              help="Seconds that a session lasts unless its page renews it.")
-def web(*, directory: Path, url: str | None, ws_url: str | None, host: str, port: int, issuer: str | None,
-        audience: str | None, jwks_url: str | None, tenant_claim: str, user_claim: str, console: bool, role_claim: str,
-        operator_role: str, dev_issuer: bool, published: bool, origins: tuple[str, ...], proxies: str | None,
-        lifetime: float) -> int:
+@click.option(
+    "--loopback-published",
+    "published",
+    is_flag=True,
+    help="This is a container, and its port is published on the machine's 127.0.0.1 only.",
+)
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Another origin whose pages may use this one. Can be repeated.",
+)
+@click.option(
+    "--proxies",
+    metavar="ADDRESSES",
+    help="Reverse proxies, whose X-Forwarded-For is believed: addresses joined by commas.",
+)
+@click.option(
+    "--session",
+    "lifetime",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Seconds that a session lasts unless its page renews it.",
+)
+def web(
+    *,
+    directory: Path,
+    url: str | None,
+    ws_url: str | None,
+    host: str,
+    port: int,
+    issuer: str | None,
+    audience: str | None,
+    jwks_url: str | None,
+    tenant_claim: str,
+    user_claim: str,
+    console: bool,
+    role_claim: str,
+    operator_role: str,
+    dev_issuer: bool,
+    published: bool,
+    origins: tuple[str, ...],
+    proxies: str | None,
+    lifetime: float,
+) -> int:
     """Keep browsers up to date: open their sessions, tell them what changed, serve the pages.
 
     It runs until SIGTERM or Ctrl-C. Any number of them may run beside each other.
@@ -66,9 +119,17 @@ def web(*, directory: Path, url: str | None, ws_url: str | None, host: str, port
         raise UsageError("--issuer and --audience go together", remedy="name both, as your tokens have them")
     rules = Rules(issuer, audience, tenant_claim, user_claim) if issuer and audience else None
     options = Options(
-        ws_url=reached, host=host, port=port, rules=rules, jwks_url=jwks_url, development=dev_issuer,
-        published=published, origins=origins, proxies=proxies, lifetime=lifetime,
-    )  # fmt: skip
+        ws_url=reached,
+        host=host,
+        port=port,
+        rules=rules,
+        jwks_url=jwks_url,
+        development=dev_issuer,
+        published=published,
+        origins=origins,
+        proxies=proxies,
+        lifetime=lifetime,
+    )
     server.check(options)
     # Who is given any claims by the development issuer must not be given those of an operator.
     roles = Roles(role_claim, operator_role) if rules is not None else None

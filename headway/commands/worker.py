@@ -8,37 +8,66 @@ from typing import Any
 
 import click
 
-from bus.errors import UsageError
-from bus.worker import DEFAULT_GRACE
+from headway.bus.errors import UsageError
+from headway.bus.worker import DEFAULT_GRACE
 from headway.cli import examples
 from headway.given import configuration
 
 
-@click.command(epilog=examples(
-    "headway worker services.fax:fax --version v1 --set speed=20",
-    "headway worker --image .headway/images/sha256-...",
-))
+@click.command(
+    epilog=examples(
+        "headway worker headway.services.fax:fax --version v1 --set speed=20",
+        "headway worker --image .headway/images/sha256-...",
+    )
+)
 @click.argument("app", required=False)
-@click.option("--image", type=click.Path(path_type=Path, file_okay=False),
-              help="Run from this image, a folder sha256-<digest>; it says all but where the server is.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Run from this image, a folder sha256-<digest>; it says all but where the server is.",
+)
 @click.option("--version", help="The version's label.  [default: v1, or the image's]")
 @click.option("--name", help="The worker's id; a random one by default.")
 @click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
 @click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False),
-              help="The version's configuration, a JSON file.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE",
-              help="One value of the configuration; VALUE is JSON, or else text.")
-@click.option("--grace", type=float, default=DEFAULT_GRACE, show_default=True,
-              help="Seconds that work in hand has to finish after SIGTERM.")
-def worker(*, app: str | None, image: Path | None, version: str | None, name: str | None, url: str | None,
-           creds: str | None, config_file: Path | None, values: tuple[str, ...], grace: float) -> int:
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The version's configuration, a JSON file.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One value of the configuration; VALUE is JSON, or else text.",
+)
+@click.option(
+    "--grace",
+    type=float,
+    default=DEFAULT_GRACE,
+    show_default=True,
+    help="Seconds that work in hand has to finish after SIGTERM.",
+)
+def worker(
+    *,
+    app: str | None,
+    image: Path | None,
+    version: str | None,
+    name: str | None,
+    url: str | None,
+    creds: str | None,
+    config_file: Path | None,
+    values: tuple[str, ...],
+    grace: float,
+) -> int:
     """Run one worker of the service APP (module:variable) until SIGTERM or Ctrl-C.
 
     The first signal drains: it takes nothing new and finishes what is in hand. A second one hands unfinished
     work back at once. An image is verified first, and nothing is imported from elsewhere.
     """
-    from bus import runner
+    from headway.bus import runner
 
     config = configuration(config_file, values)
     if (app is None) == (image is None):
@@ -55,7 +84,7 @@ def worker(*, app: str | None, image: Path | None, version: str | None, name: st
 
 def _enter(root: Path) -> tuple[str, str, dict[str, Any]]:
     """Verify an image and be a process of it; what to run, as which version, with which configuration."""
-    from broker import image, imports
+    from headway.images import image, imports
 
     manifest = image.verify(root, image.digest_of(root))
     try:

@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from broker.control import Control
-from broker.records import Record
-from bus.errors import Conflict
-from bus.subjects import CONSOLE
-from clientsync.errors import NotAllowed, NotSignedIn
-from clientsync.web.tokens import SignedIn, Verifier, claim
+from headway.bus.errors import Conflict
+from headway.bus.subjects import CONSOLE
+from headway.clientsync.errors import NotAllowed, NotSignedIn
+from headway.clientsync.web.tokens import SignedIn, Verifier, claim
+from headway.control.records import Record
+from headway.control.store import Control
 
 CODE: Final = 3600.0
 """Seconds for which a code is good."""

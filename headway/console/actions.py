@@ -10,15 +10,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from broker.control import Control
-from broker.records import RolloutRecord
-from bus import dead
-from bus.client import Bus, unique_id
-from bus.errors import HeadwayError
-from bus.subjects import CONSOLE
-from clientsync.errors import BadRequest
-from deployer.rollout import ask
+from headway.bus import dead
+from headway.bus.client import Bus, unique_id
+from headway.bus.errors import HeadwayError
+from headway.bus.subjects import CONSOLE
+from headway.clientsync.errors import BadRequest
 from headway.console.errors import NotAllDone
+from headway.control.records import RolloutRecord
+from headway.control.store import Control
+from headway.deployer.rollout import ask
 
 MOST: Final = 300
 """Dead letters of one request."""
@@ -50,8 +50,12 @@ class Release(_Wanted):
 Wanted = Annotated[Letters | Release, Field(discriminator="do")]
 _wanted: TypeAdapter[Letters | Release] = TypeAdapter(Wanted)
 _ASK: Final[Mapping[str, Callable[..., Awaitable[RolloutRecord]]]] = {
-    "promote": ask.promote, "pause": ask.pause, "resume": ask.resume, "abort": ask.abort, "rollback": ask.rollback,
-}  # fmt: skip
+    "promote": ask.promote,
+    "pause": ask.pause,
+    "resume": ask.resume,
+    "abort": ask.abort,
+    "rollback": ask.rollback,
+}
 _DONE: Final = {"replay": "replayed", "discard": "discarded"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bus.errors import HeadwayError
+from headway.bus.errors import HeadwayError
 
 
 class NotAllDone(HeadwayError):

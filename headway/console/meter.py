@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bus.histogram import quantile
-from deployer.evidence import Count
+from headway.bus.histogram import quantile
+from headway.deployer.evidence import Count
 
 WINDOW: Final = 30.0
 """Seconds that are looked back."""

@@ -12,26 +12,26 @@ from typing import Any, Final
 import nats.errors
 from nats.js.errors import NotFoundError
 
-from broker.broker import Broker
-from broker.control import Control
-from broker.heartbeats import heard
-from broker.records import LeaseRecord
-from broker.routes import anywhere
-from bus import dead
-from bus.client import Bus
-from bus.dead import DeadLetter
-from bus.errors import ConnectionFailed, MissingStream
-from bus.streams import DEAD
-from deployer.hearing import Hearing
 from headway import status
+from headway.broker.broker import Broker
+from headway.broker.routes import anywhere
+from headway.bus import dead
+from headway.bus.client import Bus
+from headway.bus.dead import DeadLetter
+from headway.bus.errors import ConnectionFailed, MissingStream
+from headway.bus.streams import DEAD
 from headway.console.meter import Meter
 from headway.console.truth import Heard, Key, Truth
+from headway.control.heartbeats import heard
+from headway.control.records import LeaseRecord
+from headway.control.store import Control
+from headway.deployer.hearing import Hearing
 from headway.doctor import servers_seen
 from headway.doctor.collect import Blind
 from headway.doctor.facts import Server
+from headway.scaler.beats import Beats
+from headway.scaler.lag import LagReader, Lags, together
 from headway.status import Queue
-from scaler.beats import Beats
-from scaler.lag import LagReader, Lags, together
 
 LETTERS: Final = 200
 """Dead letters that are shown, the last ones."""
@@ -168,7 +168,7 @@ class Letters:
         """The last ones, oldest first; and how many there are of each service.
 
         Raises:
-            StoreError, ConnectionFailed: as `bus.dead.list_`.
+            StoreError, ConnectionFailed: as `headway.bus.dead.list_`.
         """
         try:
             async with asyncio.timeout(_TIMEOUT):

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from broker.records import ScaleRecord, ServiceRecord
-from bus.dead import DeadLetter
+from headway.bus.dead import DeadLetter
 from headway.console.meter import Flow
 from headway.console.rows import (
     DeadRow,
@@ -27,8 +26,9 @@ from headway.console.rows import (
     WorkerRow,
 )
 from headway.console.truth import Heard, Truth
+from headway.control.records import ScaleRecord, ServiceRecord
+from headway.scaler.health import SILENCE
 from headway.status import Row
-from scaler.health import SILENCE
 
 PREVIEW: Final = 600
 """Characters of a dead letter's payload that are shown."""
@@ -130,9 +130,7 @@ def _flow(flow: Flow) -> dict[str, Any]:
     return {"rate": rounded(flow.rate), "failed": rounded(100 * flow.failed), "p95_ms": p95}
 
 
-def _state(
-    known: ServiceRecord | None, versions: Iterable[VersionRow], truth: Truth, name: str
-) -> tuple[State, str]:
+def _state(known: ServiceRecord | None, versions: Iterable[VersionRow], truth: Truth, name: str) -> tuple[State, str]:
     """How a service is, by what is worst."""
     versions = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
     if known is not None and known.suspended:

@@ -10,17 +10,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from broker.broker import Broker
-from broker.lease import Lease
-from broker.rounds import Rounds
-from bus import tasks
-from bus.client import Bus
-from bus.subjects import CONSOLE
+from headway.broker.broker import Broker
+from headway.bus import tasks
+from headway.bus.client import Bus
+from headway.bus.subjects import CONSOLE
 from headway.console.changes import Write, changes
 from headway.console.observe import Observer
 from headway.console.project import Name, points, project
 from headway.console.rows import TYPES
 from headway.console.trends import Trends
+from headway.control.lease import Lease
+from headway.control.rounds import Rounds
 
 PERIOD: Final = 1.0
 """Seconds between two looks."""

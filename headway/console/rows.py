@@ -1,14 +1,14 @@
 """What the console's page is sent: one model for each type of object of the tenant `headway`.
 
-    service.<name>        one line of the overview, with its versions
-    trend.<name>          its last minutes (headway/console/trends.py)
-    scaling.<name>        why it has so many workers
-    rollout.<name>        its `RolloutRecord`, whole
-    worker.<id>           one worker
-    dead.<seq>            one of the last dead letters
-    installation.main     servers, leases, and what could not be looked at
-    pulse.projector       that somebody keeps the others up to date; the one object that changes on its own
-    action.<id>           what an operator had done here (headway/console/actions.py)
+service.<name>        one line of the overview, with its versions
+trend.<name>          its last minutes (headway/console/trends.py)
+scaling.<name>        why it has so many workers
+rollout.<name>        its `RolloutRecord`, whole
+worker.<id>           one worker
+dead.<seq>            one of the last dead letters
+installation.main     servers, leases, and what could not be looked at
+pulse.projector       that somebody keeps the others up to date; the one object that changes on its own
+action.<id>           what an operator had done here (headway/console/actions.py)
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
-from bus.beat import Beat
-from bus.dead import DeadLetter
+from headway.bus.beat import Beat
+from headway.bus.dead import DeadLetter
 from headway.console.meter import Flow
+from headway.control.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor.facts import Server
 from headway.status import Status
 

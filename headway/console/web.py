@@ -17,20 +17,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from broker.broker import Broker
-from broker.control import Control
-from bus.client import Bus
-from clientsync.errors import BadRequest
-from clientsync.web.guard import Guard, answer, body
-from clientsync.web.sessions import Sessions
-from clientsync.web.tokens import SignedIn, Verifier
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.clientsync.errors import BadRequest
+from headway.clientsync.web.guard import Guard, answer, body
+from headway.clientsync.web.sessions import Sessions
+from headway.clientsync.web.tokens import SignedIn, Verifier
 from headway.console.access import Access, Roles
 from headway.console.actions import Actions, parse
 from headway.console.projector import Projector
+from headway.control.store import Control
 
 
 class Console:
-    """What `headway web` serves beside the pages; see `clientsync.server.Beside`.
+    """What `headway web` serves beside the pages; see `headway.clientsync.server.Beside`.
 
     Args:
         broker: of the installation, with its keys.

@@ -12,10 +12,10 @@ from typing import Final
 import orjson
 from nats.aio.msg import Msg
 
-from broker.heartbeats import heard
-from bus.beat import Beat
-from bus.client import Tenant
-from bus.tasks import end
+from headway.bus.beat import Beat
+from headway.bus.client import Tenant
+from headway.bus.tasks import end
+from headway.control.heartbeats import heard
 from headway.demo import work
 from headway.demo.switchboard import PATIENCE, Switchboard
 from headway.demo.tally import Tally

@@ -12,17 +12,17 @@ from typing import Any, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from broker.control import Control, rollout_key
-from broker.records import Criteria, RolloutRecord
-from deployer.images.build import build
-from deployer.images.version import version_of
-from deployer.rollout import ask
 from headway import rollouts
 from headway.commands.status import milliseconds
+from headway.control.records import Criteria, RolloutRecord
+from headway.control.store import Control, rollout_key
 from headway.demo import work
 from headway.demo.outbox import Faxes
 from headway.demo.switchboard import Callers
 from headway.demo.tally import percentile
+from headway.deployer.rollout import ask
+from headway.deployer.version import version_of
+from headway.images.build import build
 from headway.installation import Installation
 from headway.place import pool_of
 
@@ -92,7 +92,7 @@ class Release:
 
     async def run(self, timeout: float) -> None:
         """Build, deploy, watch; what is missing when the time is over is in the outcomes."""
-        folder = _folder("services.fax")
+        folder = _folder("headway.services.fax")
         for version, config in ((GOOD, self._config), (BAD, {**self._config, "busy_share": BAD_SHARE})):
             await asyncio.to_thread(build, folder, version=version, data_dir=self._store, config=config)
         try:
@@ -150,13 +150,9 @@ class Release:
 
     async def _deploy(self, outcome: Outcome) -> None:
         began = time.monotonic()
-        version = version_of(
-            self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10
-        )
+        version = version_of(self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10)
         await self._control.refresh()
-        asked = await ask.deploy(
-            self._control, version, steps=_STEPS, bake=_BAKE, window=_WINDOW, criteria=_CRITERIA
-        )
+        asked = await ask.deploy(self._control, version, steps=_STEPS, bake=_BAKE, window=_WINDOW, criteria=_CRITERIA)
         while True:
             await self._control.refresh()
             kept = await self._control.get(rollout_key("fax"), RolloutRecord)

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from bus.client import Tenant
-from bus.errors import CallError
-from bus.tasks import end
+from headway.bus.client import Tenant
+from headway.bus.errors import CallError
+from headway.bus.tasks import end
 from headway.demo import work
 from headway.demo.work import Caller
 from headway.installation import Installation

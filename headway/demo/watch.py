@@ -11,14 +11,14 @@ from typing import Final
 import nats.errors
 from nats.js.errors import NotFoundError
 
-from broker.control import Control
-from broker.heartbeats import heard
-from broker.records import Decided
-from bus.beat import Beat
-from bus.client import Bus
-from bus.errors import HeadwayError
-from bus.streams import jobs_stream
-from bus.tasks import end
+from headway.bus.beat import Beat
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError
+from headway.bus.streams import jobs_stream
+from headway.bus.tasks import end
+from headway.control.heartbeats import heard
+from headway.control.records import Decided
+from headway.control.store import Control
 
 _SILENCE: Final = 2.5
 """Seconds without a heartbeat after which a worker is not shown any more."""
@@ -56,9 +56,11 @@ class Watch:
         return [
             beat
             for at, beat in self._beats.values()
-            if beat.service == service and version in {None, beat.version}
-            and beat.state == "serving" and now - at < _SILENCE
-        ]  # fmt: skip
+            if beat.service == service
+            and version in {None, beat.version}
+            and beat.state == "serving"
+            and now - at < _SILENCE
+        ]
 
     def decisions(self, service: str) -> list[Decided]:
         """What the scaler decided on a service, oldest first."""

@@ -74,12 +74,21 @@ def faxes(count: int) -> list[Job]:
 def recordings(count: int) -> list[Job]:
     """The voicemails, `count` for each tenant."""
     return [
-        Job("voicemail", "deposit", tenant, f"voice-{n}", {
-            "message": f"voice-{n}", "mailbox": mailbox(n), "caller": "+49 30 999", "data": _tone(),
-        })
+        Job(
+            "voicemail",
+            "deposit",
+            tenant,
+            f"voice-{n}",
+            {
+                "message": f"voice-{n}",
+                "mailbox": mailbox(n),
+                "caller": "+49 30 999",
+                "data": _tone(),
+            },
+        )
         for n in range(count)
         for tenant in TENANTS
-    ]  # fmt: skip
+    ]
 
 
 def callers(count: int) -> list[Caller]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker.broker import Broker
-from broker.control import Control
-from broker.identity import KEY_FILE
-from broker.routes import anywhere
-from bus.client import Bus
-from bus.errors import ConnectionFailed, HeadwayError
 from headway import status
+from headway.broker.broker import Broker
+from headway.broker.identity import KEY_FILE
+from headway.broker.routes import anywhere
+from headway.bus.client import Bus
+from headway.bus.errors import ConnectionFailed, HeadwayError
+from headway.control.store import Control
 from headway.doctor import local, servers_seen, streams_seen
 from headway.doctor.facts import Facts, Server
 from headway.endpoint import Endpoint

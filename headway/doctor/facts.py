@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.records import RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
-from bus.beat import Beat
+from headway.bus.beat import Beat
+from headway.control.records import RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 
 
 @dataclass(frozen=True, slots=True)

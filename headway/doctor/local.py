@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.errors import BadIdentity
-from broker.identity import KEY_FILE, Identities, user_of
+from headway.broker.errors import BadIdentity
+from headway.broker.identity import KEY_FILE, Identities, user_of
 from headway.doctor.facts import Credentials, Disk, Secret
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bus.streams import EVENTS, JOBS, shared
+from headway.bus.streams import EVENTS, JOBS, shared
 from headway.doctor.facts import Disk, Facts, Server, Stream
 from headway.doctor.findings import Finding, error, note, warning
 
@@ -119,10 +119,13 @@ def room(facts: Facts) -> Iterator[Finding]:
             share = stream.size / stream.bound
             kind = error if share >= FULL_NEARLY else warning
             yield kind(
-                "stream-full", stream.name, f"is {share:.0%} full ({_bytes(stream.size)}); then publishers are refused",
-                "more workers, or a higher bound (queue_bytes of the service)" if stream.name.startswith(JOBS)
+                "stream-full",
+                stream.name,
+                f"is {share:.0%} full ({_bytes(stream.size)}); then publishers are refused",
+                "more workers, or a higher bound (queue_bytes of the service)"
+                if stream.name.startswith(JOBS)
                 else "delete what nobody needs, or raise its bound",
-            )  # fmt: skip
+            )
     for server in facts.servers:
         if server.room and server.stored >= FULL * server.room:
             what = f"JetStream has used {server.stored / server.room:.0%} of {_bytes(server.room)}"
@@ -143,9 +146,11 @@ def durability(facts: Facts) -> Iterator[Finding]:
     """What a power cut may cost."""
     if facts.servers and not any(server.strict for server in facts.servers):
         yield note(
-            "durability", "streams", "a power cut of all servers may cost what came in the last two minutes",
+            "durability",
+            "streams",
+            "a power cut of all servers may cost what came in the last two minutes",
             "`durability: strict` in headway.yaml, at the price that docs/reliability.md tells",
-        )  # fmt: skip
+        )
 
 
 def _dotted(server: Server) -> str:

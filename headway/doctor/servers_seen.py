@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from broker.broker import Broker
+from headway.broker.broker import Broker
 from headway.doctor.facts import Peer, Server
 
 _PING: Final = "$SYS.REQ.SERVER.PING.VARZ"

@@ -1,14 +1,14 @@
-"""Our contender: `scaler.decide` with what `scaler.observe` would have seen."""
+"""Our contender: `headway.scaler.decide` with what `headway.scaler.observe` would have seen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from broker.records import Lag, Scale
-from scaler.decide import NEW, History, decide
-from scaler.observation import Observation
-from scaler.simulate.model import Load, View
+from headway.control.records import Lag, Scale
+from headway.scaler.decide import NEW, History, decide
+from headway.scaler.observation import Observation
+from headway.scaler.simulate.model import Load, View
 
 INTERVAL: Final = 0.5
 """Seconds between two decisions of the controller."""
@@ -36,7 +36,7 @@ class Headway:
     _last: View | None = None
 
     def decide(self, view: View) -> int:
-        """As `scaler.decide.decide`."""
+        """As `headway.scaler.decide.decide`."""
         decision = decide(self.scale or scale_of(self.load), self._observe(view), self._history, current=view.desired)
         self._history, self._last = decision.history, view
         return decision.desired

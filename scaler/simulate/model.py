@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from scaler.simulate.traces import Trace
+from headway.scaler.simulate.traces import Trace
 
 STEP: Final = 0.1
 """Seconds of one step."""

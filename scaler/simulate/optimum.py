@@ -2,7 +2,7 @@
 
 It is a lower bound that can be proven, not a schedule of the model. Jobs are a fluid here, of which a worker finishes
 up to slots / service time in every moment; workers come, go and divide without delay. Every schedule of
-`scaler.simulate.model` is also one of the fluid, at the same price, so none is cheaper than the fluid's best.
+`headway.scaler.simulate.model` is also one of the fluid, at the same price, so none is cheaper than the fluid's best.
 
 That best one is exact. With the minimum of workers always there, each step finishes
 - what the minimum can do, as far as something has arrived, and
@@ -20,8 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from scaler.simulate.model import STEP, Load, arrivals
-from scaler.simulate.traces import Trace
+from headway.scaler.simulate.model import STEP, Load, arrivals
+from headway.scaler.simulate.traces import Trace
 
 _EPSILON: Final = 1e-9
 

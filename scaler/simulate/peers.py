@@ -9,7 +9,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from scaler.simulate.model import Contender, Load, View
+from headway.scaler.simulate.model import Contender, Load, View
 
 
 def peers(load: Load) -> list[Contender]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bus.errors import UsageError
-from scaler.simulate.report import Comparison
+from headway.bus.errors import UsageError
+from headway.scaler.simulate.report import Comparison
 
 _SUFFIXES: Final = (".png", ".svg")
 _COLOURS: Final = ("#d1242f", "#0969da", "#54aeff", "#2da44e", "#9a6700")

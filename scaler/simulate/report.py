@@ -9,12 +9,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from broker.records import Scale
-from scaler.simulate.headway import Headway
-from scaler.simulate.model import Load, Result, simulate
-from scaler.simulate.optimum import Optimum, optimum
-from scaler.simulate.peers import peers
-from scaler.simulate.traces import Trace
+from headway.control.records import Scale
+from headway.scaler.simulate.headway import Headway
+from headway.scaler.simulate.model import Load, Result, simulate
+from headway.scaler.simulate.optimum import Optimum, optimum
+from headway.scaler.simulate.peers import peers
+from headway.scaler.simulate.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)

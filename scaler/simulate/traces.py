@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scaler.errors import BadTrace
+from headway.scaler.errors import BadTrace
 
 RECORDED: Final = Path(__file__).with_name("recorded.csv")
 LONGEST: Final = 86_400

@@ -1,7 +1,7 @@
-"""Calls: routes incoming calls to agents. Serve it with `headway worker services.calls:calls --version v1`."""
+"""Calls: routes incoming calls to agents. Serve it with `headway worker headway.services.calls:calls --version v1`."""
 
-from services.calls.calls import calls
-from services.calls.models import (
+from .calls import calls
+from .models import (
     Agent,
     AgentStatus,
     Call,

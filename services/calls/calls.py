@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from bus import Conflict, Context, Reject, Service
-from services.calls import routing
-from services.calls.desk import Desk, turns
-from services.calls.models import Agent, AgentStatus, Call, CallsConfig, CallState, Hangup, RouteCall, Routed
+from headway import Conflict, Context, Reject, Service
+
+from . import routing
+from .desk import Desk, turns
+from .models import Agent, AgentStatus, Call, CallsConfig, CallState, Hangup, RouteCall, Routed
 
 calls = Service("calls", config=CallsConfig, description="Routes calls to agents by skill, language and longest idle.")
 

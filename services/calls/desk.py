@@ -22,9 +22,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from bus import Conflict, Context, Object, Overloaded, Reject
-from services.calls import routing
-from services.calls.models import Agent, Call, CallsConfig, CallState, Queue, RouteCall, Ticket
+from headway import Conflict, Context, Object, Overloaded, Reject
+
+from . import routing
+from .models import Agent, Call, CallsConfig, CallState, Queue, RouteCall, Ticket
 
 AGENT = "agent"
 CALL = "call"

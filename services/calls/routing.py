@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from services.calls.models import (
+from .models import (
     Agent,
     AgentStatus,
     Call,

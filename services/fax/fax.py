@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from bus import Conflict, Context, HeadwayError, NotFound, Reject, Retry, Service, WorkerInfo
-from services.fax import line as telephone
-from services.fax.models import FaxConfig, FaxId, FaxState, FaxStatus, SendFax
-from services.fax.pages import render
+from headway import Conflict, Context, HeadwayError, NotFound, Reject, Retry, Service, WorkerInfo
+
+from . import line as telephone
+from .models import FaxConfig, FaxId, FaxState, FaxStatus, SendFax
+from .pages import render
 
 FAX = "fax"
 RETRY = Retry(attempts=6, backoff=(0.5, 2, 10, 30, 120))

@@ -10,8 +10,9 @@ import hashlib
 import re
 from enum import StrEnum
 
-from bus import HeadwayError, Reject
-from services.fax.models import FaxConfig
+from headway import HeadwayError, Reject
+
+from .models import FaxConfig
 
 _DIAL = 8.0
 """Seconds from dialling to the other side's tone."""

@@ -15,9 +15,10 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from bus import Reject
-from services.fax.layout import paginate
-from services.fax.models import FaxConfig
+from headway import Reject
+
+from .layout import paginate
+from .models import FaxConfig
 
 WIDTH: Final = 1728
 DPI_ACROSS: Final = 204

@@ -1,6 +1,6 @@
-"""Voicemail: recordings and missed calls. Serve it with `headway worker services.voicemail:voicemail`."""
+"""Voicemail: recordings and missed calls. Serve it with `headway worker headway.services.voicemail:voicemail`."""
 
-from services.voicemail.models import (
+from .models import (
     Chunk,
     Deposit,
     Fetch,
@@ -12,7 +12,7 @@ from services.voicemail.models import (
     Page,
     VoicemailConfig,
 )
-from services.voicemail.voicemail import voicemail
+from .voicemail import voicemail
 
 __all__ = [
     "Chunk",

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from bus import Reject
-from services.voicemail import wav
-from services.voicemail.models import VoicemailConfig
-from services.voicemail.wav import Samples
+from headway import Reject
+
+from . import wav
+from .models import VoicemailConfig
+from .wav import Samples
 
 _HALF_WIDTH = 16
 """Zero crossings of the resampling filter on either side: about 60 dB of stop band."""
@@ -88,5 +89,5 @@ def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
         at = offsets - fraction / up
         taps = np.sinc(at * cutoff) * np.cos(np.pi / 2 * np.clip(at / (reach + 1), -1, 1)) ** 2
         part = result[phase::up]
-        part[:] = windows[whole :: down][: len(part)] @ (taps / taps.sum()).astype(np.float32)
+        part[:] = windows[whole::down][: len(part)] @ (taps / taps.sum()).astype(np.float32)
     return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from bus import Reject
-from services.voicemail.models import Entry, Mailbox, Page
+from headway import Reject
+
+from .models import Entry, Mailbox, Page
 
 _LONGEST_ID = 63
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus import Context, NotFound, Reject
-from services.voicemail.models import Message
+from headway import Context, NotFound, Reject
+
+from .models import Message
 
 
 def segments(start: int, length: int, size: int) -> Iterator[tuple[int, int, int]]:

@@ -12,11 +12,12 @@ import base64
 import time
 from collections.abc import Callable
 
-from bus import Conflict, Context, NotFound, Reject, Retry, Service
-from services.voicemail import mailbox as content
-from services.voicemail import recordings
-from services.voicemail.audio import process
-from services.voicemail.models import (
+from headway import Conflict, Context, NotFound, Reject, Retry, Service
+
+from . import mailbox as content
+from . import recordings
+from .audio import process
+from .models import (
     CallMissed,
     Chunk,
     Deposit,
@@ -88,9 +89,7 @@ async def call_missed(event: CallMissed, ctx: Context) -> None:
     """Enter a missed call in the mailbox of the team it was for, which is named by the skill."""
     room = ctx.config(VoicemailConfig).max_messages
     id_ = content.missed_call_id(event.call)
-    await _change(
-        ctx, event.skill, lambda box: content.added(box, id_, "missed_call", event.caller, event.at, 0, room)
-    )
+    await _change(ctx, event.skill, lambda box: content.added(box, id_, "missed_call", event.caller, event.at, 0, room))
 
 
 @voicemail.rpc("list", timeout=1)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bus import Reject
+from headway import Reject
 
 Samples = NDArray[np.float32]
 

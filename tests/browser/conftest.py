@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
-from broker.testing import TestBus
-from clientsync.server import PAGES, Options, serving
+from headway.broker.testing import TestBus
+from headway.clientsync.server import PAGES, Options, serving
 
 BROWSER = PAGES.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from deployer_place import Behaviour, Place
 
-from broker.control import Control, scale_key
-from broker.records import Criteria, Decided, ScaleRecord
-from bus import Context, Reject, Service
+from headway import Context, Reject, Service
 from headway.console.access import Access
 from headway.console.web import Console
+from headway.control.records import Criteria, Decided, ScaleRecord
+from headway.control.store import Control, scale_key
 
 EVIL = "<img src=x onerror=\"document.title='broken'\">"
 DIALOG = "document.querySelector('dialog[open]')"
@@ -147,9 +147,12 @@ async def test_services_workers_and_decisions_appear_and_change_while_one_looks(
     await tab.until(shows(".empty", "No service runs"))
     async with bus.serving(Press().service()):
         await tab.until(f"{row('press')}?.textContent.includes('v1')")
-        record = ScaleRecord(service="press", version="v1", desired=2, history=(
-            Decided(at=1.0, before=1, desired=2, reason="lag needs 2 workers"),
-        ))  # fmt: skip
+        record = ScaleRecord(
+            service="press",
+            version="v1",
+            desired=2,
+            history=(Decided(at=1.0, before=1, desired=2, reason="lag needs 2 workers"),),
+        )
         await Control(bus.bus).put(scale_key("press", "v1"), record)
         await tab.until(f"{row('press')}.textContent.includes('1 / 2')")
         await tab.until(shows(".lately", "lag needs 2 workers"))
@@ -281,9 +284,11 @@ async def test_a_refusal_is_shown_and_stays_until_it_is_read(operator, place):
 
 
 PAGES = {
-    "#/": ".overview tr", "#/service/app": ".workers tbody tr", "#/dead": ".letter",
+    "#/": ".overview tr",
+    "#/service/app": ".workers tbody tr",
+    "#/dead": ".letter",
     "#/installation": ".installation .rows li",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from services.calls import calls
-from services.fax import fax
-from services.voicemail import voicemail
+from headway.services.calls import calls
+from headway.services.fax import fax
+from headway.services.voicemail import voicemail
 
 ACME = "document.querySelector('[data-tenant=acme]')"
 

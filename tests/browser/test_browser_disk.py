@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bus import Context, Reject, Service
+from headway import Context, Reject, Service
 
 MANY = 10_000
 

@@ -12,7 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from clientsync.server import PAGES
+from headway.clientsync.server import PAGES
 
 BROWSER = PAGES.parent
 ROOT = BROWSER.parents[1]
@@ -71,7 +71,11 @@ def test_the_wheel_carries_what_is_built_and_none_of_the_sources(tmp_path: Path,
     environment = {**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})}
     done = subprocess.run(
         [uv, "build", "--wheel", "--python", sys.executable, "--out-dir", tmp_path, ROOT],
-        env=environment, capture_output=True, text=True, timeout=110, check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     if "Failed to fetch" in done.stderr:
         missing("the build's own dependencies cannot be fetched")

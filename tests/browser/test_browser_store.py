@@ -104,7 +104,7 @@ async def test_while_client_sync_is_down_live_changes_go_on_and_afterwards_the_c
 
 _STEPS = """
 import asyncio
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("app", ack_wait=1.0)
 

@@ -64,7 +64,7 @@ async def test_when_it_hangs_its_connection_is_taken_away(site, acme):
 
 
 async def test_what_a_following_tab_asks_for_goes_through_the_other_ones_connection(site, bus):
-    from bus import Context, Reject, Service
+    from headway import Context, Reject, Service
 
     echo = Service("echo")
 

@@ -8,11 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from broker.broker import Broker
-from broker.records import RolloutRecord
-from bus import logs
-from deployer.rollout.deployer import Deployer
-from deployer.rollout.plan import Plan
+from headway.broker.broker import Broker
+from headway.bus import logs
+from headway.control.records import RolloutRecord
+from headway.deployer.rollout.deployer import Deployer
+from headway.deployer.rollout.plan import Plan
 
 
 class Dying(Deployer):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from deployer_place import Behaviour, Place
 
-from broker.broker import Broker
-from broker.records import Criteria
-from deployer.rollout import ask
+from headway.broker.broker import Broker
+from headway.control.records import Criteria
+from headway.deployer.rollout import ask
 
 SCRIPT = Path(__file__).with_name("deployer_that_dies.py")
 
@@ -36,9 +36,15 @@ async def dying(place, tmp_path):
 
     async def start(phase: str, moment: str, number: str = "KILL") -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(SCRIPT), place.broker.url, str(tmp_path / "data"), phase, moment, number,
+            sys.executable,
+            str(SCRIPT),
+            place.broker.url,
+            str(tmp_path / "data"),
+            phase,
+            moment,
+            number,
             stdin=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         started.append(process)
         return process
 

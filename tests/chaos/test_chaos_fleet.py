@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 from scaling import zygotes
 
-from broker.records import Lag, Scale
-from bus import HeadwayError
+from headway import HeadwayError
+from headway.control.records import Lag, Scale
 
 SECONDS = 60.0 if os.environ.get("CI") == "true" else 15.0
 BOUND = 30.0
@@ -22,7 +22,7 @@ BOUND = 30.0
 machine this runs on."""
 
 CALLS = """
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("calls")
 
@@ -32,7 +32,7 @@ async def double(request: int, ctx: Context) -> int:
 """
 FAXES = """
 import asyncio, os
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("faxes", ack_wait=2, concurrency=8)
 effects = os.open("effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -104,10 +104,16 @@ class Monkey:
         while time.monotonic() < over:
             await asyncio.sleep(self.chance.uniform(0.3, 1.7))
             [act] = self.chance.choices(
-                [self.kill_worker, self.stop_worker, self.freeze_worker, self.kill_zygote, self.kill_scaler,
-                 self.kill_server],
+                [
+                    self.kill_worker,
+                    self.stop_worker,
+                    self.freeze_worker,
+                    self.kill_zygote,
+                    self.kill_scaler,
+                    self.kill_server,
+                ],
                 [8, 2, 2, 2, 3, 1.5],
-            )  # fmt: skip
+            )
             self.done[act.__name__] += 1
             await act()
 

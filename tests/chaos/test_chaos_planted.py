@@ -18,10 +18,10 @@ from zones.load.client import Client
 from zones.promises import jobs, objects
 from zones.service import chaos
 
-from broker import testing
-from bus import queues, streams
-from bus.streams import OBJECTS
-from bus.worker import Worker
+from headway.broker import testing
+from headway.bus import queues, streams
+from headway.bus.streams import OBJECTS
+from headway.bus.worker import Worker
 
 JOBS = streams.jobs_stream(chaos.name)
 TENANT = "acme"

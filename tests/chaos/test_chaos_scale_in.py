@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from scaling import DEADLINE
 
-from broker.records import Scale
-from bus import Context, Service, Worker
+from headway import Context, Service, Worker
+from headway.control.records import Scale
 
 SCALE_INS = 1_000
 AT_ONCE = 12
@@ -97,7 +97,7 @@ async def test_a_thousand_scale_ins_under_load_interrupt_and_redeliver_nothing(b
 SOURCE = """
 import asyncio, os
 from pydantic import BaseModel
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("app", ack_wait=30, concurrency=512)
 runs = os.open("runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

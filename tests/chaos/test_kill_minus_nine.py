@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 
-from bus import NotServed
+from headway import NotServed
 
 JOBS = 5_000
 KILLS = 10
@@ -17,7 +17,7 @@ SOURCE = f"""
 import asyncio
 import os
 from pydantic import BaseModel
-from bus import Retry, Service
+from headway import Retry, Service
 
 app = Service("app", ack_wait=1.0, concurrency={CONCURRENCY})
 
@@ -97,4 +97,3 @@ async def test_ten_kills_in_5000_jobs_lose_none_and_repeat_at_most_what_was_in_h
     assert min(at_kill) > 0, "a kill hit an idle worker: it shows nothing"
     assert 0 < starts.total() - JOBS <= sum(at_kill)
     assert max(at_kill) <= CONCURRENCY + 16
-

@@ -16,11 +16,11 @@ import pytest
 from zones import disks
 from zones.unavailable import Unavailable
 
-from broker import testing
-from broker.broker import Broker
-from broker.server import Server
-from bus import Service, queues
-from bus.client import Bus
+from headway.broker import testing
+from headway.broker.broker import Broker
+from headway.broker.server import Server
+from headway.bus import Service, queues
+from headway.bus.client import Bus
 
 JOBS = 300
 

@@ -25,16 +25,29 @@ PATIENCE = 180.0
 BUILDING = 900.0
 OBSERVED = ("--env-file", "observe/compose.env")
 PORTS = (
-    "HEADWAY_PORT", "HEADWAY_PORT_2", "HEADWAY_PORT_3", "HEADWAY_WS_PORT", "HEADWAY_WS_PORT_2", "HEADWAY_WS_PORT_3",
-    "HEADWAY_WEB_PORT", "HEADWAY_PROMETHEUS_PORT", "HEADWAY_GRAFANA_PORT",
-)  # fmt: skip
+    "HEADWAY_PORT",
+    "HEADWAY_PORT_2",
+    "HEADWAY_PORT_3",
+    "HEADWAY_WS_PORT",
+    "HEADWAY_WS_PORT_2",
+    "HEADWAY_WS_PORT_3",
+    "HEADWAY_WEB_PORT",
+    "HEADWAY_PROMETHEUS_PORT",
+    "HEADWAY_GRAFANA_PORT",
+)
 
 
 def docker_run(*arguments: str, timeout: float = PATIENCE, **options) -> str:
     done = subprocess.run(
-        arguments, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        arguments,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
         **options,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}\n{done.stderr}"
     return done.stdout
 

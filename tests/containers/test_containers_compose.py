@@ -14,8 +14,8 @@ import pytest
 from containers_stack import OBSERVED, docker_run, has_image_of, standing
 from playwright.async_api import async_playwright
 
-from bus.client import connect
-from bus.errors import HeadwayError
+from headway.bus.client import connect
+from headway.bus.errors import HeadwayError
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the stack
 NATS = shutil.which("nats", path=os.pathsep.join([os.environ["PATH"], str(Path("~/go/bin").expanduser())]))
@@ -25,8 +25,12 @@ ACME = "document.querySelector('[data-tenant=acme]')"
 def nats(stack, *arguments: str) -> str:
     done = subprocess.run(
         [NATS, "--server", stack.url, "--creds", stack.creds, *arguments],
-        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

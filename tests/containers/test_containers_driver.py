@@ -14,13 +14,13 @@ import pytest
 from containers_stack import ROOT
 from driver_contract import SOURCE, DriverContract, Place, ended, launch_of
 
-from broker.broker import Broker
-from bus.client import Bus
-from bus.errors import HeadwayError
-from deployer.images import build, docker
-from scaler.drivers.docker.driver import DockerDriver
-from scaler.drivers.driver import Launch, Running
-from scaler.errors import LaunchFailed
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError
+from headway.images import build, docker
+from headway.scaler.drivers.docker.driver import DockerDriver
+from headway.scaler.drivers.driver import Launch, Running
+from headway.scaler.errors import LaunchFailed
 
 pytestmark = pytest.mark.timeout(600)  # the first test builds the image
 
@@ -139,9 +139,12 @@ async def test_the_scaler_runs_what_was_applied_as_containers(place, tmp_path, u
     (tmp_path / "headway.yaml").write_text("services: {app: {app: 'made:app', workers: 1}}")
     async with Broker.start(tmp_path / "data", port=0) as broker, await broker.connect("operator") as bus:
         environment = {
-            **os.environ, "HEADWAY_POOL": place.pool, "HEADWAY_NATS_URL": broker.url, "PYTHONPATH": str(ROOT),
+            **os.environ,
+            "HEADWAY_POOL": place.pool,
+            "HEADWAY_NATS_URL": broker.url,
+            "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
+        }
 
         async def headway(*arguments: str) -> asyncio.subprocess.Process:
             command = (sys.executable, "-m", "headway", *arguments, "--dir", str(tmp_path / "data"))

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 from containers_stack import docker_run
 
-from broker.containers import HeadwayContainer, NatsClusterContainer
-from bus.client import connect
+from headway.broker.containers import HeadwayContainer, NatsClusterContainer
+from headway.bus.client import connect
 
 pytestmark = pytest.mark.timeout(600)
 
 APP = """
 import asyncio
-from bus import Context, Service
+from headway import Context, Service
 from pydantic import BaseModel
 
 hello = Service("hello")

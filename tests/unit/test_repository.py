@@ -14,11 +14,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-import bus.errors
-from bus import errors
+from headway.bus import errors
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bus", "broker", "scaler", "deployer", "clientsync", "services", "headway")
+PACKAGES = ("bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "services", "headway")
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -35,14 +34,18 @@ def modules() -> list[Path]:
 
 
 def error_classes() -> list[type[errors.HeadwayError]]:
-    errors_of = ("broker", "clientsync", "scaler", "deployer", "deployer.images")
-    for name in (*(f"{package}.errors" for package in errors_of), "headway.installation", "headway.console.errors"):
+    errors_of = ("broker", "images", "clientsync", "scaler", "deployer", "backup", "console")
+    for name in (
+        *(f"headway.{package}.errors" for package in errors_of),
+        "headway.installation",
+        "headway.console.errors",
+    ):
         importlib.import_module(name)
     found: list[type[errors.HeadwayError]] = []
     todo: list[type[errors.HeadwayError]] = [errors.HeadwayError]
     while todo:
         kind = todo.pop()
-        if kind.__module__.split(".")[0] in PACKAGES and not kind.__module__.startswith("services."):
+        if kind.__module__.startswith("headway.") and not kind.__module__.startswith("headway.services."):
             found.append(kind)
         todo.extend(kind.__subclasses__())
     return sorted(set(found), key=lambda kind: kind.__name__)
@@ -82,8 +85,17 @@ def test_every_module_says_what_it_is():
 
 
 def test_every_package_is_typed_and_shipped():
-    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(PACKAGES)
+    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]) == set(PACKAGES)
     assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != "headway"])
+def test_every_part_is_a_link_in_headway_and_goes_there_in_a_wheel(package):
+    link = ROOT / "headway" / package
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / package
+    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["sources"][package] == f"headway/{package}"
+    assert PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"][package]
 
 
 def test_no_two_errors_share_a_code():
@@ -105,8 +117,8 @@ def test_an_error_has_a_code_a_status_and_a_sentence(kind):
 
 
 def test_the_drawing_of_the_error_tree_is_the_tree():
-    drawn = re.findall(r"^ +[│├└─ ]*([A-Z][A-Za-z]+)", bus.errors.__doc__ or "", re.MULTILINE)
-    real = [kind.__name__ for kind in error_classes() if kind.__module__ == "bus.errors"]
+    drawn = re.findall(r"^ +[│├└─ ]*([A-Z][A-Za-z]+)", errors.__doc__ or "", re.MULTILINE)
+    real = [kind.__name__ for kind in error_classes() if kind.__module__ == "headway.bus.errors"]
     assert sorted(drawn) == sorted(real)
 
 
@@ -143,7 +155,7 @@ def test_every_page_of_the_docs_can_be_reached_from_the_index():
 def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
     for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "headway":
                 module = importlib.import_module(node.module)
                 submodules = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
                 assert all(hasattr(module, name.name) or name.name in submodules for name in node.names)
@@ -171,7 +183,7 @@ sys.meta_path.insert(0, Block())
 @pytest.mark.parametrize(
     "use",
     [
-        "import bus, bus.worker, bus.runner",
+        "import headway.bus, headway.bus.worker, headway.bus.runner; from headway import Service",
         "import headway.cli",
         "from headway.cli import headway; headway.main(['worker', '--help'], standalone_mode=False)",
         "from headway.cli import headway; headway.main(['call', '--help'], standalone_mode=False)",

@@ -1,6 +1,6 @@
 """All promises, checked on a history.
 
-    python -m zones.checker .headway-chaos/<run>/history.jsonl    # from tests/: checks one that was kept, once more
+python -m zones.checker .headway-chaos/<run>/history.jsonl    # from tests/: checks one that was kept, once more
 """
 
 from __future__ import annotations

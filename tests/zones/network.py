@@ -72,8 +72,19 @@ class Network:
 
     def deafen(self, zone: str, to: str) -> None:
         """Lose what one zone hears from another; what it says arrives."""
-        ip("-n", self._space(to), "neigh", "replace", self.addresses[zone], "lladdr", _NOBODY, "dev", "eth0",
-           "nud", "permanent")  # fmt: skip
+        ip(
+            "-n",
+            self._space(to),
+            "neigh",
+            "replace",
+            self.addresses[zone],
+            "lladdr",
+            _NOBODY,
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        )
 
     def split(self, zone: str, other: str) -> None:
         """Cut two zones off from each other; both reach all else."""
@@ -84,10 +95,19 @@ class Network:
         """Whether a connection from one zone to a listener in another can be made within a second."""
         program = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)"
         done = subprocess.run(
-            ["nsenter", f"--net=/run/netns/{self._space(zone)}", sys.executable, "-ISc", program,
-             self.addresses[other], str(port)],
-            capture_output=True, timeout=20, check=False,
-        )  # fmt: skip
+            [
+                "nsenter",
+                f"--net=/run/netns/{self._space(zone)}",
+                sys.executable,
+                "-ISc",
+                program,
+                self.addresses[other],
+                str(port),
+            ],
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
         return done.returncode == 0
 
     def mend(self) -> None:

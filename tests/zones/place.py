@@ -11,10 +11,10 @@ from typing import TextIO
 
 import nats.errors
 
-from broker import testing
-from broker.config import Cluster, ServerConfig
-from broker.server import Server, find_binary
 from headway import config
+from headway.broker import testing
+from headway.broker.config import Cluster, ServerConfig
+from headway.broker.server import Server, find_binary
 from headway.installation import Installation
 from headway.place import pool_of
 from zones import copies, disks
@@ -128,7 +128,7 @@ async def made(
         cluster = await stack.enter_async_context(testing.cluster(len(ZONES), home=directory, make=server))
         settings = config.Config(
             services={
-                CALLS: config.ServiceConfig(app="services.calls:calls", workers=WORKERS),
+                CALLS: config.ServiceConfig(app="headway.services.calls:calls", workers=WORKERS),
                 CHAOS: config.ServiceConfig(
                     app="tests.zones.service:chaos", workers=WORKERS, config={"effects": str(effects)}
                 ),
@@ -155,6 +155,4 @@ async def own_disks(directory: Path) -> AsyncIterator[dict[str, Path]]:
         Unavailable: if there can be none here.
     """
     async with AsyncExitStack() as stack:
-        yield {
-            zone: stack.enter_context(disks.mounted(disks.make(directory / f"disk-{zone}"))) for zone in ZONES
-        }
+        yield {zone: stack.enter_context(disks.mounted(disks.make(directory / f"disk-{zone}"))) for zone in ZONES}

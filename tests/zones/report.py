@@ -1,6 +1,6 @@
 """What each fault cost: for how long the worst-off client got no answer, and how much failed meanwhile.
 
-    python -m zones.report .headway-chaos/*/history.jsonl    # from tests/: a table over several runs
+python -m zones.report .headway-chaos/*/history.jsonl    # from tests/: a table over several runs
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ def felt(history: Sequence[Entry]) -> list[Felt]:
             undone = next(at for at in mended if at >= fault.began)
             until = fault.ended + SHORTLY
             span = (fault.began, until if following is None else min(until, following.began))
-            found.append(Felt(
-                kind=fault.op,
-                lasted=undone - fault.began,
-                back=fault.ended - undone,
-                gaps={column: _gap(those, *span) for column, those in asked.items()},
-                failed={column: _failed(those, *span) for column, those in asked.items()},
-            ))  # fmt: skip
+            found.append(
+                Felt(
+                    kind=fault.op,
+                    lasted=undone - fault.began,
+                    back=fault.ended - undone,
+                    gaps={column: _gap(those, *span) for column, those in asked.items()},
+                    failed={column: _failed(those, *span) for column, those in asked.items()},
+                )
+            )
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.images.build import build
+from headway.images.build import build
 from zones import place as places
 from zones.history import Entry, History, line, load, merged
 from zones.load import desk, everybody, things

@@ -9,7 +9,7 @@ import time
 import orjson
 from pydantic import BaseModel
 
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 
 class Config(BaseModel):

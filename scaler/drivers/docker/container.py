@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.driver import Exited, Launch, Running
 
 POOL: Final = "headway.pool"
 WORKER: Final = "headway.worker"
@@ -46,15 +46,18 @@ def worker(launch: Launch, image: str, network: str, pool: str, name: str) -> di
 def probe(launch: Launch, image: str) -> dict[str, Any]:
     """The container that finds out whether workers of a launch could begin. It needs no network."""
     config = _base(launch, image, "none")
-    config["Cmd"] = ["python3", "-m", "scaler.drivers.docker.probe", f"{GIVEN}/{_LAUNCH}"]
+    config["Cmd"] = ["python3", "-m", "headway.scaler.drivers.docker.probe", f"{GIVEN}/{_LAUNCH}"]
     return config
 
 
 def given(launch: Launch) -> bytes:
     """What is copied into the volume `GIVEN`, as a tar: configuration and credentials, for the container's user."""
     wanted = {
-        "app": launch.app, "service": launch.service, "config": dict(launch.config), "image": _folder(launch),
-    }  # fmt: skip
+        "app": launch.app,
+        "service": launch.service,
+        "config": dict(launch.config),
+        "image": _folder(launch),
+    }
     files = {_LAUNCH: json.dumps(wanted).encode(), _CONFIG: json.dumps(dict(launch.config)).encode()}
     if creds := launch.environment.get(_CREDS_VARIABLE):
         files[_CREDS] = Path(creds).read_bytes()

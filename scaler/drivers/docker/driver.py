@@ -20,11 +20,11 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiodocker.utils import clean_filters
 
-from bus import tasks
-from scaler.drivers.docker import container
-from scaler.drivers.driver import Exited, Launch, Running
-from scaler.drivers.process.rundir import TAIL, launch_id
-from scaler.errors import Fenced, LaunchFailed, ScalerError
+from headway.bus import tasks
+from headway.scaler.drivers.docker import container
+from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.process.rundir import TAIL, launch_id
+from headway.scaler.errors import Fenced, LaunchFailed, ScalerError
 
 WORKER_IMAGE: Final = "headway-worker"
 """What runs a working tree; a version with an image runs from a Docker image of that."""
@@ -44,7 +44,7 @@ _log = logging.getLogger("headway.scaler")
 
 
 class DockerDriver:
-    """Runs workers as containers; see `scaler.drivers.driver.Driver`.
+    """Runs workers as containers; see `headway.scaler.drivers.driver.Driver`.
 
     Args:
         pool: whose workers; containers of other pools are not touched.

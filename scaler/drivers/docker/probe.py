@@ -1,6 +1,6 @@
 """Runs in a container before workers of a launch do: whether its service is there, and takes its configuration.
 
-    python3 -m scaler.drivers.docker.probe /run/headway/launch.json
+python3 -m headway.scaler.drivers.docker.probe /run/headway/launch.json
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from broker import image, imports
-from bus import runner
-from bus.errors import HeadwayError
+from headway.bus import runner
+from headway.bus.errors import HeadwayError
+from headway.images import image, imports
 
 
 def main(file: str) -> int:

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 import orjson
 
-from broker import imports
-from bus import tasks
-from scaler.drivers.driver import Exited, Launch, Running
-from scaler.drivers.process import rundir
-from scaler.drivers.process.rundir import WorkerFile
-from scaler.drivers.process.zygote import LIFELINE
-from scaler.errors import Fenced, LaunchFailed
+from headway.bus import tasks
+from headway.images import imports
+from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.rundir import WorkerFile
+from headway.scaler.drivers.process.zygote import LIFELINE
+from headway.scaler.errors import Fenced, LaunchFailed
 
 START_TIMEOUT: Final = 60.0
 """Seconds that a zygote has to import its service."""
@@ -42,7 +42,7 @@ _LOG_BYTES: Final = 8 << 20
 
 
 class ProcessDriver:
-    """Runs workers as processes; see `scaler.drivers.driver.Driver`.
+    """Runs workers as processes; see `headway.scaler.drivers.driver.Driver`.
 
     Args:
         run: the run directory, made if it is missing.
@@ -176,12 +176,16 @@ class ProcessDriver:
         log = os.open(self._run / f"{id_}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
-                *python, "-m", "scaler.drivers.process.zygote",
+                *python,
+                "-m",
+                "headway.scaler.drivers.process.zygote",
                 env=environment,
-                stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,  # it outlives us
                 pass_fds=(int(lifeline),) if lifeline else (),
-            )  # fmt: skip
+            )
         finally:
             os.close(log)
         assert process.stdin is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from scaler.drivers.process import rundir
+from headway.scaler.drivers.process import rundir
 
 _LOOK: Final = 0.1
 _CHUNK: Final = 1 << 20

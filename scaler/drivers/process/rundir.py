@@ -23,8 +23,8 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from scaler.drivers.driver import Launch
-from scaler.errors import Fenced, LaunchFailed
+from headway.scaler.drivers.driver import Launch
+from headway.scaler.errors import Fenced, LaunchFailed
 
 FENCE: Final = "fence"
 TAIL: Final = 20

@@ -1,6 +1,6 @@
 """The zygote: a process that has imported one version's service, and forks its workers.
 
-    python -m scaler.drivers.process.zygote  <  {"run": ..., "id": ..., "launch": {...}}
+    python -m headway.scaler.drivers.process.zygote  <  {"run": ..., "id": ..., "launch": {...}}
 
 A fork takes milliseconds and shares what was imported, where a fresh interpreter takes a good part of a second. It has
 one thread and no event loop, so there is nothing a fork could tear apart. It outlives the scaler, and its workers
@@ -23,14 +23,15 @@ from typing import Any, Final
 
 import orjson
 
-from broker import atomic, image, imports
-from broker.image import Manifest
-from bus import runner
-from bus.errors import HeadwayError
-from scaler.drivers.driver import Launch
-from scaler.drivers.process import rundir
-from scaler.drivers.process.rundir import WorkerFile
-from scaler.errors import Fenced
+from headway.broker import atomic
+from headway.bus import runner
+from headway.bus.errors import HeadwayError
+from headway.images import image, imports
+from headway.images.image import Manifest
+from headway.scaler.drivers.driver import Launch
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.rundir import WorkerFile
+from headway.scaler.errors import Fenced
 
 LIFELINE: Final = "HEADWAY_LIFELINE"
 """Environment variable with the number of the inherited descriptor."""
@@ -163,13 +164,16 @@ class Zygote:
             launch = self._launch
             here = os.getpid()
             known = WorkerFile(
-                worker=worker, service=launch.service, version=launch.version, launch=self._id,
-                pid=here, birth=rundir.birth(here) or "", started=time.time(),
-            )  # fmt: skip
-            atomic.write(self._run / f"{worker}.json", known.model_dump_json().encode())
-            code = runner.main(
-                launch.app, launch.version, config=dict(launch.config), name=worker, grace=launch.grace
+                worker=worker,
+                service=launch.service,
+                version=launch.version,
+                launch=self._id,
+                pid=here,
+                birth=rundir.birth(here) or "",
+                started=time.time(),
             )
+            atomic.write(self._run / f"{worker}.json", known.model_dump_json().encode())
+            code = runner.main(launch.app, launch.version, config=dict(launch.config), name=worker, grace=launch.grace)
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException as error:  # nothing may get back into the zygote's loop
@@ -197,9 +201,7 @@ def _verify(launch: Launch, digest: str) -> Manifest:
     Raises:
         NoImage, ImageChanged: if it is not what was built, or not what the launch says.
     """
-    return image.verify_source(
-        Path(launch.root), digest, service=launch.service, app=launch.app, config=launch.config
-    )
+    return image.verify_source(Path(launch.root), digest, service=launch.service, app=launch.app, config=launch.config)
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from broker.records import Lag, Scale
+from headway.control.records import Lag, Scale
 
 NEIGHBOURS = ("one", "two")
 ROUNDS, SECONDS, TRIES = 6, 1.5, 3
@@ -17,7 +17,7 @@ MORE = 1.2
 """What the neighbours' p99 may be beside a crash loop, in units of what it is without."""
 
 CALLS = """
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("{name}")
 
@@ -27,7 +27,7 @@ async def double(request: int, ctx: Context) -> int:
 """
 CRASHES = """
 import os
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("bad", ack_wait=2)
 

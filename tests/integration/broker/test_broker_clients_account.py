@@ -15,24 +15,35 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from broker import testing
-from broker.testing import TestBus
-from bus.client import Bus, connect
-from bus.context import Context
-from bus.errors import ConnectionFailed, HeadwayError, InvalidInput, NotServed, Reject, Rejected
-from bus.service import Service
-from bus.worker import Worker
+from headway.broker import testing
+from headway.broker.testing import TestBus
+from headway.bus.client import Bus, connect
+from headway.bus.context import Context
+from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, NotServed, Reject, Rejected
+from headway.bus.service import Service
+from headway.bus.worker import Worker
 
 SENT = ("job.fax.acme.send", "event.acme.call.ended")
 UNSERVED = (
-    "obj.globex.call.x", "$KV.CONTROL.service.fax", "$KV.ATTEMPTS.fax.x", "$O.BLOBS.M.x", "dead.fax.globex.send",
-    "beat.fax.v1.w1", "live.globex.call.x", "sync.globex.pull", "$JS.API.STREAM.PURGE.OBJECTS", "$SRV.PING",
+    "obj.globex.call.x",
+    "$KV.CONTROL.service.fax",
+    "$KV.ATTEMPTS.fax.x",
+    "$O.BLOBS.M.x",
+    "dead.fax.globex.send",
+    "beat.fax.v1.w1",
+    "live.globex.call.x",
+    "sync.globex.pull",
+    "$JS.API.STREAM.PURGE.OBJECTS",
+    "$SRV.PING",
     "_INBOX.SOMEBODY.1",
-)  # fmt: skip
+)
 SERVED = (
-    "event.globex.call.ended", "job.fax.globex.send", "job.fax.v1.0.globex.send",
-    "rpc.fax.globex.say", "rpc.fax.v1.globex.say",
-)  # fmt: skip
+    "event.globex.call.ended",
+    "job.fax.globex.send",
+    "job.fax.v1.0.globex.send",
+    "rpc.fax.globex.say",
+    "rpc.fax.v1.globex.say",
+)
 
 
 @dataclass

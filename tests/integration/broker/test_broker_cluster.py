@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from broker.broker import Broker
-from broker.certificates import Authority
-from broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig
-from broker.identity import Identities
-from broker.server import Server
-from broker.testing import _free_ports
-from bus import streams
+from headway.broker.broker import Broker
+from headway.broker.certificates import Authority
+from headway.broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig
+from headway.broker.identity import Identities
+from headway.broker.server import Server
+from headway.broker.testing import _free_ports
+from headway.bus import streams
 from headway.doctor import servers_seen
 
 HOST = "localhost"  # a certificate names the host by which others call
@@ -35,15 +35,22 @@ async def servers(tmp_path):
     ports = _free_ports(3)
     configs = [
         ServerConfig(
-            name=f"n{index}", store=tmp_path / f"n{index}", trust=identities.trust(), port=FREE_PORT, ws_port=None,
+            name=f"n{index}",
+            store=tmp_path / f"n{index}",
+            trust=identities.trust(),
+            port=FREE_PORT,
+            ws_port=None,
             zone=f"z{index}",
             cluster=Cluster(
-                "headway", port, tuple(f"nats://{HOST}:{other}" for other in ports if other != port),
-                tls=_tls(authority, tmp_path, f"n{index}"), advertise=False,
+                "headway",
+                port,
+                tuple(f"nats://{HOST}:{other}" for other in ports if other != port),
+                tls=_tls(authority, tmp_path, f"n{index}"),
+                advertise=False,
             ),
         )
         for index, port in enumerate(ports)
-    ]  # fmt: skip
+    ]
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(Server(config)) for config in configs]
 
@@ -66,9 +73,11 @@ async def test_a_stream_has_a_copy_in_each_zone_and_no_stranger_joins(servers, t
         known = servers[0].config
         stranger = Authority.create_or_load(tmp_path / "stranger")
         cluster = replace(
-            known.cluster, port=FREE_PORT, routes=(f"nats://{HOST}:{known.cluster.port}",),
+            known.cluster,
+            port=FREE_PORT,
+            routes=(f"nats://{HOST}:{known.cluster.port}",),
             tls=_tls(stranger, tmp_path, "stranger"),
-        )  # fmt: skip
+        )
         config = replace(known, name="stranger", store=tmp_path / "stranger-store", port=FREE_PORT, cluster=cluster)
         async with Server(config) as other:
             await until(lambda: "certificate signed by unknown authority" in other.log.read_text())

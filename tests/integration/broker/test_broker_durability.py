@@ -12,14 +12,14 @@ import nkeys
 import orjson
 import pytest
 
-from broker import jsapi, testing
-from broker.broker import Broker
-from broker.claims import Account, Limits, decode, encode
-from broker.server import find_binary
-from broker.testing import TestCluster
-from bus import Service, connect, queues, streams
-from bus.client import Bus
-from bus.errors import StoreError
+from headway.broker import jsapi, testing
+from headway.broker.broker import Broker
+from headway.broker.claims import Account, Limits, decode, encode
+from headway.broker.server import find_binary
+from headway.broker.testing import TestCluster
+from headway.bus import Service, connect, queues, streams
+from headway.bus.client import Bus
+from headway.bus.errors import StoreError
 from headway.doctor import servers_seen
 
 DEADLINE: Final = 30.0
@@ -152,9 +152,7 @@ async def test_more_copies_than_servers_are_refused_with_a_remedy(nats_broker: B
 
 
 @pytest.mark.parametrize(("interval", "said"), [("always", True), ("2m", None)])
-async def test_the_server_forces_each_message_to_disk_if_told_so(
-    tmp_path: Path, interval: str, said: object
-) -> None:
+async def test_the_server_forces_each_message_to_disk_if_told_so(tmp_path: Path, interval: str, said: object) -> None:
     async with Broker.start(tmp_path, port=0, ws_port=None, sync_interval=interval) as broker:
         system = await broker.system()
         reply = orjson.loads((await system.nc.request("$SYS.REQ.SERVER.PING.JSZ", b"", timeout=5)).data)

@@ -15,16 +15,16 @@ import pytest
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 
-from broker.broker import Broker
-from broker.claims import User as UserClaims
-from broker.claims import decode, encode
-from broker.identity import Credentials
-from broker.testing import TestBus
-from bus import dead, streams
-from bus.client import connect
-from bus.context import Context
-from bus.errors import ConnectionFailed, NotServed, Reject
-from bus.service import Service
+from headway.broker.broker import Broker
+from headway.broker.claims import User as UserClaims
+from headway.broker.claims import decode, encode
+from headway.broker.identity import Credentials
+from headway.broker.testing import TestBus
+from headway.bus import dead, streams
+from headway.bus.client import connect
+from headway.bus.context import Context
+from headway.bus.errors import ConnectionFailed, NotServed, Reject
+from headway.bus.service import Service
 
 
 class User:

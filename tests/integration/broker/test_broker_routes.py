@@ -15,17 +15,17 @@ import orjson
 import pytest
 from nats.aio.msg import Msg
 
-from broker import server as server_module
-from broker import testing
-from broker.broker import Broker
-from broker.claims import WeightedMapping
-from broker.config import FREE_PORT, ServerConfig
-from broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
-from broker.identity import Identities
-from broker.routes import Pusher
-from broker.server import Server
-from broker.testing import TestCluster
-from bus.client import Bus, connect
+from headway.broker import server as server_module
+from headway.broker import testing
+from headway.broker.broker import Broker
+from headway.broker.claims import WeightedMapping
+from headway.broker.config import FREE_PORT, ServerConfig
+from headway.broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
+from headway.broker.identity import Identities
+from headway.broker.routes import Pusher
+from headway.broker.server import Server
+from headway.broker.testing import TestCluster
+from headway.bus.client import Bus, connect
 
 
 async def answering(bus: Bus, version: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.broker import Broker
-from broker.errors import (
+from headway.broker.broker import Broker
+from headway.broker.errors import (
     AlreadyRunning,
     BadIdentity,
     BinaryMissing,
@@ -23,7 +23,7 @@ from broker.errors import (
     ServerDied,
     StoreCorrupt,
 )
-from broker.server import find_binary
+from headway.broker.server import find_binary
 
 
 def one_line(error: Exception) -> str:
@@ -203,7 +203,7 @@ async def test_ctrl_c_does_not_reach_the_server(nats_broker: Broker) -> None:
 async def test_the_server_dies_with_its_owner_and_leaves_the_data_usable(tmp_path: Path) -> None:
     code = """
 import asyncio, pathlib, sys
-from broker.broker import Broker
+from headway.broker.broker import Broker
 async def main():
     async with Broker.start(pathlib.Path(sys.argv[1]), port=0) as broker:
         print(broker.server.pid, flush=True)

@@ -14,19 +14,19 @@ from typing import Any
 import nkeys
 import orjson
 
-from broker import routes, testing
-from broker.broker import Broker
-from broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
-from broker.config import FREE_PORT, ServerConfig, Trust
-from broker.identity import CLIENTS_KEY, KEY_FILE, Credentials, Identities, user_of
-from broker.roles import ROLES, TEMPLATES
-from broker.server import Server
-from broker.upgrade import upgrade
-from bus import streams
-from bus.client import Bus, connect
-from bus.errors import ConnectionFailed, HeadwayError
-from bus.service import Service
-from bus.worker import Worker
+from headway.broker import routes, testing
+from headway.broker.broker import Broker
+from headway.broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
+from headway.broker.config import FREE_PORT, ServerConfig, Trust
+from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Credentials, Identities, user_of
+from headway.broker.roles import ROLES, TEMPLATES
+from headway.broker.server import Server
+from headway.broker.upgrade import upgrade
+from headway.bus import streams
+from headway.bus.client import Bus, connect
+from headway.bus.errors import ConnectionFailed, HeadwayError
+from headway.bus.service import Service
+from headway.bus.worker import Worker
 
 ROUTES = {"fax": {"v1": 100}}
 

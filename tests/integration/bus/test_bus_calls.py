@@ -10,7 +10,7 @@ import time
 import pytest
 from pydantic import BaseModel
 
-from bus import (
+from headway import (
     ConnectionFailed,
     Context,
     DeadlineExceeded,

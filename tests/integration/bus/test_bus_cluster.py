@@ -9,10 +9,10 @@ import signal
 
 import pytest
 
-from broker import testing
-from broker.server import Server
-from bus import Conflict, ConnectionFailed, NotStored, Receipt, Service, queues, values
-from bus.streams import OBJECTS, jobs_stream
+from headway.broker import testing
+from headway.broker.server import Server
+from headway.bus import Conflict, ConnectionFailed, NotStored, Receipt, Service, queues, values
+from headway.bus.streams import OBJECTS, jobs_stream
 
 AT_ONCE = 12
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bus import NotFound, NotServed, Reject, Service, dead
+from headway.bus import NotFound, NotServed, Reject, Service, dead
 
 
 class Repairable(Service):
@@ -24,10 +24,7 @@ class Repairable(Service):
 
 
 async def listed(bus, service: str | None = None, tenant: str | None = None) -> list[tuple[str, str, bytes]]:
-    return [
-        (letter.service, letter.tenant, letter.payload)
-        async for letter in dead.list_(bus.bus.js, service, tenant)
-    ]
+    return [(letter.service, letter.tenant, letter.payload) async for letter in dead.list_(bus.bus.js, service, tenant)]
 
 
 async def test_dead_letters_are_listed_by_service_and_tenant_oldest_first(bus, letters):

@@ -7,7 +7,7 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-from bus import Context, Reject, Retry, Service, dead
+from headway.bus import Context, Reject, Retry, Service, dead
 
 
 class Ended(BaseModel):

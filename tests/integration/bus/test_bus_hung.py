@@ -7,7 +7,7 @@ import signal
 SOURCE = """
 import asyncio
 from pydantic import BaseModel
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("app", ack_wait=5)
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from pydantic import BaseModel
 
-from bus import Context, NotServed, QueueFull, Reject, Retry, Service
+from headway import Context, NotServed, QueueFull, Reject, Retry, Service
 
 
 class Number(BaseModel):
@@ -106,9 +106,7 @@ async def test_a_job_whose_last_attempt_fails_is_kept_with_its_cause_digest_payl
 
     async with bus.serving(app):
         for key in ("a", "b"):
-            await bus.bus.store(
-                "job.app.acme.work", b'{"n":1, "more": 2}', {"Nats-Msg-Id": key, "X-Shop": "Berlin"}
-            )
+            await bus.bus.store("job.app.acme.work", b'{"n":1, "more": 2}', {"Nats-Msg-Id": key, "X-Shop": "Berlin"})
         first, second = await letters(2)
         assert await queued(bus, "app") == 0
     assert (first.service, first.tenant, first.operation) == ("app", "acme", "work")
@@ -304,9 +302,7 @@ async def test_the_server_puts_each_tenant_on_one_lane_and_spreads_them(bus, unt
         await bus.bus.nc.subscribe("job.app.v1.>", cb=note)
         await bus.bus.nc.flush()
         for n in range(3):
-            await asyncio.gather(
-                *(bus.submit("app", "work", {"n": n}, tenant=f"tenant-{t}") for t in range(64))
-            )
+            await asyncio.gather(*(bus.submit("app", "work", {"n": n}, tenant=f"tenant-{t}") for t in range(64)))
         await until(lambda: done == 192)
         await until(lambda: len(lanes) == 64)
     assert all(len(found) == 1 for found in lanes.values())

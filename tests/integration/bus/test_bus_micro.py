@@ -8,7 +8,7 @@ import json
 import orjson
 import pytest
 
-from bus import Reject, Service
+from headway import Reject, Service
 
 
 def service() -> Service:

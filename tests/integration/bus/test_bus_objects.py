@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import BaseModel
 
-from bus import Conflict, InvalidSubject, MissingStream, NotFound
-from bus.errors import RateLimited, TooLarge
-from bus.limits import Rates
+from headway import Conflict, InvalidSubject, MissingStream, NotFound
+from headway.bus.errors import RateLimited, TooLarge
+from headway.bus.limits import Rates
 
 
 class Agent(BaseModel):

@@ -9,7 +9,7 @@ import asyncio
 import os
 from pathlib import Path
 from pydantic import BaseModel
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("app", ack_wait=0.5, concurrency=16)
 

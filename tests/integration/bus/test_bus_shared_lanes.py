@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bus import Context, Service
-from bus.subjects import LANES
+from headway import Context, Service
+from headway.bus.subjects import LANES
 
 JOBS = 200
 CONCURRENCY = 2

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import BaseModel
 
-from bus import CallError, ConnectionFailed, Context, Retry, Service, Worker, connect
+from headway import CallError, ConnectionFailed, Context, Retry, Service, Worker, connect
 
 
 class Number(BaseModel):
@@ -79,7 +79,7 @@ async def test_a_server_killed_while_jobs_are_published_and_done_loses_none(bus,
 
 
 def dead_letters(bus):
-    from bus import dead
+    from headway.bus import dead
 
     return dead.list_(bus.bus.js)
 

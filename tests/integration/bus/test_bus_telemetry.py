@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from bus import CallError, Context, Reject, Service
+from headway import CallError, Context, Reject, Service
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -159,8 +159,9 @@ async def test_metrics_count_what_was_sent_processed_and_is_under_way(reader, bu
             await bus.call("app", "refuse")
         [published] = points("messaging.client.sent.messages")
         assert (published.value, published.attributes["messaging.destination.template"]) == (
-            3, "job.app.{tenant}.work",
-        )  # fmt: skip
+            3,
+            "job.app.{tenant}.work",
+        )
         processed = points("messaging.process.duration")
         durations = {point.attributes["messaging.operation.name"]: point for point in processed}
         assert (durations["job"].count, durations["rpc"].count) == (3, 1)
@@ -185,7 +186,7 @@ async def test_while_it_is_off_there_are_no_instruments_and_traces_still_pass_th
 
 
 SOURCE = """
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("app")
 
@@ -205,9 +206,11 @@ async def test_log_lines_are_json_and_carry_the_facts_and_the_trace_of_their_mes
     await bus.broker.set_routes({"app": {"v2": 100}})
     for operation in ("greet", "fail"):
         await bus.bus.nc.request(
-            f"rpc.app.acme.{operation}", b'"Ann"' if operation == "greet" else b"",
-            timeout=5, headers={"traceparent": PARENT},
-        )  # fmt: skip
+            f"rpc.app.acme.{operation}",
+            b'"Ann"' if operation == "greet" else b"",
+            timeout=5,
+            headers={"traceparent": PARENT},
+        )
     await worker.says("broken")
     await worker.says("greeting")
     lines = [json.loads(line) for line in worker.lines]

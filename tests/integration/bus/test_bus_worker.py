@@ -12,14 +12,14 @@ from itertools import pairwise
 import pytest
 from pydantic import BaseModel
 
-from bus import Beat, Bus, CallError, ConfigError, Context, DeclarationDrift, Overloaded, Retry, Service, Worker
-from bus.beat import BUCKETS
+from headway import Beat, Bus, CallError, ConfigError, Context, DeclarationDrift, Overloaded, Retry, Service, Worker
+from headway.bus.beat import BUCKETS
 
 SOURCE = """
 import asyncio
 import os
 from pydantic import BaseModel
-from bus import Context, Service
+from headway import Context, Service
 
 class Settings(BaseModel):
     pause: float = 1.0
@@ -122,9 +122,7 @@ async def messages_are_done(bus) -> bool:
 
 async def only_one_answers(bus) -> bool:
     """Whether the first of the two workers takes no calls any more."""
-    answers = await asyncio.gather(
-        *(bus.call("app", "wait", 1, timeout=0.5) for _ in range(8)), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(bus.call("app", "wait", 1, timeout=0.5) for _ in range(8)), return_exceptions=True)
     return not any(isinstance(answer, Exception) for answer in answers)
 
 
@@ -180,9 +178,16 @@ async def test_resources_open_before_hooks_and_close_after_them_in_reverse(bus):
     async with bus.serving(app):
         assert await bus.call("app", "use") == ["line", "fax"]
     assert order == [
-        "open line", "open fax of app v1", "start one", "start two", "call",
-        "stop two", "stop one", "close fax", "close line",
-    ]  # fmt: skip
+        "open line",
+        "open fax of app v1",
+        "start one",
+        "start two",
+        "call",
+        "stop two",
+        "stop one",
+        "close fax",
+        "close line",
+    ]
 
 
 @pytest.mark.parametrize("what", ["resource", "start hook"])
@@ -365,7 +370,7 @@ async def test_a_stream_that_cannot_be_made_as_declared_is_an_error(bus):
     [
         (SOURCE, {"config": {"pause": "long"}}, 2, "pause: Input should be a valid number"),
         ("import nowhere_to_be_found", {}, 2, "nowhere_to_be_found, which is not installed"),
-        ("from bus import Service\nother = Service('app')", {}, 2, "its services are: other"),
+        ("from headway.bus import Service\nother = Service('app')", {}, 2, "its services are: other"),
         (SOURCE, {"version": "V 1"}, 2, "'V 1' is not a valid version"),
         (SOURCE, {"url": "nats://127.0.0.1:1"}, 1, "no connection to nats://127.0.0.1:1"),
         ("raise ValueError('broken module')", {}, 1, "broken module"),

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from clientsync_page import Page, Site
 
-from clientsync.server import Options, serving
+from headway.clientsync.server import Options, serving
 
 
 @pytest.fixture

@@ -31,12 +31,33 @@ async def test_what_its_own_tenant_has_is_open(stolen):
 @pytest.mark.parametrize(
     "subject",
     [
-        "live.zeta.>", "live.*.fax.secret", "live.>", ">", "*.>", "obj.>", "obj.acme.>", "sync.>", "sync.acme.pull",
-        "rpc.>", "rpc.fax.v1.acme.status", "rpc.fax.v1.*.status", "job.>", "event.>", "dead.>", "beat.>",
-        "_INBOX.>", "_INBOX.*.>", "_INBOX.UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.>",
-        "$JS.>", "$JS.EVENT.>", "$KV.>", "$SYS.>", "$SRV.>", "$O.>",
+        "live.zeta.>",
+        "live.*.fax.secret",
+        "live.>",
+        ">",
+        "*.>",
+        "obj.>",
+        "obj.acme.>",
+        "sync.>",
+        "sync.acme.pull",
+        "rpc.>",
+        "rpc.fax.v1.acme.status",
+        "rpc.fax.v1.*.status",
+        "job.>",
+        "event.>",
+        "dead.>",
+        "beat.>",
+        "_INBOX.>",
+        "_INBOX.*.>",
+        "_INBOX.UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.>",
+        "$JS.>",
+        "$JS.EVENT.>",
+        "$KV.>",
+        "$SYS.>",
+        "$SRV.>",
+        "$O.>",
     ],
-)  # fmt: skip
+)
 async def test_what_others_are_told_it_cannot_hear(stolen, subject):
     socket, _ = stolen
     assert not await socket.may_subscribe(subject)
@@ -45,16 +66,39 @@ async def test_what_others_are_told_it_cannot_hear(stolen, subject):
 @pytest.mark.parametrize(
     "subject",
     [
-        "sync.zeta.pull", "sync.zeta.submit.fax.send", "rpc.fax.zeta.status", "rpc.fax.v1.zeta.status",
-        "job.fax.zeta.send", "job.fax.v1.3.zeta.send", "job.fax.acme.send", "job.fax.v1.3.acme.send",
-        "obj.zeta.fax.secret", "obj.acme.fax.1", "live.zeta.head", "live.acme.head", "live.acme.fax.1",
-        "event.zeta.x", "event.acme.x", "dead.fax.acme.send", "beat.fax.v1.w1",
-        "$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.OBJECTS", "$JS.API.STREAM.PURGE.OBJECTS",
-        "$JS.API.DIRECT.GET.OBJECTS", "$JS.API.DIRECT.GET.OBJECTS.obj.zeta.fax.secret",
-        "$JS.API.STREAM.MSG.GET.OBJECTS", "$JS.API.CONSUMER.CREATE.OBJECTS", "$KV.CONTROL.service.fax",
-        "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.SERVER.PING", "$SRV.PING", "_INBOX.UAAAA.1", "sync.acme.pull.zeta",
+        "sync.zeta.pull",
+        "sync.zeta.submit.fax.send",
+        "rpc.fax.zeta.status",
+        "rpc.fax.v1.zeta.status",
+        "job.fax.zeta.send",
+        "job.fax.v1.3.zeta.send",
+        "job.fax.acme.send",
+        "job.fax.v1.3.acme.send",
+        "obj.zeta.fax.secret",
+        "obj.acme.fax.1",
+        "live.zeta.head",
+        "live.acme.head",
+        "live.acme.fax.1",
+        "event.zeta.x",
+        "event.acme.x",
+        "dead.fax.acme.send",
+        "beat.fax.v1.w1",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.INFO.OBJECTS",
+        "$JS.API.STREAM.PURGE.OBJECTS",
+        "$JS.API.DIRECT.GET.OBJECTS",
+        "$JS.API.DIRECT.GET.OBJECTS.obj.zeta.fax.secret",
+        "$JS.API.STREAM.MSG.GET.OBJECTS",
+        "$JS.API.CONSUMER.CREATE.OBJECTS",
+        "$KV.CONTROL.service.fax",
+        "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.SERVER.PING",
+        "$SRV.PING",
+        "_INBOX.UAAAA.1",
+        "sync.acme.pull.zeta",
     ],
-)  # fmt: skip
+)
 async def test_what_is_not_for_it_it_cannot_say(stolen, subject):
     socket, _ = stolen
     assert not await socket.may_publish(subject)
@@ -88,9 +132,15 @@ async def test_headers_of_a_change_hold_nothing_that_its_writer_did_not_mean_for
         await socket.settle()
     headers = {line.split(":")[0] for line in socket.said if ": " in line and not line.startswith("{")}
     assert headers <= {
-        "Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Last-Sequence", "Nats-TTL",
-        "Headway-Operation", "Nats-Expected-Last-Subject-Sequence",
-    }  # fmt: skip
+        "Nats-Stream",
+        "Nats-Subject",
+        "Nats-Sequence",
+        "Nats-Time-Stamp",
+        "Nats-Last-Sequence",
+        "Nats-TTL",
+        "Headway-Operation",
+        "Nats-Expected-Last-Subject-Sequence",
+    }
 
 
 async def test_too_many_subscriptions_and_too_large_messages_are_refused(stolen):

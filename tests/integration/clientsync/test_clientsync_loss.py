@@ -16,14 +16,14 @@ import pytest
 from clientsync_page import Page, Refused
 from nats.aio.msg import Msg
 
-from broker.broker import Broker
-from broker.config import FREE_PORT, Cluster, ServerConfig
-from broker.identity import Identities
-from broker.server import Server
-from bus import streams
-from bus.client import Bus
-from bus.errors import HeadwayError
-from clientsync.replica import Replica
+from headway.broker.broker import Broker
+from headway.broker.config import FREE_PORT, Cluster, ServerConfig
+from headway.broker.identity import Identities
+from headway.broker.server import Server
+from headway.bus import streams
+from headway.bus.client import Bus
+from headway.bus.errors import HeadwayError
+from headway.clientsync.replica import Replica
 
 DEADLINE: float = 30.0
 """Seconds until a loss must have been noticed and made good. 10 are the goal; the machine of a test may be busy."""
@@ -32,7 +32,7 @@ DEADLINE: float = 30.0
 async def truth(bus: Bus, tenant: str = "acme") -> dict[tuple[str, str], object]:
     """What the stream holds of a tenant."""
     found: dict[tuple[str, str], object] = {}
-    from bus import values
+    from headway.bus import values
 
     async for message in values.since(bus.js, "OBJECTS", f"obj.{tenant}.*.*"):
         _, _, type_, id_ = message.headers["Nats-Subject"].split(".")
@@ -130,7 +130,7 @@ async def test_a_page_that_loses_nothing_asks_nothing(bus, site, open_page, unti
 
 
 async def test_a_page_without_beacons_asks_by_itself(bus, site, open_page, until, monkeypatch):
-    monkeypatch.setattr("clientsync.replica.SILENCE", 0.5)
+    monkeypatch.setattr("headway.clientsync.replica.SILENCE", 0.5)
     page = await open_page(site)
     page.loses = lambda _message: True
     await bus.tenant("acme").objects.put("fax", "a", {})
@@ -166,7 +166,7 @@ async def test_old_rows_stay_visible_until_the_new_set_is_complete(bus, site, op
 
 async def test_a_wrong_view_is_found_by_its_checksum(bus, site, open_page, until):
     """Whatever made it wrong: here a row that nobody ever wrote."""
-    from clientsync.replica import Row
+    from headway.clientsync.replica import Row
 
     for n in range(5):
         await bus.tenant("acme").objects.put("fax", f"f{n}", {"n": n})
@@ -219,9 +219,7 @@ async def test_at_rest_the_store_equals_the_stream_whatever_happened(bus, site, 
         page.loses = lambda _message: False
     expected = await truth(bus.bus)
     await agrees(pages[0], expected)
-    await agrees(pages[1], {
-        key: value for key, value in expected.items() if key[0] == "fax" and value["state"] == "a"
-    })  # fmt: skip
+    await agrees(pages[1], {key: value for key, value in expected.items() if key[0] == "fax" and value["state"] == "a"})
 
 
 @dataclass
@@ -245,9 +243,12 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster3]:
         for index, port in enumerate(ports):
             routes = tuple(f"nats://127.0.0.1:{other}" for other in ports if other != port)
             config = ServerConfig(
-                name=f"n{index}", store=tmp_path / f"n{index}", trust=identities.trust(), port=FREE_PORT,
+                name=f"n{index}",
+                store=tmp_path / f"n{index}",
+                trust=identities.trust(),
+                port=FREE_PORT,
                 cluster=Cluster("headway", port, routes),
-            )  # fmt: skip
+            )
             servers.append(await stack.enter_async_context(Server(config)))
         broker = Broker.external(",".join(server.url for server in servers), dir=tmp_path, ws_url=servers[0].ws_url)
         stack.push_async_callback(broker.close)

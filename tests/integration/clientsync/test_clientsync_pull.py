@@ -9,19 +9,21 @@ import pytest
 from clientsync_page import Refused
 from nats.js.errors import APIError
 
-from bus import Service
-from bus.tasks import end
-from clientsync.checksum import digest
-from clientsync.protocol import MAX_REQUEST
-from clientsync.server import Options, serving
+from headway import Service
+from headway.bus.tasks import end
+from headway.clientsync.checksum import digest
+from headway.clientsync.protocol import MAX_REQUEST
+from headway.clientsync.server import Options, serving
 
 
 async def filled(bus, count: int, tenant: str = "acme") -> None:
     objects = bus.tenant(tenant).objects
-    await asyncio.gather(*(
-        objects.put("fax" if n % 2 else "call", f"o{n}", {"n": n, "state": "sent" if n % 3 else "new", "to": "+1"})
-        for n in range(count)
-    ))  # fmt: skip
+    await asyncio.gather(
+        *(
+            objects.put("fax" if n % 2 else "call", f"o{n}", {"n": n, "state": "sent" if n % 3 else "new", "to": "+1"})
+            for n in range(count)
+        )
+    )
 
 
 async def test_pages_come_in_the_order_of_changes_and_each_object_once(bus, site, open_page):
@@ -99,7 +101,7 @@ async def test_another_epoch_or_a_position_that_is_not_there_resets(bus, site, o
     assert not (await page.ask(since=5, epoch=last["epoch"]))["reset"]
     first = await page.ask(limit=3)
     await bus.bus.js.delete_stream("OBJECTS")
-    from bus import streams
+    from headway.bus import streams
 
     await streams.provision(bus.bus.js)
     await filled(bus, 20)
@@ -198,13 +200,25 @@ async def test_what_is_written_past_our_code_does_no_harm(bus, site, open_page):
 @pytest.mark.parametrize(
     "payload",
     [
-        b"[1]", b"{", b'{"since": -1}', b'{"since": "1"}', b'{"limit": 100000}', b'{"wehre": {}}', b"[" * 10_000,
-        b'{"types": []}', b'{"types": ["*"]}', b'{"types": [">"]}', b'{"types": ["a.b"]}',
-        orjson.dumps({"types": [f"t{n}" for n in range(17)]}), b'{"where": {"fax": {"a": 1}}}',
+        b"[1]",
+        b"{",
+        b'{"since": -1}',
+        b'{"since": "1"}',
+        b'{"limit": 100000}',
+        b'{"wehre": {}}',
+        b"[" * 10_000,
+        b'{"types": []}',
+        b'{"types": ["*"]}',
+        b'{"types": [">"]}',
+        b'{"types": ["a.b"]}',
+        orjson.dumps({"types": [f"t{n}" for n in range(17)]}),
+        b'{"where": {"fax": {"a": 1}}}',
         orjson.dumps({"types": ["fax"], "where": {"fax": {str(n): 1 for n in range(9)}}}),
-        b'{"types": ["fax"], "where": {"fax": {"a": {"$gt": 1}}}}', b'{"since": 1e400}', b"\xff\xfe",
+        b'{"types": ["fax"], "where": {"fax": {"a": {"$gt": 1}}}}',
+        b'{"since": 1e400}',
+        b"\xff\xfe",
     ],
-)  # fmt: skip
+)
 async def test_a_poisoned_request_is_refused_by_name(bus, site, open_page, payload):
     page = await open_page(site, follow=False)
     with pytest.raises(Refused) as caught:
@@ -296,12 +310,12 @@ async def test_a_job_that_cannot_be_stored_is_refused(site, open_page, subject, 
 
 
 async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, start_site, open_page):
-    from clientsync.metrics import Metrics
-    from clientsync.objects import Store
-    from clientsync.presence import Presence
-    from clientsync.pull import Puller
-    from clientsync.responder import Responder
-    from clientsync.tail import Tail
+    from headway.clientsync.metrics import Metrics
+    from headway.clientsync.objects import Store
+    from headway.clientsync.presence import Presence
+    from headway.clientsync.pull import Puller
+    from headway.clientsync.responder import Responder
+    from headway.clientsync.tail import Tail
 
     site = await start_site(bus.broker)  # for sessions; its own responder is not in the way: see below
     flood, other = await open_page(site, follow=False), await open_page(site, "zeta", "bob", follow=False)

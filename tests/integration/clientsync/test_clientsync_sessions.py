@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from broker.broker import Broker
-from bus.errors import ConfigError
-from clientsync.server import Options, check
-from clientsync.web import tokens
-from clientsync.web.guard import Limits
-from clientsync.web.tokens import Rules
+from headway.broker.broker import Broker
+from headway.bus.errors import ConfigError
+from headway.clientsync.server import Options, check
+from headway.clientsync.web import tokens
+from headway.clientsync.web.guard import Limits
+from headway.clientsync.web.tokens import Rules
 
 AUDIENCE = "sync"
 
@@ -67,8 +67,14 @@ class Issuer:
     def token(self, *, kid: str = "k1", key=None, algorithm: str = "RS256", **changed: object) -> str:
         now = int(time.time())
         claims = {
-            "iss": self.url, "aud": AUDIENCE, "sub": "ada", "tenant": "acme", "iat": now, "exp": now + 300, **changed,
-        }  # fmt: skip
+            "iss": self.url,
+            "aud": AUDIENCE,
+            "sub": "ada",
+            "tenant": "acme",
+            "iat": now,
+            "exp": now + 300,
+            **changed,
+        }
         claims = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(claims, key or self.keys[kid], algorithm=algorithm, headers={"kid": kid})
 
@@ -112,13 +118,26 @@ async def test_the_applications_token_opens_a_session_of_its_tenant(signed, issu
 @pytest.mark.parametrize(
     ("changed", "status"),
     [
-        ({"aud": "another"}, 401), ({"aud": None}, 401), ({"iss": "https://evil.example"}, 401), ({"iss": None}, 401),
-        ({"exp": int(time.time()) - 3600}, 401), ({"exp": None}, 401), ({"nbf": int(time.time()) + 3600}, 401),
-        ({"iat": int(time.time()) + 3600}, 401), ({"tenant": "*"}, 403), ({"tenant": ">"}, 403),
-        ({"tenant": "a.b"}, 403), ({"tenant": "ACME"}, 403), ({"tenant": None}, 403), ({"tenant": ["acme"]}, 403),
-        ({"sub": None}, 403), ({"sub": ""}, 403), ({"sub": "x" * 300}, 403), ({"aud": [AUDIENCE, "another"]}, 200),
+        ({"aud": "another"}, 401),
+        ({"aud": None}, 401),
+        ({"iss": "https://evil.example"}, 401),
+        ({"iss": None}, 401),
+        ({"exp": int(time.time()) - 3600}, 401),
+        ({"exp": None}, 401),
+        ({"nbf": int(time.time()) + 3600}, 401),
+        ({"iat": int(time.time()) + 3600}, 401),
+        ({"tenant": "*"}, 403),
+        ({"tenant": ">"}, 403),
+        ({"tenant": "a.b"}, 403),
+        ({"tenant": "ACME"}, 403),
+        ({"tenant": None}, 403),
+        ({"tenant": ["acme"]}, 403),
+        ({"sub": None}, 403),
+        ({"sub": ""}, 403),
+        ({"sub": "x" * 300}, 403),
+        ({"aud": [AUDIENCE, "another"]}, 200),
     ],
-)  # fmt: skip
+)
 async def test_only_a_token_for_us_that_names_a_tenant_and_a_user_is_good(signed, issuer, changed, status):
     reply = await ask(signed, issuer.token(**changed))
     assert reply.status_code == status, reply.text
@@ -148,9 +167,7 @@ async def test_a_token_whose_signature_proves_nothing_is_refused(signed, issuer)
     assert (await signed.http.post("/session")).status_code == 401
 
 
-async def test_new_keys_are_found_and_unknown_ones_do_not_make_us_ask_all_the_time(
-    signed, issuer, monkeypatch
-):
+async def test_new_keys_are_found_and_unknown_ones_do_not_make_us_ask_all_the_time(signed, issuer, monkeypatch):
     await ask(signed, issuer.token())
     issuer.new_key("k2")
     for _ in range(10):
@@ -275,11 +292,14 @@ async def test_without_the_development_issuer_there_is_none(signed):
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"development": True, "host": "0.0.0.0"}, {"development": True, "rules": Rules("https://i", "a")},
-        {"development": True, "ws_url": "http://x"}, {"development": True, "origins": ("https://a/b",)},
+        {},
+        {"development": True, "host": "0.0.0.0"},
+        {"development": True, "rules": Rules("https://i", "a")},
+        {"development": True, "ws_url": "http://x"},
+        {"development": True, "origins": ("https://a/b",)},
         {"development": True, "origins": ("*",)},
     ],
-)  # fmt: skip
+)
 def test_what_would_let_strangers_in_is_refused_at_the_start(options):
     with pytest.raises(ConfigError):
         check(Options(**{"ws_url": "ws://127.0.0.1:1", **options}))
@@ -289,17 +309,21 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_named(bus, sta
     site = await start_site(bus.broker, origins=("https://app.example.com",))
     body = {"json": {"tenant": "acme", "user": "ada"}}
     for origin, status in (
-        ("https://evil.example", 403), ("null", 403), ("https://app.example.com.evil.example", 403),
-        ("https://app.example.com", 200), (site.url, 200),
-    ):  # fmt: skip
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("https://app.example.com.evil.example", 403),
+        ("https://app.example.com", 200),
+        (site.url, 200),
+    ):
         reply = await site.http.post("/dev/token", **body, headers={"Origin": origin})
         assert reply.status_code == status, origin
         allowed = reply.headers.get("access-control-allow-origin")
         assert allowed == ("https://app.example.com" if origin == "https://app.example.com" else None)
     asked = {
-        "Origin": "https://app.example.com", "Access-Control-Request-Method": "POST",
+        "Origin": "https://app.example.com",
+        "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
-    }  # fmt: skip
+    }
     assert (await site.http.options("/session", headers=asked)).status_code == 200
     refused = await site.http.options("/session", headers={**asked, "Origin": "https://evil.example"})
     assert refused.status_code == 400

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 from deployer_place import Behaviour
 
-from bus import streams
-from deployer import checks
-from deployer.checks import parse
-from deployer.errors import NotProven
-from deployer.rollout import proof
+from headway.bus import streams
+from headway.deployer import checks
+from headway.deployer.checks import parse
+from headway.deployer.errors import NotProven
+from headway.deployer.rollout import proof
 
 
 @asynccontextmanager
@@ -38,13 +38,16 @@ def vector(*found: float) -> str:
     return f'{{"status":"success","data":{{"resultType":"vector","result":[{values}]}}}}'
 
 
-@pytest.mark.parametrize(("answer", "ok", "said"), [
-    (vector(0.01), True, "it is 0.01"),
-    (vector(0.01, 0.2), False, "it is 0.2, not < 0.05"),
-    (vector(), False, "has no value for it"),
-    ('{"status":"error"}', False, "gave no answer"),
-    ("busy", False, "gave no answer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "ok", "said"),
+    [
+        (vector(0.01), True, "it is 0.01"),
+        (vector(0.01, 0.2), False, "it is 0.2, not < 0.05"),
+        (vector(), False, "has no value for it"),
+        ('{"status":"error"}', False, "gave no answer"),
+        ("busy", False, "gave no answer"),
+    ],
+)
 async def test_a_query_is_kept_by_all_its_values_and_no_value_is_no_answer(nats_broker, answer, ok, said):
     async with prometheus(lambda: answer) as url, await nats_broker.connect("control") as bus:
         found = await checks.run(bus, "app", "v2", parse(f"query {url} errors < 0.05"))

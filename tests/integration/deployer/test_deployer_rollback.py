@@ -8,12 +8,12 @@ import time
 import pytest
 from deployer_place import Behaviour
 
-from broker.control import scale_key
-from broker.records import ScaleRecord
-from bus import headers, streams
-from deployer.errors import NoRollout, UnknownVersion
-from deployer.rollout import ask
-from deployer.rollout.takeover import Takeover, moved, target_subject
+from headway.bus import headers, streams
+from headway.control.records import ScaleRecord
+from headway.control.store import scale_key
+from headway.deployer.errors import NoRollout, UnknownVersion
+from headway.deployer.rollout import ask
+from headway.deployer.rollout.takeover import Takeover, moved, target_subject
 
 
 async def halfway(place, behaviour: Behaviour, **options) -> None:

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 from deployer_place import Behaviour
 
-from broker.errors import NotReady, RouteRefused
-from broker.records import Criteria, Scale, ServiceRecord, VersionRecord
-from bus import NotStored
-from deployer.checks import parse
-from deployer.errors import NotProven, RolloutRuns
-from deployer.rollout import ask
+from headway import NotStored
+from headway.broker.errors import NotReady, RouteRefused
+from headway.control.records import Criteria, Scale, ServiceRecord, VersionRecord
+from headway.deployer.checks import parse
+from headway.deployer.errors import NotProven, RolloutRuns
+from headway.deployer.rollout import ask
 
 
 async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(place):
@@ -28,8 +28,17 @@ async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(
     assert not place.twice
     assert await place.route() == {"v2": 100}
     assert [step.after for step in record.history] == [
-        "warm-up", "shift", "judge", "shift", "judge", "shift", "judge", "drain", "standby", "done",
-    ]  # fmt: skip
+        "warm-up",
+        "shift",
+        "judge",
+        "shift",
+        "judge",
+        "shift",
+        "judge",
+        "drain",
+        "standby",
+        "done",
+    ]
     assert all(step.reason for step in record.history)
 
 

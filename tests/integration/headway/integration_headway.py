@@ -20,7 +20,7 @@ PATIENCE = 40.0
 
 APP = """
 import os, time
-from bus import Context, Reject, Retry, Service
+from headway import Context, Reject, Retry, Service
 from pydantic import BaseModel
 
 hello = Service("hello", description="Says hello.", ack_wait=1)
@@ -63,7 +63,7 @@ async def written(person: Person, ctx: Context) -> bool:
 
 CRASHING = """
 import os
-from bus import Service
+from headway import Service
 
 hello = Service("hello")
 
@@ -162,8 +162,14 @@ class Up:
 def headway(folder: Path, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "headway", *arguments],
-        cwd=folder, env=environment(**env), input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment(**env),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 def start(folder: Path, *arguments: str, output: str = "output", **env: str) -> Up:
@@ -173,9 +179,14 @@ def start(folder: Path, *arguments: str, output: str = "output", **env: str) -> 
     said = folder / output
     with said.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headway", "up", *arguments], cwd=folder, env=environment(**env),
-            stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "headway", "up", *arguments],
+            cwd=folder,
+            env=environment(**env),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     return Up(folder, process, said)
 
 

@@ -93,9 +93,9 @@ def test_an_event_reaches_the_service(up, eventually):
 
 def test_a_dead_letter_is_listed_shown_replayed_and_purged(up, eventually):
     up.run("submit", "hello", "letter", '{"name": "Nobody"}', "--tenant", "globex")
-    listing = eventually(lambda: [
-        json.loads(line) for line in up.run("dead", "ls", "--tenant", "globex", "--json").stdout.splitlines()
-    ])  # fmt: skip
+    listing = eventually(
+        lambda: [json.loads(line) for line in up.run("dead", "ls", "--tenant", "globex", "--json").stdout.splitlines()]
+    )
     seq = str(listing[0]["seq"])
     assert listing[0]["cause"] == "rejected"
     assert "rejected" in up.run("dead", "ls").stdout
@@ -104,10 +104,13 @@ def test_a_dead_letter_is_listed_shown_replayed_and_purged(up, eventually):
     assert '"name": "Nobody"' in shown
     assert "there is nobody to write to" in shown
     assert f"replayed {seq}" in up.run("dead", "replay", seq).stdout
-    again = eventually(lambda: [
-        line for line in up.run("dead", "ls", "--tenant", "globex", "--json").stdout.splitlines()
-        if json.loads(line)["seq"] != int(seq)
-    ])  # fmt: skip
+    again = eventually(
+        lambda: [
+            line
+            for line in up.run("dead", "ls", "--tenant", "globex", "--json").stdout.splitlines()
+            if json.loads(line)["seq"] != int(seq)
+        ]
+    )
     assert len(again) == 1, "it came back, and failed again"
     assert up.run("dead", "purge", "--tenant", "globex", stdin="n\n").returncode != 0
     assert "deleted 1" in up.run("dead", "purge", "--tenant", "globex", "--yes").stdout
@@ -140,9 +143,7 @@ def nats(up, missing):
     def run(arguments: str) -> str:
         script = f'{exports}\n"{program}" {arguments}'
         env = {"HOME": str(up.folder), "PATH": os.environ["PATH"]}
-        done = subprocess.run(
-            ["sh", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 from integration_headway import APP, environment
 
-from broker import testing
-from bus import streams
+from headway.broker import testing
+from headway.bus import streams
 
 YAML = """
 services:
@@ -32,9 +32,16 @@ async def _run(folder, *arguments, **env) -> tuple[int, str]:
 @asynccontextmanager
 async def _started(folder, *arguments, **env):
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "headway", *arguments, cwd=folder, env=environment(HEADWAY_POOL="here", **env),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "headway",
+        *arguments,
+        cwd=folder,
+        env=environment(HEADWAY_POOL="here", **env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
         yield process
     finally:
@@ -63,6 +70,7 @@ async def test_on_a_cluster_it_is_applied_scaled_and_drained(tmp_path, until):
             data = str(broker.data_dir)
             options = ("--contained", "--alive", str(alive))
             async with _started(tmp_path, "scaler", "--dir", data, *options, **place) as scaler:
+
                 async def written() -> bool:
                     return await bus.tenant("acme").objects.get("letter", "Early", dict) is not None
 

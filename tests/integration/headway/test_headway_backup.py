@@ -19,17 +19,18 @@ import nats.errors
 import pytest
 from integration_headway import FREE, environment, eventually, headway
 
-from broker import jsapi, testing
-from broker.broker import Broker
-from broker.control import Control, version_key
-from broker.errors import AlreadyRunning, BadBackup, BadIdentity, NotEmpty, SnapshotFailed
-from broker.records import VersionRecord
-from bus import Context, Service, queues, streams
-from bus.client import Bus, connect
-from bus.errors import ConnectionFailed
 from headway.backup import archive
 from headway.backup.create import create
+from headway.backup.errors import BadBackup, NotEmpty, SnapshotFailed
 from headway.backup.restore import into_directory, into_server
+from headway.broker import jsapi, testing
+from headway.broker.broker import Broker
+from headway.broker.errors import AlreadyRunning, BadIdentity
+from headway.bus import Context, Service, queues, streams
+from headway.bus.client import Bus, connect
+from headway.bus.errors import ConnectionFailed
+from headway.control.records import VersionRecord
+from headway.control.store import Control, version_key
 from headway.place import pool_of
 
 
@@ -401,7 +402,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
     running = fresh("app:hello", *FREE)
     running.says("ready:")
     (running.folder / "kit").mkdir()
-    (running.folder / "kit" / "__init__.py").write_text("from bus import Service\nkit = Service('kit')\n")
+    (running.folder / "kit" / "__init__.py").write_text("from headway import Service\nkit = Service('kit')\n")
     done = running.run("image", "build", "kit", "--version", "v9")
     assert done.returncode == 0, done.stderr
     running.run("submit", "hello", "letter", '{"name": "Old"}', "--tenant", "acme")

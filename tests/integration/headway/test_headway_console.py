@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm
 
-from broker.control import Control, rollout_key, service_key, version_key
-from broker.records import RolloutRecord, ServiceRecord, VersionRecord
-from bus import Context, Reject, Service, values
-from bus.streams import CONTROL
-from bus.tasks import end
-from clientsync.errors import NotAllowed
-from clientsync.server import Options, serving
-from clientsync.web.tokens import Rules, Verifier
+from headway.bus import Context, Reject, Service, values
+from headway.bus.streams import CONTROL
+from headway.bus.tasks import end
+from headway.clientsync.errors import NotAllowed
+from headway.clientsync.server import Options, serving
+from headway.clientsync.web.tokens import Rules, Verifier
 from headway.console.access import Access, Roles
 from headway.console.web import Console
+from headway.control.records import RolloutRecord, ServiceRecord, VersionRecord
+from headway.control.store import Control, rollout_key, service_key, version_key
 
 
 class Machine:
@@ -181,8 +181,11 @@ async def test_a_rollout_is_asked_in_the_operators_name(place, until):
         assert done.status_code == 200, done.text
     record = await rollout(place)
     assert [(one.what, one.by) for one in record.asked] == [
-        ("pause", "ada"), ("resume", "ada"), ("promote", "ada"), ("abort", "ada"),
-    ]  # fmt: skip
+        ("pause", "ada"),
+        ("resume", "ada"),
+        ("promote", "ada"),
+        ("abort", "ada"),
+    ]
     assert (record.abort, record.promoted) == ("aborted by ada", 1)
     await until(lambda: has(place, "rollout", "press"))
 
@@ -273,9 +276,14 @@ async def test_what_a_page_is_given_can_read_the_consoles_objects_and_nothing_el
         await until(lambda: refused)
         assert subject.lower() in refused.pop(), subject
     forbidden = (
-        "obj.headway.service.fax", "sync.acme.pull", "sync.headway.submit.fax.send", "rpc.fax.headway.status",
-        "$KV.CONTROL.rollout.fax", "$JS.API.STREAM.LIST", "live.headway.head",
-    )  # fmt: skip
+        "obj.headway.service.fax",
+        "sync.acme.pull",
+        "sync.headway.submit.fax.send",
+        "rpc.fax.headway.status",
+        "$KV.CONTROL.rollout.fax",
+        "$JS.API.STREAM.LIST",
+        "live.headway.head",
+    )
     for subject in forbidden:
         await nc.publish(subject, b"{}")
         await until(lambda: refused)
@@ -297,9 +305,15 @@ async def join(url, session, closed, refused=None):
             refused.append(str(error))
 
     return await nats.connect(
-        url, user_jwt_cb=session["jwt"].encode, signature_cb=lambda _nonce: b"", inbox_prefix=session["inbox"],
-        allow_reconnect=False, closed_cb=on_closed, error_cb=on_error, connect_timeout=20,
-    )  # fmt: skip
+        url,
+        user_jwt_cb=session["jwt"].encode,
+        signature_cb=lambda _nonce: b"",
+        inbox_prefix=session["inbox"],
+        allow_reconnect=False,
+        closed_cb=on_closed,
+        error_cb=on_error,
+        connect_timeout=20,
+    )
 
 
 # Tokens of an application.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from broker import testing
-from broker.broker import Broker
-from bus import Service, queues, streams
+from headway.broker import testing
+from headway.broker.broker import Broker
+from headway.bus import Service, queues, streams
 from headway.doctor.collect import collect
 from headway.doctor.diagnose import diagnose
 from headway.endpoint import Endpoint

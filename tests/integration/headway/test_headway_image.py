@@ -13,13 +13,13 @@ import orjson
 import pytest
 from integration_headway import APP, PATIENCE, environment
 
-from broker import image
-from broker.control import Control, rollout_key, version_key
-from broker.records import RolloutRecord, VersionRecord
-from bus import connect
-from deployer.images import build as images
-from deployer.images.version import version_of
+from headway import connect
 from headway.cli import main
+from headway.control.records import RolloutRecord, VersionRecord
+from headway.control.store import Control, rollout_key, version_key
+from headway.deployer.version import version_of
+from headway.images import build as images
+from headway.images import image
 from headway.place import pool_of
 
 ENVIRONMENTS = """
@@ -89,8 +89,13 @@ def test_build_list_show_compare_and_verify(folder, here):
 
     compared = run("diff", "hello", "v1", "v2").stdout
     assert [" ".join(line.split()) for line in compared.splitlines()] == [
-        "files", "~ app.py", "handlers", "- rpc.greet", "+ rpc.welcome", "breaks: rpc greet: it is gone",
-    ]  # fmt: skip
+        "files",
+        "~ app.py",
+        "handlers",
+        "- rpc.greet",
+        "+ rpc.welcome",
+        "breaks: rpc greet: it is gone",
+    ]
     assert run("diff", "hello", "v1", "v1").stdout == "no difference but the label\n"
 
     assert run("verify").returncode == 0
@@ -143,9 +148,13 @@ def worker(up, root, *arguments: str) -> subprocess.CompletedProcess[str]:
     running = up.json_of("running.json")
     program = [sys.executable, "-m", "headway", "worker", "--image", str(root), *arguments]
     process = subprocess.Popen(
-        program, env=environment(HEADWAY_NATS_URL=running["url"], HEADWAY_NATS_CREDS=running["creds"]),
-        cwd=up.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        program,
+        env=environment(HEADWAY_NATS_URL=running["url"], HEADWAY_NATS_CREDS=running["creds"]),
+        cwd=up.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -215,8 +224,12 @@ async def test_a_proven_image_is_promoted_as_it_is_and_any_other_is_refused(site
 
     await control.put(rollout_key("hello"), rollout.model_copy(update={"phase": "done"}))
     assert json.loads((await promote("--json")).stdout) == {
-        "service": "hello", "version": "v2", "digest": v2, "from": "staging", "to": "prod",
-    }  # fmt: skip
+        "service": "hello",
+        "version": "v2",
+        "digest": v2,
+        "from": "staging",
+        "to": "prod",
+    }
     assert image.verify(image.folder(folder / "prod", v2), v2).version == "v2"
     assert image.resolve(folder / "prod", "hello", "v2") == v2
     assert f"promoted: hello v2  sha256:{v2}" in (await promote()).stdout, "repeating it changes nothing"

@@ -20,9 +20,9 @@ import nats
 import pytest
 from integration_headway import FREE, ROOT, start
 
-from bus import connect
-from bus.errors import HeadwayError
-from bus.tasks import end
+from headway import connect
+from headway.bus.errors import HeadwayError
+from headway.bus.tasks import end
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -63,18 +63,26 @@ def observed(tmp_path_factory, missing):
 
     def run(*command: str, **env: str) -> None:
         with (folder / f"{Path(command[0]).name}.log").open("w") as log:
-            running.append(subprocess.Popen(
-                command, cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT,
-            ))  # fmt: skip
+            running.append(
+                subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env={**os.environ, **env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
 
     site = None
     try:
         run(collector, f"--config={OBSERVE}/collector.yaml", OTLP_ADDRESS=otlp, METRICS_ADDRESS=shown)
         run(
-            prometheus, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+            prometheus,
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address={asked}",
-        )  # fmt: skip
+        )
         (folder / "site").mkdir()
         (folder / "site/headway.yaml").write_text(YAML)
         telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}", "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
@@ -98,9 +106,11 @@ async def work(site, tenant: str) -> None:
         token = (await http.post("/dev/token", json={"tenant": tenant, "user": "ada"})).json()["token"]
         session = (await http.post("/session", headers={"Authorization": f"Bearer {token}"})).json()
     browser = await nats.connect(
-        about["url"], user_jwt_cb=session["jwt"].encode, signature_cb=lambda _nonce: b"",
+        about["url"],
+        user_jwt_cb=session["jwt"].encode,
+        signature_cb=lambda _nonce: b"",
         inbox_prefix=session["inbox"].encode(),
-    )  # fmt: skip
+    )
     try:
         async with await connect(about["url"], creds=about["creds"]) as bus:
             acme = bus.tenant(tenant)

@@ -9,12 +9,12 @@ import subprocess
 import pytest
 from integration_headway import FREE, start
 
-from bus import connect
-from bus.errors import CallError
+from headway import connect
+from headway.bus.errors import CallError
 
 APP = """
 import random
-from bus import Context, Service
+from headway import Context, Service
 from pydantic import BaseModel
 
 

@@ -64,9 +64,10 @@ def test_a_killed_worker_is_replaced_and_its_service_goes_on(fresh):
 def test_a_killed_server_is_started_again_and_nothing_is_lost(fresh):
     running = ready(fresh("app:hello", *FREE))
     server = next(
-        pid for pid in children(running.process.pid)
+        pid
+        for pid in children(running.process.pid)
         if b"nats-server" in open(f"/proc/{pid}/cmdline", "rb").read()  # noqa: SIM115, PTH123
-    )  # fmt: skip
+    )
     running.run("submit", "hello", "letter", '{"name": "Before"}', "--tenant", "acme")
     os.kill(server, signal.SIGKILL)
     running.says("starting it again")
@@ -154,7 +155,7 @@ def test_a_wrong_file_is_refused_before_anything_is_started(tmp_path, text, says
 
 
 OTHER = """
-from bus import Service
+from headway import Service
 other = Service("other")
 
 @other.rpc("ping")
@@ -207,9 +208,13 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path):
     from integration_headway import environment
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "headway", "demo"], cwd=tmp_path, env=environment(),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "headway", "demo"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         everything = eventually(lambda: found if len(found := children(process.pid)) >= 5 else None)
         os.kill(process.pid, signal.SIGINT)

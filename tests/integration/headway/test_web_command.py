@@ -19,9 +19,13 @@ def web(up):
 
     def start(*arguments: str, folder=up.folder) -> tuple[str, subprocess.Popen[str]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headway", "web", "--port", "0", *arguments], cwd=folder, env=environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "headway", "web", "--port", "0", *arguments],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         running.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()

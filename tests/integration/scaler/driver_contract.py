@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from broker.broker import Broker
-from bus.client import Bus
-from scaler.drivers.driver import Driver, Exited, Launch, Running
-from scaler.errors import Fenced, LaunchFailed
+from headway.broker.broker import Broker
+from headway.bus.client import Bus
+from headway.scaler.drivers.driver import Driver, Exited, Launch, Running
+from headway.scaler.errors import Fenced, LaunchFailed
 
 DEADLINE = 30.0
 
 SOURCE = """
 import asyncio, os
 from pydantic import BaseModel
-from bus import Context, Service
+from headway import Context, Service
 
 class Config(BaseModel):
     die: bool = False
@@ -103,9 +103,13 @@ async def launch_of(broker: Broker, path: Path) -> Launch:
     creds.write_text(broker.identities.creds("worker", service="app"))
     await broker.set_routes({"app": {"v1": 100}})
     return Launch(
-        service="app", version="v1", app="made:app", root=str(path), grace=5,
+        service="app",
+        version="v1",
+        app="made:app",
+        root=str(path),
+        grace=5,
         environment={"HEADWAY_NATS_URL": broker.url, "HEADWAY_NATS_CREDS": str(creds)},
-    )  # fmt: skip
+    )
 
 
 class DriverContract:

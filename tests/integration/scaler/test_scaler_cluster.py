@@ -9,10 +9,10 @@ import orjson
 import pytest
 from scaling import Fleet
 
-from broker import testing
-from broker.records import Lag, Scale
-from bus import streams
-from scaler.lag import LagReader
+from headway.broker import testing
+from headway.bus import streams
+from headway.control.records import Lag, Scale
+from headway.scaler.lag import LagReader
 
 JOBS = 48
 
@@ -104,7 +104,7 @@ async def test_leaders_that_step_down_again_and_again_are_never_read_wrong(clust
 SOURCE = """
 import asyncio
 from pathlib import Path
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("app", ack_wait=5, concurrency=4)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.control import version_key
-from broker.records import Lag, Scale, VersionRecord
-from bus import streams
+from headway.bus import streams
+from headway.control.records import Lag, Scale, VersionRecord
+from headway.control.store import version_key
 
 SOURCE = """
 import asyncio
 from pydantic import BaseModel
-from bus import Context, Retry, Service
+from headway import Context, Retry, Service
 
 app = Service("app", ack_wait=5, concurrency=4)
 

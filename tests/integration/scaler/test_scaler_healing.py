@@ -7,14 +7,14 @@ import os
 import signal
 import time
 
-from broker.records import Scale
-from scaler.restarts import STEADY
+from headway.control.records import Scale
+from headway.scaler.restarts import STEADY
 
 SOURCE = """
 import asyncio, os, time
 from pathlib import Path
 from pydantic import BaseModel
-from bus import Context, Service
+from headway import Context, Service
 
 class Config(BaseModel):
     die: bool = False

@@ -11,22 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from broker import image
-from broker.control import Control, scale_key, service_key, version_key
-from broker.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
-from bus.errors import HeadwayError, RemoteError
-from deployer.images import store
-from deployer.images.build import build, snapshot
-from scaler.controller import Controller
-from scaler.drivers.driver import Launch
-from scaler.drivers.process import rundir
-from scaler.drivers.process.driver import ProcessDriver
-from scaler.errors import LaunchFailed
+from headway.bus.errors import HeadwayError, RemoteError
+from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
+from headway.control.store import Control, scale_key, service_key, version_key
+from headway.images import image, store
+from headway.images.build import build, snapshot
+from headway.scaler.controller import Controller
+from headway.scaler.drivers.driver import Launch
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.driver import ProcessDriver
+from headway.scaler.errors import LaunchFailed
 
 SOURCE = """
 import subprocess, sys
 from pydantic import BaseModel
-from bus import Context, Service
+from headway import Context, Service
 
 class Config(BaseModel):
     says: str = "hello"
@@ -66,10 +65,15 @@ class Place:
         creds.write_text(self.broker.identities.creds("worker", service="app"))
         manifest = self.built.manifest
         return Launch(
-            service="app", version="v1", app=manifest.app, root=str(self.source), config=manifest.config, grace=5,
+            service="app",
+            version="v1",
+            app=manifest.app,
+            root=str(self.source),
+            config=manifest.config,
+            grace=5,
             image=self.built.digest,
             environment={"HEADWAY_NATS_URL": self.broker.url, "HEADWAY_NATS_CREDS": str(creds)},
-        )  # fmt: skip
+        )
 
     def tamper(self, name: str = "app/late.py", text: str = 'WORD = "changed"\n') -> None:
         path = self.source / name
@@ -197,9 +201,14 @@ async def test_the_scaler_tells_which_file_of_an_image_was_changed(place, bus, u
     launch = place.launch()
     await control.put(service_key("app"), ServiceRecord(service="app", scale=Scale.fixed(1), calls=True))
     record = VersionRecord(
-        service="app", version="v1", app=launch.app, root=launch.root, config=dict(launch.config), image=launch.image,
+        service="app",
+        version="v1",
+        app=launch.app,
+        root=launch.root,
+        config=dict(launch.config),
+        image=launch.image,
         weight=100,
-    )  # fmt: skip
+    )
     await control.put(version_key("app", "v1"), record)
     controller = Controller(bus, place.driver, lambda _version: launch, holder="scaler", period=0.2)
     stop = asyncio.Event()

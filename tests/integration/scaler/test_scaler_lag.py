@@ -8,8 +8,8 @@ import time
 import pytest
 from pydantic import BaseModel
 
-from bus import Context, Retry, Service, streams
-from scaler.lag import LagReader
+from headway.bus import Context, Retry, Service, streams
+from headway.scaler.lag import LagReader
 
 
 class Job(BaseModel):

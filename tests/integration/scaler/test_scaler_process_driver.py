@@ -11,12 +11,12 @@ import pytest
 from driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
 from scaling import zygotes
 
-from bus.client import Bus
-from scaler.drivers.driver import Launch, Running
-from scaler.drivers.process import rundir
-from scaler.drivers.process.driver import ProcessDriver
-from scaler.drivers.process.follow import Follower
-from scaler.errors import LaunchFailed
+from headway.bus.client import Bus
+from headway.scaler.drivers.driver import Launch, Running
+from headway.scaler.drivers.process import rundir
+from headway.scaler.drivers.process.driver import ProcessDriver
+from headway.scaler.drivers.process.follow import Follower
+from headway.scaler.errors import LaunchFailed
 
 
 class ProcessPlace(Place):

@@ -8,11 +8,11 @@ import signal
 import time
 from contextlib import asynccontextmanager
 
-from broker.control import lease_key
-from broker.records import LeaseRecord, Scale
+from headway.control.records import LeaseRecord, Scale
+from headway.control.store import lease_key
 
 SOURCE = """
-from bus import Context, Service
+from headway import Context, Service
 
 app = Service("app", ack_wait=5)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bus import CallError, Conflict, InvalidInput, Rejected
-from services.calls import Agent, Call, CallState, Routed, calls
-from services.calls.models import Queue
+from headway import CallError, Conflict, InvalidInput, Rejected
+from headway.services.calls import Agent, Call, CallState, Routed, calls
+from headway.services.calls.models import Queue
 
 TENANT = "acme"
 CALL = 10.0

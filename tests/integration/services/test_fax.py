@@ -11,11 +11,11 @@ import orjson
 import pytest
 from PIL import Image
 
-from bus import Rejected
-from services.fax import FaxState, FaxStatus, fax
-from services.fax.line import Answer, answer
-from services.fax.models import FaxConfig
-from services.fax.pages import frames
+from headway import Rejected
+from headway.services.fax import FaxState, FaxStatus, fax
+from headway.services.fax.line import Answer, answer
+from headway.services.fax.models import FaxConfig
+from headway.services.fax.pages import frames
 
 TENANT = "acme"
 QUICK = {"speed": 10_000, "busy_share": 0, "no_answer_share": 0}

@@ -8,9 +8,9 @@ import base64
 import numpy as np
 import pytest
 
-from bus import InvalidInput, NotFound, Rejected
-from services.calls import calls
-from services.voicemail import Chunk, Message, Page, voicemail, wav
+from headway import InvalidInput, NotFound, Rejected
+from headway.services.calls import calls
+from headway.services.voicemail import Chunk, Message, Page, voicemail, wav
 
 TENANT = "acme"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from broker import accounts, routes
-from broker.claims import Account, decode
-from broker.identity import Identities
-from broker.roles import ROLES
+from headway.broker import accounts, routes
+from headway.broker.claims import Account, decode
+from headway.broker.identity import Identities
+from headway.broker.roles import ROLES
 
 ROUTES = routes.compile({"fax": {"v1": 95, "v2": 5}})
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.certificates import RENEW_BEFORE, SERVER_LIFE, Authority
-from broker.errors import BadIdentity
+from headway.broker.certificates import RENEW_BEFORE, SERVER_LIFE, Authority
+from headway.broker.errors import BadIdentity
 
 NOW = datetime.now(UTC)
 

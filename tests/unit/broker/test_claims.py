@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.claims import (
+from headway.broker.claims import (
     Account,
     Claims,
     Limits,
@@ -23,7 +23,7 @@ from broker.claims import (
     decode,
     encode,
 )
-from broker.errors import BadIdentity
+from headway.broker.errors import BadIdentity
 
 
 def key(prefix: int, fill: int = 7) -> nkeys.KeyPair:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.claims import User, decode
-from broker.errors import BadIdentity
-from broker.identity import KEY_FILE, Identities
-from broker.roles import ROLES
-from bus.errors import InvalidSubject, UsageError
+from headway.broker.claims import User, decode
+from headway.broker.errors import BadIdentity
+from headway.broker.identity import KEY_FILE, Identities
+from headway.broker.roles import ROLES
+from headway.bus.errors import InvalidSubject, UsageError
 
 
 def test_keys_are_made_once_and_found_again(tmp_path: Path) -> None:

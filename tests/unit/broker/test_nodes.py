@@ -6,8 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from broker.claims import Account, decode
-from broker.identity import Identities
+from headway.broker.claims import Account, decode
+from headway.broker.identity import Identities
 from headway.commands.init import init
 
 THREE = ("--node", "n1=east", "--node", "n2=west", "--node", "n3=south")

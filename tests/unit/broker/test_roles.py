@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from broker.identity import Identities
-from broker.roles import ROLES, TEMPLATES
-from bus.errors import InvalidSubject
+from headway.broker.identity import Identities
+from headway.broker.roles import ROLES, TEMPLATES
+from headway.bus.errors import InvalidSubject
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])

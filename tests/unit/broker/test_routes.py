@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import routes
-from broker.claims import Account, Permission, Scope, WeightedMapping, decode
-from broker.errors import BadRoutes
-from broker.identity import Identities
-from broker.roles import OUTSIDE, ROLES, TEMPLATES
+from headway.broker import routes
+from headway.broker.claims import Account, Permission, Scope, WeightedMapping, decode
+from headway.broker.errors import BadRoutes
+from headway.broker.identity import Identities
+from headway.broker.roles import OUTSIDE, ROLES, TEMPLATES
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True)
 
@@ -134,8 +134,10 @@ def test_what_we_compile_is_proven() -> None:
 
 @pytest.mark.parametrize("other", ["rpc.fax.acme.*", "rpc.*.*.*", "rpc.fax.>", ">", "*.fax.acme.send"])
 def test_mappings_that_match_the_same_subject_are_refused_since_their_order_is_random(other) -> None:
-    for both in ({**FAX, other: [WeightedMapping(subject="x", weight=100)]},
-                 {other: [WeightedMapping(subject="x", weight=100)], **FAX}):  # fmt: skip
+    for both in (
+        {**FAX, other: [WeightedMapping(subject="x", weight=100)]},
+        {other: [WeightedMapping(subject="x", weight=100)], **FAX},
+    ):
         with pytest.raises(BadRoutes, match="in no defined order"):
             routes.prove(account(both))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker import startlog
-from broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCorrupt
+from headway.broker import startlog
+from headway.broker.errors import BrokerError, NotReady, PortInUse, ServerDied, StoreCorrupt
 
 
 def line(level: str, text: str) -> str:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.attempts import NONE, SUSPICIOUS, Attempts
-from bus.retry import Retry
+from headway.bus.attempts import NONE, SUSPICIOUS, Attempts
+from headway.bus.retry import Retry
 
 retries = st.builds(Retry, attempts=st.integers(1, 8))
 

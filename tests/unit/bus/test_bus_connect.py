@@ -7,8 +7,8 @@ import asyncio
 import nats.aio.client
 import pytest
 
-from bus import connect
-from bus.errors import ConnectionFailed
+from headway import connect
+from headway.bus.errors import ConnectionFailed
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bus import tasks
+from headway.bus import tasks
 
 
 async def test_a_task_that_loses_a_cancellation_ends_all_the_same():

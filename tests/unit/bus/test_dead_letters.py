@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import dead, headers
-from bus.subjects import token
+from headway.bus import dead, headers
+from headway.bus.subjects import token
 
 
 def fails_here(text):

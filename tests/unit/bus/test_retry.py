@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import DeclarationError
-from bus.retry import MAX_DELAY, Retry
+from headway.bus.errors import DeclarationError
+from headway.bus.retry import MAX_DELAY, Retry
 
 waits = st.lists(st.floats(0, MAX_DELAY), min_size=1, max_size=6).map(tuple)
 

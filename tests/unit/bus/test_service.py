@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import BaseModel
 
-from bus import Context, DeclarationError, InvalidSubject, Retry, Service
-from bus.errors import ConfigError
-from bus.handlers import Kind
+from headway import Context, DeclarationError, InvalidSubject, Retry, Service
+from headway.bus.errors import ConfigError
+from headway.bus.handlers import Kind
 
 
 class Ask(BaseModel):

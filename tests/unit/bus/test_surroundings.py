@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Server
 
-import bus
-from bus import telemetry
-from bus.client import reconnect_plan
-from bus.logs import JsonFormatter
-from bus.micro import semantic_version
+from headway import bus
+from headway.bus import telemetry
+from headway.bus.client import reconnect_plan
+from headway.bus.logs import JsonFormatter
+from headway.bus.micro import semantic_version
 
 
 def record(message="hello", **extra):

@@ -12,9 +12,9 @@ from random import Random
 
 from nats.aio.msg import Msg
 
-from bus.errors import ConnectionFailed
-from bus.values import Page
-from clientsync.objects import Facts, Store
+from headway.bus.errors import ConnectionFailed
+from headway.bus.values import Page
+from headway.clientsync.objects import Facts, Store
 
 _epochs = count(1)
 
@@ -64,14 +64,15 @@ class ModelStore(Store):
         """Time passes: everything is older, and tombstones whose time has come are gone."""
         by = timedelta(seconds=seconds)
         self._created -= by
-        self._states = [
-            {s: replace(m, at=m.at - by) for s, m in state.items()} for state in self._states
-        ]
+        self._states = [{s: replace(m, at=m.at - by) for s, m in state.items()} for state in self._states]
         now = datetime.now(UTC)
-        self._states.append({
-            s: m for s, m in self.now.items()
-            if "Nats-TTL" not in m.headers or m.at + timedelta(seconds=float(m.headers["Nats-TTL"])) > now
-        })  # fmt: skip
+        self._states.append(
+            {
+                s: m
+                for s, m in self.now.items()
+                if "Nats-TTL" not in m.headers or m.at + timedelta(seconds=float(m.headers["Nats-TTL"])) > now
+            }
+        )
 
     @property
     def count(self) -> int:
@@ -86,11 +87,12 @@ class ModelStore(Store):
         state = self._states[max(0, len(self._states) - 1 - behind)]
         found = sorted(
             (
-                m for s, m in state.items()
+                m
+                for s, m in state.items()
                 if _matching(s, wanted) and (m.at >= start if isinstance(start, datetime) else m.seq >= start)
             ),
             key=lambda m: m.seq,
-        )  # fmt: skip
+        )
         return Page([m.message() for m in found[:batch]], len(found) > batch)
 
     async def facts(self) -> Facts:

@@ -1,5 +1,4 @@
-"""At rest a client's store equals the stream, whatever happened before: random histories against a model of the server.
-"""
+"""At rest a client's store equals the stream, whatever happened before: random histories against a modelled server."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bus.errors import ConnectionFailed, StoreError
-from clientsync import protocol
-from clientsync.beacons import Beacons
-from clientsync.pull import Puller
-from clientsync.replica import Replica
-from clientsync.tail import Tail
+from headway.bus.errors import ConnectionFailed, StoreError
+from headway.clientsync import protocol
+from headway.clientsync.beacons import Beacons
+from headway.clientsync.pull import Puller
+from headway.clientsync.replica import Replica
+from headway.clientsync.tail import Tail
 
 TENANT = "acme"
 TYPES = ["call", "fax"]
@@ -50,9 +49,12 @@ class Sync(RuleBasedStateMachine):
         self.remade = False
 
     @initialize(
-        seed=pick, replicas=st.sampled_from([1, 1, 3]), filtered=st.booleans(), all_types=st.booleans(),
+        seed=pick,
+        replicas=st.sampled_from([1, 1, 3]),
+        filtered=st.booleans(),
+        all_types=st.booleans(),
         limit=st.integers(1, 4),
-    )  # fmt: skip
+    )
     def begin(self, *, seed: int, replicas: int, filtered: bool, all_types: bool, limit: int) -> None:
         self.store = ModelStore(Random(seed), replicas)
         where = {"fax": {"state": "sent"}} if filtered and not all_types else {}

@@ -11,18 +11,18 @@ from clientsync_model import ModelStore
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import TooLarge
-from clientsync import protocol
-from clientsync.beacons import beacon
-from clientsync.checksum import Checksum, digest
-from clientsync.errors import BadRequest
-from clientsync.objects import _seconds
-from clientsync.presence import Online, Person, person
-from clientsync.protocol import matches, parse, shaped
-from clientsync.pull import Puller
-from clientsync.replica import GRACE, SILENCE, Replica, checksum
-from clientsync.server import PAGES
-from clientsync.tail import KEPT, Recent, Tail
+from headway.bus.errors import TooLarge
+from headway.clientsync import protocol
+from headway.clientsync.beacons import beacon
+from headway.clientsync.checksum import Checksum, digest
+from headway.clientsync.errors import BadRequest
+from headway.clientsync.objects import _seconds
+from headway.clientsync.presence import Online, Person, person
+from headway.clientsync.protocol import matches, parse, shaped
+from headway.clientsync.pull import Puller
+from headway.clientsync.replica import GRACE, SILENCE, Replica, checksum
+from headway.clientsync.server import PAGES
+from headway.clientsync.tail import KEPT, Recent, Tail
 
 
 def test_a_request_says_nothing_and_means_everything():
@@ -136,10 +136,18 @@ def test_somebody_is_online_until_the_last_connection_ends():
 
 def answered(replica: Replica, *changes: dict, next_: int, epoch="e", more=False, base=None, **rest) -> None:
     assert replica.request(0.0) is not None
-    replica.reply({
-        "epoch": epoch, "changes": list(changes), "next": next_, "more": more, "base": base, "reset": False,
-        "checksum": None, **rest,
-    })  # fmt: skip
+    replica.reply(
+        {
+            "epoch": epoch,
+            "changes": list(changes),
+            "next": next_,
+            "more": more,
+            "base": base,
+            "reset": False,
+            "checksum": None,
+            **rest,
+        }
+    )
 
 
 def put(id_: str, seq: int, value=1) -> dict:
@@ -176,10 +184,17 @@ def test_what_arrives_before_the_first_answer_is_not_shown_and_taken_back_but_as
     assert replica.request(0.0) is not None
     replica.live("fax", "a", 14, "newer", deleted=False)
     assert replica.view() == {}, "nobody knows yet of which epoch it is"
-    replica.reply({
-        "epoch": "e", "changes": [put("a", 13, "older")], "next": 13, "more": False, "base": None, "reset": False,
-        "checksum": None,
-    })  # fmt: skip
+    replica.reply(
+        {
+            "epoch": "e",
+            "changes": [put("a", 13, "older")],
+            "next": 13,
+            "more": False,
+            "base": None,
+            "reset": False,
+            "checksum": None,
+        }
+    )
     assert replica.view() == {("fax", "a"): "older"}
     answered(replica, put("a", 14, "newer"), next_=14)
     assert replica.view() == {("fax", "a"): "newer"}
@@ -282,7 +297,6 @@ async def test_a_page_of_two_types_never_passes_over_what_was_written_while_it_w
     assert {change["id"] for change in later["changes"]} == {"late", "later"}
 
 
-
 async def test_ever_new_views_are_not_read_for_ever(monkeypatch):
     """A checksum of a new view reads all objects of its type: who asks for another one each time gets none."""
     store = ModelStore(Random(0))
@@ -302,7 +316,7 @@ async def test_ever_new_views_are_not_read_for_ever(monkeypatch):
 
 
 async def test_a_view_that_is_too_large_has_no_checksum_and_is_not_kept(monkeypatch):
-    monkeypatch.setattr("clientsync.views.MAX_OBJECTS", 3)
+    monkeypatch.setattr("headway.clientsync.views.MAX_OBJECTS", 3)
     store = ModelStore(Random(0))
     for n in range(5):
         store.write(f"obj.acme.fax.f{n}", b"{}", {})

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.records import CallCheck, QueryCheck
-from deployer.checks import meets, name, parse
-from deployer.errors import BadCheck, NotProven
-from deployer.rollout.proof import check_split
+from headway.control.records import CallCheck, QueryCheck
+from headway.deployer.checks import meets, name, parse
+from headway.deployer.errors import BadCheck, NotProven
+from headway.deployer.rollout.proof import check_split
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -35,10 +35,20 @@ def test_a_query_is_read_with_its_bound():
     assert parse("query https://p up >= 1").sense == ">="
 
 
-@pytest.mark.parametrize("text", [
-    "", "ping", "call status", "call acme.status {broken -> 1", "call Acme.status", "query up < 1",
-    "query http://p up", "query http://p up < much", "call acme.status -> {",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ping",
+        "call status",
+        "call acme.status {broken -> 1",
+        "call Acme.status",
+        "query up < 1",
+        "query http://p up",
+        "query http://p up < much",
+        "call acme.status -> {",
+    ],
+)
 def test_what_is_no_check_is_refused_with_how_to_write_one(text):
     with pytest.raises(BadCheck) as caught:
         parse(text)
@@ -55,10 +65,17 @@ def test_an_answer_may_have_more_fields_than_are_expected(expected, more):
     assert meets(expected, {**more, **expected})
 
 
-@pytest.mark.parametrize(("expected", "found"), [
-    ({"state": "sent"}, {"state": "failed"}), ({"state": "sent"}, {}), ({"a": {"b": 1}}, {"a": {"b": 2}}),
-    ({"a": 1}, None), (1, 2), ([1], [1, 2]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ({"state": "sent"}, {"state": "failed"}),
+        ({"state": "sent"}, {}),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}),
+        ({"a": 1}, None),
+        (1, 2),
+        ([1], [1, 2]),
+    ],
+)
 def test_an_answer_that_is_different_does_not_meet(expected, found):
     assert not meets(expected, found)
 
@@ -68,10 +85,16 @@ def test_a_split_that_can_come_of_the_weights_is_fine():
     check_split("fax", {"v2": 100}, {"v2": 200})
 
 
-@pytest.mark.parametrize(("expected", "seen"), [
-    ({"v1": 95, "v2": 5}, {"v1": 5, "v2": 195}), ({"v1": 95, "v2": 5}, {"v1": 150, "v2": 50}),
-    ({"v2": 100}, {"v2": 199, "v1": 1}), ({"v1": 50, "v2": 50}, {"v1": 200}), ({"v1": 100}, {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("expected", "seen"),
+    [
+        ({"v1": 95, "v2": 5}, {"v1": 5, "v2": 195}),
+        ({"v1": 95, "v2": 5}, {"v1": 150, "v2": 50}),
+        ({"v2": 100}, {"v2": 199, "v1": 1}),
+        ({"v1": 50, "v2": 50}, {"v1": 200}),
+        ({"v1": 100}, {}),
+    ],
+)
 def test_a_split_that_cannot_is_refused(expected, seen):
     with pytest.raises(NotProven, match="probes of fax"):
         check_split("fax", expected, seen)

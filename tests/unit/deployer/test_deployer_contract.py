@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from broker.image import Schemas
-from bus import Service
-from bus.schemas import schemas
-from deployer.contract import violations
-from deployer.schemas import uncovered
+from headway import Service
+from headway.bus.schemas import schemas
+from headway.deployer.contract import violations
+from headway.deployer.schemas import uncovered
+from headway.images.image import Schemas
 
 NAMES = ("a", "b", "c")
 WORDS = ("x", "y", "zz", "longer word")
@@ -31,15 +31,28 @@ def scalars():
         st.just({"type": "boolean"}),
         st.just({"type": "null"}),
         st.builds(
-            lambda kind, low, span, closed: {"type": kind, **low_of(low, closed), **({} if span is None else {"maximum": low + span})},  # noqa: E501
-            st.sampled_from(["integer", "number"]), small, st.none() | st.integers(1, 6), st.booleans(),
+            lambda kind, low, span, closed: {
+                "type": kind,
+                **low_of(low, closed),
+                **({} if span is None else {"maximum": low + span}),
+            },
+            st.sampled_from(["integer", "number"]),
+            small,
+            st.none() | st.integers(1, 6),
+            st.booleans(),
         ),
         st.builds(lambda kind: {"type": kind}, st.sampled_from(["integer", "number", "string"])),
-        st.builds(lambda low, span: {"type": "string", "minLength": low, "maxLength": low + span}, st.integers(0, 3), st.integers(0, 4)),  # noqa: E501
-        st.builds(lambda values: {"type": "string", "enum": values}, st.lists(st.sampled_from(WORDS), min_size=1, unique=True)),  # noqa: E501
+        st.builds(
+            lambda low, span: {"type": "string", "minLength": low, "maxLength": low + span},
+            st.integers(0, 3),
+            st.integers(0, 4),
+        ),
+        st.builds(
+            lambda values: {"type": "string", "enum": values}, st.lists(st.sampled_from(WORDS), min_size=1, unique=True)
+        ),
         st.builds(lambda value: {"type": "string", "const": value}, st.sampled_from(WORDS)),
         st.just({"type": "string", "pattern": "^[xyz]+$"}),
-    )  # fmt: skip
+    )
 
 
 def low_of(low, closed):
@@ -49,16 +62,26 @@ def low_of(low, closed):
 def composed(inner):
     objects = st.builds(
         lambda properties, required, closed: {
-            "type": "object", "properties": properties,
+            "type": "object",
+            "properties": properties,
             **({"required": sorted(set(properties) & required)} if set(properties) & required else {}),
             **({"additionalProperties": False} if closed else {}),
         },
-        st.dictionaries(st.sampled_from(NAMES), inner, max_size=3), st.sets(st.sampled_from(NAMES)), st.booleans(),
-    )  # fmt: skip
+        st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+        st.sets(st.sampled_from(NAMES)),
+        st.booleans(),
+    )
     arrays = st.builds(
-        lambda items, least, most: {"type": "array", "items": items, **({"minItems": least} if least else {}), **({} if most is None else {"maxItems": least + most})},  # noqa: E501
-        inner, st.integers(0, 2), st.none() | st.integers(0, 2),
-    )  # fmt: skip
+        lambda items, least, most: {
+            "type": "array",
+            "items": items,
+            **({"minItems": least} if least else {}),
+            **({} if most is None else {"maxItems": least + most}),
+        },
+        inner,
+        st.integers(0, 2),
+        st.none() | st.integers(0, 2),
+    )
     pairs = st.builds(
         lambda one, two: {"type": "array", "prefixItems": [one, two], "minItems": 2, "maxItems": 2}, inner, inner
     )
@@ -129,10 +152,12 @@ def places(schema):
     """All schemas in a schema, itself included."""
     yield schema
     for inner in (
-        *schema.get("properties", {}).values(), *schema.get("prefixItems", ()), *schema.get("anyOf", ()),
+        *schema.get("properties", {}).values(),
+        *schema.get("prefixItems", ()),
+        *schema.get("anyOf", ()),
         *(schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)),
         *schema.get("$defs", {}).values(),
-    ):  # fmt: skip
+    ):
         yield from places(inner)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bus.beat import Beat
-from bus.histogram import BUCKETS
-from deployer import hearing
-from deployer.evidence import LAGS
-from deployer.hearing import SETTLED, SILENT, Hearing
+from headway.bus.beat import Beat
+from headway.bus.histogram import BUCKETS
+from headway.deployer import hearing
+from headway.deployer.evidence import LAGS
+from headway.deployer.hearing import SETTLED, SILENT, Hearing
 
 
 class Clock:
@@ -36,11 +36,29 @@ def ear(clock):
 
 def beat(worker="w1", version="v1", **changes) -> Beat:
     usual = {
-        "service": "fax", "version": version, "worker": worker, "host": "h", "pid": 1, "started": 0.0, "at": 0.0,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 0, "oldest_s": 0.0, "processed": 0, "failed": 0,
-        "rejected": 0, "retried": 0, "dead": 0, "shed": 0, "latency": {}, "cpu_s": 0.0, "rss_bytes": 0,
-        "loop_lag_s": 0.0, "healthy": True,
-    }  # fmt: skip
+        "service": "fax",
+        "version": version,
+        "worker": worker,
+        "host": "h",
+        "pid": 1,
+        "started": 0.0,
+        "at": 0.0,
+        "state": "serving",
+        "rpc_inflight": 0,
+        "in_hand": 0,
+        "oldest_s": 0.0,
+        "processed": 0,
+        "failed": 0,
+        "rejected": 0,
+        "retried": 0,
+        "dead": 0,
+        "shed": 0,
+        "latency": {},
+        "cpu_s": 0.0,
+        "rss_bytes": 0,
+        "loop_lag_s": 0.0,
+        "healthy": True,
+    }
     return Beat(**{**usual, **changes})
 
 
@@ -98,9 +116,13 @@ def test_all_workers_of_a_version_are_summed_and_those_that_died_stay_in_the_sum
 def test_who_serves_who_is_there_and_what_they_have_in_hand(ear):
     hear(
         ear,
-        beat("w1", in_hand=2, rpc_inflight=1), beat("w2", healthy=False), beat("w3", state="draining", in_hand=4),
-        beat("w4", "v2"), beat("w5", "v2"), beat("w5", "v2", state="stopped"),
-    )  # fmt: skip
+        beat("w1", in_hand=2, rpc_inflight=1),
+        beat("w2", healthy=False),
+        beat("w3", state="draining", in_hand=4),
+        beat("w4", "v2"),
+        beat("w5", "v2"),
+        beat("w5", "v2", state="stopped"),
+    )
     assert ear.serving("fax") == {"v1": 1, "v2": 1}
     assert ear.alive("fax") == {"v1": 3, "v2": 1}
     assert ear.busy("fax") == {"v1": 7, "v2": 0}

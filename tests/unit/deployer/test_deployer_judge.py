@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from broker.records import Criteria
-from bus.histogram import BUCKETS
-from deployer.evidence import Checked, Count, Evidence, Side, Slice
-from deployer.exact import Stratum, looks, rank_above, rank_below, split, worse
-from deployer.judge import DOUBTFUL, at_least, at_most, judge
+from headway.bus.histogram import BUCKETS
+from headway.control.records import Criteria
+from headway.deployer.evidence import Checked, Count, Evidence, Side, Slice
+from headway.deployer.exact import Stratum, looks, rank_above, rank_below, split, worse
+from headway.deployer.judge import DOUBTFUL, at_least, at_most, judge
 
 V1, V2 = Side("v1"), Side("v2")
 STEPS = 4
@@ -26,7 +26,8 @@ RUNS = 1_000 if os.environ.get("CI") == "true" else 200
 
 counts = st.builds(
     lambda tries, share: Count(tries=tries, errors=int(tries * share), latency={"rpc": histogram([0.002] * tries)}),
-    st.integers(0, 300), st.floats(0, 1),
+    st.integers(0, 300),
+    st.floats(0, 1),
 )
 slices = st.lists(st.builds(Slice, counts, counts), max_size=12)
 
@@ -81,9 +82,19 @@ def test_an_equal_canary_is_not_aborted_by_an_outage_that_both_have():
     assert aborted < 3
 
 
-@pytest.mark.parametrize(("share", "rate"), [
-    (0.05, 0.0), (0.05, 0.01), (0.05, 0.03), (0.25, 0.01), (0.25, 0.02), (0.5, 0.0), (0.5, 0.005), (0.5, 0.01),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("share", "rate"),
+    [
+        (0.05, 0.0),
+        (0.05, 0.01),
+        (0.05, 0.03),
+        (0.25, 0.01),
+        (0.25, 0.02),
+        (0.5, 0.0),
+        (0.5, 0.005),
+        (0.5, 0.01),
+    ],
+)
 def test_five_points_more_errors_are_caught_within_a_thousand_requests(share, rate):
     rng = np.random.default_rng(6)
     caught = sum(judged(step(rng, share, (rate + 0.05, rate), 1_000, 20)).outcome == "fail" for _ in range(RUNS))

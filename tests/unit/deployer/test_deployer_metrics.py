@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.records import RolloutRecord, VersionRecord
-from deployer.metrics import values
+from headway.control.records import RolloutRecord, VersionRecord
+from headway.deployer.metrics import values
 
 
 def version(name: str, **changed) -> VersionRecord:
@@ -20,5 +20,6 @@ def test_of_each_service_the_phase_of_the_last_release_is_told():
     rollouts = [RolloutRecord(service="fax", version="v3", before="v2", phase="judge")]
     [told] = values([], rollouts)["headway.rollout.phase"]
     assert (told.value, told.attributes) == (
-        1, {"headway.service": "fax", "headway.version": "v3", "headway.phase": "judge"},
-    )  # fmt: skip
+        1,
+        {"headway.service": "fax", "headway.version": "v3", "headway.phase": "judge"},
+    )

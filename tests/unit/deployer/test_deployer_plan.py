@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import routes
-from broker.records import OVER, Asked, Measured, RolloutRecord, Verdict
-from deployer.rollout.plan import (
+from headway.broker import routes
+from headway.control.records import OVER, Asked, Measured, RolloutRecord, Verdict
+from headway.deployer.rollout.plan import (
     GONE_AFTER,
     LEFT_AFTER,
     READY_WITHIN,
@@ -127,8 +127,12 @@ def test_paused_it_goes_no_step_forward(made, known):
         (record("verify"), Facts(serving={"v1": 3}), "warm-up", Verify()),
         (record("warm-up"), Facts(serving=ENOUGH), "shift", Smoke()),
         (record("shift"), Facts(serving=ENOUGH), "judge", Route({"v1": 95, "v2": 5}, proven=True)),
-        (record("shift", urgent=True, steps=(100,)), Facts(serving=ENOUGH), "take-over",
-         Route({"v2": 100}, proven=True)),
+        (
+            record("shift", urgent=True, steps=(100,)),
+            Facts(serving=ENOUGH),
+            "take-over",
+            Route({"v2": 100}, proven=True),
+        ),
         (record("judge"), Facts(verdict=GOOD, judged_for=5), "shift", None),
         (record("judge", step=3), Facts(verdict=GOOD, judged_for=5), "drain", None),
         (record("drain", step=3), Facts(left={"v1": 0}), "standby", None),
@@ -137,7 +141,7 @@ def test_paused_it_goes_no_step_forward(made, known):
         (record("take-over", urgent=True, steps=(100,)), Facts(left={}), "done", None),
         (record("back"), Facts(), "take-over", Route({"v1": 100}, proven=False)),
     ],
-)  # fmt: skip
+)
 def test_what_follows_what(before, known, after, effect):
     planned = plan(before, known, NOW)
     assert (planned.then.phase, planned.effect) == (after, effect)

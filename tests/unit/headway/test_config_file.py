@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.records import Scale
-from bus.errors import ConfigError
+from headway.bus.errors import ConfigError
 from headway.config import Config, loads
+from headway.control.records import Scale
 from headway.yamlfile import parse
 
 GOOD = """\
 services:
   fax:
-    app: services.fax:fax
+    app: headway.services.fax:fax
     workers: 2
     config: {speed: 10}
 server:
@@ -63,8 +63,8 @@ def test_the_file_of_the_repository_is_valid_and_runs_the_three_services(request
         ("workers: 2", "workers: two", "headway.yaml:4:14", "whole number, not 'two'"),
         ("workers: 2", "workers: -1", "headway.yaml:4:14", "at least 0"),
         ("workers: 2", "workers: 1000", "headway.yaml:4:14", "at most 256"),
-        ("app: services.fax:fax", "app: services.fax", "headway.yaml:3:10", "module:variable"),
-        ("    app: services.fax:fax\n", "", "headway.yaml:2:3", "app is missing"),
+        ("app: headway.services.fax:fax", "app: services.fax", "headway.yaml:3:10", "module:variable"),
+        ("    app: headway.services.fax:fax\n", "", "headway.yaml:2:3", "app is missing"),
         ("fax:\n", "Fax:\n", "headway.yaml:2:3", "not a valid service"),
         ("port: 0", "port: 70000", "headway.yaml:7:9", "at most 65535"),
         ("port: 0", "durability: sure", "headway.yaml:7:15", "must be one of 'fast' or 'strict', not 'sure'"),
@@ -99,7 +99,7 @@ def test_all_errors_are_shown_at_once_in_the_order_of_the_file():
     ],
 )
 def test_an_error_in_a_policy_points_at_its_place_too(scale, place, says):
-    text = problem(f"services:\n  fax:\n    app: services.fax:fax\n    scale: {scale}\n")
+    text = problem(f"services:\n  fax:\n    app: headway.services.fax:fax\n    scale: {scale}\n")
     assert place in text
     assert says in text
 
@@ -153,7 +153,7 @@ def test_no_text_breaks_the_reader_other_than_by_a_configuration_error(text):
 
 
 def test_values_are_not_bent_into_other_types():
-    assert "must be text" in problem(GOOD.replace("app: services.fax:fax", "app: 5"))
+    assert "must be text" in problem(GOOD.replace("app: headway.services.fax:fax", "app: 5"))
     assert Config.model_config["strict"]
 
 

@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
-from bus import subjects
-from bus.beat import BUCKETS, Beat
-from bus.dead import DeadLetter
-from bus.errors import InvalidSubject
-from clientsync.errors import BadRequest
-from deployer.evidence import Count
+from headway.bus import subjects
+from headway.bus.beat import BUCKETS, Beat
+from headway.bus.dead import DeadLetter
+from headway.bus.errors import InvalidSubject
+from headway.clientsync.errors import BadRequest
 from headway.console.actions import Letters, Release, parse
 from headway.console.changes import Write, alike, changes
 from headway.console.meter import Flow, Meter
 from headway.console.project import PREVIEW, points, project, rounded
 from headway.console.trends import POINTS, STEP, Trends
 from headway.console.truth import Heard, Truth
+from headway.control.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
+from headway.deployer.evidence import Count
 from headway.status import Queue, summarise
 
 LATENCY = [0] * (len(BUCKETS) + 1)
@@ -28,11 +28,29 @@ LATENCY = [0] * (len(BUCKETS) + 1)
 
 def beat(worker: str = "w1", version: str = "v1", **different) -> Beat:
     usual = {
-        "service": "fax", "version": version, "worker": worker, "host": "h", "pid": 1, "started": 1000.0, "at": 1060.0,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 0, "oldest_s": 0.0, "processed": 0, "failed": 0,
-        "rejected": 0, "retried": 0, "dead": 0, "shed": 0, "latency": {"rpc": LATENCY}, "cpu_s": 1.0,
-        "rss_bytes": 61_000_000, "loop_lag_s": 0.0, "healthy": True,
-    }  # fmt: skip
+        "service": "fax",
+        "version": version,
+        "worker": worker,
+        "host": "h",
+        "pid": 1,
+        "started": 1000.0,
+        "at": 1060.0,
+        "state": "serving",
+        "rpc_inflight": 0,
+        "in_hand": 0,
+        "oldest_s": 0.0,
+        "processed": 0,
+        "failed": 0,
+        "rejected": 0,
+        "retried": 0,
+        "dead": 0,
+        "shed": 0,
+        "latency": {"rpc": LATENCY},
+        "cpu_s": 1.0,
+        "rss_bytes": 61_000_000,
+        "loop_lag_s": 0.0,
+        "healthy": True,
+    }
     return Beat(**{**usual, **different})
 
 
@@ -42,10 +60,11 @@ def truth(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **diffe
     scales = scales or {}
     status = summarise("nats://here", beats, {("fax", "v1"): Queue(waiting=waiting)}, weights, dead or {}, scales)
     usual = {
-        "services": {"fax": ServiceRecord(service="fax", scale=Scale(min=1, max=8))}, "scales": scales,
+        "services": {"fax": ServiceRecord(service="fax", scale=Scale(min=1, max=8))},
+        "scales": scales,
         "versions": {("fax", "v1"): VersionRecord(service="fax", version="v1", app="a:b", root="/", weight=100)},
         "workers": tuple(Heard(one) for one in beats),
-    }  # fmt: skip
+    }
     return Truth(at=2000.0, status=status, **{**usual, **different})
 
 
@@ -55,11 +74,21 @@ def fax(**different):
 
 def letter(seq: int = 7, payload: bytes = b'{"to": "x"}', **different) -> DeadLetter:
     usual = {
-        "seq": seq, "service": "fax", "tenant": "acme", "operation": "send", "cause": "rejected",
-        "reason": "no such line", "attempts": 3, "traceback": "", "subject": "job.fax.v1.3.acme.send",
-        "stream": "JOBS_fax", "stream_seq": 5,
-        "at": datetime(2026, 1, 1, tzinfo=UTC), "payload": payload, "headers": {},
-    }  # fmt: skip
+        "seq": seq,
+        "service": "fax",
+        "tenant": "acme",
+        "operation": "send",
+        "cause": "rejected",
+        "reason": "no such line",
+        "attempts": 3,
+        "traceback": "",
+        "subject": "job.fax.v1.3.acme.send",
+        "stream": "JOBS_fax",
+        "stream_seq": 5,
+        "at": datetime(2026, 1, 1, tzinfo=UTC),
+        "payload": payload,
+        "headers": {},
+    }
     return DeadLetter(**{**usual, **different})
 
 
@@ -95,7 +124,7 @@ def releasing(phase: str) -> dict[str, RolloutRecord]:
         ({"rollouts": releasing("done")}, "ok", "all is well"),
         ({"services": {"fax": ServiceRecord(service="fax", suspended=True)}}, "stopped", "stopped"),
     ],
-)  # fmt: skip
+)
 def test_the_worst_that_is_true_of_a_service_is_its_state(different, state, says):
     row = fax(**different)
     assert (row["state"], says in row["note"]) == (state, True), row["note"]
@@ -242,10 +271,17 @@ def test_a_new_projector_goes_on_with_the_charts_of_the_last_one():
 @pytest.mark.parametrize(
     "request_",
     [
-        {}, {"do": "nuke"}, {"do": "replay"}, {"do": "replay", "seqs": []}, {"do": "replay", "seqs": ["1"]}, [],
-        {"do": "discard", "seqs": list(range(301))}, {"do": "abort"}, {"do": "abort", "service": "fax", "to": "v1"},
+        {},
+        {"do": "nuke"},
+        {"do": "replay"},
+        {"do": "replay", "seqs": []},
+        {"do": "replay", "seqs": ["1"]},
+        [],
+        {"do": "discard", "seqs": list(range(301))},
+        {"do": "abort"},
+        {"do": "abort", "service": "fax", "to": "v1"},
     ],
-)  # fmt: skip
+)
 def test_only_what_there_is_can_be_asked(request_):
     with pytest.raises(BadRequest):
         parse(request_)

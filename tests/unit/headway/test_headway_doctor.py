@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from broker.identity import Identities
-from broker.records import RolloutRecord, Scale, ScaleRecord, ServiceRecord, VersionRecord
-from bus import streams as declared
-from bus.beat import Beat
+from headway.broker.identity import Identities
+from headway.bus import streams as declared
+from headway.bus.beat import Beat
 from headway.commands.doctor import render
+from headway.control.records import RolloutRecord, Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor import local, servers_seen
 from headway.doctor.diagnose import diagnose, well
 from headway.doctor.facts import Consumer, Credentials, Disk, Facts, Peer, Secret, Server, Stream
@@ -23,11 +23,30 @@ GIB = 1 << 30
 
 def beat(**changed: object) -> Beat:
     base = {
-        "service": "fax", "version": "v1", "worker": "w1", "host": "h", "pid": 1, "started": 0, "at": NOW,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 0, "oldest_s": 0, "processed": 0, "failed": 0, "rejected": 0,
-        "retried": 0, "dead": 0, "shed": 0, "latency": {}, "cpu_s": 0, "rss_bytes": 1, "loop_lag_s": 0, "healthy": True,
+        "service": "fax",
+        "version": "v1",
+        "worker": "w1",
+        "host": "h",
+        "pid": 1,
+        "started": 0,
+        "at": NOW,
+        "state": "serving",
+        "rpc_inflight": 0,
+        "in_hand": 0,
+        "oldest_s": 0,
+        "processed": 0,
+        "failed": 0,
+        "rejected": 0,
+        "retried": 0,
+        "dead": 0,
+        "shed": 0,
+        "latency": {},
+        "cpu_s": 0,
+        "rss_bytes": 1,
+        "loop_lag_s": 0,
+        "healthy": True,
         "slots": 10,
-    }  # fmt: skip
+    }
     return Beat.model_validate({**base, **changed})
 
 
@@ -35,7 +54,9 @@ SHARED = tuple(Stream(str(config.name)) for config in declared.shared())
 JOBS = Stream("JOBS_fax", consumers=(Consumer("v1-0"), Consumer("v1-1")))
 RECORDS = {
     "services": {"fax": ServiceRecord(service="fax", calls=True)},
-    "versions": {("fax", "v1"): VersionRecord(service="fax", version="v1", app="services.fax:fax", root="here")},
+    "versions": {
+        ("fax", "v1"): VersionRecord(service="fax", version="v1", app="headway.services.fax:fax", root="here")
+    },
 }
 WELL = Facts(
     at=NOW,
@@ -167,11 +188,16 @@ def test_what_could_not_be_checked_and_what_is_good_to_know_is_said_but_is_no_fa
         ),
     ],
     ids=[
-        "the scaler is about to start a worker", "a worker asks for what was not acknowledged", "its wait is not over",
-        "all slots are busy with long jobs", "it just came", "secret files are secret", "credentials last",
+        "the scaler is about to start a worker",
+        "a worker asks for what was not acknowledged",
+        "its wait is not over",
+        "all slots are busy with long jobs",
+        "it just came",
+        "secret files are secret",
+        "credentials last",
         "at zero workers on purpose",
     ],
-)  # fmt: skip
+)
 def test_what_is_in_order_is_not_reported(facts):
     assert diagnose(facts) == []
 
@@ -200,8 +226,12 @@ def test_files_of_a_data_directory_are_seen_with_their_modes_and_ends(tmp_path):
     (tmp_path / "nats").mkdir()
     secrets, credentials, disks = local.look(tmp_path, str(lasting))
     assert {secret.path.rpartition("/")[2] or "nats" for secret in secrets} == {
-        "keys.json", "nats", "operator.creds", "client.acme.creds", "broken.creds",
-    }  # fmt: skip
+        "keys.json",
+        "nats",
+        "operator.creds",
+        "client.acme.creds",
+        "broken.creds",
+    }
     found = {one.path.rpartition("/")[2]: one for one in credentials}
     assert found[lasting.name].used
     assert found[lasting.name].expires is None

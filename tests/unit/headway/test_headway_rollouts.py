@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from broker.records import Asked, Past, RolloutRecord, ScaleRecord, Transition, Verdict, VersionRecord
 from headway import rollouts
+from headway.control.records import Asked, Past, RolloutRecord, ScaleRecord, Transition, Verdict, VersionRecord
 
 REASON = "53 of 1,003 failed at v2 (5.3%), 12 of 3,011 at v1 (0.4%); by chance with 2e-12, 0.0003 is allowed"
 VERSIONS = {
@@ -20,11 +20,17 @@ SCALES = {"v1": ScaleRecord(service="fax", version="v1", desired=4)}
 
 def record(phase="judge", **changes) -> RolloutRecord:
     return RolloutRecord(
-        service="fax", number=2, version="v2", before="v1", phase=phase, step=1, began=1.0,
+        service="fax",
+        number=2,
+        version="v2",
+        before="v1",
+        phase=phase,
+        step=1,
+        began=1.0,
         history=(Transition(at=1.0, before="verify", after="warm-up", reason=REASON),),
         past=(Past(number=1, version="v1", before=None, outcome="done", began=0, ended=1, reason=REASON),),
         **changes,
-    )  # fmt: skip
+    )
 
 
 def shown(what) -> str:

@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from broker.records import Decided, ScaleRecord
-from bus.errors import UsageError
+from headway.bus.errors import UsageError
 from headway.commands.scale import read_policy, render, scale
+from headway.control.records import Decided, ScaleRecord
 
 
 def test_a_policy_is_read_from_a_file_and_from_values_later_ones_first(tmp_path):

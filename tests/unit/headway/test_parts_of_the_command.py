@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from broker.records import ScaleRecord
-from bus import errors
-from bus.beat import Beat
-from bus.client import DEFAULT_URL
 from headway import endpoint, exits
+from headway.bus import errors
+from headway.bus.beat import Beat
+from headway.bus.client import DEFAULT_URL
 from headway.commands.status import milliseconds, render, short
 from headway.commands.up import readable
+from headway.control.records import ScaleRecord
 from headway.place import pool_of
 from headway.process import restart_delay
 from headway.status import Queue, summarise
@@ -25,12 +25,29 @@ from headway.status import Queue, summarise
 
 def beat(worker="w1", service="fax", version="v1", **changed):
     base = {
-        "service": service, "version": version, "worker": worker, "host": "h", "pid": 1, "started": 0, "at": 1,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 2, "oldest_s": 1.5, "processed": 10, "failed": 1,
+        "service": service,
+        "version": version,
+        "worker": worker,
+        "host": "h",
+        "pid": 1,
+        "started": 0,
+        "at": 1,
+        "state": "serving",
+        "rpc_inflight": 0,
+        "in_hand": 2,
+        "oldest_s": 1.5,
+        "processed": 10,
+        "failed": 1,
         "rejected": 0,
-        "retried": 1, "dead": 0, "shed": 0, "latency": {"rpc": [0] * 43, "job": [10, *[0] * 42]}, "cpu_s": 1,
-        "rss_bytes": 40_000_000, "loop_lag_s": 0, "healthy": True,
-    }  # fmt: skip
+        "retried": 1,
+        "dead": 0,
+        "shed": 0,
+        "latency": {"rpc": [0] * 43, "job": [10, *[0] * 42]},
+        "cpu_s": 1,
+        "rss_bytes": 40_000_000,
+        "loop_lag_s": 0,
+        "healthy": True,
+    }
     return Beat(**{**base, **changed})
 
 
@@ -128,9 +145,15 @@ def test_the_table_fits_80_columns():
 
 def test_a_crash_loop_is_shown_with_its_cause_within_80_columns():
     record = ScaleRecord(
-        service="fax", version="v1", desired=3, health="crash-loop", deaths=6, last_exit="exit code 7",
-        stderr=("Traceback ...", "RuntimeError: no line to the telephone company"), retry_at=time.time() + 9.6,
-    )  # fmt: skip
+        service="fax",
+        version="v1",
+        desired=3,
+        health="crash-loop",
+        deaths=6,
+        last_exit="exit code 7",
+        stderr=("Traceback ...", "RuntimeError: no line to the telephone company"),
+        retry_at=time.time() + 9.6,
+    )
     status = summarise("nats://x", [beat("w1")], {}, {"fax": {"v1": 100}}, {}, {("fax", "v1"): record})
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(render(status))

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.records import Cpu, Inflight, Lag, Latency, Scale
-from scaler.decide import NEW, decide
-from scaler.observation import Observation
+from headway.control.records import Cpu, Inflight, Lag, Latency, Scale
+from headway.scaler.decide import NEW, decide
+from headway.scaler.observation import Observation
 
 LAG = Scale(cpu=None, inflight=None, max=20)
 BUSY = Observation(at=0, workers=2, pending=1000, arrivals=100, finished=20, service_s=1.0, slots=10, in_hand=20)
@@ -187,10 +187,16 @@ def test_workers_that_follow_its_decisions_come_to_rest_under_a_steady_load(rate
         done = min(queue + rate * step, workers * slots / service_s * step)
         queue = queue + rate * step - done
         seen = Observation(
-            at=n * step, workers=workers, pending=int(queue), arrivals=rate, finished=done / step,
-            service_s=service_s if done > 0 else None, slots=slots,
-            in_hand=min(workers * slots, round(done / step * service_s)), oldest_s=queue / rate if rate else 0.0,
-        )  # fmt: skip
+            at=n * step,
+            workers=workers,
+            pending=int(queue),
+            arrivals=rate,
+            finished=done / step,
+            service_s=service_s if done > 0 else None,
+            slots=slots,
+            in_hand=min(workers * slots, round(done / step * service_s)),
+            oldest_s=queue / rate if rate else 0.0,
+        )
         decision = decide(scale, seen, history)
         history = decision.history
         assert low <= decision.desired <= 256

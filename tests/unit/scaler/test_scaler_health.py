@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scaler.health import Seen, deaf, diagnose
+from headway.scaler.health import Seen, deaf, diagnose
 
 
 @dataclass

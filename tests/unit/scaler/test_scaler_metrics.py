@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scaler.lag import Lane
-from scaler.metrics import Seen, values
-from scaler.plan import Member
+from headway.scaler.lag import Lane
+from headway.scaler.metrics import Seen, values
+from headway.scaler.plan import Member
 
 LABELS = {"headway.service": "fax", "headway.version": "v1"}
 
@@ -29,8 +29,11 @@ def test_each_worker_is_counted_once_in_the_state_that_matters_most():
     )
     found = told(members=members, starting=2)
     assert {name: value for name, value in found.items() if name.startswith("workers ")} == {
-        "workers starting": 3, "workers serving": 1, "workers sick": 1, "workers draining": 1,
-    }  # fmt: skip
+        "workers starting": 3,
+        "workers serving": 1,
+        "workers sick": 1,
+        "workers draining": 1,
+    }
     assert found["workers.desired"] == 3
 
 

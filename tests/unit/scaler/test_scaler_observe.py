@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.beat import Beat
-from bus.histogram import BUCKETS, Histogram
-from scaler.lag import Lane
-from scaler.observe import Snapshot, observe
+from headway.bus.beat import Beat
+from headway.bus.histogram import BUCKETS, Histogram
+from headway.scaler.lag import Lane
+from headway.scaler.observe import Snapshot, observe
 
 
 def beat(at: float, *, started=0.0, jobs=0, calls=0, each=0.1, cpu=0.0, retried=0, **more) -> Beat:
@@ -18,11 +18,31 @@ def beat(at: float, *, started=0.0, jobs=0, calls=0, each=0.1, cpu=0.0, retried=
     for _ in range(calls):
         rpc.record(each)
     facts = {
-        "service": "app", "version": "v1", "worker": "w", "host": "h", "pid": 1, "started": started, "at": at,
-        "state": "serving", "rpc_inflight": 0, "in_hand": 0, "oldest_s": 0, "processed": jobs + calls, "failed": 0,
-        "rejected": 0, "retried": retried, "dead": 0, "shed": 0, "cpu_s": cpu, "rss_bytes": 1, "loop_lag_s": 0,
-        "healthy": True, "slots": 8, "limit": 16, "latency": {"job": job.counts, "rpc": rpc.counts},
-    }  # fmt: skip
+        "service": "app",
+        "version": "v1",
+        "worker": "w",
+        "host": "h",
+        "pid": 1,
+        "started": started,
+        "at": at,
+        "state": "serving",
+        "rpc_inflight": 0,
+        "in_hand": 0,
+        "oldest_s": 0,
+        "processed": jobs + calls,
+        "failed": 0,
+        "rejected": 0,
+        "retried": retried,
+        "dead": 0,
+        "shed": 0,
+        "cpu_s": cpu,
+        "rss_bytes": 1,
+        "loop_lag_s": 0,
+        "healthy": True,
+        "slots": 8,
+        "limit": 16,
+        "latency": {"job": job.counts, "rpc": rpc.counts},
+    }
     return Beat(**{**facts, **more})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.plan import Member, Plan, plan
+from headway.scaler.plan import Member, Plan, plan
 
 
 def names(actions):

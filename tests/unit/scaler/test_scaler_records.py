@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from broker.records import Latency, Scale
+from headway.control.records import Latency, Scale
 
 
 def test_quantities_are_read_as_people_write_them():

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.records import Floor
-from scaler.restarts import Death, counts, delay, judge
-from scaler.schedule import floor
+from headway.control.records import Floor
+from headway.scaler.restarts import Death, counts, delay, judge
+from headway.scaler.schedule import floor
 
 
 def test_the_first_death_costs_no_time_and_each_further_one_twice_as_much_up_to_half_a_minute():

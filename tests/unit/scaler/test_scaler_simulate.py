@@ -8,22 +8,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from broker.records import Scale
-from scaler.decide import NEW, decide
-from scaler.errors import BadTrace
-from scaler.observation import Observation
-from scaler.simulate import traces
-from scaler.simulate.headway import Headway
-from scaler.simulate.model import STEP, Load, View, arrivals, simulate
-from scaler.simulate.optimum import optimum
-from scaler.simulate.peers import Aws, Keda, Knative
-from scaler.simulate.report import as_json, compare
-from scaler.simulate.traces import Trace
+from headway.control.records import Scale
+from headway.scaler.decide import NEW, decide
+from headway.scaler.errors import BadTrace
+from headway.scaler.observation import Observation
+from headway.scaler.simulate import traces
+from headway.scaler.simulate.headway import Headway
+from headway.scaler.simulate.model import STEP, Load, View, arrivals, simulate
+from headway.scaler.simulate.optimum import optimum
+from headway.scaler.simulate.peers import Aws, Keda, Knative
+from headway.scaler.simulate.report import as_json, compare
+from headway.scaler.simulate.traces import Trace
 
 SMALL = Load(slots=2, service_s=0.5, within=2.0, maximum=8)
-CALM = View(
-    at=0, desired=4, starting=0, serving=4, draining=0, waiting=0, in_hand=0, oldest_s=0, arrived=0, finished=0
-)
+CALM = View(at=0, desired=4, starting=0, serving=4, draining=0, waiting=0, in_hand=0, oldest_s=0, arrived=0, finished=0)
 
 
 @dataclass
@@ -190,9 +188,7 @@ def test_aws_goes_in_after_fifteen_and_holds_without_data():
     st.integers(1, 5),
 )
 def test_the_optimum_of_the_fluid_is_what_trying_everything_finds(counts, minimum, extra, within):
-    load = Load(
-        slots=1, service_s=STEP, within=within * STEP, minimum=minimum, maximum=max(1, minimum + extra), seed=5
-    )
+    load = Load(slots=1, service_s=STEP, within=within * STEP, minimum=minimum, maximum=max(1, minimum + extra), seed=5)
     trace = Trace("tiny", tuple(counts))
     found = optimum(trace, load)
     assume(found.slo_misses == 0)
@@ -251,9 +247,17 @@ def test_ours_does_not_swing_on_steady_load(tenths):
         finished = min(capacity, offered)
         waiting = max(0.0, waiting + (rate - finished) * 0.5)
         seen = Observation(
-            at=tick / 2, workers=workers, pending=int(waiting), ack_pending=int(finished), arrivals=rate,
-            finished=finished, service_s=load.service_s, work_cpu_s=load.work_cpu_s, in_hand=int(finished),
-            slots=load.slots, cpu=finished * load.work_cpu_s,
+            at=tick / 2,
+            workers=workers,
+            pending=int(waiting),
+            ack_pending=int(finished),
+            arrivals=rate,
+            finished=finished,
+            service_s=load.service_s,
+            work_cpu_s=load.work_cpu_s,
+            in_hand=int(finished),
+            slots=load.slots,
+            cpu=finished * load.work_cpu_s,
         )
         decision = decide(Scale(max=80), seen, history)
         history, workers = decision.history, decision.desired

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.calls import routing
-from services.calls.models import Agent, AgentStatus, Call, CallState, Presence, Ticket
+from headway.services.calls import routing
+from headway.services.calls.models import Agent, AgentStatus, Call, CallState, Presence, Ticket
 
 NOW = 1000.0
 SKILLS = ["sales", "support"]

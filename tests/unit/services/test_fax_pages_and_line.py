@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
-from bus import Reject
-from services.fax import FaxConfig, SendFax, line
-from services.fax.layout import paginate, wrap
-from services.fax.pages import HEIGHT, WIDTH, frames, render
+from headway import Reject
+from headway.services.fax import FaxConfig, SendFax, line
+from headway.services.fax.layout import paginate, wrap
+from headway.services.fax.pages import HEIGHT, WIDTH, frames, render
 
 TIFF_COMPRESSION, GROUP_4 = 259, 4
 CONFIG = FaxConfig()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import Reject
-from services.voicemail import VoicemailConfig, wav
-from services.voicemail.audio import normalised, peaks, process, resampled
-from services.voicemail.recordings import segments
+from headway import Reject
+from headway.services.voicemail import VoicemailConfig, wav
+from headway.services.voicemail.audio import normalised, peaks, process, resampled
+from headway.services.voicemail.recordings import segments
 
 CONFIG = VoicemailConfig(min_seconds=0)
 
@@ -71,10 +71,16 @@ def test_samples_of_all_formats_are_read(kind, bits, encode, error):
     ("kind", "code", "value"),
     [
         # ITU-T G.711: the smallest and largest values of each sign
-        (7, 0xFF, 0), (7, 0x7F, 0), (7, 0x80, 32124), (7, 0x00, -32124),
-        (6, 0xD5, 8), (6, 0x55, -8), (6, 0xAA, 32256), (6, 0x2A, -32256),
+        (7, 0xFF, 0),
+        (7, 0x7F, 0),
+        (7, 0x80, 32124),
+        (7, 0x00, -32124),
+        (6, 0xD5, 8),
+        (6, 0x55, -8),
+        (6, 0xAA, 32256),
+        (6, 0x2A, -32256),
     ],
-)  # fmt: skip
+)
 def test_a_law_and_mu_law_follow_the_recommendation(kind, code, value):
     read = wav.read(file_of(bytes([code]), kind=kind, bits=8), 60).samples
     assert read[0, 0] * 2**15 == value

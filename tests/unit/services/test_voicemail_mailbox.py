@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import Reject
-from services.voicemail import Mailbox
-from services.voicemail.mailbox import added, marked, missed_call_id, page, without
+from headway import Reject
+from headway.services.voicemail import Mailbox
+from headway.services.voicemail.mailbox import added, marked, missed_call_id, page, without
 
 
 def box_of(count: int) -> Mailbox:

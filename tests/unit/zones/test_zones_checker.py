@@ -127,8 +127,12 @@ def test_a_run_in_which_all_was_kept_has_no_findings():
         (calls.WITHOUT_CAUSE, lambda story: story.at(story.now + calls.SHORTLY + 1).called("deadline_exceeded")),
         (agents.TWO_AGENTS, lambda story: story.routed("c2", "bob")),
         (agents.TWO_CALLS, lambda story: story.routed("c5", "bob").routed("c6", "bob", process="b").hung_up("c5")),
-        (agents.TWO_CALLS, lambda story: story.tell("end", "seen", "desk", {
-            "agents": {"bob": "c3"}, "calls": {"c3": "bob", "c4": "bob"}})),
+        (
+            agents.TWO_CALLS,
+            lambda story: story.tell(
+                "end", "seen", "desk", {"agents": {"bob": "c3"}, "calls": {"c3": "bob", "c4": "bob"}}
+            ),
+        ),
         (agents.TWO_CALLS, lambda story: story.tell("end", "seen", "desk", {"agents": {}, "calls": {"c3": "bob"}})),
         (rollouts.UNFINISHED, lambda story: story.phases("shift", "judge", number=9)),
         (rollouts.ILLEGAL, lambda story: story.phases("verify", "back", "rolled-back", "shift", "done", number=9)),
@@ -137,7 +141,7 @@ def test_a_run_in_which_all_was_kept_has_no_findings():
         (rollouts.RETIRED, lambda story: story.at(story.now + 5).called(version="v3")),
         (rollouts.RETIRED, lambda story: story.at(story.now + 5).done("k1", version="v2")),
     ],
-)  # fmt: skip
+)
 def test_one_broken_promise_is_found_and_named(finding, broken):
     story = kept()
     story.at(story.now - 1)

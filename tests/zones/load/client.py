@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from bus.errors import HeadwayError, NotStored
+from headway.bus.errors import HeadwayError, NotStored
 from zones.history import History, Type
 
 T = TypeVar("T")

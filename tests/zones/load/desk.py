@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from bus.client import Tenant
-from bus.errors import HeadwayError
-from services.calls import Agent, Call
+from headway.bus.client import Tenant
+from headway.bus.errors import HeadwayError
+from headway.services.calls import Agent, Call
 from zones.load.client import Client
 from zones.place import CALLS
 
@@ -45,10 +45,13 @@ async def look(client: Client, tenant: Tenant) -> None:
     """Who is reserved for whom, and who talks to whom."""
     agents = await tenant.objects.list("agent", as_=Agent)
     calls = await tenant.objects.list("call", as_=Call)
-    client.saw("desk", {
-        "agents": {one.id: one.value.call for one in agents if one.value.call is not None},
-        "calls": {one.id: one.value.agent for one in calls if one.value.state == "active"},
-    })  # fmt: skip
+    client.saw(
+        "desk",
+        {
+            "agents": {one.id: one.value.call for one in agents if one.value.call is not None},
+            "calls": {one.id: one.value.agent for one in calls if one.value.state == "active"},
+        },
+    )
 
 
 async def _ask(client: Client, tenant: Tenant, operation: str, request: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 from clientsync_page import Page, Site
 
-from broker.control import Control
-from bus.client import Bus
-from clientsync.replica import Replica
+from headway.bus.client import Bus
+from headway.clientsync.replica import Replica
+from headway.control.store import Control
 from zones.history import History
 from zones.load import desk, releases, requests, things
 from zones.load.client import Client, clock

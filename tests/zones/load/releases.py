@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from broker.control import Control
-from broker.records import Criteria, Past, Phase, RolloutRecord
-from bus.errors import HeadwayError
-from deployer.images.version import version_of
-from deployer.rollout import ask
+from headway.bus.errors import HeadwayError
+from headway.control.records import Criteria, Past, Phase, RolloutRecord
+from headway.control.store import Control
+from headway.deployer.rollout import ask
+from headway.deployer.version import version_of
 from zones.load.client import Client
 from zones.place import CHAOS, Broken, Place
 
@@ -62,8 +62,14 @@ async def watch(client: Client, control: Control) -> None:
     offset = time.monotonic() - time.time()
 
     def saw(one: RolloutRecord | Past, phase: Phase, since: float) -> None:
-        facts = {"number": one.number, "version": one.version, "before": one.before, "phase": phase,
-                 "began": one.began + offset, "since": since + offset}  # fmt: skip
+        facts = {
+            "number": one.number,
+            "version": one.version,
+            "before": one.before,
+            "phase": phase,
+            "began": one.began + offset,
+            "since": since + offset,
+        }
         if known.get(one.number) != facts:
             known[one.number] = facts
             client.saw("rollout", facts)

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from bus import streams, subjects, values
-from bus.client import Tenant
-from bus.errors import HeadwayError
-from bus.objects import is_tombstone
-from clientsync.replica import Replica
+from headway.bus import streams, subjects, values
+from headway.bus.client import Tenant
+from headway.bus.errors import HeadwayError
+from headway.bus.objects import is_tombstone
+from headway.clientsync.replica import Replica
 from zones.load.client import Client
 
 TYPE = "thing"

@@ -1,8 +1,8 @@
 """A call has at most one agent, and an agent at most one call.
 
-    route     asked {"call"}           ok {"agent"}; null while it waits
-    hangup    asked {"call"}           ok
-    desk      seen  {"agents": {<agent>: <call>}, "calls": {<call>: <agent>}}   who is reserved and active, at the end
+route     asked {"call"}           ok {"agent"}; null while it waits
+hangup    asked {"call"}           ok
+desk      seen  {"agents": {<agent>: <call>}, "calls": {<call>: <agent>}}   who is reserved and active, at the end
 """
 
 from __future__ import annotations

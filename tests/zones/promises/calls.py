@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bus.errors import CallError, Conflict, ConnectionFailed, NotStored
+from headway.bus.errors import CallError, Conflict, ConnectionFailed, NotStored
 from zones.finding import Finding
 from zones.history import NEMESIS, Entry, Operation, operations, seen
 

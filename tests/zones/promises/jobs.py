@@ -1,7 +1,7 @@
 """Each acknowledged job is done at least once, and what the server stored for one is never given to another.
 
-    submit    asked {"key"}           ok {"stream", "seq", "duplicate"}
-    effect    seen  {"key"}           written by the worker, at the end of the job
+submit    asked {"key"}           ok {"stream", "seq", "duplicate"}
+effect    seen  {"key"}           written by the worker, at the end of the job
 """
 
 from __future__ import annotations

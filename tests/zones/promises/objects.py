@@ -1,8 +1,8 @@
 """Objects: what is acknowledged stays, sequences never go back, and of several compare-and-sets one wins.
 
-    put       asked {"id", "value", "expect"}; a deletion's value is null      ok {"revision"}
-    view      seen  {"id", "revision", "value"}     what a reader shows of an object from now on
-    objects   seen  {<id>: [revision, value], ...}  all of them, at the end
+put       asked {"id", "value", "expect"}; a deletion's value is null      ok {"revision"}
+view      seen  {"id", "revision", "value"}     what a reader shows of an object from now on
+objects   seen  {<id>: [revision, value], ...}  all of them, at the end
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rollout goes from phase to phase as broker/records.py draws it, comes to an end, and a version that is retired
+"""A rollout goes from phase to phase as control/records.py draws it, comes to an end, and a version that is retired
 serves nothing any more.
 
     rollout   seen  {"number", "version", "before", "phase", "began", "since"}   each phase as it is seen, some may pass
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from broker.records import OVER, Phase
+from headway.control.records import OVER, Phase
 from zones.finding import Finding
 from zones.history import Entry, operations, seen
 

@@ -1,0 +1,40 @@
+"""Hearing the heartbeats of all workers: one subscription, however many in this process have use for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from headway.bus.beat import Beat
+from headway.bus.client import Bus
+
+ALL: Final = "beat.>"
+
+
+@asynccontextmanager
+async def heard(bus: Bus, *ears: Callable[[Beat], object]) -> AsyncIterator[None]:
+    """Pass each heartbeat on while the context is open.
+
+    Args:
+        bus: a connection in the control or operator role.
+        ears: called with each beat in the order given; must not block.
+    """
+
+    async def on_beat(message: Msg) -> None:
+        try:
+            beat = Beat.model_validate_json(message.data)
+        except ValidationError:  # of a newer or an older worker: it beats, but we do not know what it says
+            return
+        for ear in ears:
+            ear(beat)
+
+    subscription = await bus.nc.subscribe(ALL, cb=on_beat)
+    try:
+        yield
+    finally:
+        if not bus.nc.is_closed:
+            await subscription.unsubscribe()

@@ -1,0 +1,73 @@
+"""The rounds of a controller: it reads the whole truth, decides, acts, and does so again.
+
+One round each period, and one at once when something happened. Rounds are level-triggered: one that fails is given
+up, and the next one sees whatever it left undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from headway.bus.errors import HeadwayError
+from headway.control.lease import Lease
+
+_LATE: Final = 1.0
+"""Seconds by which a round may begin late before we take it that we could not hear heartbeats either."""
+
+
+class Rounds:
+    """The rounds of one of several equal controllers, of which the leader acts.
+
+    Args:
+        controller: what it is, in a word for the log: "scaler".
+        lease: who leads.
+        period: seconds between the end of a round and the next one.
+    """
+
+    def __init__(self, controller: str, lease: Lease, period: float) -> None:
+        self.period = period
+        self._controller = controller
+        self._lease = lease
+        self._wake = asyncio.Event()
+        self._log = logging.getLogger(f"headway.{controller}")
+
+    def wake(self) -> None:
+        """Something happened: begin the next round now."""
+        self._wake.set()
+
+    def led(self, held: bool) -> None:  # noqa: FBT001  # a callback
+        """To be called by `Lease.lead`: the lease is ours, or is no longer."""
+        self._log.info("%s the %s that acts", "this is" if held else "this is no longer", self._controller)
+        self.wake()
+
+    async def run(self, act: Callable[[], Awaitable[None]], *, timeout: float, late: Callable[[], None]) -> None:
+        """Go on until cancelled.
+
+        Args:
+            act: one round; called only while the lease is ours.
+            timeout: seconds after which a round is given up.
+            late: called before a round that begins so late that this process, or its machine, must have stood still.
+        """
+        due = time.monotonic()
+        while True:
+            if time.monotonic() - due > _LATE:
+                late()
+            if self._lease.held:
+                try:
+                    async with asyncio.timeout(timeout):
+                        await act()
+                except (HeadwayError, TimeoutError) as error:
+                    self._log.warning("this round was given up, the next one tries again: %r", error)
+                except Exception:
+                    self._log.exception("this round was given up, the next one tries again")
+            due = time.monotonic() + self.period
+            try:
+                async with asyncio.timeout(self.period):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()

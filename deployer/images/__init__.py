@@ -1,1 +1,0 @@
-"""Images: built from a working tree, published in one step, compared, checked, moved and removed."""

@@ -1,0 +1,153 @@
+"""A stream as one file, with its consumers and their positions: taken from a server, and given to one.
+
+It is JetStream's own snapshot (`$JS.API.STREAM.SNAPSHOT` and `RESTORE`), as `nats stream backup` writes it too. Chunks
+are acknowledged one by one as they are written, so a slow disk slows the server down instead of losing any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from headway.backup.errors import SnapshotFailed
+from headway.broker import jsapi
+
+CHUNK: Final = 128 * 1024
+"""Bytes of a chunk: well below the largest message that servers take by default."""
+_WINDOW: Final = 4 << 20
+"""Bytes that the server sends ahead of their acknowledgement."""
+_SILENCE: Final = 8.0
+"""Seconds without a chunk or an answer after which it is given up; the server itself gives up a receiver after 5."""
+_POLL: Final = 0.02
+_BUILD: Final = 600.0
+"""Seconds that the server may take to check and build what it has received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a snapshot is of.
+
+    Attributes:
+        config: the stream's configuration, as the server told it.
+        state: its state at that moment.
+    """
+
+    config: dict[str, Any]
+    state: dict[str, Any]
+
+
+async def save(nc: Client, stream: str, write: Callable[[bytes], object]) -> Snapshot:
+    """Take a snapshot of a stream, with its consumers.
+
+    Args:
+        nc: a connection with an operator's rights.
+        stream: its name.
+        write: takes the chunks, in order.
+
+    Raises:
+        SnapshotFailed: if it is not complete.
+        MissingStream, StoreError, ConnectionFailed: if the server refuses or does not answer.
+    """
+    chunks: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def take(message: Msg) -> None:
+        chunks.put_nowait(message)
+
+    inbox = nc.new_inbox()
+    subscription = await nc.subscribe(inbox, cb=take)
+    try:
+        await nc.flush(timeout=int(jsapi.TIMEOUT))
+        ask = {"deliver_subject": inbox, "chunk_size": CHUNK, "window_size": _WINDOW}
+        told = await jsapi.request(nc, f"STREAM.SNAPSHOT.{stream}", ask, timeout=_SILENCE)
+        expected = 1
+        while True:
+            chunk = await asyncio.wait_for(chunks.get(), _SILENCE)
+            if not chunk.data:
+                break
+            if chunk.reply:
+                number = int(chunk.reply.rpartition(".")[2])
+                if number != expected:
+                    raise SnapshotFailed(f"stream {stream}: chunk {expected} was lost")
+                expected += 1
+            write(chunk.data)
+            if chunk.reply:
+                await nc.publish(chunk.reply, b"")
+    except TimeoutError as error:
+        raise SnapshotFailed(f"stream {stream}: nothing came for {_SILENCE:g} s") from error
+    except nats.errors.Error as error:
+        raise SnapshotFailed(f"stream {stream}: {error!r}") from error
+    finally:
+        with contextlib.suppress(nats.errors.Error):  # the connection may be gone, and the subscription with it
+            await subscription.unsubscribe()
+    status = (chunk.headers or {}).get("Status", "204")
+    if status != "204":
+        raise SnapshotFailed(f"stream {stream}: {status} {(chunk.headers or {}).get('Description', '')}")
+    return Snapshot(told["config"], told["state"])
+
+
+async def load(
+    nc: Client, snapshot: Snapshot, chunks: Iterable[bytes], *, replicas: int | None = None
+) -> dict[str, Any]:
+    """Make a stream of its snapshot.
+
+    Args:
+        nc: a connection with an operator's rights.
+        snapshot: what it is of.
+        chunks: its data, in order, none larger than `CHUNK`.
+        replicas: copies that it gets; None has as many as it had, or one where the server is alone.
+
+    Returns:
+        what the server says of the stream.
+
+    Raises:
+        SnapshotFailed: if the server cannot make the stream of it.
+        StoreError, ConnectionFailed: if the server refuses, as when the stream exists, or does not answer.
+    """
+    # A server that is alone says so only once it has all the data. What it said when we connected tells it, too.
+    alone = not nc._server_info.get("cluster")
+    config = {**snapshot.config, "num_replicas": replicas or (1 if alone else snapshot.config["num_replicas"])}
+    name = config["name"]
+    subject = await _accepted(nc, config, snapshot.state)
+    try:
+        for number, chunk in enumerate(chunks):
+            answer = await (_first(nc, subject, chunk) if number == 0 else nc.request(subject, chunk, timeout=_SILENCE))
+            if answer.data:
+                raise SnapshotFailed(f"stream {name}: {_refusal(answer.data)}")
+        answer = await nc.request(subject, b"", timeout=_BUILD)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise SnapshotFailed(f"stream {name}: {error!r} while it was being restored") from error
+    told: dict[str, Any] = orjson.loads(answer.data)
+    if "error" in told:
+        raise SnapshotFailed(f"stream {name}: {_refusal(answer.data)}")
+    return told
+
+
+async def _accepted(nc: Client, config: dict[str, Any], state: dict[str, Any]) -> str:
+    """Where to send the chunks."""
+    what = f"STREAM.RESTORE.{config['name']}"
+    return str((await jsapi.request(nc, what, {"config": config, "state": state}, timeout=_SILENCE))["deliver_subject"])
+
+
+async def _first(nc: Client, subject: str, chunk: bytes) -> Msg:
+    """Send the first chunk. Another server than ours may wait for it, and ours may not know of that yet."""
+    async with asyncio.timeout(_SILENCE):
+        while True:
+            try:
+                return await nc.request(subject, chunk, timeout=_SILENCE)
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(_POLL)
+
+
+def _refusal(answer: bytes) -> str:
+    try:
+        return str(orjson.loads(answer)["error"]["description"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return answer.decode(errors="replace")

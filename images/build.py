@@ -1,0 +1,139 @@
+"""`headway image build`: from a folder of a working tree to an image.
+
+    built = build(Path("services/fax"), version="v2", data_dir=Path(".headway"), config={"speed": 100})
+
+The service is imported from its snapshot alone, in a process of its own, before anything is published: an image that
+cannot be imported is never made. The same input makes the same digest, on each machine and at any time.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from headway.bus.errors import ConfigError
+from headway.bus.subjects import token
+from headway.images import image, imports, requirements, source, store
+from headway.images.errors import BuildFailed
+from headway.images.image import Manifest
+from headway.images.source import Place, Source
+
+IMPORT_TIMEOUT: Final = 60.0
+"""Seconds that the service has to be imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image that was built. `existed` tells that it was there already, the very same."""
+
+    digest: str
+    manifest: Manifest
+    existed: bool
+
+
+def build(
+    path: Path, *, version: str, data_dir: Path, config: Mapping[str, Any] | None = None, app: str | None = None
+) -> Built:
+    """Build an image of a service and publish it under its label.
+
+    Args:
+        path: the service's folder, or its only file.
+        version: the label; it stands for this image for good.
+        data_dir: where images are kept.
+        config: the version's configuration, checked by the service's own model.
+        app: `module:variable`, if the folder has none or several services.
+
+    Raises:
+        BuildFailed: if the source is no service that can be imported by itself.
+        ConfigError: if the configuration does not validate.
+        LabelTaken: if the label stands for another image.
+        ImageError: if it cannot be written.
+    """
+    token(version, "version")
+    manifest, gathered = snapshot(path, version=version, config=config, app=app)
+    existed = manifest.digest in image.digests(data_dir)
+    digest = store.publish(data_dir, manifest, gathered.files)
+    return Built(digest, manifest, existed)
+
+
+def snapshot(
+    path: Path, *, version: str, config: Mapping[str, Any] | None = None, app: str | None = None
+) -> tuple[Manifest, Source]:
+    """What an image would be made of. Publishes nothing; otherwise as `build`."""
+    config = dict(config or {})
+    if source.holds_key(orjson.dumps(config)):
+        raise BuildFailed("the configuration holds a secret key", remedy="give it to workers by their environment")
+    place = source.locate(path, app)
+    gathered = source.gather(place)
+    files = {
+        name: image.fingerprint(content.data, executable=content.executable)
+        for name, content in sorted(gathered.files.items())
+    }
+    with tempfile.TemporaryDirectory(prefix="headway-image-", ignore_cleanup_errors=True) as directory:
+        _write(gathered, Path(directory))
+        ask = {name: file.model_dump() for name, file in files.items()}
+        found = _probe({"source": directory, "files": ask, "module": place.module, "app": app, "config": config})
+        # A module that is imported by a name made at run time is not seen in the service's code, but it was loaded.
+        external = gathered.external | source.imported(_at(place, Path(directory)), found["loaded"])
+    manifest = Manifest(
+        service=found["service"],
+        version=version,
+        app=found["app"],
+        config=config,
+        python=image.python_version(),
+        headway=metadata.version("headway"),
+        requirements=requirements.lock(external),
+        files=files,
+        schemas=found["schemas"],
+    )
+    return manifest, gathered
+
+
+def _write(gathered: Source, directory: Path) -> None:
+    try:
+        for name, content in gathered.files.items():
+            target = directory / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.data)
+    except OSError as error:
+        raise BuildFailed(f"{error.filename} cannot be written: {error.strerror}", remedy="make room") from error
+
+
+def _at(place: Place, root: Path) -> Place:
+    """The same place in a copy."""
+    return Place(root, place.module, root / place.path.relative_to(place.root))
+
+
+def _probe(ask: dict[str, Any]) -> dict[str, Any]:
+    """Import the service in a process of its own (images/probe.py)."""
+    python, environment = imports.isolated()
+    try:
+        done = subprocess.run(  # noqa: S603
+            [*python, "-m", "headway.images.probe"],
+            env={**environment, "PYTHONHASHSEED": "0"},  # the order of a set's items must not get into a schema
+            input=orjson.dumps(ask),
+            capture_output=True,
+            timeout=IMPORT_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildFailed(
+            f"{ask['module']} was not imported within {IMPORT_TIMEOUT:g} s", remedy="import it by hand to see why"
+        ) from None
+    try:
+        found: dict[str, Any] = orjson.loads(done.stdout)
+    except orjson.JSONDecodeError:
+        said = " / ".join(done.stderr.decode(errors="replace").splitlines()[-5:]) or f"exit code {done.returncode}"
+        raise BuildFailed(f"{ask['module']} cannot be imported: {said}", remedy="mend it and build again") from None
+    if "code" in found:
+        kind = ConfigError if found["code"] == ConfigError.code else BuildFailed
+        what = found["message"].replace(ask["source"], "the image")
+        raise kind(what, remedy=found["remedy"].replace(ask["source"], "the image"))
+    return found

@@ -1,0 +1,130 @@
+"""Importing a service from an image, and from nothing else.
+
+    imports.seal(root / "src", manifest.files)      # before the service is imported
+
+Of the names at the top of the image, nothing is imported from elsewhere, whatever is on the path: not from a working
+tree, not from PYTHONPATH, not from an installed package of the same name. Each file is compared with the manifest as it
+is loaded, so code that runs is code that was built, however late it is imported. No bytecode is read or written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from headway.images.errors import ImageChanged
+from headway.images.image import File, Manifest, check_environment, fingerprint
+
+
+def seal(source: Path, files: Mapping[str, File]) -> None:
+    """Import the modules of an image from `source` alone, in this process from now on.
+
+    Raises:
+        ImageChanged: if one of them was imported from elsewhere already.
+    """
+    finder = _Finder(source, files)
+    taken = sorted(name for name in finder.names if name in sys.modules and not finder.owns(sys.modules[name]))
+    if taken:
+        raise ImageChanged(
+            f"{', '.join(taken)} of the image was imported from elsewhere already",
+            remedy="rename it: Headway or what it needs has a module of that name",
+        )
+    sys.meta_path.insert(0, finder)
+
+
+def enter(source: Path, manifest: Manifest) -> None:
+    """Be a process of an image that was verified: its requirements are installed, its modules come from it alone.
+
+    Raises:
+        WrongRequirements: if what it needs is not what is installed here.
+        ImageChanged: as `seal`.
+        OSError: if its source cannot be the working directory.
+    """
+    check_environment(manifest)
+    seal(source, manifest.files)
+    os.chdir(source)
+
+
+def isolated() -> tuple[list[str], dict[str, str]]:
+    """The interpreter and the environment of a process that finds modules neither here nor by PYTHONPATH.
+
+    What it starts itself writes no bytecode either: that would be a change of the image.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return [sys.executable, "-P"], {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def top_level(files: Iterable[str]) -> frozenset[str]:
+    """The names that can be imported from a folder with these files, without a dot in them."""
+    suffixes = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
+    names = {name.partition("/")[0].partition(".")[0] for name in files if name.endswith(suffixes)}
+    return frozenset(filter(str.isidentifier, names))
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, source: Path, files: Mapping[str, File]) -> None:
+        self.names = top_level(files)
+        self._source = source
+        self._files = files
+
+    def owns(self, module: ModuleType) -> bool:
+        """Whether a module comes from the image."""
+        places = [module.__file__] if getattr(module, "__file__", None) else [*getattr(module, "__path__", [])]
+        return bool(places) and all(Path(str(place)).is_relative_to(self._source) for place in places)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """The module in the image; None for those of others. A package's own `__path__` counts for nothing."""
+        *packages, _ = fullname.split(".")
+        if (packages or [fullname])[0] not in self.names:
+            return None
+        finder = FileFinder(
+            str(self._source.joinpath(*packages)),
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (self._loader, SOURCE_SUFFIXES),  # type: ignore[arg-type]  # called as a class is
+        )
+        spec = finder.find_spec(fullname)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {fullname!r} in the image", name=fullname)
+        return spec
+
+    def _loader(self, fullname: str, path: str) -> SourceFileLoader:
+        return _Loader(fullname, path, self._source, self._files)
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, fullname: str, path: str, source: Path, files: Mapping[str, File]) -> None:
+        super().__init__(fullname, path)
+        self._below = source
+        self._files = files
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the image, as it was built. Raises `ImageChanged` otherwise, `OSError` for bytecode."""
+        inside = Path(path).is_relative_to(self._below)
+        wanted = self._files.get(Path(path).relative_to(self._below).as_posix()) if inside else None
+        if wanted is None:
+            raise FileNotFoundError(f"{path} is not part of the image")
+        data = super().get_data(path)
+        if fingerprint(data, executable=wanted.executable) != wanted:
+            raise ImageChanged(f"{path} is not what was built")
+        return data
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """No bytecode is written into an image."""

@@ -1,0 +1,203 @@
+"""The images of a data directory: published in one step, labelled for good, copied, removed.
+
+Whatever happens in between (a crash, a full disk), an image is there whole or not at all: it is written beside its
+place, and renamed. What is left of a crashed build is cleared by the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from headway.broker import atomic
+from headway.images import image
+from headway.images.errors import ImageChanged, ImageError, LabelTaken, NoImage
+from headway.images.image import Manifest
+from headway.images.source import Content
+
+_LOCK: Final = ".lock"
+_UNFINISHED: Final = ".unfinished-"
+_LOCK_TIMEOUT: Final = 120.0
+_LOCK_POLL: Final = 0.05
+
+
+def publish(data_dir: Path, manifest: Manifest, contents: Mapping[str, Content]) -> str:
+    """Make an image of a manifest and its files, under its label. Repeating it mends what is broken.
+
+    Returns:
+        its digest.
+
+    Raises:
+        ImageChanged: if the files are not those of the manifest.
+        LabelTaken: if the label stands for another image.
+        ImageError: if it cannot be written.
+    """
+    found = {name: image.fingerprint(one.data, executable=one.executable) for name, one in contents.items()}
+    if found != manifest.files:
+        raise ImageChanged(f"files of {manifest.service} {manifest.version} were changed while they were read")
+    digest = manifest.digest
+    place = image.folder(data_dir, digest)
+    label = image.label_path(data_dir, manifest.service, manifest.version)
+    with _locked(data_dir):
+        check_label(data_dir, manifest)
+        if not _whole(place, digest):
+            _write(place, manifest, contents)
+        label.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.create(label, f"{digest}\n".encode())
+    return digest
+
+
+def check_label(data_dir: Path, manifest: Manifest) -> None:
+    """Refuse a manifest whose label stands for another image.
+
+    Raises:
+        LabelTaken: then.
+    """
+    try:
+        known = image.resolve(data_dir, manifest.service, manifest.version)
+    except NoImage:
+        return
+    if known != manifest.digest:
+        raise LabelTaken(
+            f"{manifest.service} {manifest.version} is another image ({known[:12]}, not {manifest.digest[:12]})",
+            remedy=f"build it as the next version; or, if nothing uses {manifest.version}, "
+            f"`headway image rm {manifest.service} {manifest.version}` first",
+        )
+
+
+def copy(origin: Path, target: Path, digest: str) -> Manifest:
+    """Bring an image from one data directory to another, byte by byte as it was built.
+
+    Raises:
+        NoImage, ImageChanged: if it is not whole at its origin.
+        LabelTaken: if its label stands for another image at the target.
+        ImageError: if it cannot be written.
+    """
+    root = image.folder(origin, digest)
+    manifest = image.verify(root, digest)
+    contents = {
+        name: Content((root / image.SOURCE / name).read_bytes(), executable=file.executable)
+        for name, file in manifest.files.items()
+    }
+    publish(target, manifest, contents)
+    return image.verify(image.folder(target, digest), digest)
+
+
+def remove(data_dir: Path, digest: str) -> None:
+    """Remove an image and its labels. Who calls has made sure that nothing needs it."""
+    with _locked(data_dir):
+        for (service, version), known in image.labels(data_dir).items():
+            if known == digest:
+                image.label_path(data_dir, service, version).unlink()
+        place = image.folder(data_dir, digest)
+        if place.exists():
+            _discard(place)
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One writer at a time; it finds no leftovers, and leaves none."""
+    directory = data_dir / image.IMAGES
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _wait_for(lock, directory)
+            for left in directory.glob(f"{_UNFINISHED}*"):
+                _delete(left)
+            yield
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise ImageError(
+            f"the images in {directory} cannot be written: {error.strerror}", remedy="make room, or check the owner"
+        ) from error
+
+
+def _wait_for(lock: int, directory: Path) -> None:
+    until = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise ImageError(f"another program writes to {directory}", remedy="see what hangs there") from None
+            time.sleep(_LOCK_POLL)
+        else:
+            return
+
+
+def _whole(place: Path, digest: str) -> bool:
+    if not place.exists():
+        return False
+    try:
+        image.verify(place, digest)
+    except ImageChanged:
+        return False
+    return True
+
+
+def _write(place: Path, manifest: Manifest, contents: Mapping[str, Content]) -> None:
+    temporary = place.with_name(f"{_UNFINISHED}{secrets.token_hex(4)}")
+    try:
+        source = temporary / image.SOURCE
+        source.mkdir(mode=0o700, parents=True)
+        for name, content in contents.items():
+            path = source / name
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _file(path, content.data, 0o555 if content.executable else 0o444)
+        _file(temporary / image.MANIFEST, manifest.canonical(), 0o444)
+        for directory in [temporary, *(path for path in temporary.rglob("*") if path.is_dir())]:
+            _sync(directory)
+            if directory != temporary:  # a folder that is to be renamed has to be writable
+                directory.chmod(0o555)
+        if place.exists():
+            _discard(place)
+        temporary.rename(place)
+        place.chmod(0o555)
+        _sync(place.parent)
+    except OSError:
+        _delete(temporary)
+        raise
+
+
+def _file(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(place: Path) -> None:
+    """Take an image away in one step, and then delete it."""
+    place.chmod(0o700)
+    away = place.with_name(f"{_UNFINISHED}{secrets.token_hex(4)}")
+    place.rename(away)
+    _delete(away)
+
+
+def _delete(tree: Path) -> None:
+    """Delete a tree of folders that are read-only."""
+    for at, folders, _ in os.walk(tree):
+        Path(at).chmod(0o700)
+        for name in folders:
+            if not (Path(at) / name).is_symlink():
+                (Path(at) / name).chmod(0o700)
+    shutil.rmtree(tree, ignore_errors=True)
