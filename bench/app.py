@@ -1,4 +1,4 @@
-"""The service of the fairness and memory benches, run by `headway.bus.runner.main` as `headway worker` runs it."""
+"""The service of the fairness and memory benches, run by `headway.bus.worker.runner.main` like `headway worker`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from bench.message import SERVICE, Order
 from headway.bus import Context, Service
-from headway.bus.runner import main
+from headway.bus.worker.runner import main
 
 
 class Settings(BaseModel):

@@ -19,10 +19,11 @@ from bench.message import SERVICE, VERSION, Order, order
 from bench.numbers import medians
 from bench.report import Report
 from headway.broker import testing
-from headway.bus import queues, streams
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
+from headway.bus.nats import streams
 from headway.bus.service import Service
-from headway.bus.worker import Worker
+from headway.bus.worker import queues
+from headway.bus.worker.worker import Worker
 
 CALLS: Final = ("calls, one account", "calls, own account")
 JOBS: Final = ("jobs, one account", "jobs, own account")

@@ -19,9 +19,10 @@ from bench.numbers import quantile
 from bench.report import Report
 from headway.broker import testing
 from headway.broker.broker import Broker
-from headway.bus import queues, streams
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
+from headway.bus.nats import streams
 from headway.bus.service import Service
+from headway.bus.worker import queues
 
 
 @asynccontextmanager

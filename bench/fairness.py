@@ -21,7 +21,8 @@ from bench.process import Child, child
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
-from headway.bus import Bus, connect, streams
+from headway.bus import Bus, connect
+from headway.bus.nats import streams
 
 _PATIENCE = 120.0
 _INTERVAL = 0.005

@@ -10,7 +10,8 @@ from bench import goals
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
-from headway.bus import connect, streams
+from headway.bus import connect
+from headway.bus.nats import streams
 
 _MEGABYTE = 1e6
 

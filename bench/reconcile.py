@@ -19,11 +19,12 @@ from statistics import median
 from bench import goals
 from bench.report import Report
 from headway.broker import testing
-from headway.bus import streams, subjects
-from headway.bus.beat import INTERVAL, Beat, Counters
-from headway.bus.client import Bus
-from headway.bus.streams import jobs_stream
+from headway.bus.client.bus import Bus
+from headway.bus.nats import streams
+from headway.bus.nats.streams import jobs_stream
 from headway.bus.tasks import end
+from headway.bus.wire import subjects
+from headway.bus.wire.beat import INTERVAL, Beat, Counters
 from headway.control.records import Lag, Scale, ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key
 from headway.scaler.controller import Controller

@@ -18,7 +18,7 @@ import nats.errors
 import orjson
 
 from bench.message import SERVICE, VERSION
-from headway.bus.subjects import LANES
+from headway.bus.wire.subjects import LANES
 
 _CONFIG = """
 listen: "127.0.0.1:-1"

@@ -1,4 +1,4 @@
-"""A real worker process of the bench: `headway.bus.runner.main`, ready when its first heartbeat says so."""
+"""A real worker process of the bench: `headway.bus.worker.runner.main`, ready when its first heartbeat says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from bench.message import SERVICE, VERSION
 from bench.server import dies_with_parent
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 40.0

@@ -29,8 +29,8 @@ from headway.broker.errors import NotReady
 from headway.broker.identity import Identities
 from headway.broker.nodes import CLIENT_PORT, CONFIG, WEBSOCKET_PORT, Node, write
 from headway.broker.roles import Role
-from headway.bus import streams
 from headway.bus.errors import HeadwayError
+from headway.bus.nats import streams
 
 NATS_IMAGE: Final = "nats:2.15.1-alpine"
 CONTROL_IMAGE: Final = "headway-control"

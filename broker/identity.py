@@ -36,8 +36,8 @@ from headway.broker.claims import (
 from headway.broker.config import Trust
 from headway.broker.errors import BadIdentity
 from headway.broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
-from headway.bus import subjects
 from headway.bus.errors import UsageError
+from headway.bus.wire import subjects
 
 KEY_FILE: Final = "keys.json"
 CLIENTS_KEY: Final = "clients"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 from headway.broker.claims import NO_LIMIT, Permission, Template
-from headway.bus.subjects import CONSOLE
+from headway.bus.wire.subjects import CONSOLE
 
 Role = Literal["worker", "client", "browser", "web", "control", "console", "operator"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -117,7 +117,7 @@ _BROWSER: Final = Template(
     # Calls, plain and as mapped, but no `job.`: the server acknowledges a stored job to whatever reply subject its
     # publisher names, with rights of its own, so a page could have it write into another tenant's objects, since it is
     # in the account that has them. Client sync takes a page's jobs, and submits them. Whoever answers calls looks at
-    # the reply subject first (bus/rpc.py).
+    # the reply subject first (bus/worker/rpc.py).
     pub=Permission(
         allow=[f"sync.{_TENANT}.pull", f"sync.{_TENANT}.submit.*.*", f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*"]
     ),

@@ -21,8 +21,8 @@ from nats.aio.msg import Msg
 
 from headway.broker.claims import Account, Permission, Scope, WeightedMapping
 from headway.broker.errors import BadRoutes, RouteRefused
-from headway.bus import subjects
 from headway.bus.errors import InvalidSubject
+from headway.bus.wire import subjects
 
 Routes = dict[str, dict[str, int]]
 """Weight in percent by service and version: `{"fax": {"v1": 95, "v2": 5}}`.

@@ -23,11 +23,11 @@ from headway.broker.broker import Broker
 from headway.broker.config import FREE_PORT, Cluster, ServerConfig
 from headway.broker.identity import Identities
 from headway.broker.server import Server
-from headway.bus import streams
-from headway.bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
+from headway.bus.client.bus import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
 from headway.bus.errors import HeadwayError
+from headway.bus.nats import streams
 from headway.bus.service import Service
-from headway.bus.worker import Worker
+from headway.bus.worker.worker import Worker
 
 TENANT = "test"
 """The tenant that tests speak for when they name none."""

@@ -8,9 +8,9 @@ fax = Service("fax")
 async def send(request: SendFax, ctx: Context) -> None: ...
 """
 
-from headway.bus.beat import Beat
-from headway.bus.blobs import Blobs
-from headway.bus.client import Bus, Receipt, Tenant, connect
+from headway.bus.client.blobs import Blobs
+from headway.bus.client.bus import Bus, Receipt, Tenant, connect
+from headway.bus.client.objects import Object, Objects
 from headway.bus.context import Context
 from headway.bus.errors import (
     BrokerError,
@@ -37,10 +37,10 @@ from headway.bus.errors import (
     Unavailable,
     UsageError,
 )
-from headway.bus.objects import Object, Objects
 from headway.bus.retry import Retry
 from headway.bus.service import Service, WorkerInfo
-from headway.bus.worker import Worker
+from headway.bus.wire.beat import Beat
+from headway.bus.worker.worker import Worker
 
 __all__ = [
     "Beat",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from headway.bus import headers
-from headway.bus.client import Tenant, unique_id
-from headway.bus.delivery import Facts
+from headway.bus.client.bus import Tenant, unique_id
 from headway.bus.errors import DeclarationError
+from headway.bus.nats.delivery import Facts
+from headway.bus.wire import headers
 
 if TYPE_CHECKING:
-    from headway.bus.client import Bus
+    from headway.bus.client.bus import Bus
 
 T = TypeVar("T")
 C = TypeVar("C", bound=BaseModel)

@@ -2,7 +2,7 @@
 
     HeadwayError
     ├── UsageError              the program or its input is wrong; retrying does not help
-    │   ├── InvalidSubject      a token or subject breaks the grammar (bus/subjects.py)
+    │   ├── InvalidSubject      a token or subject breaks the grammar (bus/wire/subjects.py)
     │   ├── DeclarationError    a handler, service or policy is declared wrongly
     │   └── ConfigError         configuration does not validate
     ├── ConnectionFailed        no server there, or it refused us

@@ -12,9 +12,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headway.bus.codec import Codec
 from headway.bus.errors import DeclarationError
 from headway.bus.retry import Retry
+from headway.bus.wire.codec import Codec
 
 if TYPE_CHECKING:
     from headway.bus.context import Context

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from headway.bus.errors import DeclarationError
 
 MAX_DELAY = 12 * 3600.0
-"""Longest back-off in seconds: attempts are remembered for a day (bus/streams.py), a wait must fit in well."""
+"""Longest back-off in seconds: attempts are remembered for a day (bus/nats/streams.py), a wait must fit in well."""
 
 
 @dataclass(frozen=True, slots=True)

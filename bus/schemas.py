@@ -11,7 +11,7 @@ from headway.bus.service import Service
 
 
 class _Replies(GenerateJsonSchema):
-    """Fields with a default are always there in a reply: `headway.bus.codec` leaves none out."""
+    """Fields with a default are always there in a reply: `headway.bus.wire.codec` leaves none out."""
 
     def field_is_required(
         self,

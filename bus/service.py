@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from headway.bus import subjects
 from headway.bus.errors import ConfigError, DeclarationError
 from headway.bus.handlers import Handler, Kind, declare
 from headway.bus.retry import Retry
+from headway.bus.wire import subjects
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import orjson
 
-from headway.bus import subjects
 from headway.bus.errors import ConnectionFailed, StoreError
+from headway.bus.wire import subjects
 from headway.clientsync.tail import Tail
 
 EVERY: Final = 2.0

@@ -7,8 +7,8 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
-from headway.bus.gauges import Gauges
-from headway.bus.telemetry import durations
+from headway.bus.telemetry.gauges import Gauges
+from headway.bus.telemetry.otel import durations
 
 _CONNECTIONS: Final = "headway.sync.connections"
 

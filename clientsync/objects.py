@@ -11,11 +11,12 @@ import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from headway.bus import subjects, values
+from headway.bus.client.objects import is_tombstone
 from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream, StoreError
-from headway.bus.objects import is_tombstone
-from headway.bus.streams import OBJECTS
-from headway.bus.values import Page
+from headway.bus.nats import values
+from headway.bus.nats.streams import OBJECTS
+from headway.bus.nats.values import Page
+from headway.bus.wire import subjects
 
 EVERYTHING: Final = "obj.*.*.*"
 PAGE: Final = 1000
@@ -90,7 +91,7 @@ class Store:
         self._js = js
 
     async def page(self, wanted: str, start: int | datetime, *, batch: int = PAGE, max_bytes: int = 0) -> Page:
-        """As `headway.bus.values.page`."""
+        """As `headway.bus.nats.values.page`."""
         return await values.page(self._js, OBJECTS, wanted, start, batch=batch, max_bytes=max_bytes)
 
     async def facts(self) -> Facts:

@@ -20,9 +20,9 @@ from nats.aio.msg import Msg
 from headway.broker.broker import Broker
 from headway.broker.errors import BrokerError
 from headway.broker.routes import Pusher
-from headway.bus import subjects
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, InvalidSubject
+from headway.bus.wire import subjects
 from headway.clientsync.metrics import Metrics
 
 SHOWN: Final = 1000

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headway.bus.codec import Codec
 from headway.bus.errors import InvalidInput, TooLarge
+from headway.bus.wire.codec import Codec
 from headway.clientsync.errors import BadRequest
 
 MAX_REQUEST: Final = 16 * 1024

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from headway.bus.errors import ConnectionFailed, StoreError
-from headway.bus.values import Page
+from headway.bus.nats.values import Page
 from headway.clientsync import objects
 from headway.clientsync.objects import Change, Store
 from headway.clientsync.protocol import MAX_REPLY, Pull, matches, shaped

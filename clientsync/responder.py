@@ -18,10 +18,11 @@ import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus import direct, headers, subjects
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
+from headway.bus.client.limits import Rates
 from headway.bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
-from headway.bus.limits import Rates
+from headway.bus.nats import direct
+from headway.bus.wire import headers, subjects
 from headway.clientsync import protocol
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.metrics import Metrics

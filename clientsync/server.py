@@ -26,7 +26,7 @@ from headway.broker.broker import Broker
 from headway.broker.errors import PortInUse
 from headway.bus import tasks
 from headway.bus.errors import ConfigError
-from headway.bus.streams import TOMBSTONES
+from headway.bus.nats.streams import TOMBSTONES
 from headway.clientsync import beacons
 from headway.clientsync.beacons import Beacons
 from headway.clientsync.metrics import Metrics

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway.bus.errors import ConnectionFailed, StoreError
-from headway.bus.streams import TOMBSTONES
+from headway.bus.nats.streams import TOMBSTONES
 from headway.clientsync import objects
 from headway.clientsync.objects import Facts, Store
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from headway.bus import subjects
-from headway.bus.limits import Rates
+from headway.bus.client.limits import Rates
+from headway.bus.wire import subjects
 from headway.clientsync import objects
 from headway.clientsync.checksum import Checksum
 from headway.clientsync.objects import Store

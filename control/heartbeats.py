@@ -9,8 +9,8 @@ from typing import Final
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from headway.bus.beat import Beat
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
+from headway.bus.wire.beat import Beat
 
 ALL: Final = "beat.>"
 

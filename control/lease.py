@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import Conflict, HeadwayError
-from headway.bus.subjects import token
+from headway.bus.wire.subjects import token
 from headway.control.records import LeaseRecord
 from headway.control.store import Control, lease_key
 

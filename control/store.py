@@ -17,11 +17,12 @@ from typing import Final, Generic, TypeVar
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from headway.bus import headers, values
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import Conflict, NotFound, StoreError
-from headway.bus.streams import CONTROL
-from headway.bus.subjects import token
+from headway.bus.nats import values
+from headway.bus.nats.streams import CONTROL
+from headway.bus.wire import headers
+from headway.bus.wire.subjects import token
 from headway.control.records import Record, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 
 R = TypeVar("R", bound=Record)
@@ -111,7 +112,7 @@ class Control:
             ttl: whole seconds after which the server removes it.
 
         Raises:
-            Conflict, MissingStream, NotStored: as `headway.bus.values.write`.
+            Conflict, MissingStream, NotStored: as `headway.bus.nats.values.write`.
         """
         payload = record.model_dump_json().encode()
         return await values.write(self._js, CONTROL, _PREFIX + key, payload, {}, expect, ttl=ttl)

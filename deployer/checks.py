@@ -15,10 +15,10 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from headway.bus import headers, subjects
-from headway.bus.client import Bus, raise_remote
-from headway.bus.codec import encode
+from headway.bus.client.bus import Bus, raise_remote
 from headway.bus.errors import HeadwayError
+from headway.bus.wire import headers, subjects
+from headway.bus.wire.codec import encode
 from headway.control.records import CallCheck, Check, QueryCheck
 from headway.deployer.errors import BadCheck, CheckFailed
 from headway.deployer.evidence import Checked

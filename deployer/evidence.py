@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from headway.bus.histogram import BUCKETS
+from headway.bus.telemetry.histogram import BUCKETS
 
 EMPTY: Final[Sequence[int]] = (0,) * (len(BUCKETS) + 1)
 """A histogram without samples."""
@@ -24,7 +24,7 @@ class Count:
         errors: those that did not end well.
         shed: calls refused because the worker was full; not among the tries.
         dead: work that was given up.
-        latency: per kind, counts per bucket of `headway.bus.histogram.BUCKETS`.
+        latency: per kind, counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
         cpu_s: CPU seconds.
         seconds: seconds of workers' lives.
         lags: how late event loops were, of up to `LAGS` heartbeats.

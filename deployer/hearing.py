@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from headway.bus.beat import INTERVAL, Beat
+from headway.bus.wire.beat import INTERVAL, Beat
 from headway.deployer.evidence import EMPTY, LAGS, Count
 
 SILENT: Final = 3.5 * INTERVAL

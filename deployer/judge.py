@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from headway.bus.histogram import BUCKETS, quantile
+from headway.bus.telemetry.histogram import BUCKETS, quantile
 from headway.control.records import P95, Criteria, Measured, Verdict
 from headway.deployer import exact
 from headway.deployer.evidence import EMPTY, Count, Evidence, Side, Slice

@@ -7,7 +7,7 @@ from typing import Final
 
 from opentelemetry.metrics import Observation
 
-from headway.bus.gauges import Gauges, Values
+from headway.bus.telemetry.gauges import Gauges, Values
 from headway.control.records import RolloutRecord, VersionRecord
 
 _DESCRIBED: Final = {

@@ -11,8 +11,8 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from headway.bus.client import Bus
-from headway.bus.subjects import token
+from headway.bus.client.bus import Bus
+from headway.bus.wire.subjects import token
 from headway.control.records import RolloutRecord, VersionRecord
 from headway.deployer import contract
 from headway.deployer.errors import ContractBroken

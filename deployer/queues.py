@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from headway.broker import jsapi
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, MissingStream, StoreError
-from headway.bus.streams import jobs_stream
-from headway.bus.subjects import LANES
+from headway.bus.nats import jsapi
+from headway.bus.nats.streams import jobs_stream
+from headway.bus.wire.subjects import LANES
 
 
 async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headway.bus.worker import DEFAULT_GRACE
+from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.control.records import VersionRecord
 from headway.images import image
 

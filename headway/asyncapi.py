@@ -14,9 +14,9 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from headway.bus import headers, subjects
 from headway.bus.handlers import Handler, Kind
 from headway.bus.service import Service
+from headway.bus.wire import headers, subjects
 
 SPECIFICATION: Final = "3.0.0"
 JsonObject = dict[str, Any]

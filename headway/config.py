@@ -26,8 +26,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from headway.bus import subjects
 from headway.bus.errors import HeadwayError
+from headway.bus.wire import subjects
 from headway.control.records import Scale
 from headway.yamlfile import Document, Path_, Problem, parse, read
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from headway.bus import logs, telemetry
+from headway.bus.telemetry import logs
+from headway.bus.telemetry import otel as telemetry
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headway.broker.broker import Broker
-from headway.bus import queues
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import UsageError
 from headway.bus.handlers import Kind
-from headway.bus.runner import load
 from headway.bus.service import Service
+from headway.bus.worker import queues
+from headway.bus.worker.runner import load
 from headway.config import Config, ServiceConfig
 from headway.control.records import ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key

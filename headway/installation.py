@@ -22,14 +22,14 @@ from typing import Final
 
 from headway.broker import atomic
 from headway.broker.broker import Broker
-from headway.bus import streams
-from headway.bus.beat import Beat
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, UsageError
 from headway.bus.handlers import Kind
-from headway.bus.runner import load
+from headway.bus.nats import streams
 from headway.bus.service import Service
-from headway.bus.worker import DEFAULT_GRACE
+from headway.bus.wire.beat import Beat
+from headway.bus.worker.runner import load
+from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.config import Config, ServiceConfig
 from headway.control.heartbeats import heard
 from headway.control.store import Control

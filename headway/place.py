@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from headway.broker.broker import Broker
-from headway.bus import subjects
+from headway.bus.wire import subjects
 from headway.control.records import VersionRecord
 from headway.scaler.drivers.driver import Launch
 

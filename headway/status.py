@@ -12,13 +12,12 @@ import nats.errors
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
-from headway.broker import jsapi
-from headway.bus import values
-from headway.bus.beat import Beat
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, MissingStream
-from headway.bus.histogram import quantile
-from headway.bus.streams import CONTROL, DEAD, JOBS
+from headway.bus.nats import jsapi, values
+from headway.bus.nats.streams import CONTROL, DEAD, JOBS
+from headway.bus.telemetry.histogram import quantile
+from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord, ScaleRecord
 from headway.control.store import Control
@@ -219,7 +218,7 @@ async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
     While a consumer has no leader that could tell, its version is left out.
 
     Raises:
-        StoreError, ConnectionFailed: as `headway.broker.jsapi.listed`.
+        StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.listed`.
     """
     streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     names = [name for one in streams if (name := one["config"]["name"]).startswith(JOBS)]

@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from headway.bus.errors import ConfigError
-from headway.bus.subjects import token
+from headway.bus.wire.subjects import token
 from headway.images import image, imports, requirements, source, store
 from headway.images.errors import BuildFailed
 from headway.images.image import Manifest

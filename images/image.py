@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from headway.bus.subjects import token
+from headway.bus.wire.subjects import token
 from headway.images.errors import ImageChanged, NoImage, WrongRequirements
 
 IMAGES: Final = "images"

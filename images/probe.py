@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import orjson
 
-from headway.bus import runner
 from headway.bus.errors import HeadwayError, UsageError
 from headway.bus.schemas import schemas
 from headway.bus.service import Service
+from headway.bus.worker import runner
 from headway.images import imports
 from headway.images.image import File
 

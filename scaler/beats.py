@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 from headway.scaler.health import IN_A_ROW
 
 

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from headway.bus import tasks
-from headway.bus.client import Bus, unique_id
+from headway.bus.client.bus import Bus, unique_id
 from headway.bus.errors import HeadwayError
-from headway.bus.streams import EVENTS, jobs_stream
+from headway.bus.nats.streams import EVENTS, jobs_stream
 from headway.control.heartbeats import heard
 from headway.control.lease import Lease
 from headway.control.records import HISTORY, Decided, ScaleRecord, ServiceRecord, VersionRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 
 SILENCE: Final = 3.0
 """Seconds without a heartbeat, of which there is one a second."""

@@ -22,8 +22,8 @@ from typing import Any, Final
 import nats.errors
 import orjson
 
-from headway.bus.client import Bus
-from headway.bus.streams import EVENTS, JOBS
+from headway.bus.client.bus import Bus
+from headway.bus.nats.streams import EVENTS, JOBS
 
 TIMEOUT: Final = 1.0
 """Seconds one request may take."""

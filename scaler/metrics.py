@@ -10,8 +10,8 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
-from headway.bus.gauges import Gauges, Values
-from headway.bus.telemetry import durations
+from headway.bus.telemetry.gauges import Gauges, Values
+from headway.bus.telemetry.otel import durations
 from headway.scaler.lag import Lane, together
 from headway.scaler.plan import Member
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from headway.bus.beat import Beat
-from headway.bus.histogram import BUCKETS, quantile
+from headway.bus.telemetry.histogram import BUCKETS, quantile
+from headway.bus.wire.beat import Beat
 from headway.scaler.lag import Lane, together
 from headway.scaler.observation import Observation
 

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from headway.broker.broker import Broker
-from headway.bus.objects import is_tombstone
+from headway.bus.client.objects import is_tombstone
 from headway.bus.tasks import end
 from headway.clientsync.replica import Replica
 

@@ -62,7 +62,9 @@ async def _until(condition: Callable[[], object], timeout: float = DEADLINE):
             await asyncio.sleep(0.01)
 
 
-_MAIN = "import json, sys; from headway.bus.runner import main; sys.exit(main('app:app', **json.loads(sys.argv[1])))"
+_MAIN = (
+    "import json, sys; from headway.bus.worker.runner import main; sys.exit(main('app:app', **json.loads(sys.argv[1])))"
+)
 
 
 class WorkerProcess:
@@ -295,7 +297,7 @@ def nats_cli(tmp_path: Path):
 @pytest.fixture
 async def letters(bus):
     """`await letters(n)`: the dead letters, oldest first, once there are n."""
-    from headway.bus import dead
+    from headway.bus.client import dead
 
     async def wait(count: int) -> list[dead.DeadLetter]:
         await _until(lambda: _stored(bus, count))

@@ -17,10 +17,10 @@ from pydantic import BaseModel
 from headway import Context, Service
 from headway.bus.errors import CallError, HeadwayError
 from headway.bus.tasks import end
-from headway.bus.worker import Worker
+from headway.bus.worker.worker import Worker
 from headway.control.records import RolloutRecord, Scale, ServiceRecord, VersionRecord
 from headway.control.store import Control, rollout_key, service_key, version_key
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.rollout.deployer import Deployer
 
 SERVICE = "app"

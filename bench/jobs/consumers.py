@@ -24,8 +24,8 @@ from bench.message import SERVICE, VERSION, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
 from headway.bus import Service, Worker, connect
-from headway.bus.runner import settle
-from headway.bus.streams import MAX_ACK_PENDING, jobs_stream
+from headway.bus.nats.streams import MAX_ACK_PENDING, jobs_stream
+from headway.bus.worker.runner import settle
 
 STREAM = jobs_stream(SERVICE)
 _DURABLE = "peer"

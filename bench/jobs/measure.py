@@ -15,7 +15,7 @@ from bench.numbers import medians, ratios
 from bench.process import child
 from bench.report import Report
 from bench.server import server
-from headway.bus import streams
+from headway.bus.nats import streams
 
 _TIMEOUT = 300.0
 _FLUSH_EVERY = 1000

@@ -18,7 +18,7 @@ from bench.numbers import OURS, quantile
 from bench.process import orders, run, say
 from bench.rpc.servers import OPERATIONS
 from headway.bus import Bus, connect
-from headway.bus.headers import DEADLINE, SERVICE_ERROR, STATUS, deadline_value
+from headway.bus.wire.headers import DEADLINE, SERVICE_ERROR, STATUS, deadline_value
 
 _TIMEOUT = 5.0
 

@@ -23,7 +23,7 @@ from bench.message import SERVICE, VERSION, Answer, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
 from headway.bus import Service, Worker, connect
-from headway.bus.runner import settle
+from headway.bus.worker.runner import settle
 
 Contender = Callable[[str], AbstractAsyncContextManager[None]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.scale.service import CONCURRENCY
-from headway.bus.client import Bus
-from headway.bus.streams import jobs_stream
+from headway.bus.client.bus import Bus
+from headway.bus.nats.streams import jobs_stream
 from headway.bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.control.records import Lag, Scale

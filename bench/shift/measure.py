@@ -23,12 +23,12 @@ from bench.report import Report
 from bench.shift import service as served
 from bench.shift.load import SERVICE
 from headway.broker.broker import Broker
-from headway.bus.streams import jobs_stream
+from headway.bus.nats.streams import jobs_stream
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.control.records import Criteria, RolloutRecord, Scale, ServiceRecord
 from headway.control.store import Control, rollout_key, service_key
 from headway.deployer import exact
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from headway.images.build import build
 from headway.installation import Installation

@@ -20,7 +20,7 @@ from bench.sync import page
 from bench.sync.change import TENANT, TYPE, fax
 from bench.sync.clients import BIN
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import NotStored
 
 RATE: Final = 100

@@ -11,7 +11,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 
 from bench.sync.change import TENANT, TYPE, fax
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.clientsync.server import PAGES, Options, serving
 
 CHANGED: Final = 50

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm
 
-from headway.bus import subjects
+from headway.bus.wire import subjects
 from headway.clientsync.errors import BadRequest, NotSignedIn
 from headway.clientsync.web.tokens import MAX_USER, Rules
 

@@ -13,8 +13,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from headway.bus.client.limits import Rates
 from headway.bus.errors import HeadwayError, RateLimited, TooLarge
-from headway.bus.limits import Rates
 from headway.clientsync.errors import BadRequest, NotAllowed, NotSignedIn
 
 T = TypeVar("T")

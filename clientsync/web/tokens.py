@@ -18,8 +18,8 @@ import httpx
 import jwt
 from jwt import PyJWK, PyJWKSet
 
-from headway.bus import subjects
 from headway.bus.errors import ConfigError, ConnectionFailed, InvalidSubject
+from headway.bus.wire import subjects
 from headway.clientsync.errors import NotAllowed, NotSignedIn
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from headway.broker.broker import Broker
 from headway.broker.errors import NotReady, RouteRefused
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStored
 from headway.bus.tasks import end
 from headway.control.heartbeats import heard

@@ -9,7 +9,7 @@ from typing import Final
 
 from headway.broker import routes
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.control.records import RolloutRecord, VersionRecord
 from headway.control.store import Control, version_key
 from headway.deployer import queues

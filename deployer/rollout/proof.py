@@ -18,9 +18,9 @@ from nats.aio.msg import Msg
 from headway.broker import routes
 from headway.broker.broker import Broker
 from headway.broker.roles import PROBE
-from headway.bus import subjects
-from headway.bus.client import Bus, unique_id
-from headway.bus.subjects import LANES
+from headway.bus.client.bus import Bus, unique_id
+from headway.bus.wire import subjects
+from headway.bus.wire.subjects import LANES
 from headway.deployer import exact, queues
 from headway.deployer.errors import NotProven
 

@@ -20,11 +20,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
-from headway.bus import headers, streams, subjects
-from headway.bus.client import Bus
-from headway.bus.delivery import ACK, Facts, facts, nak
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, InvalidInput, InvalidSubject
-from headway.bus.streams import jobs_stream, lane_consumer
+from headway.bus.nats import streams
+from headway.bus.nats.delivery import ACK, Facts, facts, nak
+from headway.bus.nats.streams import jobs_stream, lane_consumer
+from headway.bus.wire import headers, subjects
 
 BATCH: Final = 128
 """Messages of one lane under way at a time."""

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Final
 
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.control.records import Check, RolloutRecord, Verdict
 from headway.control.store import Control
 from headway.deployer import checks

@@ -17,13 +17,14 @@ from headway.backup import archive, snapshot
 from headway.backup.archive import Kept, Manifest, Writer
 from headway.backup.errors import SnapshotFailed
 from headway.backup.quiet import quiet
-from headway.broker import jsapi, lock
+from headway.broker import lock
 from headway.broker.broker import LOCK_FILE, REVOKED_FILE, ROUTES_FILE, Broker
 from headway.broker.errors import BadIdentity, BrokerError
 from headway.broker.identity import KEY_FILE
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed
-from headway.bus.streams import CONTROL, EVENTS, JOBS
+from headway.bus.nats import jsapi
+from headway.bus.nats.streams import CONTROL, EVENTS, JOBS
 from headway.images import image
 from headway.place import pool_of
 

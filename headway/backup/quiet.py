@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway import status
-from headway.broker import jsapi
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
+from headway.bus.nats import jsapi
 from headway.bus.tasks import end
 
 HOLD: Final = 60.0
@@ -67,7 +67,7 @@ async def resume(bus: Bus, stream: str) -> None:
     """End the pauses that a snapshot was taken in; those of an operator, who pauses for longer, stay.
 
     Raises:
-        StoreError, ConnectionFailed: as `headway.broker.jsapi.request`.
+        StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
     """
     found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
     ours = [(stream, one["name"]) for one in found if one.get("paused") and one.get("pause_remaining", 0) <= HOLD * 1e9]

@@ -16,11 +16,12 @@ from headway.backup.archive import Reader
 from headway.backup.create import kept_of
 from headway.backup.errors import NotEmpty, SnapshotFailed
 from headway.backup.quiet import resume
-from headway.broker import jsapi, lock
+from headway.broker import lock
 from headway.broker.broker import Broker
 from headway.broker.errors import AlreadyRunning, NotReady
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import MissingStream
+from headway.bus.nats import jsapi
 from headway.control.records import VersionRecord
 from headway.control.store import Control, version_key
 from headway.endpoint import read_running

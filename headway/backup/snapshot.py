@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from headway.backup.errors import SnapshotFailed
-from headway.broker import jsapi
+from headway.bus.nats import jsapi
 
 CHUNK: Final = 128 * 1024
 """Bytes of a chunk: well below the largest message that servers take by default."""

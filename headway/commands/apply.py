@@ -10,7 +10,7 @@ import click
 
 from headway import config as configuration
 from headway.bus.errors import ConnectionFailed, NotStored
-from headway.bus.worker import DEFAULT_GRACE
+from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.cli import examples, run
 from headway.config import Config
 from headway.endpoint import find, options
@@ -88,7 +88,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
 
 async def _make(broker: Broker, config: Config, services: dict[str, Service], grace: float, *, copies: int) -> None:
     """Make streams, records, queues and routes; what is there as it should be stays."""
-    from headway.bus import streams
+    from headway.bus.nats import streams
     from headway.declare import declare
 
     async with await broker.connect("operator", name="apply") as bus:

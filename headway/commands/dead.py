@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from headway.bus import dead as letters
-from headway.bus.dead import DeadLetter
+from headway.bus.client import dead as letters
+from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options

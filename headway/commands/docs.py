@@ -9,7 +9,7 @@ import orjson
 
 from headway.asyncapi import document
 from headway.bus.errors import UsageError
-from headway.bus.runner import load
+from headway.bus.worker.runner import load
 from headway.cli import examples
 
 

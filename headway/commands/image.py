@@ -12,9 +12,9 @@ from rich.table import Table
 
 from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
 from headway.cli import examples, run
+from headway.config_arguments import configuration
 from headway.deployer.diff import Changes, Difference
 from headway.endpoint import DEFAULT_DIR, options, require
-from headway.given import configuration
 from headway.images import image as images
 from headway.images.errors import ImageChanged, NoImage
 from headway.images.image import Manifest

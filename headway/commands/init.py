@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from headway.bus import subjects
 from headway.bus.errors import UsageError
+from headway.bus.wire import subjects
 from headway.cli import examples
 from headway.endpoint import DEFAULT_DIR
 

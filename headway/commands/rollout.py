@@ -20,7 +20,7 @@ from headway.control.records import Criteria, RolloutRecord, Seconds, VersionRec
 from headway.control.store import Control, rollout_key, version_key
 from headway.deployer import checks
 from headway.deployer.errors import NoRollout
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from headway.endpoint import Endpoint, options, require
 from headway.place import pool_of

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from headway.broker.broker import Broker
 from headway.broker.routes import anywhere
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import BrokerError
 from headway.cli import examples, run
 from headway.commands.up import readable

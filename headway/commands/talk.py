@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from headway.bus.client import CALL_TIMEOUT, STORE_TIMEOUT, Receipt
+from headway.bus.client.bus import CALL_TIMEOUT, STORE_TIMEOUT, Receipt
 from headway.bus.errors import UsageError
 from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options

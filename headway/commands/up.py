@@ -15,7 +15,7 @@ from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
 from headway.broker.upgrade import upgrade
 from headway.bus.errors import UsageError
-from headway.bus.worker import DEFAULT_GRACE
+from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.cli import examples, run
 from headway.commands.console import address, person
 from headway.config import Config, WebConfig

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from headway.bus.errors import UsageError
-from headway.bus.worker import DEFAULT_GRACE
+from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.cli import examples
-from headway.given import configuration
+from headway.config_arguments import configuration
 
 
 @click.command(
@@ -67,7 +67,7 @@ def worker(
     The first signal drains: it takes nothing new and finishes what is in hand. A second one hands unfinished
     work back at once. An image is verified first, and nothing is imported from elsewhere.
     """
-    from headway.bus import runner
+    from headway.bus.worker import runner
 
     config = configuration(config_file, values)
     if (app is None) == (image is None):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headway.bus.errors import Conflict
-from headway.bus.subjects import CONSOLE
+from headway.bus.wire.subjects import CONSOLE
 from headway.clientsync.errors import NotAllowed, NotSignedIn
 from headway.clientsync.web.tokens import SignedIn, Verifier, claim
 from headway.control.records import Record

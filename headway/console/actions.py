@@ -10,15 +10,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from headway.bus import dead
-from headway.bus.client import Bus, unique_id
+from headway.bus.client import dead
+from headway.bus.client.bus import Bus, unique_id
 from headway.bus.errors import HeadwayError
-from headway.bus.subjects import CONSOLE
+from headway.bus.wire.subjects import CONSOLE
 from headway.clientsync.errors import BadRequest
 from headway.console.errors import NotAllDone
 from headway.control.records import RolloutRecord
 from headway.control.store import Control
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 
 MOST: Final = 300
 """Dead letters of one request."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from headway.bus.histogram import quantile
+from headway.bus.telemetry.histogram import quantile
 from headway.deployer.evidence import Count
 
 WINDOW: Final = 30.0

@@ -15,13 +15,13 @@ from nats.js.errors import NotFoundError
 from headway import status
 from headway.broker.broker import Broker
 from headway.broker.routes import anywhere
-from headway.bus import dead
-from headway.bus.client import Bus
-from headway.bus.dead import DeadLetter
+from headway.bus.client import dead
+from headway.bus.client.bus import Bus
+from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import ConnectionFailed, MissingStream
-from headway.bus.streams import DEAD
+from headway.bus.nats.streams import DEAD
 from headway.console.meter import Meter
-from headway.console.truth import Heard, Key, Truth
+from headway.console.snapshot import Heard, Key, Truth
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord
 from headway.control.store import Control
@@ -168,7 +168,7 @@ class Letters:
         """The last ones, oldest first; and how many there are of each service.
 
         Raises:
-            StoreError, ConnectionFailed: as `headway.bus.dead.list_`.
+            StoreError, ConnectionFailed: as `headway.bus.client.dead.list_`.
         """
         try:
             async with asyncio.timeout(_TIMEOUT):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from headway.bus.dead import DeadLetter
+from headway.bus.client.dead import DeadLetter
 from headway.console.meter import Flow
 from headway.console.rows import (
     DeadRow,
@@ -25,7 +25,7 @@ from headway.console.rows import (
     VersionRow,
     WorkerRow,
 )
-from headway.console.truth import Heard, Truth
+from headway.console.snapshot import Heard, Truth
 from headway.control.records import ScaleRecord, ServiceRecord
 from headway.scaler.health import SILENCE
 from headway.status import Row

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from headway.broker.broker import Broker
 from headway.bus import tasks
-from headway.bus.client import Bus
-from headway.bus.subjects import CONSOLE
+from headway.bus.client.bus import Bus
+from headway.bus.wire.subjects import CONSOLE
 from headway.console.changes import Write, changes
 from headway.console.observe import Observer
 from headway.console.project import Name, points, project

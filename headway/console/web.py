@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.web.guard import Guard, answer, body
 from headway.clientsync.web.sessions import Sessions

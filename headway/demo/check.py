@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from headway.bus import dead
-from headway.bus.client import Bus, Tenant
+from headway.bus.client import dead
+from headway.bus.client.bus import Bus, Tenant
 from headway.demo import work
 from headway.demo.tally import Tally
 from headway.demo.work import Caller, Job

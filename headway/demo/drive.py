@@ -12,9 +12,9 @@ from typing import Final
 import orjson
 from nats.aio.msg import Msg
 
-from headway.bus.beat import Beat
-from headway.bus.client import Tenant
+from headway.bus.client.bus import Tenant
 from headway.bus.tasks import end
+from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.demo import work
 from headway.demo.switchboard import PATIENCE, Switchboard

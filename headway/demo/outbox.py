@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import orjson
 from nats.aio.msg import Msg
 
-from headway.bus.client import Bus, Tenant
+from headway.bus.client.bus import Bus, Tenant
 from headway.demo.switchboard import PATIENCE
 
 

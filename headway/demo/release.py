@@ -20,7 +20,7 @@ from headway.demo import work
 from headway.demo.outbox import Faxes
 from headway.demo.switchboard import Callers
 from headway.demo.tally import percentile
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from headway.images.build import build
 from headway.installation import Installation

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 from headway.commands.status import milliseconds, short
 from headway.demo.tally import SERVICES, percentile
 from headway.demo.watch import Watch

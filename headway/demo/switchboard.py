@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from headway.bus.client import Tenant
+from headway.bus.client.bus import Tenant
 from headway.bus.errors import CallError
 from headway.bus.tasks import end
 from headway.demo import work

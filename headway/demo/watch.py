@@ -11,11 +11,11 @@ from typing import Final
 import nats.errors
 from nats.js.errors import NotFoundError
 
-from headway.bus.beat import Beat
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
-from headway.bus.streams import jobs_stream
+from headway.bus.nats.streams import jobs_stream
 from headway.bus.tasks import end
+from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.control.records import Decided
 from headway.control.store import Control

@@ -16,7 +16,7 @@ from headway import status
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
 from headway.broker.routes import anywhere
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError
 from headway.control.store import Control
 from headway.doctor import local, servers_seen, streams_seen

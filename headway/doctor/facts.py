@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 from headway.control.records import RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from headway.bus.streams import EVENTS, JOBS, shared
+from headway.bus.nats.streams import EVENTS, JOBS, shared
 from headway.doctor.facts import Disk, Facts, Server, Stream
 from headway.doctor.findings import Finding, error, note, warning
 

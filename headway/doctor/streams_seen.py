@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 
-from headway.broker import jsapi
-from headway.bus.streams import EVENTS, JOBS
+from headway.bus.nats import jsapi
+from headway.bus.nats.streams import EVENTS, JOBS
 from headway.doctor.facts import Consumer, Stream
 from headway.doctor.servers_seen import peer
 
@@ -22,7 +22,7 @@ async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
     """All streams with their consumers, and the names of those that do not answer.
 
     Raises:
-        StoreError, ConnectionFailed: as `headway.broker.jsapi.request`.
+        StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
     """
     infos, silent = await jsapi.listed(nc, "STREAM.LIST", "streams")
     slots = asyncio.Semaphore(_AT_ONCE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from headway.bus.beat import Beat
-from headway.bus.streams import EVENTS, JOBS
+from headway.bus.nats.streams import EVENTS, JOBS
+from headway.bus.wire.beat import Beat
 from headway.doctor.facts import Consumer, Facts, Stream
 from headway.doctor.findings import Finding, error, note, warning
 

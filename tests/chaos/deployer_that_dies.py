@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from headway.broker.broker import Broker
-from headway.bus import logs
+from headway.bus.telemetry import logs
 from headway.control.records import RolloutRecord
 from headway.deployer.rollout.deployer import Deployer
 from headway.deployer.rollout.plan import Plan

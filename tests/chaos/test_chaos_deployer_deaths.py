@@ -13,7 +13,7 @@ from deployer_place import Behaviour, Place
 
 from headway.broker.broker import Broker
 from headway.control.records import Criteria
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 
 SCRIPT = Path(__file__).with_name("deployer_that_dies.py")
 

@@ -19,9 +19,10 @@ from zones.promises import jobs, objects
 from zones.service import chaos
 
 from headway.broker import testing
-from headway.bus import queues, streams
-from headway.bus.streams import OBJECTS
-from headway.bus.worker import Worker
+from headway.bus.nats import streams
+from headway.bus.nats.streams import OBJECTS
+from headway.bus.worker import queues
+from headway.bus.worker.worker import Worker
 
 JOBS = streams.jobs_stream(chaos.name)
 TENANT = "acme"

@@ -19,8 +19,9 @@ from zones.unavailable import Unavailable
 from headway.broker import testing
 from headway.broker.broker import Broker
 from headway.broker.server import Server
-from headway.bus import Service, queues
-from headway.bus.client import Bus
+from headway.bus import Service
+from headway.bus.client.bus import Bus
+from headway.bus.worker import queues
 
 JOBS = 300
 

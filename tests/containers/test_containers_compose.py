@@ -14,7 +14,7 @@ import pytest
 from containers_stack import OBSERVED, docker_run, has_image_of, standing
 from playwright.async_api import async_playwright
 
-from headway.bus.client import connect
+from headway.bus.client.bus import connect
 from headway.bus.errors import HeadwayError
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the stack

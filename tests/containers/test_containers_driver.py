@@ -15,7 +15,7 @@ from containers_stack import ROOT
 from driver_contract import SOURCE, DriverContract, Place, ended, launch_of
 
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.images import build, docker
 from headway.scaler.drivers.docker.driver import DockerDriver

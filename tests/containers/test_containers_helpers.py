@@ -8,7 +8,7 @@ import pytest
 from containers_stack import docker_run
 
 from headway.broker.containers import HeadwayContainer, NatsClusterContainer
-from headway.bus.client import connect
+from headway.bus.client.bus import connect
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -183,7 +183,7 @@ sys.meta_path.insert(0, Block())
 @pytest.mark.parametrize(
     "use",
     [
-        "import headway.bus, headway.bus.worker, headway.bus.runner; from headway import Service",
+        "import headway.bus, headway.bus.worker.worker, headway.bus.worker.runner; from headway import Service",
         "import headway.cli",
         "from headway.cli import headway; headway.main(['worker', '--help'], standalone_mode=False)",
         "from headway.cli import headway; headway.main(['call', '--help'], standalone_mode=False)",

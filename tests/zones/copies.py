@@ -6,7 +6,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from headway.bus import streams
+from headway.bus.nats import streams
 
 
 async def complete(js: JetStreamContext, replicas: int) -> bool:

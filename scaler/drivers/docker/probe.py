@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from headway.bus import runner
 from headway.bus.errors import HeadwayError
+from headway.bus.worker import runner
 from headway.images import image, imports
 
 

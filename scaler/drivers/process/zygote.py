@@ -24,8 +24,8 @@ from typing import Any, Final
 import orjson
 
 from headway.broker import atomic
-from headway.bus import runner
 from headway.bus.errors import HeadwayError
+from headway.bus.worker import runner
 from headway.images import image, imports
 from headway.images.image import Manifest
 from headway.scaler.drivers.driver import Launch

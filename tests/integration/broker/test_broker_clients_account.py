@@ -17,11 +17,11 @@ from nats.aio.msg import Msg
 
 from headway.broker import testing
 from headway.broker.testing import TestBus
-from headway.bus.client import Bus, connect
+from headway.bus.client.bus import Bus, connect
 from headway.bus.context import Context
 from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, NotServed, Reject, Rejected
 from headway.bus.service import Service
-from headway.bus.worker import Worker
+from headway.bus.worker.worker import Worker
 
 SENT = ("job.fax.acme.send", "event.acme.call.ended")
 UNSERVED = (

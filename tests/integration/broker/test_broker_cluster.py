@@ -13,7 +13,7 @@ from headway.broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig
 from headway.broker.identity import Identities
 from headway.broker.server import Server
 from headway.broker.testing import _free_ports
-from headway.bus import streams
+from headway.bus.nats import streams
 from headway.doctor import servers_seen
 
 HOST = "localhost"  # a certificate names the host by which others call

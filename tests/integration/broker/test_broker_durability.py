@@ -12,14 +12,16 @@ import nkeys
 import orjson
 import pytest
 
-from headway.broker import jsapi, testing
+from headway.broker import testing
 from headway.broker.broker import Broker
 from headway.broker.claims import Account, Limits, decode, encode
 from headway.broker.server import find_binary
 from headway.broker.testing import TestCluster
-from headway.bus import Service, connect, queues, streams
-from headway.bus.client import Bus
+from headway.bus import Service, connect
+from headway.bus.client.bus import Bus
 from headway.bus.errors import StoreError
+from headway.bus.nats import jsapi, streams
+from headway.bus.worker import queues
 from headway.doctor import servers_seen
 
 DEADLINE: Final = 30.0

@@ -22,11 +22,11 @@ from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Credentials, Identiti
 from headway.broker.roles import ROLES, TEMPLATES
 from headway.broker.server import Server
 from headway.broker.upgrade import upgrade
-from headway.bus import streams
-from headway.bus.client import Bus, connect
+from headway.bus.client.bus import Bus, connect
 from headway.bus.errors import ConnectionFailed, HeadwayError
+from headway.bus.nats import streams
 from headway.bus.service import Service
-from headway.bus.worker import Worker
+from headway.bus.worker.worker import Worker
 
 ROUTES = {"fax": {"v1": 100}}
 

@@ -11,8 +11,10 @@ import pytest
 
 from headway.broker import testing
 from headway.broker.server import Server
-from headway.bus import Conflict, ConnectionFailed, NotStored, Receipt, Service, queues, values
-from headway.bus.streams import OBJECTS, jobs_stream
+from headway.bus import Conflict, ConnectionFailed, NotStored, Receipt, Service
+from headway.bus.nats import values
+from headway.bus.nats.streams import OBJECTS, jobs_stream
+from headway.bus.worker import queues
 
 AT_ONCE = 12
 

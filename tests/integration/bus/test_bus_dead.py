@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from headway.bus import NotFound, NotServed, Reject, Service, dead
+from headway.bus import NotFound, NotServed, Reject, Service
+from headway.bus.client import dead
 
 
 class Repairable(Service):

@@ -7,7 +7,8 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-from headway.bus import Context, Reject, Retry, Service, dead
+from headway.bus import Context, Reject, Retry, Service
+from headway.bus.client import dead
 
 
 class Ended(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headway import Context, Service
-from headway.bus.subjects import LANES
+from headway.bus.wire.subjects import LANES
 
 FLOOD = 5_000
 CONCURRENCY = 32

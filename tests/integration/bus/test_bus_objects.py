@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from headway import Conflict, InvalidSubject, MissingStream, NotFound
+from headway.bus.client.limits import Rates
 from headway.bus.errors import RateLimited, TooLarge
-from headway.bus.limits import Rates
 
 
 class Agent(BaseModel):

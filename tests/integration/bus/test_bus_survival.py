@@ -79,7 +79,7 @@ async def test_a_server_killed_while_jobs_are_published_and_done_loses_none(bus,
 
 
 def dead_letters(bus):
-    from headway.bus import dead
+    from headway.bus.client import dead
 
     return dead.list_(bus.bus.js)
 

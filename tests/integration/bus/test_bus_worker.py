@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from headway import Beat, Bus, CallError, ConfigError, Context, DeclarationDrift, Overloaded, Retry, Service, Worker
-from headway.bus.beat import BUCKETS
+from headway.bus.wire.beat import BUCKETS
 
 SOURCE = """
 import asyncio

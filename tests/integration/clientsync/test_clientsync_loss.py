@@ -20,9 +20,9 @@ from headway.broker.broker import Broker
 from headway.broker.config import FREE_PORT, Cluster, ServerConfig
 from headway.broker.identity import Identities
 from headway.broker.server import Server
-from headway.bus import streams
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
+from headway.bus.nats import streams
 from headway.clientsync.replica import Replica
 
 DEADLINE: float = 30.0
@@ -32,7 +32,7 @@ DEADLINE: float = 30.0
 async def truth(bus: Bus, tenant: str = "acme") -> dict[tuple[str, str], object]:
     """What the stream holds of a tenant."""
     found: dict[tuple[str, str], object] = {}
-    from headway.bus import values
+    from headway.bus.nats import values
 
     async for message in values.since(bus.js, "OBJECTS", f"obj.{tenant}.*.*"):
         _, _, type_, id_ = message.headers["Nats-Subject"].split(".")

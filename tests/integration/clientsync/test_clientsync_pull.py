@@ -101,7 +101,7 @@ async def test_another_epoch_or_a_position_that_is_not_there_resets(bus, site, o
     assert not (await page.ask(since=5, epoch=last["epoch"]))["reset"]
     first = await page.ask(limit=3)
     await bus.bus.js.delete_stream("OBJECTS")
-    from headway.bus import streams
+    from headway.bus.nats import streams
 
     await streams.provision(bus.bus.js)
     await filled(bus, 20)

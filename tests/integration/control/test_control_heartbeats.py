@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headway import Service, Worker
-from headway.bus.beat import Beat
+from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 
 

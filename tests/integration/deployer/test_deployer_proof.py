@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from deployer_place import Behaviour
 
-from headway.bus import streams
+from headway.bus.nats import streams
 from headway.deployer import checks
 from headway.deployer.checks import parse
 from headway.deployer.errors import NotProven

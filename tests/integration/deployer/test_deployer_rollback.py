@@ -8,11 +8,12 @@ import time
 import pytest
 from deployer_place import Behaviour
 
-from headway.bus import headers, streams
+from headway.bus.nats import streams
+from headway.bus.wire import headers
 from headway.control.records import ScaleRecord
 from headway.control.store import scale_key
 from headway.deployer.errors import NoRollout, UnknownVersion
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.rollout.takeover import Takeover, moved, target_subject
 
 

@@ -12,7 +12,7 @@ from headway.broker.errors import NotReady, RouteRefused
 from headway.control.records import Criteria, Scale, ServiceRecord, VersionRecord
 from headway.deployer.checks import parse
 from headway.deployer.errors import NotProven, RolloutRuns
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 
 
 async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(place):

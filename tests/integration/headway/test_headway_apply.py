@@ -12,7 +12,7 @@ import pytest
 from integration_headway import APP, environment
 
 from headway.broker import testing
-from headway.bus import streams
+from headway.bus.nats import streams
 
 YAML = """
 services:

@@ -23,12 +23,14 @@ from headway.backup import archive
 from headway.backup.create import create
 from headway.backup.errors import BadBackup, NotEmpty, SnapshotFailed
 from headway.backup.restore import into_directory, into_server
-from headway.broker import jsapi, testing
+from headway.broker import testing
 from headway.broker.broker import Broker
 from headway.broker.errors import AlreadyRunning, BadIdentity
-from headway.bus import Context, Service, queues, streams
-from headway.bus.client import Bus, connect
+from headway.bus import Context, Service
+from headway.bus.client.bus import Bus, connect
 from headway.bus.errors import ConnectionFailed
+from headway.bus.nats import jsapi, streams
+from headway.bus.worker import queues
 from headway.control.records import VersionRecord
 from headway.control.store import Control, version_key
 from headway.place import pool_of

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm
 
-from headway.bus import Context, Reject, Service, values
-from headway.bus.streams import CONTROL
+from headway.bus import Context, Reject, Service
+from headway.bus.nats import values
+from headway.bus.nats.streams import CONTROL
 from headway.bus.tasks import end
 from headway.clientsync.errors import NotAllowed
 from headway.clientsync.server import Options, serving

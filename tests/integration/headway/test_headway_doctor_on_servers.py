@@ -11,7 +11,9 @@ import pytest
 
 from headway.broker import testing
 from headway.broker.broker import Broker
-from headway.bus import Service, queues, streams
+from headway.bus import Service
+from headway.bus.nats import streams
+from headway.bus.worker import queues
 from headway.doctor.collect import collect
 from headway.doctor.diagnose import diagnose
 from headway.endpoint import Endpoint

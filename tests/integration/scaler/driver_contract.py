@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headway.broker.broker import Broker
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.scaler.drivers.driver import Driver, Exited, Launch, Running
 from headway.scaler.errors import Fenced, LaunchFailed
 

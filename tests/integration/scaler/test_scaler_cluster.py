@@ -10,7 +10,7 @@ import pytest
 from scaling import Fleet
 
 from headway.broker import testing
-from headway.bus import streams
+from headway.bus.nats import streams
 from headway.control.records import Lag, Scale
 from headway.scaler.lag import LagReader
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headway.bus import streams
+from headway.bus.nats import streams
 from headway.control.records import Lag, Scale, VersionRecord
 from headway.control.store import version_key
 

@@ -8,7 +8,8 @@ import time
 import pytest
 from pydantic import BaseModel
 
-from headway.bus import Context, Retry, Service, streams
+from headway.bus import Context, Retry, Service
+from headway.bus.nats import streams
 from headway.scaler.lag import LagReader
 
 

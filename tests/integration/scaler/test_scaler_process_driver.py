@@ -11,7 +11,7 @@ import pytest
 from driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
 from scaling import zygotes
 
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.scaler.drivers.driver import Launch, Running
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver

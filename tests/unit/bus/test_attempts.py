@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.attempts import NONE, SUSPICIOUS, Attempts
 from headway.bus.retry import Retry
+from headway.bus.worker.attempts import NONE, SUSPICIOUS, Attempts
 
 retries = st.builds(Retry, attempts=st.integers(1, 8))
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headway.bus.attempts import Isolation
+from headway.bus.worker.attempts import Isolation
 
 
 async def turns(count: int = 5) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from headway.bus.codec import Codec, codec_for, encode
 from headway.bus.errors import DeclarationError, InvalidInput
+from headway.bus.wire.codec import Codec, codec_for, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

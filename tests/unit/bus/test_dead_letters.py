@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus import dead, headers
-from headway.bus.subjects import token
+from headway.bus.client import dead
+from headway.bus.wire import headers
+from headway.bus.wire.subjects import token
 
 
 def fails_here(text):

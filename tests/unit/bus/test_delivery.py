@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.delivery import Facts, facts, nak, term
+from headway.bus.nats.delivery import Facts, facts, nak, term
 
 
 def test_the_short_form_is_read():

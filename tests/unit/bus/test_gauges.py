@@ -8,7 +8,7 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from headway.bus.gauges import Gauges
+from headway.bus.telemetry.gauges import Gauges
 
 DESCRIBED = {"workers": ("{worker}", "Workers."), "age": ("s", "Age.")}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus import headers
+from headway.bus.wire import headers
 
 
 @given(st.floats(0, 4e9))

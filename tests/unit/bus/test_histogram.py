@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.histogram import BUCKETS, Histogram, quantile
+from headway.bus.telemetry.histogram import BUCKETS, Histogram, quantile
 
 samples = st.lists(st.floats(0.0001, 600), min_size=1, max_size=200)
 

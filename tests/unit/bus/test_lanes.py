@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.lanes import WINDOW, Lane, plan
+from headway.bus.worker.lanes import WINDOW, Lane, plan
 
 lane_states = st.builds(
     Lane,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.bus.client.limits import Rates
+from headway.bus.client.mergepatch import merged
 from headway.bus.errors import RateLimited
-from headway.bus.limits import Rates
-from headway.bus.mergepatch import merged
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus import subjects
 from headway.bus.errors import InvalidSubject
+from headway.bus.wire import subjects
 
 tokens = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 types = st.lists(tokens, min_size=1, max_size=3).map(".".join)

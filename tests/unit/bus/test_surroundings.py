@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from nats.aio.client import Server
 
 from headway import bus
-from headway.bus import telemetry
-from headway.bus.client import reconnect_plan
-from headway.bus.logs import JsonFormatter
-from headway.bus.micro import semantic_version
+from headway.bus.client.bus import reconnect_plan
+from headway.bus.telemetry import otel as telemetry
+from headway.bus.telemetry.logs import JsonFormatter
+from headway.bus.worker.micro import semantic_version
 
 
 def record(message="hello", **extra):

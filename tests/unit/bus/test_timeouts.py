@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from headway.bus.timeouts import NEVER, Timed, Timeouts
+from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 
 def sleeping(in_hand: set[Timed]) -> Timed:

@@ -13,7 +13,7 @@ from random import Random
 from nats.aio.msg import Msg
 
 from headway.bus.errors import ConnectionFailed
-from headway.bus.values import Page
+from headway.bus.nats.values import Page
 from headway.clientsync.objects import Facts, Store
 
 _epochs = count(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headway.bus.beat import Beat
-from headway.bus.histogram import BUCKETS
+from headway.bus.telemetry.histogram import BUCKETS
+from headway.bus.wire.beat import Beat
 from headway.deployer import hearing
 from headway.deployer.evidence import LAGS
 from headway.deployer.hearing import SETTLED, SILENT, Hearing

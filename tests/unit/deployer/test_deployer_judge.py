@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from headway.bus.histogram import BUCKETS
+from headway.bus.telemetry.histogram import BUCKETS
 from headway.control.records import Criteria
 from headway.deployer.evidence import Checked, Count, Evidence, Side, Slice
 from headway.deployer.exact import Stratum, looks, rank_above, rank_below, split, worse

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from headway.asyncapi import document
-from headway.bus.runner import load
+from headway.bus.worker.runner import load
 
 SCHEMA = json.loads(gzip.decompress((Path(__file__).parent / "asyncapi-3.0.0.json.gz").read_bytes()))
 

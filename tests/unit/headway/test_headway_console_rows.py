@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from headway.bus import subjects
-from headway.bus.beat import BUCKETS, Beat
-from headway.bus.dead import DeadLetter
+from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import InvalidSubject
+from headway.bus.wire import subjects
+from headway.bus.wire.beat import BUCKETS, Beat
 from headway.clientsync.errors import BadRequest
 from headway.console.actions import Letters, Release, parse
 from headway.console.changes import Write, alike, changes
 from headway.console.meter import Flow, Meter
 from headway.console.project import PREVIEW, points, project, rounded
+from headway.console.snapshot import Heard, Truth
 from headway.console.trends import POINTS, STEP, Trends
-from headway.console.truth import Heard, Truth
 from headway.control.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
 from headway.deployer.evidence import Count
 from headway.status import Queue, summarise

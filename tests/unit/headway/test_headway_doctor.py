@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from headway.broker.identity import Identities
-from headway.bus import streams as declared
-from headway.bus.beat import Beat
+from headway.bus.nats import streams as declared
+from headway.bus.wire.beat import Beat
 from headway.commands.doctor import render
 from headway.control.records import RolloutRecord, Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor import local, servers_seen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.beat import Beat
-from headway.bus.histogram import BUCKETS, Histogram
+from headway.bus.telemetry.histogram import BUCKETS, Histogram
+from headway.bus.wire.beat import Beat
 from headway.scaler.lag import Lane
 from headway.scaler.observe import Snapshot, observe
 

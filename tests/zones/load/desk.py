@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from headway.bus.client import Tenant
+from headway.bus.client.bus import Tenant
 from headway.bus.errors import HeadwayError
 from headway.services.calls import Agent, Call
 from zones.load.client import Client

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 from clientsync_page import Page, Site
 
-from headway.bus.client import Bus
+from headway.bus.client.bus import Bus
 from headway.clientsync.replica import Replica
 from headway.control.store import Control
 from zones.history import History

@@ -10,7 +10,7 @@ from functools import partial
 from headway.bus.errors import HeadwayError
 from headway.control.records import Criteria, Past, Phase, RolloutRecord
 from headway.control.store import Control
-from headway.deployer.rollout import ask
+from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from zones.load.client import Client
 from zones.place import CHAOS, Broken, Place

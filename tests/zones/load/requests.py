@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
-from headway.bus.client import Receipt, Tenant
+from headway.bus.client.bus import Receipt, Tenant
 from zones.load.client import Client
 from zones.place import CHAOS
 

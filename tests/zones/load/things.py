@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
-from headway.bus import streams, subjects, values
-from headway.bus.client import Tenant
+from headway.bus.client.bus import Tenant
+from headway.bus.client.objects import is_tombstone
 from headway.bus.errors import HeadwayError
-from headway.bus.objects import is_tombstone
+from headway.bus.nats import streams, values
+from headway.bus.wire import subjects
 from headway.clientsync.replica import Replica
 from zones.load.client import Client
 

@@ -19,17 +19,18 @@ from typing import Final, NamedTuple
 import nats.errors
 from nats.aio.msg import Msg
 
-from headway.bus import dead, headers, subjects
-from headway.bus.attempts import NONE, Attempts, AttemptsLog, Isolation
-from headway.bus.beat import Counters
-from headway.bus.consume import Puller, Source
+from headway.bus.client import dead
 from headway.bus.context import Context, WorkerScope, facts
-from headway.bus.delivery import ACK, IN_PROGRESS, NAK, Facts, nak, term
 from headway.bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject
 from headway.bus.handlers import Handler, Invoke, Kind
+from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Facts, nak, term
+from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
 from headway.bus.service import Service
-from headway.bus.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
-from headway.bus.timeouts import NEVER, Timed, Timeouts
+from headway.bus.wire import headers, subjects
+from headway.bus.wire.beat import Counters
+from headway.bus.worker.attempts import NONE, Attempts, AttemptsLog, Isolation
+from headway.bus.worker.consume import Puller, Source
+from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _DEAD_RETRY = 5.0
 """Seconds after which a message is tried again whose dead letter could not be stored."""

@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError, ObjectDeletedError, ObjectNo
 from nats.js.object_store import ObjectStore
 
 from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream, NotFound, StoreError
-from headway.bus.streams import BLOBS, BLOBS_BUCKET
+from headway.bus.nats.streams import BLOBS, BLOBS_BUCKET
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}")
 _TIMEOUT = 30.0

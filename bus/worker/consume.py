@@ -2,7 +2,7 @@
 
 nats-py's `fetch` asks for a batch, waits for it and only then asks again, takes a deleted consumer or a new leader
 for a timeout, and never misses a heartbeat. Here requests overlap: the next one is under way while the
-last one's messages are worked on. What is asked of which lane is decided by `headway.bus.lanes.plan`.
+last one's messages are worked on. What is asked of which lane is decided by `headway.bus.worker.lanes.plan`.
 
 What the server said a lane holds may have gone to another worker since. A request to such a lane therefore stands
 only for a moment: unanswered it would take the slots that another lane's messages wait for.
@@ -33,10 +33,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus import headers
-from headway.bus.delivery import NAK, Facts, facts
-from headway.bus.direct import leave, subscribe
-from headway.bus.lanes import Lane, plan
+from headway.bus.nats.delivery import NAK, Facts, facts
+from headway.bus.nats.direct import leave, subscribe
+from headway.bus.wire import headers
+from headway.bus.worker.lanes import Lane, plan
 
 EXPIRES: Final = 30.0
 """Seconds a pull request to a quiet lane stands."""

@@ -24,8 +24,9 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from headway.bus import direct, headers
 from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
+from headway.bus.nats import direct
+from headway.bus.wire import headers
 
 SEQUENCE: Final = "Nats-Sequence"
 SUBJECT: Final = "Nats-Subject"

@@ -19,9 +19,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus.rpc import Endpoint, RpcServer
 from headway.bus.schemas import schemas
 from headway.bus.service import Service
+from headway.bus.worker.rpc import Endpoint, RpcServer
 
 _TYPES: Final = {"PING": "ping", "INFO": "info", "STATS": "stats", "SCHEMA": "schema"}
 _MAJOR = re.compile(r"v?(\d{1,9})")

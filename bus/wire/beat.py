@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from headway.bus.histogram import BUCKETS, Histogram
+from headway.bus.telemetry.histogram import BUCKETS, Histogram
 
 __all__ = ["BUCKETS", "Beat", "Counters", "cpu_seconds", "rss_bytes"]
 
@@ -38,7 +38,7 @@ class Beat(BaseModel):
         retried: handed back to be tried again.
         dead: given up as dead letters.
         shed: calls answered 503.
-        latency: per kind ("rpc", "job", "on"), counts per bucket of `headway.bus.histogram.BUCKETS`.
+        latency: per kind ("rpc", "job", "on"), counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
         cpu_s: CPU seconds used by the process.
         rss_bytes: resident memory.
         loop_lag_s: how late the event loop woke up for this beat.

@@ -30,8 +30,8 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from headway.bus import subjects
 from headway.bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
+from headway.bus.wire import subjects
 
 _T = TypeVar("_T")
 

@@ -28,9 +28,10 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.nuid import NUID
 
-from headway.bus import headers, subjects, tasks, telemetry
-from headway.bus.blobs import Blobs
-from headway.bus.codec import codec_for, encode
+from headway.bus import tasks
+from headway.bus.client.blobs import Blobs
+from headway.bus.client.limits import Rates
+from headway.bus.client.objects import BURST, RATE, Objects
 from headway.bus.errors import (
     CallError,
     ConnectionFailed,
@@ -46,9 +47,10 @@ from headway.bus.errors import (
     Unavailable,
     UsageError,
 )
-from headway.bus.limits import Rates
-from headway.bus.objects import BURST, RATE, Objects
-from headway.bus.outbox import Outbox
+from headway.bus.nats.outbox import Outbox
+from headway.bus.telemetry import otel as telemetry
+from headway.bus.wire import headers, subjects
+from headway.bus.wire.codec import codec_for, encode
 
 T = TypeVar("T")
 

@@ -25,9 +25,9 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from headway.bus import headers
+from headway.bus.nats.streams import ATTEMPTS
 from headway.bus.retry import Retry
-from headway.bus.streams import ATTEMPTS
+from headway.bus.wire import headers
 
 _TIMEOUT = 2.0
 SUSPICIOUS = 2

@@ -22,15 +22,17 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Any, Self
 
-from headway.bus import queues, subjects, tasks
-from headway.bus.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
-from headway.bus.client import Bus, unique_id
+from headway.bus import tasks
+from headway.bus.client.bus import Bus, unique_id
 from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError
-from headway.bus.micro import MicroResponder
-from headway.bus.rpc import RpcServer
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
-from headway.bus.work import WorkRunner
+from headway.bus.wire import subjects
+from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
+from headway.bus.worker import queues
+from headway.bus.worker.micro import MicroResponder
+from headway.bus.worker.rpc import RpcServer
+from headway.bus.worker.work import WorkRunner
 
 DEFAULT_GRACE = 30.0
 """Seconds that work in hand has to finish after a worker was asked to stop."""

@@ -20,12 +20,13 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from headway.bus import headers, subjects, values
 from headway.bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
-from headway.bus.streams import DEAD
+from headway.bus.nats import values
+from headway.bus.nats.streams import DEAD
+from headway.bus.wire import headers, subjects
 
 if TYPE_CHECKING:
-    from headway.bus.client import Bus
+    from headway.bus.client.bus import Bus
 
 _TIMEOUT = 5.0
 _NO_MESSAGE = 10037

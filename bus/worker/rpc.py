@@ -16,11 +16,8 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus import headers, subjects
-from headway.bus.beat import Counters
-from headway.bus.client import unique_id
+from headway.bus.client.bus import unique_id
 from headway.bus.context import Context, WorkerScope, facts
-from headway.bus.direct import Handle, leave, subscribe
 from headway.bus.errors import (
     CallError,
     ConnectionFailed,
@@ -37,8 +34,11 @@ from headway.bus.errors import (
     Unavailable,
 )
 from headway.bus.handlers import Handler, Kind
+from headway.bus.nats.direct import Handle, leave, subscribe
 from headway.bus.service import Service
-from headway.bus.timeouts import NEVER, Timed, Timeouts
+from headway.bus.wire import headers, subjects
+from headway.bus.wire.beat import Counters
+from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
 _RELEASE = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headway.bus.beat import Beat
-from headway.bus.dead import DeadLetter
+from headway.bus.client.dead import DeadLetter
+from headway.bus.wire.beat import Beat
 from headway.console.meter import Flow
 from headway.control.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor.facts import Server

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 import uvloop
 
-from headway.bus import logs, telemetry
-from headway.bus.client import connect, unique_id
+from headway.bus.client.bus import connect, unique_id
 from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
 from headway.bus.service import Service
-from headway.bus.worker import DEFAULT_GRACE, THREADS, Worker
+from headway.bus.telemetry import logs
+from headway.bus.telemetry import otel as telemetry
+from headway.bus.worker.worker import DEFAULT_GRACE, THREADS, Worker
 
 OK: Final = 0
 FAILED: Final = 1

@@ -7,10 +7,10 @@ import asyncio
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from headway.bus import streams
 from headway.bus.handlers import Kind
+from headway.bus.nats import streams
 from headway.bus.service import Service
-from headway.bus.subjects import LANES
+from headway.bus.wire.subjects import LANES
 
 
 async def declare(js: JetStreamContext, service: Service, version: str, *, only: str | None = None) -> None:

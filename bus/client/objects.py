@@ -18,12 +18,13 @@ import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from headway.bus import headers, subjects, values
-from headway.bus.codec import Codec, codec_for, encode
+from headway.bus.client.limits import Rates
+from headway.bus.client.mergepatch import merged
 from headway.bus.errors import Conflict, NotFound, TooLarge
-from headway.bus.limits import Rates
-from headway.bus.mergepatch import merged
-from headway.bus.streams import OBJECTS, TOMBSTONES
+from headway.bus.nats import values
+from headway.bus.nats.streams import OBJECTS, TOMBSTONES
+from headway.bus.wire import headers, subjects
+from headway.bus.wire.codec import Codec, codec_for, encode
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""The adapter to NATS: streams, consumers, acknowledgements and values, on top of nats-py."""
