@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("tests.support")
+
 # No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=150)
@@ -312,8 +314,8 @@ async def _stored(bus, count: int) -> bool:
 
 @pytest.fixture
 async def fleet(nats_broker, tmp_path: Path):
-    """A fleet of worker processes, with scalers; all are dead when the test is over. See tests/scaling.py."""
-    from scaling import Fleet
+    """A fleet of worker processes, with scalers; all are dead when the test is over. See tests/support/scaling.py."""
+    from tests.support.scaling import Fleet
 
     async with await nats_broker.connect("operator") as bus:
         made = Fleet(nats_broker, bus, tmp_path, _until)

@@ -1,4 +1,4 @@
-"""What a driver does. tests/integration/scaler/driver_contract.py holds what every one of them must keep."""
+"""What a driver does. tests/support/driver_contract.py holds what every one of them must keep."""
 
 from __future__ import annotations
 

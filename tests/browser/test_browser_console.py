@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from deployer_place import Behaviour, Place
 
 from headway import Context, Reject, Service
 from headway.console.access import Access
 from headway.console.web import Console
 from headway.control.records import Criteria, Decided, ScaleRecord
 from headway.control.store import Control, scale_key
+from tests.support.deployer_place import Behaviour, Place
 
 EVIL = "<img src=x onerror=\"document.title='broken'\">"
 DIALOG = "document.querySelector('dialog[open]')"

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from deployer_place import Behaviour, Place
 
 from headway.broker.broker import Broker
 from headway.control.records import Criteria
 from headway.deployer.rollout import requests as ask
+from tests.support.deployer_place import Behaviour, Place
 
-SCRIPT = Path(__file__).with_name("deployer_that_dies.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "deployer_that_dies.py"
 
 
 @pytest.fixture

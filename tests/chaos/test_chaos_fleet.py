@@ -11,10 +11,10 @@ import time
 from collections import Counter
 
 import pytest
-from scaling import zygotes
 
 from headway import HeadwayError
 from headway.control.records import Lag, Scale
+from tests.support.scaling import zygotes
 
 SECONDS = 60.0 if os.environ.get("CI") == "true" else 15.0
 BOUND = 30.0

@@ -10,19 +10,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from zones import copies
-from zones.checker import check
-from zones.history import NEMESIS, History, load, merged
-from zones.load import requests, things
-from zones.load.client import Client
-from zones.promises import jobs, objects
-from zones.service import chaos
 
 from headway.broker import testing
 from headway.bus.nats import streams
 from headway.bus.nats.streams import OBJECTS
 from headway.bus.worker import queues
 from headway.bus.worker.worker import Worker
+from tests.zones import copies
+from tests.zones.checker import check
+from tests.zones.history import NEMESIS, History, load, merged
+from tests.zones.load import requests, things
+from tests.zones.load.client import Client
+from tests.zones.promises import jobs, objects
+from tests.zones.service import chaos
 
 JOBS = streams.jobs_stream(chaos.name)
 TENANT = "acme"
@@ -69,7 +69,7 @@ async def empty(bus) -> bool:
     return (await bus.js.stream_info(JOBS)).state.messages == 0
 
 
-SOURCE = "from zones.service import chaos as app"
+SOURCE = "from tests.zones.service import chaos as app"
 
 
 @pytest.mark.parametrize(("early", "found"), [(True, {jobs.LOST}), (False, set())])
@@ -78,16 +78,16 @@ async def test_a_worker_that_is_killed_costs_what_it_acknowledged_before_the_eff
 ):
     history, effects = History(tmp_path / "history.jsonl"), tmp_path / "effects.jsonl"
     effects.touch()
-    tests = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     options = {"service": chaos.name, "config": {"effects": str(effects), "early": early}}
     await bus.broker.set_routes({chaos.name: {"v1": 100}})
-    worker = await spawn(bus.broker, SOURCE, env={"PYTHONPATH": str(tests)}, **options)
+    worker = await spawn(bus.broker, SOURCE, env={"PYTHONPATH": str(root)}, **options)
     stop = asyncio.Event()
     submitting = asyncio.ensure_future(requests.submit(Client(history, "submit", stop), bus.tenant(TENANT)))
     await until(lambda: effects.read_text().count("\n") > 20)
     history.write(NEMESIS, "invoke", "kill-worker")
     await worker.kill()
-    await spawn(bus.broker, SOURCE, env={"PYTHONPATH": str(tests)}, **options)
+    await spawn(bus.broker, SOURCE, env={"PYTHONPATH": str(root)}, **options)
     history.write(NEMESIS, "ok", "kill-worker")
     stop.set()
     await submitting

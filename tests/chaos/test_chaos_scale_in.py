@@ -7,10 +7,10 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
-from scaling import DEADLINE
 
 from headway import Context, Service, Worker
 from headway.control.records import Scale
+from tests.support.scaling import DEADLINE
 
 SCALE_INS = 1_000
 AT_ONCE = 12

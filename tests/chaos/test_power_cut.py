@@ -13,8 +13,6 @@ from pathlib import Path
 
 import nats.errors
 import pytest
-from zones import disks
-from zones.unavailable import Unavailable
 
 from headway.broker import testing
 from headway.broker.broker import Broker
@@ -22,6 +20,8 @@ from headway.broker.server import Server
 from headway.bus import Service
 from headway.bus.client.bus import Bus
 from headway.bus.worker import queues
+from tests.zones import disks
+from tests.zones.unavailable import Unavailable
 
 JOBS = 300
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from containers_stack import OBSERVED, docker_run, has_image_of, standing
 from playwright.async_api import async_playwright
 
 from headway.bus.client.bus import connect
 from headway.bus.errors import HeadwayError
+from tests.support.containers_stack import OBSERVED, docker_run, has_image_of, standing
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the stack
 NATS = shutil.which("nats", path=os.pathsep.join([os.environ["PATH"], str(Path("~/go/bin").expanduser())]))

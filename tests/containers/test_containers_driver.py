@@ -11,8 +11,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from containers_stack import ROOT
-from driver_contract import SOURCE, DriverContract, Place, ended, launch_of
 
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
@@ -21,6 +19,8 @@ from headway.images import build, docker
 from headway.scaler.drivers.docker.driver import DockerDriver
 from headway.scaler.drivers.driver import Launch, Running
 from headway.scaler.errors import LaunchFailed
+from tests.support.containers_stack import ROOT
+from tests.support.driver_contract import SOURCE, DriverContract, Place, ended, launch_of
 
 pytestmark = pytest.mark.timeout(600)  # the first test builds the image
 

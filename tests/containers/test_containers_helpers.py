@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from containers_stack import docker_run
 
 from headway.broker.containers import HeadwayContainer, NatsClusterContainer
 from headway.bus.client.bus import connect
+from tests.support.containers_stack import docker_run
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -1,6 +1,6 @@
 """All promises, checked on a history.
 
-python -m zones.checker .headway-chaos/<run>/history.jsonl    # from tests/: checks one that was kept, once more
+python -m tests.zones.checker .headway-chaos/<run>/history.jsonl    # checks one that was kept, once more
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zones.finding import Finding
-from zones.history import Entry, load
-from zones.promises.agents import agents
-from zones.promises.calls import calls
-from zones.promises.jobs import jobs
-from zones.promises.objects import objects
-from zones.promises.rollouts import rollouts
+from tests.zones.finding import Finding
+from tests.zones.history import Entry, load
+from tests.zones.promises.agents import agents
+from tests.zones.promises.calls import calls
+from tests.zones.promises.jobs import jobs
+from tests.zones.promises.objects import objects
+from tests.zones.promises.rollouts import rollouts
 
 PROMISES: tuple[Callable[[Sequence[Entry]], list[Finding]], ...] = (jobs, objects, calls, agents, rollouts)
 

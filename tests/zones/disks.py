@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zones.unavailable import Unavailable
+from tests.zones.unavailable import Unavailable
 
 SIZE = 24 << 30
 """Bytes of a disk: bounds of streams are room that a server promises."""

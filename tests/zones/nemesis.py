@@ -9,10 +9,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from zones import disks
-from zones.history import NEMESIS, History
-from zones.place import CALLS, CHAOS, CLIENT_PORT, Place
-from zones.plan import PARTITIONS, Fault
+from tests.zones import disks
+from tests.zones.history import NEMESIS, History
+from tests.zones.place import CALLS, CHAOS, CLIENT_PORT, Place
+from tests.zones.plan import PARTITIONS, Fault
 
 
 class Nemesis:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from zones.unavailable import Unavailable
+from tests.zones.unavailable import Unavailable
 
 _NOBODY = "02:00:00:00:00:00"
 """A hardware address that no interface has: what is sent there is lost."""

@@ -17,9 +17,9 @@ from headway.broker.config import Cluster, ServerConfig
 from headway.broker.server import Server, find_binary
 from headway.installation import Installation
 from headway.place import pool_of
-from zones import copies, disks
-from zones.network import Network
-from zones.plan import ZONES
+from tests.zones import copies, disks
+from tests.zones.network import Network
+from tests.zones.plan import ZONES
 
 DEADLINE = 60.0
 """Seconds that anything may take on a busy machine before it is called broken."""

@@ -1,6 +1,6 @@
 """What each fault cost: for how long the worst-off client got no answer, and how much failed meanwhile.
 
-python -m zones.report .headway-chaos/*/history.jsonl    # from tests/: a table over several runs
+python -m tests.zones.report .headway-chaos/*/history.jsonl    # a table over several runs
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zones.history import NEMESIS, Entry, Operation, load, operations, seen
-from zones.plan import KINDS
-from zones.promises.calls import SHORTLY
+from tests.zones.history import NEMESIS, Entry, Operation, load, operations, seen
+from tests.zones.plan import KINDS
+from tests.zones.promises.calls import SHORTLY
 
 COLUMNS = {"calls": ("call", "route", "hangup", "agent-status"), "jobs": ("submit",), "objects": ("put",)}
 """What is told apart, and the operations that count as each."""

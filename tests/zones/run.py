@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway.images.build import build
-from zones import place as places
-from zones.history import Entry, History, line, load, merged
-from zones.load import desk, everybody, things
-from zones.load.client import Client
-from zones.nemesis import Nemesis
-from zones.network import Network
-from zones.place import Place
-from zones.plan import PARTITIONS, Fault, Kind
+from tests.zones import place as places
+from tests.zones.history import Entry, History, line, load, merged
+from tests.zones.load import desk, everybody, things
+from tests.zones.load.client import Client
+from tests.zones.nemesis import Nemesis
+from tests.zones.network import Network
+from tests.zones.place import Place
+from tests.zones.plan import PARTITIONS, Fault, Kind
 
 HISTORY, EFFECTS = "history.jsonl", "effects.jsonl"
 
@@ -86,7 +86,12 @@ async def _build(work: Path, effects: Path) -> None:
     service = Path(__file__).with_name("service.py")
     for version in everybody.VERSIONS:
         await asyncio.to_thread(
-            build, service, version=version, data_dir=work, config={"effects": str(effects)}, app="zones.service:chaos"
+            build,
+            service,
+            version=version,
+            data_dir=work,
+            config={"effects": str(effects)},
+            app="tests.zones.service:chaos",
         )
 
 

@@ -15,15 +15,16 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from zones.checker import check
-from zones.history import operations
-from zones.network import Network
-from zones.place import own_disks
-from zones.plan import KINDS, ZONES, plan
-from zones.promises.jobs import repeated
-from zones.report import felt, table
-from zones.run import Ground, run
-from zones.unavailable import Unavailable
+
+from tests.zones.checker import check
+from tests.zones.history import operations
+from tests.zones.network import Network
+from tests.zones.place import own_disks
+from tests.zones.plan import KINDS, ZONES, plan
+from tests.zones.promises.jobs import repeated
+from tests.zones.report import felt, table
+from tests.zones.run import Ground, run
+from tests.zones.unavailable import Unavailable
 
 SECONDS = float(os.environ.get("HEADWAY_CHAOS_SECONDS", "0"))
 """Each kind of fault comes once at least, whatever this is; that takes about two minutes."""

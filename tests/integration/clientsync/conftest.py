@@ -1,4 +1,4 @@
-"""Fixtures of client sync's tests; what they are made of is in clientsync_page.py."""
+"""Fixtures of client sync's tests; what they are made of is in tests/support/clientsync_page.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from clientsync_page import Page, Site
 
 from headway.clientsync.server import Options, serving
+from tests.support.clientsync_page import Page, Site
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from clientsync_websocket import RawSocket
+
+from tests.support.clientsync_websocket import RawSocket
 
 
 @pytest.fixture

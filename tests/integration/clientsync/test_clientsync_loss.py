@@ -13,7 +13,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from clientsync_page import Page, Refused
 from nats.aio.msg import Msg
 
 from headway.broker.broker import Broker
@@ -24,6 +23,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.bus.nats import streams
 from headway.clientsync.replica import Replica
+from tests.support.clientsync_page import Page, Refused
 
 DEADLINE: float = 30.0
 """Seconds until a loss must have been noticed and made good. 10 are the goal; the machine of a test may be busy."""

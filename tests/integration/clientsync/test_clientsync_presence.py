@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clientsync_page import Page
+from tests.support.clientsync_page import Page
 
 
 async def test_a_tenants_pages_are_told_who_comes_and_goes(site, open_page, until):

@@ -6,7 +6,6 @@ import asyncio
 
 import orjson
 import pytest
-from clientsync_page import Refused
 from nats.js.errors import APIError
 
 from headway import Service
@@ -14,6 +13,7 @@ from headway.bus.tasks import end
 from headway.clientsync.checksum import digest
 from headway.clientsync.protocol import MAX_REQUEST
 from headway.clientsync.server import Options, serving
+from tests.support.clientsync_page import Refused
 
 
 async def filled(bus, count: int, tenant: str = "acme") -> None:

@@ -13,7 +13,6 @@ import httpx
 import jwt
 import nats.errors
 import pytest
-from clientsync_page import Page, Refused, Site
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -24,6 +23,7 @@ from headway.clientsync.server import Options, check
 from headway.clientsync.web import tokens
 from headway.clientsync.web.guard import Limits
 from headway.clientsync.web.tokens import Rules
+from tests.support.clientsync_page import Page, Refused, Site
 
 AUDIENCE = "sync"
 

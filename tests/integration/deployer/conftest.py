@@ -1,9 +1,10 @@
-"""The fixture `place`: see deployer_place.py."""
+"""The fixture `place`: see tests/support/deployer_place.py."""
 
 from __future__ import annotations
 
 import pytest
-from deployer_place import Place
+
+from tests.support.deployer_place import Place
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from deployer_place import Behaviour
 
 from headway.bus.nats import streams
 from headway.deployer import checks
 from headway.deployer.checks import parse
 from headway.deployer.errors import NotProven
 from headway.deployer.rollout import proof
+from tests.support.deployer_place import Behaviour
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import pytest
-from deployer_place import Behaviour
 
 from headway.bus.nats import streams
 from headway.bus.wire import headers
@@ -15,6 +14,7 @@ from headway.control.store import scale_key
 from headway.deployer.errors import NoRollout, UnknownVersion
 from headway.deployer.rollout import requests as ask
 from headway.deployer.rollout.takeover import Takeover, moved, target_subject
+from tests.support.deployer_place import Behaviour
 
 
 async def halfway(place, behaviour: Behaviour, **options) -> None:

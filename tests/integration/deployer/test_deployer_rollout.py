@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from deployer_place import Behaviour
 
 from headway import NotStored
 from headway.broker.errors import NotReady, RouteRefused
@@ -13,6 +12,7 @@ from headway.control.records import Criteria, Scale, ServiceRecord, VersionRecor
 from headway.deployer.checks import parse
 from headway.deployer.errors import NotProven, RolloutRuns
 from headway.deployer.rollout import requests as ask
+from tests.support.deployer_place import Behaviour
 
 
 async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(place):

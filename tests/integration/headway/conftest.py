@@ -1,10 +1,11 @@
-"""Fixtures of the command's tests; what they are made of is in integration_headway.py."""
+"""Fixtures of the command's tests; what they are made of is in tests/support/headway_process.py."""
 
 from __future__ import annotations
 
 import pytest
-from integration_headway import eventually as _eventually
-from integration_headway import fresh, up
+
+from tests.support.headway_process import eventually as _eventually
+from tests.support.headway_process import fresh, up
 
 __all__ = ["eventually", "fresh", "up"]
 

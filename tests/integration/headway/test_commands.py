@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from integration_headway import environment, headway
+
+from tests.support.headway_process import environment, headway
 
 PERSON = '{"name": "Ada"}'
 

@@ -9,10 +9,10 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-from integration_headway import APP, environment
 
 from headway.broker import testing
 from headway.bus.nats import streams
+from tests.support.headway_process import APP, environment
 
 YAML = """
 services:

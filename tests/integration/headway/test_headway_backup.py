@@ -17,7 +17,6 @@ from pathlib import Path
 
 import nats.errors
 import pytest
-from integration_headway import FREE, environment, eventually, headway
 
 from headway.backup import archive
 from headway.backup.create import create
@@ -34,6 +33,7 @@ from headway.bus.worker import queues
 from headway.control.records import VersionRecord
 from headway.control.store import Control, version_key
 from headway.place import pool_of
+from tests.support.headway_process import FREE, environment, eventually, headway
 
 
 def quietly(_line: str) -> None:

@@ -59,7 +59,7 @@ def test_a_running_installation_is_well_and_the_doctor_says_so(up, eventually):
 
 
 def test_a_secret_that_others_may_read_and_a_dead_letter_are_found_with_what_to_do(fresh, eventually):
-    from integration_headway import FREE
+    from tests.support.headway_process import FREE
 
     running = fresh("app:hello", *FREE)
     running.says("ready:")
@@ -73,7 +73,7 @@ def test_a_secret_that_others_may_read_and_a_dead_letter_are_found_with_what_to_
 
 
 def test_durability_of_headway_yaml_reaches_the_server(fresh, tmp_path):
-    from integration_headway import FREE
+    from tests.support.headway_process import FREE
 
     (tmp_path / "site").mkdir()
     text = "services:\n  hello:\n    app: app:hello\nserver:\n  durability: strict\n  replicas: 1\n"
@@ -85,7 +85,7 @@ def test_durability_of_headway_yaml_reaches_the_server(fresh, tmp_path):
 
 
 def test_no_server_is_a_finding_too(tmp_path):
-    from integration_headway import headway
+    from tests.support.headway_process import headway
 
     done = headway(tmp_path, "doctor", "--url", "nats://127.0.0.1:1")
     assert done.returncode == 1

@@ -11,7 +11,6 @@ import sys
 import nats.errors
 import orjson
 import pytest
-from integration_headway import APP, PATIENCE, environment
 
 from headway import connect
 from headway.cli import main
@@ -21,6 +20,7 @@ from headway.deployer.version import version_of
 from headway.images import build as images
 from headway.images import image
 from headway.place import pool_of
+from tests.support.headway_process import APP, PATIENCE, environment
 
 ENVIRONMENTS = """
 services: {{hello: {{app: "app:hello"}}}}

@@ -18,11 +18,11 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
-from integration_headway import FREE, ROOT, start
 
 from headway import connect
 from headway.bus.errors import HeadwayError
 from headway.bus.tasks import end
+from tests.support.headway_process import FREE, ROOT, start
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -7,10 +7,10 @@ import json
 import subprocess
 
 import pytest
-from integration_headway import FREE, start
 
 from headway import connect
 from headway.bus.errors import CallError
+from tests.support.headway_process import FREE, start
 
 APP = """
 import random

@@ -6,7 +6,8 @@ import re
 import shlex
 
 import pytest
-from integration_headway import FREE, ROOT, start
+
+from tests.support.headway_process import FREE, ROOT, start
 
 README = (ROOT / "README.md").read_text()
 

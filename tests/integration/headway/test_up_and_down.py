@@ -9,7 +9,8 @@ import socket
 import time
 
 import pytest
-from integration_headway import CRASHING, FREE, alive, children, eventually, headway, start
+
+from tests.support.headway_process import CRASHING, FREE, alive, children, eventually, headway, start
 
 
 def ready(running):
@@ -142,7 +143,7 @@ def test_a_second_instance_on_the_same_data_is_refused(fresh):
     ],
 )
 def test_a_wrong_file_is_refused_before_anything_is_started(tmp_path, text, says):
-    from integration_headway import APP
+    from tests.support.headway_process import APP
 
     (tmp_path / "app.py").write_text(APP)
     if text is not None:
@@ -205,7 +206,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path):
     import subprocess
     import sys
 
-    from integration_headway import environment
+    from tests.support.headway_process import environment
 
     process = subprocess.Popen(
         [sys.executable, "-m", "headway", "demo"],

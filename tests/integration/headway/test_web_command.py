@@ -9,7 +9,8 @@ import sys
 
 import httpx
 import pytest
-from integration_headway import FREE, PATIENCE, environment, eventually, headway
+
+from tests.support.headway_process import FREE, PATIENCE, environment, eventually, headway
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import time
 
 import orjson
 import pytest
-from scaling import Fleet
 
 from headway.broker import testing
 from headway.bus.nats import streams
 from headway.control.records import Lag, Scale
 from headway.scaler.lag import LagReader
+from tests.support.scaling import Fleet
 
 JOBS = 48
 

@@ -8,8 +8,6 @@ import signal
 from dataclasses import replace
 
 import pytest
-from driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
-from scaling import zygotes
 
 from headway.bus.client.bus import Bus
 from headway.scaler.drivers.driver import Launch, Running
@@ -17,6 +15,8 @@ from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
 from headway.scaler.drivers.process.follow import Follower
 from headway.scaler.errors import LaunchFailed
+from tests.support.driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
+from tests.support.scaling import zygotes
 
 
 class ProcessPlace(Place):

@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import orjson
-from clientsync_model import ModelStore
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,6 +17,7 @@ from headway.clientsync.beacons import Beacons
 from headway.clientsync.pull import Puller
 from headway.clientsync.replica import Replica
 from headway.clientsync.tail import Tail
+from tests.support.clientsync_model import ModelStore
 
 TENANT = "acme"
 TYPES = ["call", "fax"]

@@ -7,7 +7,6 @@ from random import Random
 
 import orjson
 import pytest
-from clientsync_model import ModelStore
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from headway.clientsync.pull import Puller
 from headway.clientsync.replica import GRACE, SILENCE, Replica, checksum
 from headway.clientsync.server import PAGES
 from headway.clientsync.tail import KEPT, Recent, Tail
+from tests.support.clientsync_model import ModelStore
 
 
 def test_a_request_says_nothing_and_means_everything():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from made_image import FILES, manifest
-
 from headway.deployer.diff import diff
 from headway.images.image import Schemas
 from headway.images.source import Content
+from tests.support.made_image import FILES, manifest
 
 INTEGER = Schemas(input={"type": "integer"}, output={"type": "null"})
 STRING = Schemas(input={"type": "string"}, output={"type": "null"})

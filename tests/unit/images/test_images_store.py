@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
-from made_image import FILES, manifest, rewrite
 
 from headway.images import image, store
 from headway.images.errors import ImageChanged, ImageError, LabelTaken, NoImage
+from tests.support.made_image import FILES, manifest, rewrite
 
 
 def publish(data_dir, **changed) -> str:

@@ -8,12 +8,12 @@ import stat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_image import FILES, manifest, rewrite
 
 from headway.bus.errors import InvalidSubject
 from headway.images import image, store
 from headway.images.errors import ImageChanged, NoImage, WrongRequirements
 from headway.images.image import Manifest
+from tests.support.made_image import FILES, manifest, rewrite
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zones.checker import check
-from zones.history import Entry, History, line, load, merged, operations
-from zones.promises import agents, calls, jobs, objects, rollouts
+
+from tests.zones.checker import check
+from tests.zones.history import Entry, History, line, load, merged, operations
+from tests.zones.promises import agents, calls, jobs, objects, rollouts
 
 
 class Story:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from zones.plan import GAP, KINDS, LONGEST, RECOVERY, SHORTEST, plan
+
+from tests.zones.plan import GAP, KINDS, LONGEST, RECOVERY, SHORTEST, plan
 
 SEEDS = st.integers(0, 1 << 32)
 

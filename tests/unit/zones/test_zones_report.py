@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zones.history import Entry
-from zones.report import felt, table
+from tests.zones.history import Entry
+from tests.zones.report import felt, table
 
 
 def entry(at, process, type_, op, value=None, error=None) -> Entry:

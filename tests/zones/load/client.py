@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from headway.bus.errors import HeadwayError, NotStored
-from zones.history import History, Type
+from tests.zones.history import History, Type
 
 T = TypeVar("T")
 

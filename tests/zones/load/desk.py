@@ -8,8 +8,8 @@ from typing import Any
 from headway.bus.client.bus import Tenant
 from headway.bus.errors import HeadwayError
 from headway.services.calls import Agent, Call
-from zones.load.client import Client
-from zones.place import CALLS
+from tests.zones.load.client import Client
+from tests.zones.place import CALLS
 
 AGENTS = ("ann", "bob")
 TIMEOUT = 4.0

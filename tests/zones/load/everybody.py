@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
-from clientsync_page import Page, Site
 
 from headway.bus.client.bus import Bus
 from headway.clientsync.replica import Replica
 from headway.control.store import Control
-from zones.history import History
-from zones.load import desk, releases, requests, things
-from zones.load.client import Client, clock
-from zones.place import Place
+from tests.support.clientsync_page import Page, Site
+from tests.zones.history import History
+from tests.zones.load import desk, releases, requests, things
+from tests.zones.load.client import Client, clock
+from tests.zones.place import Place
 
 TENANT, DESK = "acme", "desk"
 """Whose jobs, calls and objects; and whose agents."""

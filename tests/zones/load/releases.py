@@ -12,8 +12,8 @@ from headway.control.records import Criteria, Past, Phase, RolloutRecord
 from headway.control.store import Control
 from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
-from zones.load.client import Client
-from zones.place import CHAOS, Broken, Place
+from tests.zones.load.client import Client
+from tests.zones.place import CHAOS, Broken, Place
 
 STEPS = (30, 100)
 BAKE = 2.0

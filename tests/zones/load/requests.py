@@ -6,8 +6,8 @@ import itertools
 from functools import partial
 
 from headway.bus.client.bus import Receipt, Tenant
-from zones.load.client import Client
-from zones.place import CHAOS
+from tests.zones.load.client import Client
+from tests.zones.place import CHAOS
 
 CALL_TIMEOUT = 2.0
 SUBMIT_TIMEOUT = 5.0

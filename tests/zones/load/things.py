@@ -14,7 +14,7 @@ from headway.bus.errors import HeadwayError
 from headway.bus.nats import streams, values
 from headway.bus.wire import subjects
 from headway.clientsync.replica import Replica
-from zones.load.client import Client
+from tests.zones.load.client import Client
 
 TYPE = "thing"
 OBJECTS = 5

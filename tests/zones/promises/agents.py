@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from zones.finding import Finding
-from zones.history import Entry, operations, seen
+from tests.zones.finding import Finding
+from tests.zones.history import Entry, operations, seen
 
 TWO_AGENTS = "a call was given two agents"
 TWO_CALLS = "an agent had two calls at once"

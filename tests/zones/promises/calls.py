@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headway.bus.errors import CallError, Conflict, ConnectionFailed, NotStored
-from zones.finding import Finding
-from zones.history import NEMESIS, Entry, Operation, operations, seen
+from tests.zones.finding import Finding
+from tests.zones.history import NEMESIS, Entry, Operation, operations, seen
 
 ASKED = ("call", "route", "hangup", "agent-status", "submit", "put", "get")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zones.finding import Finding
-from zones.history import Entry, operations, seen
+from tests.zones.finding import Finding
+from tests.zones.history import Entry, operations, seen
 
 LOST = "a job that was acknowledged was never done"
 REUSED = "two jobs were acknowledged with the same sequence"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zones.finding import Finding
-from zones.history import Entry, Operation, operations, seen
+from tests.zones.finding import Finding
+from tests.zones.history import Entry, Operation, operations, seen
 
 BACK = "a reader saw an object go back"
 LOST = "an acknowledged change of an object is gone"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from headway.control.records import OVER, Phase
-from zones.finding import Finding
-from zones.history import Entry, operations, seen
+from tests.zones.finding import Finding
+from tests.zones.history import Entry, operations, seen
 
 UNFINISHED = "a rollout did not come to an end"
 ILLEGAL = "a rollout went where it cannot go"

@@ -1,6 +1,6 @@
 """A fleet for tests: a broker, services in a directory, real worker processes, scalers in this process or their own.
 
-python tests/scaling.py <JSON>    # a scaler in a process of its own, until SIGTERM
+python tests/support/scaling.py <JSON>    # a scaler in a process of its own, until SIGTERM
 """
 
 from __future__ import annotations
