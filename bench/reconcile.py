@@ -27,7 +27,7 @@ from headway.bus.wire import subjects
 from headway.bus.wire.beat import INTERVAL, Beat, Counters
 from headway.control.records import Lag, Scale, ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key
-from headway.scaler.controller import Controller
+from headway.scaler.controller import Scaler
 from headway.scaler.drivers.driver import Exited, Launch, Running
 
 _VERSION = "v1"
@@ -136,11 +136,11 @@ async def _declare(bus: Bus, names: list[str]) -> None:
 
 
 @asynccontextmanager
-async def _scaling(bus: testing.TestBus) -> AsyncIterator[tuple[Controller, ListDriver]]:
+async def _scaling(bus: testing.TestBus) -> AsyncIterator[tuple[Scaler, ListDriver]]:
     """A scaler at work, and the heartbeats of its workers."""
     driver, stop = ListDriver(), asyncio.Event()
     async with await bus.broker.connect("control") as connection:
-        controller = Controller(connection, driver, _launch, holder="bench", period=_PERIOD)
+        controller = Scaler(connection, driver, _launch, holder="bench", period=_PERIOD)
         running = asyncio.ensure_future(controller.run(stop))
         beating = asyncio.ensure_future(_beat(bus.bus, driver))
         try:
@@ -199,7 +199,7 @@ async def _served(driver: ListDriver, count: int) -> None:
             await asyncio.sleep(_PERIOD)
 
 
-async def _rounds(controller: Controller, count: int) -> list[float]:
+async def _rounds(controller: Scaler, count: int) -> list[float]:
     """How long each of the next rounds takes."""
     took: list[float] = []
     skip, last = controller.rounds + _SETTLE, controller.rounds

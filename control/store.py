@@ -28,6 +28,8 @@ from headway.control.records import Record, RolloutRecord, ScaleRecord, ServiceR
 R = TypeVar("R", bound=Record)
 
 _PREFIX: Final = "$KV.CONTROL."
+ROLLOUTS: Final = f"{_PREFIX}rollout.*"
+"""Subject of the writes of all rollouts' records."""
 _OPERATION: Final = "KV-Operation"
 _DELETED: Final = frozenset({"DEL", "PURGE"})
 _TRIES: Final = 8
@@ -55,13 +57,18 @@ def rollout_key(service: str) -> str:
     return f"rollout.{token(service, 'service')}"
 
 
+def rollout_service(subject: str) -> str:
+    """Return the service of a rollout's record, from the subject that it was written on."""
+    return subject.removeprefix(_PREFIX).split(".")[1]
+
+
 def lease_key(controller: str) -> str:
     """Key of a `LeaseRecord`."""
     return f"lease.{token(controller, 'controller')}"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Generic[R]):
+class Versioned(Generic[R]):
     """A record as it was read; its revision is what `put` takes as `expect`."""
 
     value: R
@@ -86,7 +93,7 @@ class Control:
         self.rollouts: dict[str, RolloutRecord] = {}
         self._sequence = 0
 
-    async def get(self, key: str, kind: type[R]) -> Kept[R] | None:
+    async def get(self, key: str, kind: type[R]) -> Versioned[R] | None:
         """Read a record; None if there is none.
 
         Raises:
@@ -100,7 +107,7 @@ class Control:
             value = kind.model_validate_json(message.data)
         except ValidationError as error:
             raise StoreError(f"control record {key} cannot be read: {error}", remedy="delete or rewrite it") from error
-        return Kept(value, int((message.headers or {})[values.SEQUENCE]))
+        return Versioned(value, int((message.headers or {})[values.SEQUENCE]))
 
     async def put(self, key: str, record: Record, *, expect: int | None = None, ttl: float | None = None) -> int:
         """Write a record; returns its revision.

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from headway.bus.telemetry.histogram import BUCKETS
+from headway.control.counts import EMPTY, LAGS, NOTHING, Count
 
-EMPTY: Final[Sequence[int]] = (0,) * (len(BUCKETS) + 1)
-"""A histogram without samples."""
-
-LAGS: Final = 200
-"""Lags kept of a slice: enough for their median. A step may be judged for days, by any number of workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What the workers of one side did in a slice of time.
-
-    Attributes:
-        tries: calls, jobs and events that ended, well or not.
-        errors: those that did not end well.
-        shed: calls refused because the worker was full; not among the tries.
-        dead: work that was given up.
-        latency: per kind, counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
-        cpu_s: CPU seconds.
-        seconds: seconds of workers' lives.
-        lags: how late event loops were, of up to `LAGS` heartbeats.
-    """
-
-    tries: int = 0
-    errors: int = 0
-    shed: int = 0
-    dead: int = 0
-    latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    cpu_s: float = 0.0
-    seconds: float = 0.0
-    lags: Sequence[float] = ()
+__all__ = ["EMPTY", "LAGS", "Checked", "Count", "Evidence", "Side", "Slice"]
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
     """The same seconds of both sides."""
 
-    canary: Count = Count()
-    baseline: Count = Count()
+    canary: Count = NOTHING
+    baseline: Count = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headway.bus import tasks
 from headway.bus.client.bus import Bus, unique_id
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import EVENTS, jobs_stream
-from headway.control.heartbeats import heard
-from headway.control.lease import Lease
+from headway.control.controller import Controller
+from headway.control.fleet import SILENCE
 from headway.control.records import HISTORY, Decided, ScaleRecord, ServiceRecord, VersionRecord
-from headway.control.rounds import Rounds
 from headway.control.store import Control, scale_key
 from headway.scaler import health, restarts
-from headway.scaler.beats import Beats
 from headway.scaler.decide import NEW, Decision, History, decide
 from headway.scaler.drivers.driver import Driver, Exited, Launch, Running
 from headway.scaler.errors import Fenced
@@ -79,7 +76,7 @@ class _Version:
         self.last_exit, self.stderr = how, stderr
 
 
-class Controller:
+class Scaler(Controller):
     """One scaler.
 
     Args:
@@ -101,46 +98,31 @@ class Controller:
         pool: str = "",
         period: float = PERIOD,
     ) -> None:
+        lease = f"scaler-{pool}" if pool else "scaler"
+        super().__init__(bus, "scaler", holder=holder, period=period, timeout=ROUND_TIMEOUT, lease=lease)
         self.control = Control(bus)
-        self.lease = Lease(bus, f"scaler-{pool}" if pool else "scaler", holder)
         self.rounds = 0
         self.took = 0.0
         """Seconds that the last round took."""
         self._driver = driver
         self._launch = launch
         self._pool = pool
-        self._rounds = Rounds("scaler", self.lease, period)
         self._lags = LagReader(bus)
-        self._bus = bus
-        self._beats = Beats()
         self._versions: dict[Key, _Version] = {}
         self._born: dict[str, float] = {}
         self._metrics = Metrics(lambda: self.lease.held)
         self._spoken = 0
         self._looking: asyncio.Task[Lags] | None = None
         self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
-        self._spawns: set[asyncio.Task[None]] = set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Scale until `stop` is set. Workers go on."""
-        self._bus.on_reconnect(self._beats)
-        self._beats.reconnected()
-        try:
-            async with heard(self._bus, self._beats.hear), asyncio.TaskGroup() as group:
-                rounds = self._rounds.run(self.reconcile, timeout=ROUND_TIMEOUT, late=self._beats.reconnected)
-                works = (self.lease.lead(self._rounds.led), self._hear_ends(), rounds)
-                running = [group.create_task(work) for work in works]
-                try:
-                    await stop.wait()
-                finally:
-                    await tasks.end([*running, *self._spawns, *([self._looking] if self._looking else [])])
-        finally:
-            await self.lease.release()
+    def beside(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Hear of each worker's end, leading or not."""
+        return (self._hear_ends(),)
 
     async def _hear_ends(self) -> None:
         async for ended in self._driver.exits():
             self._ended(ended)
-            self._rounds.wake()
+            self.wake()
 
     async def reconcile(self) -> None:
         """One round over all versions.
@@ -181,7 +163,7 @@ class Controller:
 
     async def _look(self) -> Lags:
         """What waits now. A server that takes its time holds up nobody's healing: then that is unknown."""
-        task = self._looking or asyncio.get_running_loop().create_task(self._lags.read(time.monotonic()))
+        task = self._looking or self.spawn(self._lags.read(time.monotonic()), "reading the queues")
         self._looking = task
         await asyncio.wait([task], timeout=LOOK)
         if not task.done():
@@ -194,17 +176,17 @@ class Controller:
         """Who is sick, by worker."""
         seen = {one.worker: self._seen(one, now) for one in running}
         if health.deaf(seen.values(), now):
-            self._beats.reconnected()  # whoever is heard first, the others have their time from now on
+            self.fleet.reconnected()  # whoever is heard first, the others have their time from now on
             return dict.fromkeys(seen)
         return {one.worker: health.diagnose(seen[one.worker], now, memory=self._memory(one.service)) for one in running}
 
     def _seen(self, one: Running, now: float) -> Seen:
-        heard = self._beats.of(one.worker)
+        heard = self.fleet.of(one.worker)
         born = self._born.setdefault(one.worker, now - max(0.0, time.time() - one.started))
         return Seen(
             one.worker,
-            started=max(born, self._beats.hearing_since),
-            heard=None if heard is None else self._beats.since(heard),
+            started=max(born, self.fleet.listening_since),
+            heard=None if heard is None else self.fleet.heard(heard),
             beats=() if heard is None else tuple(heard.beats),
         )
 
@@ -228,7 +210,7 @@ class Controller:
             decision = Decision(0, "the service is suspended", NEW)
         else:
             state.moments.append(self._snapshot(key, members, lags, now))
-            while state.moments[0].at < now - WINDOW - self._rounds.period:
+            while state.moments[0].at < now - WINDOW - self.period:
                 state.moments.popleft()
             decision = self._decide(state, service, version)
             state.history = decision.history
@@ -255,7 +237,8 @@ class Controller:
                 state.prepared = math.inf
                 workers = [unique_id() for _ in range(missing)]
                 state.starting.update(dict.fromkeys(workers, math.inf))
-                self._start(self._spawn(state, version, workers))
+                # Beside the rounds: a version that is slow to import holds up no other.
+                self.spawn(self._spawn(state, version, workers), f"starting {version.service} {version.version}")
             await self._write(key, state, decision, verdict, before)
         return Told(
             *key,
@@ -266,7 +249,7 @@ class Controller:
         )
 
     def _member(self, state: _Version, one: Running, sickness: Sickness | None, now: float) -> Member:
-        heard = self._beats.of(one.worker)
+        heard = self.fleet.of(one.worker)
         last = None if heard is None else heard.last
         if sickness is None:
             state.sick.pop(one.worker, None)
@@ -293,14 +276,14 @@ class Controller:
             lanes = None
         elif key == self._heaviest(service):  # all versions share the service's events; one of them scales by them
             lanes = (*(lanes or ()), *events)
-        heard = {m.worker: one for m in members if (one := self._beats.of(m.worker)) is not None}
+        heard = {m.worker: one for m in members if (one := self.fleet.of(m.worker)) is not None}
         return Snapshot(
             at=now,
             lanes=lanes,
             stored=lags.stored.get(service, 0) + sum(lane.pending + lane.delivered for lane in events),
             beats={worker: one.last for worker, one in heard.items()},
             well=frozenset(m.worker for m in members if m.serving and m.sick is None and m.draining_since is None),
-            complete=all(now - one.at < health.SILENCE for one in heard.values()),
+            complete=all(now - one.at < SILENCE for one in heard.values()),
         )
 
     def _heaviest(self, service: str) -> Key:
@@ -341,7 +324,7 @@ class Controller:
             if state.starting.get(worker) == math.inf:
                 del state.starting[worker]
         if workers:
-            self._rounds.wake()
+            self.wake()
 
     async def _begin(self, state: _Version, launch: Launch, worker: str) -> None:
         self._born[worker] = time.monotonic()
@@ -356,16 +339,10 @@ class Controller:
         _log.error("%s %s could not be started: %s", version.service, version.version, why, exc_info=trace)
         state.died(time.monotonic(), "could not be started", (why,))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the rounds: a version that is slow to import does not hold up the others."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._spawns.add(task)
-        task.add_done_callback(self._spawns.discard)
-
     def _ended(self, ended: Exited) -> None:
         state = self._versions.setdefault((ended.service, ended.version), _Version())
         now = time.monotonic()
-        self._beats.forget(ended.worker)
+        self.fleet.forget(ended.worker)
         lived = now - self._born.pop(ended.worker, 0.0)
         state.sick.pop(ended.worker, None)
         if state.draining.pop(ended.worker, None) is not None:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from headway.bus.wire.beat import Beat
+from headway.control.fleet import SILENCE
 
-SILENCE: Final = 3.0
-"""Seconds without a heartbeat, of which there is one a second."""
 NOBODY: Final = 1.5
 """Seconds without a heartbeat of anybody: then the silence of each says nothing of it."""
 START_TIMEOUT: Final = 30.0

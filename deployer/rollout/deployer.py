@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -19,15 +21,12 @@ from headway.broker.broker import Broker
 from headway.broker.errors import NotReady, RouteRefused
 from headway.bus.client.bus import Bus
 from headway.bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStored
-from headway.bus.tasks import end
-from headway.control.heartbeats import heard
-from headway.control.lease import TTL, Lease
+from headway.control.controller import Controller
+from headway.control.lease import TTL
 from headway.control.records import RolloutRecord
-from headway.control.rounds import Rounds
-from headway.control.store import Control, Kept, rollout_key
+from headway.control.store import ROLLOUTS, Control, Versioned, rollout_key, rollout_service
 from headway.deployer import queues
 from headway.deployer.errors import NotLeading
-from headway.deployer.hearing import Hearing
 from headway.deployer.metrics import Metrics
 from headway.deployer.rollout.effects import Effects, Prove
 from headway.deployer.rollout.plan import Facts, Plan, because, noted, plan
@@ -44,7 +43,7 @@ _READ_TIMEOUT: Final = 15.0
 _log = logging.getLogger("headway.deployer")
 
 
-class Deployer:
+class Deployer(Controller):
     """One deployer.
 
     Args:
@@ -59,38 +58,28 @@ class Deployer:
     def __init__(
         self, bus: Bus, broker: Broker, *, holder: str, prove: Prove, period: float = PERIOD, ttl: float = TTL
     ) -> None:
+        super().__init__(bus, "deployer", holder=holder, period=period, timeout=_READ_TIMEOUT, ttl=ttl)
         self.control = Control(bus)
-        self.lease = Lease(bus, "deployer", holder, ttl)
         self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
-        self._bus = bus
         self._broker = broker
-        self._hearing = Hearing()
-        self._rounds = Rounds("deployer", self.lease, period)
         self._metrics = Metrics(lambda: self.lease.held)
         self._trials: dict[str, Trial] = {}
         self._looked: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Deploy until `stop` is set. What is under way goes on when a deployer runs again."""
-        self._bus.on_reconnect(self._hearing)
-        self._hearing.reconnected()
-        watch = await self._bus.nc.subscribe(f"$KV.CONTROL.{rollout_key('x')[:-1]}*", cb=self._on_record)
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Watch the rollouts' records, so that a command is acted on at once."""
+        watch = await self._bus.nc.subscribe(ROLLOUTS, cb=self._on_record)
         try:
-            async with heard(self._bus, self._hearing.hear), asyncio.TaskGroup() as group:
-                rounds = self._rounds.run(self._round, timeout=_READ_TIMEOUT, late=self._hearing.reconnected)
-                tasks = [group.create_task(self.lease.lead(self._rounds.led)), group.create_task(rounds)]
-                await stop.wait()
-                await end(tasks)
+            yield
         finally:
-            await end(list(self._tasks.values()))
-            await self.lease.release()
             if not self._bus.nc.is_closed:
                 await watch.unsubscribe()
 
     async def _on_record(self, message: Msg) -> None:
-        """A rollout's record was written. If it is to go back, nothing else is worth finishing."""
-        service = message.subject.rsplit(".", 1)[1]
+        """Act on a rollout's new record at once. If it is to go back, nothing else is worth finishing."""
+        service = rollout_service(message.subject)
         task = self._tasks.get(service)
         try:
             record = RolloutRecord.model_validate_json(message.data) if message.data else None
@@ -98,9 +87,14 @@ class Deployer:
             record = None
         if task is not None and record is not None and record.abort is not None and _forward(record):
             task.cancel()
-        self._rounds.wake()
+        self.wake()
 
-    async def _round(self) -> None:
+    async def reconcile(self) -> None:
+        """Do one round: see to each service that has something to do.
+
+        Raises:
+            MissingStream, ConnectionFailed: if the control records cannot be read: then nothing is done.
+        """
         await self.control.refresh()
         self._metrics.round(self.control.versions.values(), self.control.rollouts.values())
         for service, record in self.control.rollouts.items():
@@ -112,16 +106,13 @@ class Deployer:
         if service in self._tasks or (record.over and now - self._looked.get(service, 0.0) < STRAYS):
             return
         self._looked[service] = now
-        task = asyncio.ensure_future(self._service(service))
-        self._tasks[service] = task
+        task = self._tasks[service] = self.spawn(self._service(service), f"{service}: this round")
         task.add_done_callback(lambda ended: self._ended(service, ended))
 
     def _ended(self, service: str, task: asyncio.Task[None]) -> None:
         del self._tasks[service]
         if task.cancelled():
-            self._rounds.wake()
-        elif (error := task.exception()) is not None:
-            _log.error("%s: this round failed, the next one tries again", service, exc_info=error)
+            self.wake()
 
     async def _service(self, service: str) -> None:
         """One round of one service: as many steps as can be taken at once."""
@@ -172,12 +163,12 @@ class Deployer:
             return because(made.otherwise, error.message)
         return made.then.model_copy(update={"took_over": made.then.took_over + moved}) if moved else made.then
 
-    async def _write(self, service: str, kept: Kept[RolloutRecord], then: RolloutRecord) -> bool:
+    async def _write(self, service: str, kept: Versioned[RolloutRecord], then: RolloutRecord) -> bool:
         """Write the record; False if somebody else has written meanwhile. Then all is looked at again."""
         try:
             await self.control.put(rollout_key(service), then, expect=kept.revision)
         except Conflict:
-            self._rounds.wake()
+            self.wake()
             return False
         return True
 
@@ -185,7 +176,7 @@ class Deployer:
         """What is known of a rollout's versions. Nothing, where it is to go back: that is to happen now."""
         if record.phase == "back" or (record.abort is not None and _forward(record)):
             return Facts()
-        service, hearing = record.service, self._hearing
+        service, fleet = record.service, self.fleet
         names = [record.version, *([record.before] if record.before else [])]
         queued = record.phase in {"drain", "take-over"} or record.over
         routed = record.phase == "judge" or record.over
@@ -193,12 +184,12 @@ class Deployer:
             await self._try(record)
         trial = self._trials.get(service) if record.phase == "judge" else None
         return Facts(
-            hearing=hearing.settled,
+            hearing=fleet.settled,
             route=(await self._broker.routes()).get(service, {}) if routed else None,
-            serving=hearing.serving(service),
-            missing=hearing.missing(service, names),
-            alive=hearing.alive(service),
-            busy=hearing.busy(service),
+            serving=fleet.serving(service),
+            missing=fleet.missing(service, names),
+            alive=fleet.alive(service),
+            busy=fleet.busy(service),
             left=queues.left(await queues.consumers(self._bus, service)) if queued else None,
             looping=self._looping(service, names),
             verdict=None if trial is None else trial.verdict,
@@ -208,7 +199,7 @@ class Deployer:
     async def _try(self, record: RolloutRecord) -> None:
         trial = self._trials.get(record.service)
         if trial is None or not trial.of(record):
-            trial = self._trials[record.service] = Trial(record, self._hearing)
+            trial = self._trials[record.service] = Trial(record, self.fleet)
         await trial.go_on(self._bus, self.control, record)
 
     def _looping(self, service: str, versions: list[str]) -> dict[str, str]:

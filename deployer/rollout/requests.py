@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from headway.bus.errors import Conflict, NotFound, UsageError
 from headway.control.records import Asked, Check, Criteria, Past, Request, RolloutRecord, VersionRecord
-from headway.control.store import Control, Kept, rollout_key, version_key
+from headway.control.store import Control, Versioned, rollout_key, version_key
 from headway.deployer.errors import NoRollout, RolloutRuns, UnknownVersion
 from headway.deployer.rollout.plan import noted
 
@@ -25,7 +25,7 @@ HAND: Final = "hand"
 
 _TRIES: Final = 8
 
-Make = Callable[[Kept[RolloutRecord] | None], tuple[RolloutRecord, VersionRecord]]
+Make = Callable[[Versioned[RolloutRecord] | None], tuple[RolloutRecord, VersionRecord]]
 
 _STEPS: Final = (5, 25, 50, 100)
 
@@ -67,7 +67,7 @@ async def deploy(
     """
     service, label = version.service, version.version
 
-    def make(kept: Kept[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
+    def make(kept: Versioned[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
         if kept is not None and not _replaceable(kept.value, label, cluster):
             raise RolloutRuns(_runs(kept.value), remedy=_instead(kept.value))
         if service not in control.services:
@@ -110,7 +110,7 @@ async def rollback(control: Control, service: str, to: str | None = None, by: st
             raise RolloutRuns(_runs(kept.value), remedy=f"`headway abort {service}` first; then roll back to {to}")
         return await _abort(control, service, "rollback", f"rolled back by {by}", by)
 
-    def make(kept: Kept[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
+    def make(kept: Versioned[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
         last = None if kept is None else kept.value
         if last is not None and not last.over:
             raise RolloutRuns(_runs(last), remedy=_instead(last))

@@ -10,11 +10,11 @@ import time
 from typing import Final
 
 from headway.bus.client.bus import Bus
+from headway.control.fleet import Fleet
 from headway.control.records import Check, RolloutRecord, Verdict
 from headway.control.store import Control
 from headway.deployer import checks
 from headway.deployer.evidence import LAGS, Checked, Count, Evidence, Side, Slice
-from headway.deployer.hearing import Hearing
 from headway.deployer.judge import judge
 from headway.deployer.rollout.plan import weights
 
@@ -33,12 +33,12 @@ class Trial:
 
     Args:
         record: the rollout.
-        hearing: what is heard.
+        fleet: the view of the workers.
     """
 
-    def __init__(self, record: RolloutRecord, hearing: Hearing) -> None:
+    def __init__(self, record: RolloutRecord, fleet: Fleet) -> None:
         self._of = _identity(record)
-        self._hearing = hearing
+        self._fleet = fleet
         self._began = self._last = time.monotonic()
         self._checked = 0.0
         self._results: tuple[Checked, ...] = ()
@@ -78,8 +78,8 @@ class Trial:
         self.verdict = judge(evidence, record.criteria, len(record.steps))
 
     def _take(self, record: RolloutRecord) -> Slice:
-        baseline = Count() if record.before is None else self._hearing.take(record.service, record.before)
-        return Slice(self._hearing.take(record.service, record.version), baseline)
+        baseline = Count() if record.before is None else self._fleet.take(record.service, record.before)
+        return Slice(self._fleet.take(record.service, record.version), baseline)
 
 
 async def run_checks(bus: Bus, record: RolloutRecord) -> tuple[Checked, ...]:

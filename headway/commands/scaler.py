@@ -17,7 +17,7 @@ from headway.cli import examples, run
 from headway.endpoint import Endpoint, find, options
 
 if TYPE_CHECKING:
-    from headway.scaler.controller import Controller
+    from headway.scaler.controller import Scaler
     from headway.scaler.drivers.driver import Driver
 
 _TOUCH: Final = 2.0
@@ -84,7 +84,7 @@ async def _scale(
     from headway.broker.identity import KEY_FILE
     from headway.controlprocess import running
     from headway.place import launcher, run_dir
-    from headway.scaler.controller import Controller
+    from headway.scaler.controller import Scaler
 
     keys = directory if (directory / KEY_FILE).exists() else None
     broker = Broker.external(endpoint.url, creds=endpoint.creds, dir=keys)
@@ -96,7 +96,7 @@ async def _scale(
             await stack.enter_async_context(_contained(run_dir(directory)))
         stack.push_async_callback(driver.close)
         bus = await stack.enter_async_context(await broker.connect("control", name="scaler"))
-        controller = Controller(bus, driver, launcher(broker), holder=f"{pool}-{os.getpid()}", pool=pool)
+        controller = Scaler(bus, driver, launcher(broker), holder=f"{pool}-{os.getpid()}", pool=pool)
         if alive is not None:
             await stack.enter_async_context(_shown(controller, alive))
         await controller.run(stop)
@@ -136,7 +136,7 @@ async def _contained(run: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _shown(controller: Controller, alive: Path) -> AsyncIterator[None]:
+async def _shown(controller: Scaler, alive: Path) -> AsyncIterator[None]:
     """Touch a file as long as rounds are done, or are another scaler's to do."""
 
     async def touch() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headway.bus.telemetry.histogram import quantile
-from headway.deployer.evidence import Count
+from headway.control.counts import Count
 
 WINDOW: Final = 30.0
 """Seconds that are looked back."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -21,15 +20,13 @@ from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import ConnectionFailed, MissingStream
 from headway.bus.nats.streams import DEAD
 from headway.console.meter import Meter
-from headway.console.snapshot import Heard, Key, Truth
-from headway.control.heartbeats import heard
+from headway.console.snapshot import Key, Snapshot, Worker
+from headway.control.fleet import Fleet, Member
 from headway.control.records import LeaseRecord
 from headway.control.store import Control
-from headway.deployer.hearing import Hearing
 from headway.doctor import servers_seen
 from headway.doctor.collect import Blind
 from headway.doctor.facts import Server
-from headway.scaler.beats import Beats
 from headway.scaler.lag import LagReader, Lags, together
 from headway.status import Queue
 
@@ -48,14 +45,14 @@ class Observer:
     Args:
         broker: of the installation, with its keys: for routes and servers.
         bus: a connection in the role operator.
+        fleet: the view of the workers; whoever owns it listens.
     """
 
-    def __init__(self, broker: Broker, bus: Bus) -> None:
+    def __init__(self, broker: Broker, bus: Bus, fleet: Fleet) -> None:
         self._broker = broker
         self._bus = bus
         self._control = Control(bus)
-        self._beats = Beats()
-        self._hearing = Hearing()
+        self._fleet = fleet
         self._lags = LagReader(bus)
         self._letters = Letters(bus)
         self._meter = Meter()
@@ -64,28 +61,15 @@ class Observer:
         self._rarely = 0.0
         self._keys: set[Key] = set()
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Listen to heartbeats while the context is open."""
-        self._bus.on_reconnect(self)
-        self.reconnected()
-        async with heard(self._bus, self._beats.hear, self._hearing.hear):
-            yield
-
-    def reconnected(self) -> None:
-        """Silence until now was ours; called by the bus, and by whoever finds that we were late ourselves."""
-        self._beats.reconnected()
-        self._hearing.reconnected()
-
     def note(self) -> None:
-        """Take over what was heard; to be called at least every few seconds."""
+        """Take over what was heard. Call it at least every few seconds."""
         now = time.monotonic()
-        self._keys = {(heard.last.service, heard.last.version) for heard in self._beats.everyone()}
+        self._keys = {(one.last.service, one.last.version) for one in self._fleet.members() if self._shown(one)}
         self._keys |= self._control.versions.keys()
         for key in self._keys:
-            self._meter.note(now, key, self._hearing.take(*key))
+            self._meter.note(now, key, self._fleet.take(*key))
 
-    async def look(self) -> Truth:
+    async def look(self) -> Snapshot:
         """One look. What does not answer is named in `blind`, and the rest goes on.
 
         Raises:
@@ -104,12 +88,12 @@ class Observer:
             )
         if lags.blind or lags.unknown:
             blind.reasons["queues"] = ", ".join(sorted(lags.unknown)) or "JetStream does not answer"
-        workers = self._workers(now)
+        workers = self._workers()
         keys = self._keys
         shown, counts = found or ((), {})
-        beats = [heard.beat for heard in workers]
+        beats = [one.beat for one in workers]
         summary = status.summarise(self._broker.url, beats, _queues(lags), weights, counts, self._control.scales)
-        return Truth(
+        return Snapshot(
             at=time.time(),
             status=summary,
             services=self._control.services,
@@ -138,16 +122,16 @@ class Observer:
     async def _routes(self) -> dict[str, dict[str, int]] | None:
         return anywhere(await self._broker.routes())
 
-    def _workers(self, now: float) -> tuple[Heard, ...]:
+    def _shown(self, one: Member) -> bool:
+        return self._fleet.silent(one) < FORGOTTEN
+
+    def _workers(self) -> tuple[Worker, ...]:
         found = []
-        for one in list(self._beats.everyone()):
-            silent = now - self._beats.since(one)
-            if silent >= FORGOTTEN:
-                self._beats.forget(one.last.worker)
-                continue
+        for one in filter(self._shown, self._fleet.members()):
+            silent = self._fleet.silent(one)
             first, last = one.beats[0], one.last
             lived = last.at - first.at
-            found.append(Heard(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
+            found.append(Worker(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
         return tuple(sorted(found, key=lambda one: (one.beat.service, one.beat.version, one.beat.started)))
 
 

@@ -25,9 +25,9 @@ from headway.console.rows import (
     VersionRow,
     WorkerRow,
 )
-from headway.console.snapshot import Heard, Truth
+from headway.console.snapshot import Snapshot, Worker
+from headway.control.fleet import SILENCE
 from headway.control.records import ScaleRecord, ServiceRecord
-from headway.scaler.health import SILENCE
 from headway.status import Row
 
 PREVIEW: Final = 600
@@ -45,19 +45,19 @@ Name = tuple[str, str]
 """Type and id of a row."""
 
 
-def project(truth: Truth) -> dict[Name, dict[str, Any]]:
+def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
     """The rows, by type and id."""
-    rows = {("service", row.name): row for row in _services(truth)}
+    rows = {("service", row.name): row for row in _services(snapshot)}
     found: dict[Name, BaseModel] = {
         **rows,
-        **{("worker", heard.beat.worker): _worker(heard) for heard in truth.workers[:WORKERS]},
-        **{("scaling", name): row for name, row in _scalings(truth.scales)},
+        **{("worker", heard.beat.worker): _worker(heard) for heard in snapshot.workers[:WORKERS]},
+        **{("scaling", name): row for name, row in _scalings(snapshot.scales)},
         **{
             ("rollout", name): one.model_copy(update={"history": one.history[-HISTORY:]})
-            for name, one in truth.rollouts.items()
+            for name, one in snapshot.rollouts.items()
         },
-        **{("dead", str(letter.seq)): _letter(letter) for letter in truth.letters},
-        ("installation", "main"): _installation(truth),
+        **{("dead", str(letter.seq)): _letter(letter) for letter in snapshot.letters},
+        ("installation", "main"): _installation(snapshot),
     }
     return {name: row.model_dump(mode="json") for name, row in found.items()}
 
@@ -71,17 +71,17 @@ def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float 
     }
 
 
-def _services(truth: Truth) -> Iterator[ServiceRow]:
-    by_service: dict[str, list[Row]] = {name: [] for name in truth.services}
-    for row in truth.status.rows:
+def _services(snapshot: Snapshot) -> Iterator[ServiceRow]:
+    by_service: dict[str, list[Row]] = {name: [] for name in snapshot.services}
+    for row in snapshot.status.rows:
         by_service.setdefault(row.service, []).append(row)
     for name, found in sorted(by_service.items()):
-        known = truth.services.get(name)
-        versions = tuple(_version(row, truth) for row in found)
-        flow = truth.together.get(name, Flow())
+        known = snapshot.services.get(name)
+        versions = tuple(_version(row, snapshot) for row in found)
+        flow = snapshot.together.get(name, Flow())
         waiting = [row.waiting for row in found if row.waiting is not None]
         desired = [row.desired for row in found if row.desired is not None]
-        state, note = _state(known, versions, truth, name)
+        state, note = _state(known, versions, snapshot, name)
         yield ServiceRow(
             name=name,
             state=state,
@@ -96,14 +96,14 @@ def _services(truth: Truth) -> Iterator[ServiceRow]:
             oldest_s=max((version.oldest_s for version in versions), default=0),
             **_flow(flow),
             rss_mb=rounded(sum(row.rss_mb for row in found)),
-            dead=truth.status.dead.get(name, 0),
+            dead=snapshot.status.dead.get(name, 0),
             versions=versions,
         )
 
 
-def _version(row: Row, truth: Truth) -> VersionRow:
+def _version(row: Row, snapshot: Snapshot) -> VersionRow:
     key = (row.service, row.version)
-    record, scale = truth.versions.get(key), truth.scales.get(key) or ScaleRecord(service=key[0], version=key[1])
+    record, scale = snapshot.versions.get(key), snapshot.scales.get(key) or ScaleRecord(service=key[0], version=key[1])
     return VersionRow(
         version=row.version,
         weight=row.weight,
@@ -119,8 +119,8 @@ def _version(row: Row, truth: Truth) -> VersionRow:
         retry_at=scale.retry_at,
         waiting=row.waiting,
         in_hand=row.in_hand,
-        oldest_s=int(max(row.oldest_s, truth.oldest.get(key, 0.0))),
-        **_flow(truth.flows.get(key, Flow())),
+        oldest_s=int(max(row.oldest_s, snapshot.oldest.get(key, 0.0))),
+        **_flow(snapshot.flows.get(key, Flow())),
         rss_mb=rounded(row.rss_mb),
     )
 
@@ -130,7 +130,9 @@ def _flow(flow: Flow) -> dict[str, Any]:
     return {"rate": rounded(flow.rate), "failed": rounded(100 * flow.failed), "p95_ms": p95}
 
 
-def _state(known: ServiceRecord | None, versions: Iterable[VersionRow], truth: Truth, name: str) -> tuple[State, str]:
+def _state(
+    known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: Snapshot, name: str
+) -> tuple[State, str]:
     """How a service is, by what is worst."""
     versions = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
     if known is not None and known.suspended:
@@ -145,7 +147,7 @@ def _state(known: ServiceRecord | None, versions: Iterable[VersionRow], truth: T
             return "unwell", f"{one.version}: {one.deaths} of its workers died within a minute"
         if one.unhealthy:
             return "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are not well"
-    rollout = truth.rollouts.get(name)
+    rollout = snapshot.rollouts.get(name)
     if rollout is not None and not rollout.over and rollout.phase != "standby":
         where = f"at {rollout.weight}% of the traffic" if rollout.phase in {"shift", "judge"} else rollout.phase
         return "rollout", f"{rollout.version} is being released: {where}"
@@ -155,7 +157,7 @@ def _state(known: ServiceRecord | None, versions: Iterable[VersionRow], truth: T
     return "ok", "all is well"
 
 
-def _worker(heard: Heard) -> WorkerRow:
+def _worker(heard: Worker) -> WorkerRow:
     beat = heard.beat
     silent = heard.silent >= SILENCE
     return WorkerRow(
@@ -176,7 +178,7 @@ def _worker(heard: Heard) -> WorkerRow:
     )
 
 
-def _unwell(heard: Heard, *, silent: bool) -> str:
+def _unwell(heard: Worker, *, silent: bool) -> str:
     beat = heard.beat
     if silent:
         return f"no heartbeat for more than {SILENCE:g} s"
@@ -217,11 +219,11 @@ def _letter(letter: DeadLetter) -> DeadRow:
     )
 
 
-def _installation(truth: Truth) -> InstallationRow:
-    leader = next((server.leader for server in truth.servers if server.leader), "")
+def _installation(snapshot: Snapshot) -> InstallationRow:
+    leader = next((server.leader for server in snapshot.servers if server.leader), "")
     return InstallationRow(
-        url=truth.status.url,
-        headway=truth.headway,
+        url=snapshot.status.url,
+        headway=snapshot.headway,
         servers=tuple(
             ServerRow(
                 name=server.name,
@@ -230,14 +232,14 @@ def _installation(truth: Truth) -> InstallationRow:
                 stored_mb=round(server.stored / 1e6),
                 room_mb=round(server.room / 1e6),
             )
-            for server in truth.servers
+            for server in snapshot.servers
         ),
         leases=tuple(
             LeaseRow(controller=name, holder=lease.holder, epoch=lease.epoch)
-            for name, lease in sorted(truth.leases.items())
+            for name, lease in sorted(snapshot.leases.items())
         ),
-        dead=sum(truth.status.dead.values()),
-        blind=dict(truth.blind),
+        dead=sum(snapshot.status.dead.values()),
+        blind=dict(snapshot.blind),
     )
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from headway.broker.broker import Broker
-from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.wire.subjects import CONSOLE
 from headway.console.changes import Write, changes
@@ -19,8 +18,7 @@ from headway.console.observe import Observer
 from headway.console.project import Name, points, project
 from headway.console.rows import TYPES
 from headway.console.trends import Trends
-from headway.control.lease import Lease
-from headway.control.rounds import Rounds
+from headway.control.controller import Controller
 
 PERIOD: Final = 1.0
 """Seconds between two looks."""
@@ -33,7 +31,7 @@ _TIMEOUT: Final = 30.0
 """Seconds for a round."""
 
 
-class Projector:
+class Projector(Controller):
     """One projector.
 
     Args:
@@ -44,11 +42,10 @@ class Projector:
     """
 
     def __init__(self, broker: Broker, bus: Bus, *, holder: str, period: float = PERIOD) -> None:
-        self.lease = Lease(bus, "console", holder)
-        self._observer = Observer(broker, bus)
+        super().__init__(bus, "console", holder=holder, period=period, timeout=_TIMEOUT)
+        self._observer = Observer(broker, bus, self.fleet)
         self._objects = bus.tenant(CONSOLE).objects
         self._holder = holder
-        self._rounds = Rounds("console", self.lease, period)
         self._written: dict[Name, tuple[dict[str, Any], int]] = {}
         self._epoch = 0
         self._trends = Trends()
@@ -56,28 +53,18 @@ class Projector:
         self.writes = 0
         """Rows written so far, signs of life not counted."""
 
-    async def run(self) -> None:
-        """Project until cancelled."""
-        try:
-            async with self._observer.listening(), asyncio.TaskGroup() as group:
-                rounds = self._rounds.run(self._round, timeout=_TIMEOUT, late=self._observer.reconnected)
-                parts = (self.lease.lead(self._rounds.led), rounds, self._listen())
-                running = [group.create_task(part) for part in parts]
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    await tasks.end(running)
-        finally:
-            await self.lease.release()
+    def beside(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Take over what is heard, leading or not."""
+        return (self._listen(),)
 
     async def _listen(self) -> None:
         """Take over what is heard, also while another projector acts: then there is something to go on with."""
         while True:
             self._observer.note()
-            await asyncio.sleep(self._rounds.period)
+            await asyncio.sleep(self.period)
 
-    async def _round(self) -> None:
-        """Look, and write what has changed.
+    async def reconcile(self) -> None:
+        """Look at everything, and write the rows that have changed.
 
         Raises:
             HeadwayError: if something cannot be read or written.

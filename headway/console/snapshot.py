@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from headway.bus.client.dead import DeadLetter
 from headway.bus.wire.beat import Beat
 from headway.console.meter import Flow
+from headway.control.fleet import Key
 from headway.control.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor.facts import Server
 from headway.status import Status
 
-Key = tuple[str, str]
+__all__ = ["Key", "Snapshot", "Worker"]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Worker:
     """A worker.
 
     Attributes:
@@ -31,7 +32,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Snapshot:
     """One look.
 
     Attributes:
@@ -55,7 +56,7 @@ class Truth:
     versions: Mapping[Key, VersionRecord] = field(default_factory=dict)
     scales: Mapping[Key, ScaleRecord] = field(default_factory=dict)
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
-    workers: tuple[Heard, ...] = ()
+    workers: tuple[Worker, ...] = ()
     flows: Mapping[Key, Flow] = field(default_factory=dict)
     together: Mapping[str, Flow] = field(default_factory=dict)
     oldest: Mapping[Key, float] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,12 +15,11 @@ from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import jobs_stream
 from headway.bus.tasks import end
 from headway.bus.wire.beat import Beat
+from headway.control.fleet import Fleet
 from headway.control.heartbeats import heard
 from headway.control.records import Decided
 from headway.control.store import Control
 
-_SILENCE: Final = 2.5
-"""Seconds without a heartbeat after which a worker is not shown any more."""
 _PERIOD: Final = 0.25
 
 
@@ -36,14 +34,15 @@ class Watch:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._control = Control(bus)
-        self._beats: dict[str, tuple[float, Beat]] = {}
+        self._fleet = Fleet()
+        self._services: set[str] = set()
         self.waiting: dict[str, int] = {}
         self.peak: dict[str, int] = {}
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Watch]:
         """Watch inside the block."""
-        async with heard(self._bus, self._hear):
+        async with self._fleet.listening(self._bus), heard(self._bus, self._note):
             looking = asyncio.ensure_future(self._look())
             try:
                 yield self
@@ -52,14 +51,8 @@ class Watch:
 
     def serving(self, service: str, version: str | None = None) -> list[Beat]:
         """The last heartbeats of the workers that serve."""
-        now = time.monotonic()
         return [
-            beat
-            for at, beat in self._beats.values()
-            if beat.service == service
-            and version in {None, beat.version}
-            and beat.state == "serving"
-            and now - at < _SILENCE
+            beat for beat in self._fleet.present(service) if version in {None, beat.version} and beat.state == "serving"
         ]
 
     def decisions(self, service: str) -> list[Decided]:
@@ -67,14 +60,14 @@ class Watch:
         found = [one for (of, _), record in self._control.scales.items() if of == service for one in record.history]
         return sorted(found, key=lambda one: one.at)
 
-    def _hear(self, beat: Beat) -> None:
-        self._beats[beat.worker] = time.monotonic(), beat
+    def _note(self, beat: Beat) -> None:
+        self._services.add(beat.service)
         workers = len(self.serving(beat.service))
         self.peak[beat.service] = max(workers, self.peak.get(beat.service, 0))
 
     async def _look(self) -> None:
         while True:
-            for service in {beat.service for _, beat in self._beats.values()}:
+            for service in tuple(self._services):
                 try:
                     self.waiting[service] = (await self._bus.js.stream_info(jobs_stream(service))).state.messages
                 except (NotFoundError, nats.errors.Error, TimeoutError):

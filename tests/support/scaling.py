@@ -17,7 +17,7 @@ from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus, connect
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key, service_key, version_key
-from headway.scaler.controller import Controller
+from headway.scaler.controller import Scaler
 from headway.scaler.drivers.driver import Launch
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
@@ -63,7 +63,7 @@ class Fleet:
         self.control = Control(bus)
         self.run = path / "run"
         self._creds = str(path / "{service}.creds")
-        self._scalers: list[tuple[Controller, asyncio.Task[None], asyncio.Event, ProcessDriver, Bus]] = []
+        self._scalers: list[tuple[Scaler, asyncio.Task[None], asyncio.Event, ProcessDriver, Bus]] = []
         self._processes: list[asyncio.subprocess.Process] = []
 
     async def declare(
@@ -80,11 +80,11 @@ class Fleet:
         )
         await self.control.put(version_key(service, "v1"), record.model_copy(update=version))
 
-    async def scaler(self) -> Controller:
+    async def scaler(self) -> Scaler:
         """Start a scaler in this process."""
         bus = await self.broker.connect("control")
         driver, stop = ProcessDriver(self.run), asyncio.Event()
-        controller = Controller(
+        controller = Scaler(
             bus,
             driver,
             lambda version: launch_of(version, self.broker.url, self._creds),
@@ -95,7 +95,7 @@ class Fleet:
         self._scalers.append((controller, task, stop, driver, bus))
         return controller
 
-    async def end(self, controller: Controller, *, cancel: bool = False) -> None:
+    async def end(self, controller: Scaler, *, cancel: bool = False) -> None:
         """Stop a scaler of this process; its workers go on."""
         for known, task, stop, driver, bus in self._scalers:
             if known is controller:
@@ -130,7 +130,7 @@ class Fleet:
         return process
 
     @property
-    def controllers(self) -> list[Controller]:
+    def controllers(self) -> list[Scaler]:
         """The scalers of this process that run."""
         return [controller for controller, *_ in self._scalers]
 
@@ -205,7 +205,7 @@ async def _scale(asked: Mapping[str, str]) -> None:
     async with await connect(asked["url"], creds=Path(asked["creds"]), name=asked["holder"]) as bus:
         driver = ProcessDriver(Path(asked["run"]))
         try:
-            await Controller(
+            await Scaler(
                 bus,
                 driver,
                 lambda version: launch_of(version, asked["url"], asked["worker_creds"]),

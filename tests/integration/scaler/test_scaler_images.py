@@ -16,7 +16,7 @@ from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRe
 from headway.control.store import Control, scale_key, service_key, version_key
 from headway.images import image, store
 from headway.images.build import build, snapshot
-from headway.scaler.controller import Controller
+from headway.scaler.controller import Scaler
 from headway.scaler.drivers.driver import Launch
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
@@ -210,7 +210,7 @@ async def test_the_scaler_tells_which_file_of_an_image_was_changed(place, bus, u
         weight=100,
     )
     await control.put(version_key("app", "v1"), record)
-    controller = Controller(bus, place.driver, lambda _version: launch, holder="scaler", period=0.2)
+    controller = Scaler(bus, place.driver, lambda _version: launch, holder="scaler", period=0.2)
     stop = asyncio.Event()
     task = asyncio.ensure_future(controller.run(stop))
 

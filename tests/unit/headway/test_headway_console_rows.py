@@ -17,10 +17,10 @@ from headway.console.actions import Letters, Release, parse
 from headway.console.changes import Write, alike, changes
 from headway.console.meter import Flow, Meter
 from headway.console.project import PREVIEW, points, project, rounded
-from headway.console.snapshot import Heard, Truth
+from headway.console.snapshot import Snapshot, Worker
 from headway.console.trends import POINTS, STEP, Trends
+from headway.control.counts import Count
 from headway.control.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
-from headway.deployer.evidence import Count
 from headway.status import Queue, summarise
 
 LATENCY = [0] * (len(BUCKETS) + 1)
@@ -54,7 +54,7 @@ def beat(worker: str = "w1", version: str = "v1", **different) -> Beat:
     return Beat(**{**usual, **different})
 
 
-def truth(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **different) -> Truth:
+def look(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **different) -> Snapshot:
     beats = beats or (beat(),)
     weights = {"fax": {"v1": 100}} if weights is None else weights
     scales = scales or {}
@@ -63,13 +63,13 @@ def truth(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **diffe
         "services": {"fax": ServiceRecord(service="fax", scale=Scale(min=1, max=8))},
         "scales": scales,
         "versions": {("fax", "v1"): VersionRecord(service="fax", version="v1", app="a:b", root="/", weight=100)},
-        "workers": tuple(Heard(one) for one in beats),
+        "workers": tuple(Worker(one) for one in beats),
     }
-    return Truth(at=2000.0, status=status, **{**usual, **different})
+    return Snapshot(at=2000.0, status=status, **{**usual, **different})
 
 
 def fax(**different):
-    return project(truth(**different))["service", "fax"]
+    return project(look(**different))["service", "fax"]
 
 
 def letter(seq: int = 7, payload: bytes = b'{"to": "x"}', **different) -> DeadLetter:
@@ -132,9 +132,9 @@ def test_the_worst_that_is_true_of_a_service_is_its_state(different, state, says
 
 def test_traffic_without_a_worker_is_down_but_not_where_none_is_wanted():
     gone = beat(state="stopped")
-    assert project(truth(gone))["service", "fax"]["state"] == "down"
+    assert project(look(gone))["service", "fax"]["state"] == "down"
     asleep = {("fax", "v1"): ScaleRecord(service="fax", version="v1", desired=0)}
-    assert project(truth(gone, scales=asleep))["service", "fax"]["state"] == "ok"
+    assert project(look(gone, scales=asleep))["service", "fax"]["state"] == "ok"
 
 
 def test_what_became_of_a_version_that_is_not_wanted_any_more_is_no_trouble():
@@ -144,7 +144,7 @@ def test_what_became_of_a_version_that_is_not_wanted_any_more_is_no_trouble():
 
 
 def test_a_service_that_is_declared_and_runs_nowhere_has_a_row_too():
-    found = project(truth(services={"calls": ServiceRecord(service="calls")}))
+    found = project(look(services={"calls": ServiceRecord(service="calls")}))
     assert found["service", "calls"]["workers"] == 0
     assert ("service", "fax") in found, "and one that runs without being declared"
 
@@ -155,15 +155,15 @@ def test_a_service_that_is_declared_and_runs_nowhere_has_a_row_too():
 @pytest.mark.parametrize(
     ("heard", "state", "note"),
     [
-        (Heard(beat()), "serving", ""),
-        (Heard(beat(), silent=4.0), "silent", "no heartbeat"),
-        (Heard(beat(healthy=False)), "serving", "health check fails"),
-        (Heard(beat(hung=2)), "serving", "2 handlers"),
-        (Heard(beat(loop_lag_s=0.8)), "serving", "event loop is late"),
+        (Worker(beat()), "serving", ""),
+        (Worker(beat(), silent=4.0), "silent", "no heartbeat"),
+        (Worker(beat(healthy=False)), "serving", "health check fails"),
+        (Worker(beat(hung=2)), "serving", "2 handlers"),
+        (Worker(beat(loop_lag_s=0.8)), "serving", "event loop is late"),
     ],
 )
 def test_a_workers_row_says_what_is_wrong_with_it(heard, state, note):
-    row = project(truth(workers=(heard,)))["worker", "w1"]
+    row = project(look(workers=(heard,)))["worker", "w1"]
     assert (row["state"], note in row["note"], bool(row["note"])) == (state, True, bool(note))
 
 
@@ -173,26 +173,26 @@ def test_decisions_of_all_versions_are_in_one_list_the_newest_first():
         return ScaleRecord(service="fax", version=version, history=history)
 
     scales = {("fax", "v1"): decided("v1", 1.0, 5.0), ("fax", "v2"): decided("v2", 3.0)}
-    row = project(truth(scales=scales))["scaling", "fax"]
+    row = project(look(scales=scales))["scaling", "fax"]
     assert [(one["version"], one["at"]) for one in row["decisions"]] == [("v1", 5.0), ("v2", 3.0), ("v1", 1.0)]
 
 
 def test_a_rollouts_row_is_its_record_with_the_last_of_its_history():
     step = Transition(at=1.0, before="shift", after="judge", reason="")
     record = RolloutRecord(service="fax", version="v2", before="v1", history=(step,) * 60)
-    row = project(truth(rollouts={"fax": record}))["rollout", "fax"]
+    row = project(look(rollouts={"fax": record}))["rollout", "fax"]
     assert (row["version"], len(row["history"])) == ("v2", 40)
 
 
 def test_a_dead_letter_shows_the_beginning_of_any_payload():
-    rows = project(truth(letters=(letter(), letter(8, b"\xff" * 5000), letter(9, b"", blob="dead/x"))))
+    rows = project(look(letters=(letter(), letter(8, b"\xff" * 5000), letter(9, b"", blob="dead/x"))))
     assert rows["dead", "7"]["preview"] == '{"to": "x"}'
     assert len(rows["dead", "8"]["preview"]) == PREVIEW
     assert (rows["dead", "8"]["size"], rows["dead", "9"]["size"]) == (5000, None)
 
 
 def test_all_rows_are_plain_json_with_names_that_fit_a_subject():
-    rows = project(truth(letters=(letter(),)))
+    rows = project(look(letters=(letter(),)))
     for kind, name in rows:
         assert subjects.obj(subjects.CONSOLE, kind, name)
 
@@ -201,17 +201,17 @@ def test_all_rows_are_plain_json_with_names_that_fit_a_subject():
 
 
 def test_what_did_not_change_is_not_written_and_noise_is_no_change():
-    before = project(truth())
-    assert changes(before, project(truth())) == []
-    noisy = project(truth(beat(rss_bytes=63_500_000, at=1061.0, cpu_s=1.02)))
+    before = project(look())
+    assert changes(before, project(look())) == []
+    noisy = project(look(beat(rss_bytes=63_500_000, at=1061.0, cpu_s=1.02)))
     assert [write.name for write in changes(before, noisy)] == []
-    grown = project(truth(beat(rss_bytes=90_000_000)))
+    grown = project(look(beat(rss_bytes=90_000_000)))
     assert {write.name for write in changes(before, grown)} == {("worker", "w1"), ("service", "fax")}
 
 
 def test_what_is_gone_is_deleted():
-    before = project(truth(letters=(letter(),)))
-    assert changes(before, project(truth())) == [Write(("dead", "7"), None)]
+    before = project(look(letters=(letter(),)))
+    assert changes(before, project(look())) == [Write(("dead", "7"), None)]
 
 
 def test_a_list_that_got_longer_is_another_one():
@@ -246,7 +246,7 @@ def test_a_flow_is_of_the_last_window_and_nothing_when_nothing_was_done():
 
 def test_a_chart_gets_a_point_every_few_seconds_and_keeps_the_last_ones():
     trends = Trends()
-    rows = project(truth(together={"fax": Flow(rate=3.0)}))
+    rows = project(look(together={"fax": Flow(rate=3.0)}))
     for n in range(POINTS + 5):
         trends.note(n * STEP, points(rows))
         trends.note(n * STEP + 1, points(rows))
@@ -308,5 +308,5 @@ def test_no_application_has_the_consoles_tenant(use):
 
 
 def test_a_truth_without_anything_has_the_installation_alone():
-    empty = replace(truth(), status=summarise("u", [], {}, {}, {}), services={}, versions={}, workers=())
+    empty = replace(look(), status=summarise("u", [], {}, {}, {}), services={}, versions={}, workers=())
     assert list(project(empty)) == [("installation", "main")]

@@ -6,9 +6,9 @@ import pytest
 
 from headway.bus.telemetry.histogram import BUCKETS
 from headway.bus.wire.beat import Beat
-from headway.deployer import hearing
-from headway.deployer.evidence import LAGS
-from headway.deployer.hearing import SETTLED, SILENT, Hearing
+from headway.control import fleet
+from headway.control.counts import LAGS
+from headway.control.fleet import FORGOTTEN, SILENCE, Fleet
 
 
 class Clock:
@@ -25,23 +25,24 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr(hearing, "time", made)
+    monkeypatch.setattr(fleet, "time", made)
     return made
 
 
 @pytest.fixture
 def ear(clock):
-    return Hearing()
+    return Fleet()
 
 
 def beat(worker="w1", version="v1", **changes) -> Beat:
+    """A heartbeat of a worker that lives for an hour already, unless told otherwise."""
     usual = {
         "service": "fax",
         "version": version,
         "worker": worker,
         "host": "h",
         "pid": 1,
-        "started": 0.0,
+        "started": -3600.0,
         "at": 0.0,
         "state": "serving",
         "rpc_inflight": 0,
@@ -79,7 +80,8 @@ def test_what_was_before_we_listened_does_not_count(ear):
 
 
 def test_a_worker_that_started_since_counts_from_its_start(ear, clock):
-    hear(ear, beat(started=clock.time() + 1, processed=7, cpu_s=0.5, at=2.0))
+    clock.now += 2
+    hear(ear, beat(started=1.0, processed=7, cpu_s=0.5, at=2.0))
     assert ear.take("fax", "v1").tries == 7
 
 
@@ -89,14 +91,14 @@ def test_a_version_that_nobody_asks_about_takes_no_more_room_with_time(ear):
 
 
 def test_what_starting_costs_is_no_load(ear, clock):
-    began = clock.time() + 1
-    hear(ear, beat(started=began, cpu_s=0.5, at=1.0, loop_lag_s=9), beat(started=began, cpu_s=0.6, at=2.0))
+    clock.now += 2
+    hear(ear, beat(started=0.5, cpu_s=0.5, at=1.0, loop_lag_s=9), beat(started=0.5, cpu_s=0.6, at=2.0))
     count = ear.take("fax", "v1")
     assert (round(count.cpu_s, 3), count.seconds, count.lags) == (0.1, 1.0, (0.0,))
 
 
 def test_a_worker_of_the_same_name_that_was_started_anew_counts_from_zero(ear, clock):
-    hear(ear, beat(processed=10), beat(processed=12), beat(processed=3, started=clock.time() + 5))
+    hear(ear, beat(processed=10), beat(processed=12), beat(processed=3, started=5.0, at=5.0))
     assert ear.take("fax", "v1").tries == 2 + 3
 
 
@@ -130,21 +132,47 @@ def test_who_serves_who_is_there_and_what_they_have_in_hand(ear):
 
 
 def test_who_falls_silent_is_not_there_unless_we_could_not_hear(ear, clock):
-    clock.now += SETTLED
+    clock.now += SILENCE
     hear(ear, beat("w1"))
-    clock.now += SILENT
+    clock.now += SILENCE
     assert ear.alive("fax") == {}
     hear(ear, beat("w1"))
-    clock.now += SILENT
+    clock.now += SILENCE
     ear.reconnected()
     assert not ear.settled
     assert ear.alive("fax") == {"v1": 1}
 
 
+def test_a_worker_that_was_silent_and_comes_back_is_not_counted_from_its_start_again(ear, clock):
+    hear(ear, beat(started=0.0, at=0.0), beat(started=0.0, at=1.0, processed=100))
+    assert ear.take("fax", "v1").tries == 100
+    clock.now += 20 * SILENCE
+    assert ear.alive("fax") == {}
+    hear(ear, beat(started=0.0, at=61.0, processed=103))
+    assert ear.take("fax", "v1").tries == 3
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_a_worker_whose_clock_is_wrong_counts_like_any_other(ear, clock, skew):
+    clock.now += 5
+    hear(ear, beat("young", started=skew + 1.0, at=skew + 2.0, processed=7))
+    hear(ear, beat("old", started=skew - 90.0, at=skew + 2.0, processed=1_000))
+    assert ear.take("fax", "v1").tries == 7
+
+
+def test_what_was_not_heard_of_for_long_is_forgotten(ear, clock):
+    hear(ear, *(beat(f"w{n}", f"v{n}") for n in range(100)))
+    clock.now += FORGOTTEN
+    hear(ear, beat("w-new", "v-new"))
+    assert [one.last.worker for one in ear.members()] == ["w-new"]
+    assert set(ear._told) == {("fax", "v-new")}
+    assert set(ear._totals) <= {("fax", "v-new")}
+
+
 def test_how_long_a_version_has_had_no_worker(ear, clock):
-    clock.now += SETTLED
+    clock.now += SILENCE
     hear(ear, beat("w1"))
-    assert ear.missing("fax", ["v1", "v2"]) == {"v1": 0.0, "v2": SETTLED}
+    assert ear.missing("fax", ["v1", "v2"]) == {"v1": 0.0, "v2": SILENCE}
     clock.now += 10
     assert ear.missing("fax", ["v1"])["v1"] == 10
     ear.reconnected()
