@@ -1,31 +1,37 @@
-"""The control records on the server: read, written by compare-and-set, and mirrored.
+"""The control records on the server: read, mirrored, and written by compare-and-set.
 
     control = Control(bus)
     await control.refresh()                   # one request: what changed since the last time
     control.services, control.versions, control.scales
 
-Controllers are level-triggered: they read the whole truth, decide, act, repeat. The mirror makes that cheap.
+Controllers are level-triggered: they read everything, decide, act, repeat. The mirror makes that cheap.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import Conflict, NotFound, StoreError
-from headway.bus.nats import values
+from headway.bus.errors import Conflict, HeadwayError, MissingStream, NotFound, StoreError
+from headway.bus.nats import jsapi, values
 from headway.bus.nats.streams import CONTROL
 from headway.bus.wire import headers
 from headway.bus.wire.subjects import token
 from headway.control.records import Record, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
 
 R = TypeVar("R", bound=Record)
+K = TypeVar("K")
+
+EPOCH_EVERY: Final = 2.0
+"""Seconds between two looks whether the stream is still the same one."""
+_EPOCH_TIMEOUT: Final = 2.0
 
 _PREFIX: Final = "$KV.CONTROL."
 ROLLOUTS: Final = f"{_PREFIX}rollout.*"
@@ -75,23 +81,81 @@ class Versioned(Generic[R]):
     revision: int
 
 
-class Control:
+@dataclass(eq=False)
+class Mirror:
+    """The control records as they were last read.
+
+    Attributes:
+        services, versions, scales, rollouts: those that can be read.
+        unreadable: by key, why a record cannot be read. Its former value, if one is known, stays in force.
+    """
+
+    services: dict[str, ServiceRecord] = field(default_factory=dict)
+    versions: dict[tuple[str, str], VersionRecord] = field(default_factory=dict)
+    scales: dict[tuple[str, str], ScaleRecord] = field(default_factory=dict)
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def take(self, key: str, data: bytes | None, former: Mirror) -> None:
+        """Take over a record.
+
+        Args:
+            key: its key.
+            data: its value; None if it was deleted.
+            former: where its value is looked up if this one cannot be read.
+        """
+        match key.split("."):
+            case ["service", service]:
+                self._take(self.services, service, ServiceRecord, data, key, former.services)
+            case ["version", service, version]:
+                self._take(self.versions, (service, version), VersionRecord, data, key, former.versions)
+            case ["scale", service, version]:
+                self._take(self.scales, (service, version), ScaleRecord, data, key, former.scales)
+            case ["rollout", service]:
+                self._take(self.rollouts, service, RolloutRecord, data, key, former.rollouts)
+            case _:  # leases have readers of their own
+                pass
+
+    def _take(
+        self, into: dict[K, R], at: K, kind: type[R], data: bytes | None, key: str, former: Mapping[K, R]
+    ) -> None:
+        if data is None:
+            into.pop(at, None)
+            self.unreadable.pop(key, None)
+            return
+        try:
+            into[at] = kind.model_validate_json(data)
+            self.unreadable.pop(key, None)
+        except ValidationError as error:
+            # Unknown is neither good nor bad: a record that cannot be read must not stop any worker.
+            self.unreadable[key] = unreadable(error)
+            if at in former:
+                into[at] = former[at]
+            _log.error("control record %s cannot be read, the former one stays in force: %s", key, error)
+
+
+class Control(Mirror):
     """The control records.
 
     Args:
         bus: a connection in the control or operator role.
 
-    Attributes:
-        services, versions, scales, rollouts: as of the last `refresh()`.
+    The attributes of `Mirror` are as of the last `refresh()`.
     """
 
     def __init__(self, bus: Bus) -> None:
+        super().__init__()
+        self._bus = bus
         self._js = bus.js
-        self.services: dict[str, ServiceRecord] = {}
-        self.versions: dict[tuple[str, str], VersionRecord] = {}
-        self.scales: dict[tuple[str, str], ScaleRecord] = {}
-        self.rollouts: dict[str, RolloutRecord] = {}
         self._sequence = 0
+        self._stale = True
+        self._epoch: _Epoch | None = None
+        self._asked = 0.0
+        self._heard = False
+
+    def reconnected(self) -> None:
+        """Read everything anew: the server may have been started on an older copy of its store."""
+        self._stale = True
 
     async def get(self, key: str, kind: type[R]) -> Versioned[R] | None:
         """Read a record; None if there is none.
@@ -106,7 +170,9 @@ class Control:
         try:
             value = kind.model_validate_json(message.data)
         except ValidationError as error:
-            raise StoreError(f"control record {key} cannot be read: {error}", remedy="delete or rewrite it") from error
+            raise StoreError(
+                f"control record {key} cannot be read: {unreadable(error)}", remedy=f"headway records mend {key}"
+            ) from error
         return Versioned(value, int((message.headers or {})[values.SEQUENCE]))
 
     async def put(self, key: str, record: Record, *, expect: int | None = None, ttl: float | None = None) -> int:
@@ -162,44 +228,69 @@ class Control:
         return int((message.headers or {}).get(values.SEQUENCE, "0"))
 
     async def refresh(self) -> None:
-        """Take over what changed since the last time.
+        """Take over what changed since the last time; everything, if the stream is another one than it was.
 
         Raises:
             MissingStream: if the bucket does not exist.
             ConnectionFailed: without an answer in time.
         """
-        async for message in values.since(self._js, CONTROL, f"{_PREFIX}>", self._sequence + 1):
+        if not self._heard:
+            self._bus.on_reconnect(self)
+            self._heard = True
+        await self._watch_epoch()
+        if not self._stale:
+            self._sequence = await self._read(self, self._sequence)
+            return
+        self._stale = False
+        mirror = Mirror()
+        try:
+            self._sequence = await self._read(mirror, 0)
+        except BaseException:
+            self._stale = True
+            raise
+        self.services, self.versions, self.scales = mirror.services, mirror.versions, mirror.scales
+        self.rollouts, self.unreadable = mirror.rollouts, mirror.unreadable
+
+    async def _read(self, mirror: Mirror, sequence: int) -> int:
+        """Read what was written after a sequence; returns the last one. Reading a part of it twice does no harm."""
+        async for message in values.since(self._js, CONTROL, f"{_PREFIX}>", sequence + 1):
             fields = message.headers or {}
-            key = fields[values.SUBJECT].removeprefix(_PREFIX)
-            self._take(key, None if _gone(message) else message.data)
-            self._sequence = int(fields[values.SEQUENCE])
+            mirror.take(fields[values.SUBJECT].removeprefix(_PREFIX), None if _gone(message) else message.data, self)
+            sequence = int(fields[values.SEQUENCE])
+        return sequence
 
-    def _take(self, key: str, data: bytes | None) -> None:
-        match key.split("."):
-            case ["service", service]:
-                _mirror(self.services, service, ServiceRecord, data, key)
-            case ["version", service, version]:
-                _mirror(self.versions, (service, version), VersionRecord, data, key)
-            case ["scale", service, version]:
-                _mirror(self.scales, (service, version), ScaleRecord, data, key)
-            case ["rollout", service]:
-                _mirror(self.rollouts, service, RolloutRecord, data, key)
-            case _:  # leases have readers of their own
-                pass
+    async def _watch_epoch(self) -> None:
+        """Notice that the stream was replaced by another one, or by an older copy of itself: then read all anew."""
+        now = time.monotonic()
+        if not self._stale and now - self._asked < EPOCH_EVERY:
+            return
+        try:
+            info = await jsapi.request(self._bus.nc, f"STREAM.INFO.{CONTROL}", timeout=_EPOCH_TIMEOUT)
+        except MissingStream:
+            self._stale = True
+            raise
+        except HeadwayError:  # no leader at the moment; any replica answers reads, and the next time is soon
+            return
+        self._asked = now
+        epoch = _Epoch(info["created"], int(info["state"]["last_seq"]))
+        before, self._epoch = self._epoch, epoch
+        if before is not None and (epoch.created != before.created or epoch.last < max(before.last, self._sequence)):
+            _log.warning("the control records were replaced by others, or by an older copy: all are read anew")
+            self._stale = True
 
 
-K = TypeVar("K")
+class _Epoch(NamedTuple):
+    """Which stream it is: when it was made, and how far it has come."""
+
+    created: str
+    last: int
 
 
-def _mirror(into: dict[K, R], at: K, kind: type[R], data: bytes | None, key: str) -> None:
-    if data is None:
-        into.pop(at, None)
-        return
-    try:
-        into[at] = kind.model_validate_json(data)
-    except ValidationError as error:
-        # What is known stays in force: a newer program's record must not make an older one stop its workers.
-        _log.error("control record %s cannot be read, the former one stays in force: %s", key, error)
+def unreadable(error: ValidationError) -> str:
+    """Say in one line why a record cannot be read."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def _gone(message: Msg) -> bool:

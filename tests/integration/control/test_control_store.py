@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from headway.broker.broker import Broker
 from headway.bus.errors import Conflict, MissingStream, NotFound, StoreError
+from headway.bus.nats.streams import provision
+from headway.control import store
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key, service_key, version_key
 
@@ -114,3 +119,81 @@ async def test_without_the_bucket_it_says_what_is_missing(bus):
         await control.refresh()
     with pytest.raises(MissingStream, match="KV_CONTROL"):
         await control.put(service_key("fax"), FAX)
+
+
+async def test_a_damaged_record_is_told_and_what_was_known_of_it_stays_in_force(bus):
+    control, mirror, fresh = Control(bus), Control(bus), Control(bus)
+    await control.put(version_key("fax", "v1"), V1)
+    await mirror.refresh()
+    await bus.js.publish("$KV.CONTROL.version.fax.v1", b"{")
+    await mirror.refresh()
+    await fresh.refresh()
+    assert mirror.versions == {("fax", "v1"): V1}
+    assert fresh.versions == {}
+    for one in (mirror, fresh):
+        assert list(one.unreadable) == ["version.fax.v1"]
+    await control.put(version_key("fax", "v1"), V1)
+    for one in (mirror, fresh):
+        await one.refresh()
+        assert one.unreadable == {}
+        assert one.versions == {("fax", "v1"): V1}
+
+
+async def test_a_record_that_only_a_newer_version_understands_is_unreadable_and_says_where(bus):
+    await bus.js.publish("$KV.CONTROL.service.fax", b'{"service": "fax", "shards": 3}')
+    mirror = Control(bus)
+    await mirror.refresh()
+    assert "shards" in mirror.unreadable["service.fax"]
+    with pytest.raises(StoreError) as raised:
+        await mirror.get(service_key("fax"), ServiceRecord)
+    assert raised.value.remedy == "headway records mend service.fax"
+
+
+@pytest.mark.parametrize("more", [0, 40], ids=["shorter", "longer than what was read before"])
+async def test_a_stream_that_was_made_anew_is_read_anew(nats_broker, bus, monkeypatch, more):
+    monkeypatch.setattr(store, "EPOCH_EVERY", 0.0)
+    control, mirror = Control(bus), Control(bus)
+    for number in range(20):
+        await control.put(version_key("fax", f"v{number}"), V1.model_copy(update={"version": f"v{number}"}))
+    await mirror.refresh()
+    assert len(mirror.versions) == 20
+    await bus.js.delete_stream("KV_CONTROL")
+    with pytest.raises(MissingStream):
+        await mirror.refresh()
+    assert len(mirror.versions) == 20, "that nothing can be read says nothing"
+    await provision(bus.js)
+    await control.put(service_key("fax"), FAX)
+    for _ in range(more):
+        await control.put(version_key("fax", "v1"), V1)
+    await mirror.refresh()
+    assert mirror.services == {"fax": FAX}
+    assert set(mirror.versions) == ({("fax", "v1")} if more else set())
+
+
+async def test_an_older_copy_of_the_store_that_was_put_back_is_read_anew(tmp_path, until):
+    async with Broker.start(tmp_path / "data", port=0) as broker:
+        server, bus = broker.server, await broker.connect("control")
+        try:
+            control, mirror = Control(bus), Control(bus)
+            await control.put(service_key("fax"), FAX)
+            await server.stop()
+            shutil.copytree(tmp_path / "data" / "nats" / "jetstream", tmp_path / "older")
+            await server.start()
+            await until(lambda: bus.nc.is_connected)
+            for number in range(30):
+                await control.put(version_key("fax", f"v{number}"), V1.model_copy(update={"version": f"v{number}"}))
+            await control.delete(service_key("fax"))
+            await mirror.refresh()
+            assert (len(mirror.versions), mirror.services) == (30, {})
+            await server.stop()
+            shutil.rmtree(tmp_path / "data" / "nats" / "jetstream")
+            shutil.copytree(tmp_path / "older", tmp_path / "data" / "nats" / "jetstream")
+            await server.start()
+            await until(lambda: bus.nc.is_connected)
+            for _ in range(60):  # further than what was read before
+                await control.put(version_key("fax", "v1"), V1)
+            await mirror.refresh()
+            assert mirror.services == {"fax": FAX}
+            assert set(mirror.versions) == {("fax", "v1")}
+        finally:
+            await bus.close()
