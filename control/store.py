@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import Conflict, HeadwayError, MissingStream, NotFound, StoreError
+from headway.bus.errors import Conflict, HeadwayError, MissingStream, NotFound, StoreError, UsageError
 from headway.bus.nats import jsapi, values
 from headway.bus.nats.streams import CONTROL
 from headway.bus.wire import headers
@@ -37,6 +37,14 @@ _PREFIX: Final = "$KV.CONTROL."
 ROLLOUTS: Final = f"{_PREFIX}rollout.*"
 """Subject of the writes of all rollouts' records."""
 _OPERATION: Final = "KV-Operation"
+_COPIED: Final = frozenset({"service", "version", "rollout"})
+"""Families of which a copy of the last value is kept beside each record: what `mend` restores."""
+KINDS: Final[dict[str, type[Record]]] = {
+    "service": ServiceRecord,
+    "version": VersionRecord,
+    "scale": ScaleRecord,
+    "rollout": RolloutRecord,
+}
 _DELETED: Final = frozenset({"DEL", "PURGE"})
 _TRIES: Final = 8
 
@@ -61,6 +69,11 @@ def scale_key(service: str, version: str) -> str:
 def rollout_key(service: str) -> str:
     """Key of a `RolloutRecord`."""
     return f"rollout.{token(service, 'service')}"
+
+
+def _copy_key(key: str) -> str:
+    """Key of the copy of a record."""
+    return f"copy.{key}"
 
 
 def rollout_service(subject: str) -> str:
@@ -188,7 +201,13 @@ class Control(Mirror):
             Conflict, MissingStream, NotStored: as `headway.bus.nats.values.write`.
         """
         payload = record.model_dump_json().encode()
-        return await values.write(self._js, CONTROL, _PREFIX + key, payload, {}, expect, ttl=ttl)
+        revision = await values.write(self._js, CONTROL, _PREFIX + key, payload, {}, expect, ttl=ttl)
+        if key.partition(".")[0] in _COPIED:
+            try:
+                await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), payload, {}, None)
+            except HeadwayError as error:  # the record counts; a copy that is one write older can still mend it
+                _log.warning("no copy of the control record %s was kept: %s", key, error.message)
+        return revision
 
     async def change(self, key: str, kind: type[R], alter: Callable[[R], R]) -> R:
         """Read, alter and write a record, again if somebody else wrote in between.
@@ -212,8 +231,41 @@ class Control(Mirror):
         raise Conflict(f"control record {key} was changed {_TRIES} times while it was being changed")
 
     async def delete(self, key: str, *, expect: int | None = None) -> None:
-        """Delete a record, leaving a marker that mirrors see. Raises as `put`."""
+        """Delete a record and its copy, leaving markers that mirrors see. Raises as `put`."""
         await values.write(self._js, CONTROL, _PREFIX + key, b"", {_OPERATION: "DEL"}, expect)
+        if key.partition(".")[0] in _COPIED:
+            await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), b"", {_OPERATION: "DEL"}, None)
+
+    async def mend(self, key: str) -> str:
+        """Put a readable value in the place of a record that cannot be read; returns what was done, in words.
+
+        Nothing else is touched: the scaler writes its own records anew, all others have a copy of what was last
+        written by a program of ours.
+
+        Raises:
+            UsageError: if the record can be read.
+            NotFound: if no copy of it can be read either.
+            Conflict: if somebody has written it meanwhile.
+            MissingStream, ConnectionFailed, NotStored: as `get` and `put`.
+        """
+        kind = KINDS.get(key.partition(".")[0])
+        if kind is None:
+            raise UsageError(f"{key} is no control record that can be mended", remedy="see `headway records ls`")
+        message = await values.last(self._js, CONTROL, _PREFIX + key)
+        revision = int((message.headers or {}).get(values.SEQUENCE, "0"))
+        if not _gone(message) and _readable(kind, message.data):
+            raise UsageError(f"control record {key} can be read: nothing is to be mended")
+        if kind is ScaleRecord:
+            await self.delete(key, expect=revision)
+            return "deleted: the scaler writes it anew"
+        copy = await values.last(self._js, CONTROL, _PREFIX + _copy_key(key))
+        if _gone(copy) or not _readable(kind, copy.data):
+            raise NotFound(
+                f"there is no copy of control record {key}",
+                remedy="declare the service anew: `headway up` or `headway apply`, or release it: `headway rollout`",
+            )
+        await self.put(key, kind.model_validate_json(copy.data), expect=revision)
+        return "restored from the copy of what was last written"
 
     async def marker(self, key: str) -> int:
         """What to expect when a record that does not exist is written: its deletion's marker has a revision, or 0.
@@ -291,6 +343,14 @@ def unreadable(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _readable(kind: type[Record], data: bytes) -> bool:
+    try:
+        kind.model_validate_json(data)
+    except ValidationError:
+        return False
+    return True
 
 
 def _gone(message: Msg) -> bool:

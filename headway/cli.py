@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "submit": ("headway.commands.talk", "Submit a durable job."),
     "emit": ("headway.commands.talk", "Publish an event."),
     "dead": ("headway.commands.dead", "List, show, replay and purge dead letters."),
+    "records": ("headway.commands.records", "List control records that cannot be read, and mend them."),
     "env": ("headway.commands.env", 'Print exports for the nats CLI: eval "$(headway env)".'),
     "backup": ("headway.commands.backup", "Save all streams, keys, routes and images."),
     "restore": ("headway.commands.backup", "Make an installation of a backup."),

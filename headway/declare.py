@@ -70,6 +70,10 @@ async def _service(control: Control, config: Config, service: Service, bus: Bus,
     name = service.name
     wanted = config.services[name]
     record = ServiceRecord(service=name, scale=wanted.scaling, calls=bool(service.handlers_of(Kind.RPC)))
+    damaged = [key for key in control.unreadable if key.split(".")[1] == name and not key.startswith("scale.")]
+    if damaged:  # whether a release of it is under way is unknown, so nothing is changed
+        say(name, f"stays as it is: {damaged[0]} cannot be read (headway records mend {damaged[0]})")
+        return
     known = {v: one for (of, v), one in control.versions.items() if of == name}
     await control.put(service_key(name), record)
     deployed = [v for v, one in known.items() if one.image and one.weight and one.phase == "live"]

@@ -88,6 +88,8 @@ class Observer:
             )
         if lags.blind or lags.unknown:
             blind.reasons["queues"] = ", ".join(sorted(lags.unknown)) or "JetStream does not answer"
+        if self._control.unreadable:
+            blind.reasons["control records"] = ", ".join(sorted(self._control.unreadable))
         workers = self._workers()
         keys = self._keys
         shown, counts = found or ((), {})
@@ -100,6 +102,7 @@ class Observer:
             versions=self._control.versions,
             scales=self._control.scales,
             rollouts=self._control.rollouts,
+            unreadable=self._control.unreadable,
             workers=workers,
             flows={key: self._meter.flow(now, [key]) for key in keys},
             together={

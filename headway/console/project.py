@@ -135,6 +135,8 @@ def _state(
 ) -> tuple[State, str]:
     """How a service is, by what is worst."""
     versions = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
+    if damaged := [key for key in snapshot.unreadable if key.split(".")[1] == name]:
+        return "unwell", f"the control record {damaged[0]} cannot be read: headway records mend {damaged[0]}"
     if known is not None and known.suspended:
         return "stopped", "stopped: nobody runs its workers"
     for one in versions:

@@ -46,6 +46,7 @@ class Snapshot:
         letters: the last dead letters, oldest first.
         servers: those that answered.
         leases: who leads.
+        unreadable: by key, why a control record cannot be read.
         blind: what could not be looked at, and why.
         headway: our own version.
     """
@@ -63,5 +64,6 @@ class Snapshot:
     letters: tuple[DeadLetter, ...] = ()
     servers: tuple[Server, ...] = ()
     leases: Mapping[str, LeaseRecord] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     blind: Mapping[str, str] = field(default_factory=dict)
     headway: str = ""

@@ -80,6 +80,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: Endpoint, directory: Path) -> 
         versions=control.versions,
         scales=control.scales,
         rollouts=control.rollouts,
+        unreadable=control.unreadable,
         leases=frozenset(leases),
         routes=routes,
         dead=dead,

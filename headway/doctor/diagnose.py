@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from headway.doctor import files, servers, work
+from headway.doctor import files, records, servers, work
 from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding
 
@@ -17,6 +17,8 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "copies of streams": servers.copies,
     "room": servers.room,
     "durability": servers.durability,
+    "control records": records.unreadable,
+    "workers without a record": records.unknown,
     "stranded work": work.stranded,
     "lag": work.lag,
     "routes": work.traffic,

@@ -157,6 +157,7 @@ class Facts:
         silent: streams that did not answer.
         beats: the last beat of each worker.
         services, versions, scales, rollouts: control records.
+        unreadable: by key, why a control record cannot be read.
         leases: names of those that are held.
         routes: weight by service and version; None if unknown.
         dead: dead letters by service.
@@ -174,6 +175,7 @@ class Facts:
     versions: Mapping[tuple[str, str], VersionRecord] = field(default_factory=dict)
     scales: Mapping[tuple[str, str], ScaleRecord] = field(default_factory=dict)
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     leases: frozenset[str] = frozenset()
     routes: Mapping[str, Mapping[str, int]] | None = None
     dead: Mapping[str, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from headway.broker.broker import Broker
-from headway.bus.errors import Conflict, MissingStream, NotFound, StoreError
+from headway.bus.errors import Conflict, MissingStream, NotFound, StoreError, UsageError
 from headway.bus.nats.streams import provision
 from headway.control import store
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
@@ -197,3 +197,39 @@ async def test_an_older_copy_of_the_store_that_was_put_back_is_read_anew(tmp_pat
             assert set(mirror.versions) == {("fax", "v1")}
         finally:
             await bus.close()
+
+
+async def test_a_damaged_record_is_mended_from_the_copy_of_what_was_last_written(bus):
+    control = Control(bus)
+    await control.put(version_key("fax", "v1"), V1)
+    await control.change(version_key("fax", "v1"), VersionRecord, lambda v: v.model_copy(update={"weight": 100}))
+    await bus.js.publish("$KV.CONTROL.version.fax.v1", b"{")
+    assert "copy" in await control.mend("version.fax.v1")
+    await control.refresh()
+    assert control.versions["fax", "v1"].weight == 100
+    assert control.unreadable == {}
+    with pytest.raises(UsageError, match="can be read"):
+        await control.mend("version.fax.v1")
+
+
+async def test_a_damaged_record_of_the_scaler_is_deleted_since_the_scaler_writes_it_anew(bus):
+    control = Control(bus)
+    await bus.js.publish("$KV.CONTROL.scale.fax.v1", b"\xff")
+    assert "anew" in await control.mend("scale.fax.v1")
+    await control.refresh()
+    assert (control.scales, control.unreadable) == ({}, {})
+
+
+async def test_a_damaged_record_without_a_copy_stays_and_the_error_says_what_to_do(bus):
+    await bus.js.publish("$KV.CONTROL.service.fax", b"{")
+    with pytest.raises(NotFound) as raised:
+        await Control(bus).mend("service.fax")
+    assert "headway apply" in str(raised.value.remedy)
+
+
+async def test_a_deleted_record_leaves_no_copy_behind(bus):
+    control = Control(bus)
+    await control.put(service_key("fax"), FAX)
+    await control.delete(service_key("fax"))
+    with pytest.raises(NotFound):
+        await control.mend("service.fax")

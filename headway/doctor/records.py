@@ -1,0 +1,37 @@
+"""Control records: those that cannot be read, and workers that none of them knows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headway.doctor.facts import Facts
+from headway.doctor.findings import Finding, error
+
+
+def unreadable(facts: Facts) -> Iterator[Finding]:
+    """Find records that cannot be read. What they say is unknown, so whatever they are about stays as it was."""
+    for key, why in sorted(facts.unreadable.items()):
+        what = f"cannot be read, so what it is about stays as it was: {why}"
+        yield error("record-unreadable", key, what, f"headway records mend {key}")
+
+
+def unknown(facts: Facts) -> Iterator[Finding]:
+    """Find workers of versions without a record: nobody replaces them, and nobody stops them."""
+    if {"control records", "workers"} & facts.blind.keys():
+        return
+    if not facts.services and not facts.versions:
+        return  # workers that people start by hand need no records
+    known = facts.versions.keys() | {_key(key) for key in facts.unreadable if key.startswith("version.")}
+    running = {(beat.service, beat.version) for beat in facts.beats if beat.state != "stopped"}
+    scaled = {service for service, _ in facts.versions} | facts.services.keys()
+    for service, version in sorted(running - known):
+        if service not in scaled:
+            continue
+        what = "has workers and no control record: they go on, but nobody replaces or stops them"
+        fix = f"declare it anew (`headway up` or `headway apply`), or release another: headway rollout start {service}"
+        yield error("no-record", f"{service} {version}", what, fix)
+
+
+def _key(key: str) -> tuple[str, str]:
+    _, service, version = key.split(".", 2)
+    return service, version
