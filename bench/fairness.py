@@ -23,6 +23,7 @@ from bench.server import server
 from bench.worker import worker
 from headway.bus import Bus, connect
 from headway.bus.nats import streams
+from headway.bus.wire.subjects import parse_job
 
 _PATIENCE = 120.0
 _INTERVAL = 0.005
@@ -142,7 +143,7 @@ async def _tenant_of_another_lane(bus: Bus) -> str:
         receipt = await bus.submit(SERVICE, "probe", {"sent": time.perf_counter()}, tenant=tenant)
         stored = await bus.js.get_msg(receipt.stream, receipt.seq)
         assert stored.subject is not None
-        return stored.subject.split(".")[3]
+        return str(parse_job(stored.subject).lane)
 
     taken = await lane(_FLOODER)
     number = 0

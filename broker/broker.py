@@ -29,7 +29,8 @@ from headway.broker.identity import KEY_FILE, Identities
 from headway.broker.roles import Role
 from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 from headway.bus.nats import streams
 
 DEFAULT_DIR: Final = Path(".headway")

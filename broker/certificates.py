@@ -51,7 +51,7 @@ class Authority:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not (directory / _CERT).exists():
                 made = cls._create()
-                atomic.write(directory / _KEY, _key_pem(made._key))
+                atomic.write(directory / _KEY, _key_pem(made._key))  # noqa: SLF001  # of this class
                 atomic.write(directory / _CERT, made.pem)
             certificate = x509.load_pem_x509_certificate((directory / _CERT).read_bytes())
             key = serialization.load_pem_private_key((directory / _KEY).read_bytes(), password=None)

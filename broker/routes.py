@@ -126,14 +126,14 @@ def _destinations(start: str, versions: Mapping[str, int], lane: str) -> list[We
 def decompile(mappings: Mapping[str, list[WeightedMapping]]) -> Routes:
     """The routes that mappings came from; mappings that are not ours are left out."""
     return {
-        source.split(".")[1]: {_name(target): target.weight or TOTAL for target in targets}
+        service: {_name(target): target.weight or TOTAL for target in targets}
         for source, targets in mappings.items()
-        if source.startswith("rpc.") and source.endswith(".*.*") and source.count(".") == 3
+        if (service := subjects.service_of_route(source)) is not None
     }
 
 
 def _name(target: WeightedMapping) -> str:
-    version = target.subject.split(".")[2]
+    version = subjects.version_of_target(target.subject)
     return f"{version}@{target.cluster}" if target.cluster else version
 
 

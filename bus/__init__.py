@@ -9,7 +9,8 @@ async def send(request: SendFax, ctx: Context) -> None: ...
 """
 
 from headway.bus.client.blobs import Blobs
-from headway.bus.client.bus import Bus, Receipt, Tenant, connect
+from headway.bus.client.bus import Bus, Receipt, Tenant
+from headway.bus.client.connection import connect
 from headway.bus.client.objects import Object, Objects
 from headway.bus.context import Context
 from headway.bus.errors import (
@@ -30,10 +31,12 @@ from headway.bus.errors import (
     NotStored,
     Overloaded,
     QueueFull,
+    RateLimited,
     Reject,
     Rejected,
     RemoteError,
     StoreError,
+    TooLarge,
     Unavailable,
     UsageError,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "Objects",
     "Overloaded",
     "QueueFull",
+    "RateLimited",
     "Receipt",
     "Reject",
     "Rejected",
@@ -74,6 +78,7 @@ __all__ = [
     "Service",
     "StoreError",
     "Tenant",
+    "TooLarge",
     "Unavailable",
     "UsageError",
     "Worker",

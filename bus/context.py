@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from headway.bus.client.bus import Tenant, unique_id
+from headway.bus.client.bus import Tenant
+from headway.bus.client.ids import unique_id
 from headway.bus.errors import DeclarationError
-from headway.bus.nats.delivery import Facts
+from headway.bus.nats.delivery import Delivery
 from headway.bus.wire import headers
 
 if TYPE_CHECKING:
@@ -44,11 +46,10 @@ class Context(Tenant):
         tenant: for whom the work is.
         operation: which operation or event type this is.
         attempt: 1 for the first, always 1 for calls.
-        deadline: when nobody waits any more, in unix seconds; None if it never ends.
         headers: the message's headers.
     """
 
-    __slots__ = ("_delivery", "_id", "_log", "_scope", "attempt", "deadline", "headers", "operation")
+    __slots__ = ("_delivery", "_id", "_log", "_scope", "_until", "attempt", "headers", "operation")
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class Context(Tenant):
         operation: str,
         message_headers: Mapping[str, str] | None,
         attempt: int,
-        deadline: float | None,
-        delivery: Facts | None = None,
+        until: float | None,
+        delivery: Delivery | None = None,
     ) -> None:
         self.bus = scope.bus
         self.tenant = tenant
         self.operation = operation
         self.attempt = attempt
-        self.deadline = deadline
+        self._until = until
         self.headers = message_headers or _NO_HEADERS
         self._scope = scope
         self._delivery = delivery
@@ -104,8 +105,16 @@ class Context(Tenant):
         return self._log
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, 0 once it has passed; None without one."""
-        return headers.remaining(self.deadline)
+        """Return the seconds until nobody waits any more, 0 once that has passed; None if there is no limit."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+    @property
+    def deadline(self) -> float | None:
+        """When nobody waits any more, in unix seconds of this machine's clock; None if there is no limit.
+
+        For showing. Work with `remaining()`: clocks are set, and differ between machines.
+        """
+        return None if self._until is None else time.time() + self._until - time.monotonic()
 
     def config(self, model: type[C]) -> C:
         """The version's frozen configuration.
@@ -151,8 +160,8 @@ class Context(Tenant):
             }
         )
 
-    def _bound(self) -> float | None:
-        return self.deadline
+    def _left(self) -> float | None:
+        return self.remaining()
 
 
 class _ContextLog(logging.LoggerAdapter[logging.Logger]):
@@ -162,12 +171,12 @@ class _ContextLog(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
         extra = dict(kwargs.get("extra") or {})
-        extra["headway"] = facts(self._context)
+        extra["headway"] = log_fields(self._context)
         kwargs["extra"] = extra
         return msg, kwargs
 
 
-def facts(context: Context) -> dict[str, Any]:
+def log_fields(context: Context) -> dict[str, Any]:
     """What every log line about a message carries."""
     parent = context.headers.get(headers.TRACEPARENT, "").split("-")
     found: dict[str, Any] = {

@@ -206,7 +206,7 @@ class Service:
             ) from error
 
     def _declare(self, kind: Kind, name: str, timeout: float, retry: Retry) -> Callable[[F], F]:
-        namespace = sys._getframe(2).f_locals
+        namespace = sys._getframe(2).f_locals  # noqa: SLF001  # what `inspect.currentframe` calls
 
         def decorate(function: F) -> F:
             if (kind, name) in self._handlers:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from headway.bus.client.objects import is_tombstone
-from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream, StoreError
+from headway.bus.errors import InvalidSubject
 from headway.bus.nats import values
+from headway.bus.nats.internals import connection
+from headway.bus.nats.refusals import JsCode, asking, refusal
 from headway.bus.nats.streams import OBJECTS
 from headway.bus.nats.values import Page
 from headway.bus.wire import subjects
@@ -21,8 +22,6 @@ from headway.bus.wire import subjects
 EVERYTHING: Final = "obj.*.*.*"
 PAGE: Final = 1000
 _TIMEOUT: Final = 5.0
-_NOT_FOUND: Final = 10059
-_NO_MESSAGE: Final = 10037
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +120,13 @@ class Store:
         return int(said["message"]["seq"]) if "message" in said else 0
 
     async def _ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            reply = await self._js._nc.request(subject, orjson.dumps(body) if body else b"", timeout=_TIMEOUT)
-        except (TimeoutError, nats.errors.Error) as error:
-            raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
+        async with asking(subject, _TIMEOUT):
+            reply = await connection(self._js).request(subject, orjson.dumps(body) if body else b"", timeout=_TIMEOUT)
         said: dict[str, Any] = orjson.loads(reply.data)
         refused = said.get("error")
-        if refused is None or refused.get("err_code") == _NO_MESSAGE:
+        if refused is None or refused.get("err_code") == JsCode.NO_MESSAGE:
             return said
-        if refused.get("err_code") == _NOT_FOUND:
-            raise MissingStream(f"stream {OBJECTS} does not exist")
-        raise StoreError(f"{subject}: {refused.get('description')}")
+        raise refusal(f"stream {OBJECTS}", refused)
 
 
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}

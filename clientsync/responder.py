@@ -23,6 +23,7 @@ from headway.bus.client.limits import Rates
 from headway.bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
 from headway.bus.nats import direct
 from headway.bus.wire import headers, subjects
+from headway.bus.wire.replies import error_headers
 from headway.clientsync import protocol
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.metrics import Metrics
@@ -143,7 +144,7 @@ class Responder:
         began = time.monotonic()
         refused: HeadwayError | None = None
         try:
-            tenant = subjects.token(message.subject.split(".")[1], "tenant")
+            tenant = subjects.parse_sync(message.subject).tenant
             self._rates.check(tenant, began, f"requests of tenant {tenant}")
             slots = self._slots.setdefault(tenant, asyncio.Semaphore(AT_A_TIME))
             self._waiting[tenant] = self._waiting.get(tenant, 0) + 1
@@ -166,7 +167,7 @@ class Responder:
                 self._idle.set()
         if refused is not None:
             await self._refuse(message, refused)
-        kind, took = message.subject.split(".")[2], time.monotonic() - began
+        kind, took = subjects.sync_kind(message.subject), time.monotonic() - began
         self._metrics.asked(kind, took, refused.code if refused is not None else None)
 
     async def _pull(self, tenant: str, message: Msg) -> bytes:
@@ -181,12 +182,13 @@ class Responder:
 
     async def _submit(self, tenant: str, message: Msg) -> bytes:
         """Submit a job for a page. It cannot itself: see broker/roles.py."""
-        _, _, _, service, operation = message.subject.split(".")
+        asked = subjects.parse_sync(message.subject)
+        service, operation = asked.service, asked.operation
         key = (message.headers or {}).get(headers.MESSAGE_ID, "")
         if len(message.data) > MAX_JOB:
             raise TooLarge(f"a job of {len(message.data)} bytes", remedy=f"at most {MAX_JOB} are taken from a page")
         try:
-            subjects.identifier(key, "key")
+            key = subjects.key_token(key)
             subject = subjects.job(service, tenant, operation)
             orjson.loads(message.data or b"null")
         except InvalidSubject as error:
@@ -202,12 +204,7 @@ class Responder:
         return orjson.dumps({"stream": receipt.stream, "seq": receipt.seq, "duplicate": receipt.duplicate})
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
-        said = {
-            headers.SERVICE_ERROR: headers.clean(str(error)),
-            headers.SERVICE_ERROR_CODE: str(error.status),
-            headers.ERROR: error.code,
-        }
-        await self._respond(message, b"", said)
+        await self._respond(message, b"", error_headers(error, remedy=True))
 
     async def _respond(self, message: Msg, payload: bytes, said: dict[str, str]) -> None:
         try:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import operator
 import re
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
-from headway.bus.client.bus import Bus, raise_remote
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
-from headway.bus.wire import headers, subjects
+from headway.bus.wire import subjects
 from headway.bus.wire.codec import encode
+from headway.bus.wire.replies import raise_remote
 from headway.control.records import CallCheck, Check, QueryCheck
 from headway.deployer.errors import BadCheck, CheckFailed
 from headway.deployer.evidence import Checked
@@ -87,11 +87,8 @@ async def _call(bus: Bus, service: str, version: str, check: CallCheck) -> str:
         CheckFailed: if it is not the expected one.
     """
     subject = subjects.rpc_endpoint(service, version, check.operation).replace("*", check.tenant)
-    deadline = time.time() + check.timeout
-    reply = await bus.request(
-        subject, encode(check.request), deadline, {headers.DEADLINE: headers.deadline_value(deadline)}
-    )
-    raise_remote(subject, reply)
+    reply = await bus.request(subject, encode(check.request), check.timeout, {}, tell=True)
+    raise_remote(subject, reply.headers)
     found = orjson.loads(reply.data or b"null")
     if check.expect is not None and not meets(check.expect, found):
         raise CheckFailed(f"answered {_short(found)}, expected was {_short(check.expect)}", remedy="")

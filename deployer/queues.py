@@ -7,8 +7,7 @@ from typing import Any
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, MissingStream, StoreError
 from headway.bus.nats import jsapi
-from headway.bus.nats.streams import jobs_stream
-from headway.bus.wire.subjects import LANES
+from headway.bus.nats.streams import jobs_stream, parse_lane_consumer
 
 
 async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any]]]:
@@ -28,9 +27,8 @@ async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any
         raise ConnectionFailed(f"consumers of {stream}: some have no leader now", remedy="wait for an election")
     by_version: dict[str, dict[int, dict[str, Any]]] = {}
     for one in found:
-        version, _, lane = one["name"].rpartition("-")
-        if version and lane.isdigit() and int(lane) < LANES:
-            by_version.setdefault(version, {})[int(lane)] = one
+        if (lane := parse_lane_consumer(one["name"])) is not None:
+            by_version.setdefault(lane.version, {})[lane.lane] = one
     return by_version
 
 

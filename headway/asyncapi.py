@@ -23,10 +23,10 @@ JsonObject = dict[str, Any]
 
 _TENANT: Final = {"description": "The tenant, which the credentials of the sender must allow."}
 _HEADERS: Final[dict[str, JsonObject]] = {
-    headers.DEADLINE: {
+    headers.TIMEOUT: {
         "type": "string",
         "pattern": "^[0-9]{1,15}$",
-        "description": "When the caller stops waiting, in unix milliseconds.",
+        "description": "How long the caller waits, in milliseconds from sending on.",
     },
     headers.MESSAGE_ID: {
         "type": "string",
@@ -35,7 +35,7 @@ _HEADERS: Final[dict[str, JsonObject]] = {
     headers.TRACEPARENT: {"type": "string", "description": "W3C trace context."},
 }
 _SENT_WITH: Final = {
-    Kind.RPC: (headers.DEADLINE, headers.TRACEPARENT),
+    Kind.RPC: (headers.TIMEOUT, headers.TRACEPARENT),
     Kind.JOB: (headers.MESSAGE_ID, headers.TRACEPARENT),
     Kind.EVENT: (headers.MESSAGE_ID, headers.TRACEPARENT),
 }
@@ -163,13 +163,11 @@ def _address(service: Service, handler: Handler) -> str:
     # The grammar has no word for "any tenant in a template", so a valid tenant is put in and replaced.
     match handler.kind:
         case Kind.RPC:
-            subject = subjects.rpc(service.name, "0", handler.name)
+            return subjects.rpc(service.name, "0", handler.name).replace(".0.", ".{tenant}.")
         case Kind.JOB:
-            subject = subjects.job(service.name, "0", handler.name)
+            return subjects.job(service.name, "0", handler.name).replace(".0.", ".{tenant}.")
         case Kind.EVENT:
-            return f"event.{{tenant}}.{handler.name}"
-    kind, name, _, operation = subject.split(".")
-    return f"{kind}.{name}.{{tenant}}.{operation}"
+            return subjects.event("0", handler.name).replace(".0.", ".{tenant}.", 1)
 
 
 def _queue(service: Service, handler: Handler, version: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from headway.bus.client.bus import DEFAULT_URL, Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import DEFAULT_URL, connect
 from headway.bus.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -13,11 +13,12 @@ from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import ConnectionFailed, MissingStream
+from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream
 from headway.bus.nats import jsapi, values
-from headway.bus.nats.streams import CONTROL, DEAD, JOBS
+from headway.bus.nats.streams import CONTROL, DEAD, JOBS, parse_lane_consumer
 from headway.bus.telemetry.histogram import quantile
 from headway.bus.wire.beat import Beat
+from headway.bus.wire.subjects import parse_dead
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord, ScaleRecord
 from headway.control.store import Control
@@ -227,16 +228,15 @@ async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
     for name, (consumers, silent) in zip(names, answers, strict=True):
         service = name.removeprefix(JOBS)
         for consumer in consumers:
-            queue = found.setdefault((service, _version(consumer["name"])), Queue())
+            if (lane := parse_lane_consumer(consumer["name"])) is None:
+                continue
+            queue = found.setdefault((service, lane.version), Queue())
             queue.waiting += consumer["num_pending"]
             queue.in_hand += consumer["num_ack_pending"]
         for consumer_name in silent:
-            found.pop((service, _version(consumer_name)), None)
+            if (lane := parse_lane_consumer(consumer_name)) is not None:
+                found.pop((service, lane.version), None)
     return found
-
-
-def _version(lane: str) -> str:
-    return lane.rpartition("-")[0]
 
 
 async def dead_letters(bus: Bus) -> dict[str, int]:
@@ -254,5 +254,6 @@ async def dead_letters(bus: Bus) -> dict[str, int]:
     except (TimeoutError, nats.errors.Error) as error:
         raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
     for subject, count in (info.state.subjects or {}).items():
-        counts[subject.split(".")[1]] += count
+        with contextlib.suppress(InvalidSubject):
+            counts[parse_dead(subject).service] += count
     return counts

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headway.bus.client.bus import Bus, unique_id
+from headway.bus.client.bus import Bus
+from headway.bus.client.ids import unique_id
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import EVENTS, jobs_stream
 from headway.control.controller import Controller

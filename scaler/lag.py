@@ -23,7 +23,7 @@ import nats.errors
 import orjson
 
 from headway.bus.client.bus import Bus
-from headway.bus.nats.streams import EVENTS, JOBS
+from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 
 TIMEOUT: Final = 1.0
 """Seconds one request may take."""
@@ -234,9 +234,8 @@ class LagReader:
             if name == EVENTS:
                 continue
             for consumer, lane in stream.consumers.items():
-                version, _, number = consumer.rpartition("-")
-                if version and number.isdigit():
-                    lanes.setdefault((name.removeprefix(JOBS), version), {})[int(number)] = lane
+                if (known := parse_lane_consumer(consumer)) is not None:
+                    lanes.setdefault((name.removeprefix(JOBS), known.version), {})[known.lane] = lane
         events = self._streams[EVENTS].consumers if EVENTS in self._streams else {}
         stored = {n.removeprefix(JOBS): stream.last for n, stream in self._streams.items() if n != EVENTS}
         return Lags(at=now, lanes=lanes, events=dict(events), stored=stored, unknown=unknown)

@@ -25,7 +25,7 @@ from bench.outage.load import SERVICE, Load, Seen, gap
 from bench.report import Report
 from headway.broker import testing
 from headway.broker.server import Server
-from headway.bus.client.bus import connect
+from headway.bus.client.connection import connect
 from headway.bus.tasks import end
 from headway.config import Config, ServerConfig, ServiceConfig, WebConfig
 from headway.installation import Installation

@@ -18,7 +18,7 @@ from bench.numbers import OURS, quantile
 from bench.process import orders, run, say
 from bench.rpc.servers import OPERATIONS
 from headway.bus import Bus, connect
-from headway.bus.wire.headers import DEADLINE, SERVICE_ERROR, STATUS, deadline_value
+from headway.bus.wire.headers import SERVICE_ERROR, STATUS, TIMEOUT, timeout_value
 
 _TIMEOUT = 5.0
 
@@ -36,12 +36,12 @@ async def closed_loop(nc: Client, operation: str, seconds: float, inflight: int,
     ended = asyncio.get_running_loop().create_future()
     running = inflight
     stop_at = time.perf_counter() + seconds
-    headers = {DEADLINE: ""} if deadline else None
+    headers = {TIMEOUT: ""} if deadline else None
 
     async def send(slot: int) -> None:
         began[slot] = time.perf_counter()
         if headers is not None and len(samples) % inflight == 0:
-            headers[DEADLINE] = deadline_value(time.time() + _TIMEOUT)
+            headers[TIMEOUT] = timeout_value(_TIMEOUT)
         subject = f"rpc.{SERVICE}.{tenant(slot)}.{operation}"
         await nc.publish(subject, payloads[slot], reply=f"{inbox}.{slot}", headers=headers)
 

@@ -11,10 +11,11 @@ from typing import Any, cast
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta
-from nats.js.errors import APIError, NotFoundError, ObjectDeletedError, ObjectNotFoundError
+from nats.js.errors import NotFoundError, ObjectDeletedError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream, NotFound, StoreError
+from headway.bus.errors import InvalidSubject, MissingStream, NotFound
+from headway.bus.nats.refusals import translate
 from headway.bus.nats.streams import BLOBS, BLOBS_BUCKET
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}")
@@ -114,7 +115,5 @@ async def _errors(key: str) -> AsyncIterator[None]:
         raise NotFound(f"there is no blob {key}") from error
     except (NotFoundError, nats.errors.NoRespondersError) as error:
         raise MissingStream(f"the bucket {BLOBS_BUCKET} does not exist") from error
-    except APIError as error:
-        raise StoreError(f"blob {key}: {error.description}") from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"blob {key}: no answer from JetStream: {error!r}") from error
+        raise translate(error, f"blob {key}") from error

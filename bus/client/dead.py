@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 
-from headway.bus.errors import ConnectionFailed, MissingStream, NotFound, StoreError
+from headway.bus.errors import NotFound
 from headway.bus.nats import values
+from headway.bus.nats.refusals import GONE, asking, translate
 from headway.bus.nats.streams import DEAD
 from headway.bus.wire import headers, subjects
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from headway.bus.client.bus import Bus
 
 _TIMEOUT = 5.0
-_NO_MESSAGE = 10037
 _DIGEST = 12
 _HEADER_ROOM = 8192
 _OF_STORAGE = frozenset(
@@ -44,7 +44,7 @@ _OF_STORAGE = frozenset(
     }
 )
 """Headers that JetStream adds to what it gives."""
-_OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.DEADLINE)
+_OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.TIMEOUT)
 
 
 class Cause(StrEnum):
@@ -166,14 +166,10 @@ async def show(js: JetStreamContext, seq: int) -> DeadLetter:
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
     """
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asking(f"stream {DEAD}", _TIMEOUT):
             message = await js.get_msg(DEAD, seq)
-    except NotFoundError as error:
-        if error.err_code == _NO_MESSAGE:
-            raise NotFound(f"there is no dead letter {seq}", remedy="see `headway dead ls`") from error
-        raise MissingStream(f"stream {DEAD} does not exist") from error
-    except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+    except NotFound as error:
+        raise NotFound(f"there is no dead letter {seq}", remedy="see `headway dead ls`") from error
     return _letter(message.subject or "", seq, message.data or b"", message.headers or {})
 
 
@@ -236,15 +232,13 @@ async def purge(js: JetStreamContext, seq: int) -> None:
     try:
         async with asyncio.timeout(_TIMEOUT):
             await js.delete_msg(DEAD, seq)
-    except APIError as error:
-        if error.err_code not in {_NO_MESSAGE, 10043, 10057}:  # not found, in its several forms
-            raise StoreError(f"dead letter {seq}: {error.description}") from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
+        if not (isinstance(error, APIError) and error.err_code in GONE):
+            raise translate(error, f"dead letter {seq}") from error
 
 
 def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> DeadLetter:
-    _, service, tenant, operation = filed.split(".")
+    service, tenant, operation = subjects.parse_dead(filed)
     return DeadLetter(
         seq=seq,
         service=service,

@@ -6,8 +6,6 @@ What one tenant can do is bounded: bytes of an object, and writes a second, coun
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from nats.js import JetStreamContext
 
 from headway.bus.client.limits import Rates
 from headway.bus.client.mergepatch import merged
-from headway.bus.errors import Conflict, NotFound, TooLarge
+from headway.bus.errors import NotFound, TooLarge
 from headway.bus.nats import values
+from headway.bus.nats.cas import TRIES, compare_and_set
 from headway.bus.nats.streams import OBJECTS, TOMBSTONES
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.codec import Codec, codec_for, encode
@@ -37,9 +36,6 @@ RATE: Final = 2000.0
 """Writes a second of one tenant in one process, in the long run."""
 BURST: Final = 20_000.0
 """Writes at once after a pause."""
-
-_TRIES: Final = 8
-_PAUSE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ class Objects:
         """
         return await self._write(subjects.obj(self._tenant, type_, id_), encode(value), {}, expect)
 
-    async def patch(self, type_: str, id_: str, changes: Any, *, tries: int = _TRIES) -> int:
+    async def patch(self, type_: str, id_: str, changes: Any, *, tries: int = TRIES) -> int:
         """Change parts of an object (JSON merge patch, RFC 7386): what is given replaces, None removes, a dict changes
         what is inside. It is read, changed, and written only if nobody else has; else it is read again.
 
@@ -117,20 +113,17 @@ class Objects:
         subject = subjects.obj(self._tenant, type_, id_)
         wanted = orjson.loads(encode(changes))
         codec: Codec[Any] = codec_for(Any)
-        for turn in range(tries):
-            if turn:
-                await asyncio.sleep(random.uniform(0, _PAUSE * 2**turn))
+
+        async def once() -> int:
             found = await self._found(subject, codec)
             if found is None:
                 raise NotFound(f"there is no {type_} {id_} to change", remedy="put it first")
             value = merged(found.value, wanted)
             if value == found.value:
                 return found.revision
-            try:
-                return await self._write(subject, encode(value), {}, found.revision)
-            except Conflict:
-                continue
-        raise Conflict(f"{type_} {id_} was changed by others {tries} times in a row", remedy="try again after a moment")
+            return await self._write(subject, encode(value), {}, found.revision)
+
+        return await compare_and_set(once, f"{type_} {id_}", tries)
 
     async def delete(self, type_: str, id_: str, *, expect: int | None = None, keep: float = TOMBSTONES) -> int:
         """Delete an object, leaving a tombstone.
@@ -203,7 +196,7 @@ def _read(message: Msg, codec: Codec[T]) -> Object[T] | None:
     if headers.STATUS in fields or is_tombstone(fields):
         return None
     return Object(
-        id=fields[values.SUBJECT].rsplit(".", 1)[1],
+        id=subjects.parse_obj(fields[values.SUBJECT]).id,
         value=codec.decode(message.data),
         revision=int(fields[values.SEQUENCE]),
         at=datetime.fromisoformat(fields[values.TIME_STAMP]).astimezone(UTC),

@@ -18,7 +18,7 @@ _V1_TOKENS = 9
 _V2_TOKENS = 11
 
 
-class Facts(NamedTuple):
+class Delivery(NamedTuple):
     """What the server says of a delivery: `delivered` is 1 the first time, `pending` what the consumer still holds."""
 
     stream: str
@@ -28,14 +28,14 @@ class Facts(NamedTuple):
     pending: int
 
 
-def facts(reply: str) -> Facts | None:
+def read(reply: str) -> Delivery | None:
     """Read a delivery's reply subject; None if it is not one."""
     parts = reply.split(".")
     if len(parts) == _V1_TOKENS and parts[1] == "ACK":
-        # Not Facts(...): its generated constructor costs as much as all the rest here, and this runs for each message.
-        return tuple.__new__(Facts, (parts[2], parts[3], int(parts[4]), int(parts[5]), int(parts[8])))
+        # Not Delivery(...): its generated constructor costs as much as all the rest here, and this runs often.
+        return tuple.__new__(Delivery, (parts[2], parts[3], int(parts[4]), int(parts[5]), int(parts[8])))
     if len(parts) >= _V2_TOKENS and parts[1] == "ACK":
-        return Facts(parts[4], parts[5], int(parts[6]), int(parts[7]), int(parts[10]))
+        return Delivery(parts[4], parts[5], int(parts[6]), int(parts[7]), int(parts[10]))
     return None
 
 

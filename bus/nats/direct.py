@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+
+from headway.bus.nats import internals
 
 Handle = Callable[[Msg], None]
 
@@ -38,10 +39,8 @@ async def subscribe(nc: Client, subject: str, handle: Handle, *, queue: str = ""
     direct = _Direct(handle)
     # Bytes are not limited: nats-py counts them down where its queue is read, which does not happen here.
     subscription = await nc.subscribe(subject, queue=queue, cb=ordinary, pending_bytes_limit=0)
-    if isinstance(getattr(subscription, "_pending_queue", None), asyncio.Queue):
-        for _ in range(subscription._pending_queue.qsize()):
-            direct.put_nowait(subscription._pending_queue.get_nowait())
-        subscription._pending_queue = cast("asyncio.Queue[Msg]", direct)
+    for message in internals.replace_queue(subscription, direct) or ():
+        direct.put_nowait(message)
     return subscription
 
 
@@ -55,7 +54,7 @@ async def leave(nc: Client, *subscriptions: Subscription) -> None:
         nats.errors.Error: if the connection is lost, or the server does not answer.
     """
     for subscription in subscriptions:
-        await nc._send_unsubscribe(subscription._id)
+        await internals.send_unsubscribe(nc, subscription)
     await nc.flush()
     await nc.flush()  # this PING is behind them
     for subscription in subscriptions:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 
-from headway.bus.errors import ConnectionFailed, MissingStream, StoreError
+from headway.bus.errors import ConnectionFailed
+from headway.bus.nats.refusals import asking, refusal
 
 PREFIX: Final = "$JS.API."
 TIMEOUT: Final = 5.0
 """Seconds one request may take. A clustered list waits four for who is silent (nats-server's jetstream_cluster.go)."""
-_NOT_FOUND: Final = 10059
 
 
 async def request(nc: Client, what: str, body: Any = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -25,17 +23,15 @@ async def request(nc: Client, what: str, body: Any = None, *, timeout: float = T
         StoreError: if the server refuses.
         ConnectionFailed: without an answer in time.
     """
+    async with asking(what, timeout):
+        payload = b"" if body is None else orjson.dumps(body)
+        message = await nc.request(PREFIX + what, payload, timeout=timeout)
     try:
-        async with asyncio.timeout(timeout):
-            payload = b"" if body is None else orjson.dumps(body)
-            message = await nc.request(PREFIX + what, payload, timeout=timeout)
-            reply = orjson.loads(message.data)
-    except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError) as error:
-        raise ConnectionFailed(f"no answer from JetStream to {what}: {error!r}") from error
-    found: dict[str, Any] = reply
-    if refusal := found.get("error"):
-        kind = MissingStream if refusal.get("err_code") == _NOT_FOUND else StoreError
-        raise kind(f"{what}: {refusal.get('description')}")
+        found: dict[str, Any] = orjson.loads(message.data)
+    except orjson.JSONDecodeError as error:
+        raise ConnectionFailed(f"{what}: answered by something that is not JetStream") from error
+    if refused := found.get("error"):
+        raise refusal(what, refused)
     return found
 
 

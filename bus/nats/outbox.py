@@ -11,6 +11,8 @@ import asyncio
 
 from nats.aio.client import Client
 
+from headway.bus.nats import internals
+
 _SMALL = 1 << 16
 """Bytes beyond which a payload takes the ordinary way."""
 _PENDING = 1 << 20
@@ -36,7 +38,7 @@ class Outbox:
         """
         nc = self._nc
         size = len(payload)
-        if size > _SMALL or not nc.is_connected or nc._pending_data_size > _PENDING or not reply:
+        if size > _SMALL or not nc.is_connected or internals.buffered(nc) > _PENDING or not reply:
             return False
         if not self._lines:
             asyncio.get_event_loop().call_soon(self._write)
@@ -44,14 +46,6 @@ class Outbox:
         return True
 
     def _write(self) -> None:
-        nc = self._nc
-        nc.stats["out_msgs"] += len(self._lines)
-        data = b"".join(self._lines)
+        data, count = b"".join(self._lines), len(self._lines)
         self._lines.clear()
-        # What `_send_command` and `_flush_pending` of nats-py do; cut off meanwhile, it goes out after the reconnect.
-        nc._pending.append(data)
-        nc._pending_data_size += len(data)
-        nc.stats["out_bytes"] += len(data)
-        queue = nc._flush_queue
-        if nc.is_connected and queue is not None and queue.empty():
-            queue.put_nowait(asyncio.get_event_loop().create_future())
+        internals.write(self._nc, data, count)

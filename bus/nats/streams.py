@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -30,7 +30,8 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from headway.bus.errors import ConnectionFailed, DeclarationDrift, MissingStream, StoreError
+from headway.bus.errors import ConnectionFailed, DeclarationDrift, InvalidSubject, MissingStream, StoreError
+from headway.bus.nats.refusals import TOO_FEW, JsCode, nobody_answers, translate
 from headway.bus.wire import subjects
 
 _T = TypeVar("_T")
@@ -54,12 +55,6 @@ _ELECTION = 20.0
 _SETUP_TIMEOUT = _ELECTION + 10.0
 _ASK = 5.0
 """Seconds after which a consumer is asked for again: the question may be lost with the server that had it."""
-_STREAM_NOT_FOUND = 10059
-_NO_ROOM = 10047
-_NO_PEERS = 10005
-_NO_LEADER = 10008
-_NOT_ENABLED = 10039
-_TOO_FEW_SERVERS = frozenset({_NO_PEERS, 10074})
 _AGAIN = 0.1
 
 MAX_ACK_PENDING: Final = 10_000
@@ -71,9 +66,49 @@ def jobs_stream(service: str) -> str:
     return f"{JOBS}{subjects.token(service, 'service')}"
 
 
+class EventConsumer(NamedTuple):
+    """What the name of an event consumer says."""
+
+    service: str
+    type: str
+
+
+def parse_event_consumer(name: str) -> EventConsumer | None:
+    """Take the name of an event consumer apart; None if it is another consumer's."""
+    service, _, type_ = name.partition("_")
+    try:
+        return EventConsumer(subjects.token(service, "service"), subjects.event_type(type_.replace("_", ".")))
+    except InvalidSubject:
+        return None
+
+
 def lane_consumer(version: str, lane: int) -> str:
     """The name of the durable consumer of one version's lane."""
     return f"{subjects.token(version, 'version')}-{lane}"
+
+
+class LaneConsumer(NamedTuple):
+    """What the name of a lane's consumer says."""
+
+    version: str
+    lane: int
+
+
+def parse_lane_consumer(name: str) -> LaneConsumer | None:
+    """Take the name of a lane's consumer apart; None if it is another consumer's."""
+    version, _, number = name.rpartition("-")
+    lane = subjects.lane_number(number)
+    if lane is None:
+        return None
+    try:
+        return LaneConsumer(subjects.token(version, "version"), lane)
+    except InvalidSubject:
+        return None
+
+
+def service_of_jobs(stream: str) -> str | None:
+    """Return the service whose job stream has this name; None if it is another stream's."""
+    return stream.removeprefix(JOBS) if stream.startswith(JOBS) else None
 
 
 def event_consumer(service: str, event_type: str) -> str:
@@ -232,7 +267,7 @@ async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
     except nats.js.errors.APIError as error:
         raise _refusal(config.name, error) from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"stream {config.name}: no answer from JetStream: {error!r}") from error
+        raise translate(error, f"stream {config.name}") from error
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerConfig) -> None:
@@ -247,13 +282,13 @@ async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerCon
         async with asyncio.timeout(_SETUP_TIMEOUT):
             await _once_it_can(lambda: js.add_consumer(stream, config, timeout=_ASK))
     except nats.js.errors.APIError as error:
-        if error.err_code == _STREAM_NOT_FOUND:
+        if error.err_code == JsCode.STREAM_NOT_FOUND:
             raise MissingStream(f"stream {stream} does not exist") from error
-        if _nobody(error):
+        if nobody_answers(error):
             raise ConnectionFailed(f"consumer {config.name} of {stream}: no server with JetStream answers") from error
         raise DeclarationDrift(f"consumer {config.name} of {stream}: {error.description}") from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"consumer {config.name} of {stream}: no answer from JetStream: {error!r}") from error
+        raise translate(error, f"consumer {config.name} of {stream}") from error
 
 
 async def _create_or_change(js: JetStreamContext, config: StreamConfig) -> None:
@@ -289,14 +324,9 @@ async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def _passes(refusal: nats.js.errors.APIError) -> bool:
-    if refusal.err_code == _NO_PEERS:
+    if refusal.err_code == JsCode.NO_PEERS:
         return "storage" not in (refusal.description or "")
-    return refusal.err_code in {_NO_LEADER, _NOT_ENABLED} or _nobody(refusal)
-
-
-def _nobody(refusal: nats.js.errors.APIError) -> bool:
-    """Whether it says that nobody answers for JetStream: then it is the client's own, without anything in it."""
-    return isinstance(refusal, nats.js.errors.ServiceUnavailableError) and refusal.err_code is None
+    return refusal.err_code in {JsCode.NO_LEADER, JsCode.NOT_ENABLED} or nobody_answers(refusal)
 
 
 async def _replicate(js: JetStreamContext, replicas: int) -> None:
@@ -312,7 +342,7 @@ async def _replicate(js: JetStreamContext, replicas: int) -> None:
     except nats.js.errors.APIError as error:
         raise _refusal(name, error) from error
     except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"stream {name}: no answer from JetStream: {error!r}") from error
+        raise translate(error, f"stream {name}") from error
 
 
 async def _copies(js: JetStreamContext) -> int | None:
@@ -324,11 +354,11 @@ async def _copies(js: JetStreamContext) -> int | None:
 
 
 def _refusal(name: str, error: nats.js.errors.APIError) -> StoreError:
-    if _nobody(error):
+    if nobody_answers(error):
         return StoreError(f"stream {name}: no server with JetStream answers", remedy="start the servers with JetStream")
-    if error.err_code in _TOO_FEW_SERVERS:
+    if error.err_code in TOO_FEW:
         return StoreError(f"stream {name}: {error.description}", remedy="have no more replicas than servers that run")
-    if error.err_code == _NO_ROOM:
+    if error.err_code == JsCode.NO_STORAGE:
         remedy = "give the store a larger disk: a server promises three quarters of what is free when it starts"
         return StoreError(f"stream {name}: {error.description}", remedy=remedy)
     kind = DeclarationDrift if "change" in (error.description or "") else StoreError

@@ -24,8 +24,10 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotStored, QueueFull, StoreError
+from headway.bus.errors import ConnectionFailed, MissingStream, NotStored, StoreError
 from headway.bus.nats import direct
+from headway.bus.nats.internals import connection
+from headway.bus.nats.refusals import CONFLICTS, UNAVAILABLE, JsCode, translate
 from headway.bus.wire import headers
 
 SEQUENCE: Final = "Nats-Sequence"
@@ -39,10 +41,6 @@ _TIMEOUT = 5.0
 _AGAIN = 0.1
 """Seconds, on average, until a stream without a leader is asked again."""
 _PAGE = 512
-_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})  # the second while another write of the subject is being replicated
-_STREAM_NOT_FOUND = 10059
-_NO_MESSAGE = 10037
-_UNAVAILABLE = 503
 _EMPTY = "404"
 _END_OF_BATCH = "204"
 _NO_RESPONDERS = "503"
@@ -57,7 +55,7 @@ async def last(js: JetStreamContext, stream: str, subject: str) -> Msg:
     """
 
     async def ask(left: float) -> Msg:
-        return await js._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=left)
+        return await connection(js).request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=left)
 
     return await _answered(js, stream, subject, ask)
 
@@ -74,7 +72,7 @@ async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
     asked = orjson.dumps({"last_by_subj": subject})
 
     async def ask(left: float) -> dict[str, Any]:
-        reply = await js._nc.request(f"$JS.API.STREAM.MSG.GET.{stream}", asked, timeout=left)
+        reply = await connection(js).request(f"$JS.API.STREAM.MSG.GET.{stream}", asked, timeout=left)
         said: dict[str, Any] = orjson.loads(reply.data)
         if "error" in said:
             APIError.from_error(said["error"])
@@ -83,9 +81,9 @@ async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
     try:
         return _direct(js, (await _answered(js, stream, subject, ask))["message"])
     except APIError as error:
-        if error.err_code == _NO_MESSAGE:
+        if error.err_code == JsCode.NO_MESSAGE:
             return None
-        raise StoreError(f"{subject}: {error.description}") from error
+        raise translate(error, subject) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +188,8 @@ async def write(
     try:
         return await _answered(js, stream, subject, publish)
     except APIError as error:
-        if error.err_code in _WRONG_LAST_SEQUENCE:
-            raise Conflict(f"{subject} is not at revision {expect}: {error.description}") from error
-        if "maximum" in (error.description or ""):
-            raise QueueFull(f"{subject}: {error.description}") from error
-        raise StoreError(f"{subject}: {error.description}") from error
+        what = f"{subject} is not at revision {expect}" if error.err_code in CONFLICTS else subject
+        raise translate(error, what) from error
     except ConnectionFailed as error:
         remedy = "read it again before repeating"
         raise NotStored(f"{subject}: not acknowledged: {error.message}", remedy=remedy) from error
@@ -223,11 +218,11 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
             await _exists(js, stream)
             cause, why = error, f"stream {stream} has no leader"
         except APIError as error:
-            if error.code != _UNAVAILABLE:
+            if error.code != UNAVAILABLE:
                 raise
             cause, why = error, error.description or "unavailable"
         except (TimeoutError, nats.errors.Error) as error:
-            raise ConnectionFailed(f"{subject}: no answer from JetStream: {error!r}") from error
+            raise translate(error, subject) from error
         if time.monotonic() + _AGAIN >= deadline:
             raise ConnectionFailed(f"{subject}: no answer from JetStream in {_TIMEOUT:g} s: {why}") from cause
         await asyncio.sleep(random.uniform(0.5, 1.5) * _AGAIN)
@@ -236,16 +231,16 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
 async def _exists(js: JetStreamContext, stream: str) -> None:
     """Raise MissingStream if the cluster knows of no such stream; without an answer nothing is known."""
     try:
-        reply = await js._nc.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=1)
+        reply = await connection(js).request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=1)
     except (TimeoutError, nats.errors.Error):
         return
-    if orjson.loads(reply.data).get("error", {}).get("err_code") == _STREAM_NOT_FOUND:
+    if orjson.loads(reply.data).get("error", {}).get("err_code") == JsCode.STREAM_NOT_FOUND:
         raise MissingStream(f"stream {stream} does not exist")
 
 
 async def _batch(js: JetStreamContext, stream: str, ask: bytes, timeout: float) -> tuple[list[Msg], dict[str, str]]:
     """One batched direct get: the messages, and the headers that end them."""
-    nc = js._nc
+    nc = connection(js)
     found: list[Msg] = []
     end: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
 
@@ -276,4 +271,4 @@ def _direct(js: JetStreamContext, stored: dict[str, Any]) -> Msg:
     lines = block.decode().split("\r\n")[1:]
     fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
     fields |= {SUBJECT: stored["subject"], SEQUENCE: str(stored["seq"]), TIME_STAMP: stored["time"]}
-    return Msg(js._nc, stored["subject"], "", base64.b64decode(stored.get("data", "")), fields)
+    return Msg(connection(js), stored["subject"], "", base64.b64decode(stored.get("data", "")), fields)

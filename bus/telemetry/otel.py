@@ -21,6 +21,7 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from headway.bus.errors import ConfigError
+from headway.bus.wire import subjects
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Bounds of the buckets of durations; those of the SDK are for milliseconds."""
@@ -149,13 +150,13 @@ class Instruments:
             "messaging.operation.type": "send",
             "messaging.operation.name": "publish",
             "messaging.destination.name": subject,
-            "messaging.destination.template": _template(subject),
+            "messaging.destination.template": subjects.template(subject),
             "messaging.message.body.size": size,
         }
-        with self._span(f"publish {_template(subject)}", SpanKind.PRODUCER, attributes, _parent(sent)) as span:
+        with self._span(f"publish {subjects.template(subject)}", SpanKind.PRODUCER, attributes, _parent(sent)) as span:
             _inject(sent)
             yield span
-            self._published.add(1, {"messaging.destination.template": _template(subject)})
+            self._published.add(1, {"messaging.destination.template": subjects.template(subject)})
 
     @contextmanager
     def processing(
@@ -248,10 +249,3 @@ def _parent(received: Mapping[str, str] | None) -> otel_context.Context | None:
 
 def _inject(sent: dict[str, str]) -> None:
     propagate.inject(sent)
-
-
-def _template(subject: str) -> str:
-    parts = subject.split(".")
-    if parts[0] == "event":
-        return ".".join(["event", "{tenant}", *parts[2:]])
-    return ".".join([*parts[:2], "{tenant}", *parts[3:]])

@@ -1,13 +1,13 @@
-"""Names of the message headers, and the deadline that travels in one of them."""
+"""Names of the message headers, and the time limit that travels in one of them."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Final
 
-DEADLINE: Final = "Headway-Deadline"
-"""When the caller stops waiting: unix milliseconds. Absolute, so that time spent queued counts."""
+TIMEOUT: Final = "Headway-Timeout"
+"""How long the caller waits from the moment of sending, in whole milliseconds. A duration, as gRPC's `grpc-timeout`
+is: the receiver measures it with its own monotonic clock, so no two clocks have to agree."""
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 ID: Final = "Headway-Id"
@@ -43,29 +43,24 @@ DEAD_PREFIX: Final = "Headway-Dead-"
 _MAX_VALUE = 1024
 
 
-def deadline_value(deadline: float) -> str:
-    """The header value of a deadline in unix seconds."""
-    return str(int(deadline * 1000))
+def timeout_value(seconds: float) -> str:
+    """Return the header value of a time limit in seconds."""
+    return str(max(0, int(seconds * 1000)))
 
 
-def deadline_of(headers: Mapping[str, str] | None) -> float | None:
-    """The deadline a message carries, in unix seconds; None if it has none or it is not a number."""
+def timeout_of(headers: Mapping[str, str] | None) -> float | None:
+    """Return the time limit that a message carries, in seconds; None without one, or if it is not a number."""
     if headers is None:
         return None
-    value = headers.get(DEADLINE)
+    value = headers.get(TIMEOUT)
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
         return None
     return int(value) / 1000
 
 
-def remaining(deadline: float | None) -> float | None:
-    """Seconds until a deadline in unix seconds, never below 0; None without one."""
-    return None if deadline is None else max(0.0, deadline - time.time())
-
-
 def clean(text: str) -> str:
     """Text that is safe as a header value: one line of printable characters, at most 1 KiB."""
-    line = " ".join(text.split())
+    line = " ".join(str(text).split())
     return "".join(char for char in line if char.isprintable())[:_MAX_VALUE]
 
 

@@ -11,11 +11,15 @@
 
 The left form is what publishers use; nats-server maps it to the right one (broker/routes.py). Everything
 is checked before it reaches the wire: a token that carried a '.' or '*' would silently address somebody else.
+
+Each form has a builder, and a parser that returns a NamedTuple. A parser refuses what its builder cannot make.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+import urllib.parse
 from typing import Final, NamedTuple
 
 from headway.bus.errors import InvalidSubject
@@ -29,6 +33,8 @@ CONSOLE: Final = "headway"
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ID_REMEDY = "use letters, digits, '-' and '_', at most 63 characters, starting with a letter or digit"
+
+_KEY_MAX = 255
 
 # A hot path checks the same few names over and over; the set is bounded because tenants come from outside.
 _known: set[str] = set()
@@ -75,6 +81,40 @@ def identifier(value: str, what: str = "id") -> str:
     if _ID.fullmatch(value) is None:
         raise InvalidSubject(f"{value!r} is not a valid {what}", remedy=_ID_REMEDY)
     return value
+
+
+def fit(text: str, otherwise: str = "invalid") -> str:
+    """Return the token that is most like a text, so that whatever arrived can be filed.
+
+    Args:
+        text: anything.
+        otherwise: the token if nothing of the text can be kept.
+    """
+    if _TOKEN.fullmatch(text):
+        return text
+    return re.sub(r"[^a-z0-9-]", "-", text.lower()).lstrip("-")[:63] or otherwise
+
+
+def key_token(key: str) -> str:
+    """Return the form of an idempotency key that stands in a message id, without '.'.
+
+    Letters, digits, '-' and '_' stay. All else is percent-encoded; what gets too long by that is hashed.
+
+    Args:
+        key: any text of 1 to 255 characters.
+
+    Raises:
+        InvalidSubject: if it is empty, longer, or no text.
+    """
+    if not 1 <= len(key) <= _KEY_MAX:
+        what = f"a key of {len(key)} characters" if key else "an empty key"
+        raise InvalidSubject(f"{what} is not valid", remedy=f"a key is text of 1 to {_KEY_MAX} characters")
+    if _ID.fullmatch(key):
+        return key
+    quoted = urllib.parse.quote(key, safe="", errors="surrogatepass").replace(".", "%2E")
+    if len(quoted) <= _KEY_MAX:
+        return quoted
+    return f"={hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"  # no quoted text has a '='
 
 
 def event_type(value: str) -> str:
@@ -157,6 +197,32 @@ def live_presence(tenant: str) -> str:
     return f"live.{token(tenant, 'tenant')}.presence"
 
 
+def live(tenant: str, type_: str, id_: str) -> str:
+    """The subject to which the server republishes an object's changes."""
+    return f"live.{token(tenant, 'tenant')}.{token(type_, 'object type')}.{identifier(id_)}"
+
+
+def sync_pull(tenant: str) -> str:
+    """Where pages of a tenant ask for changes."""
+    return f"sync.{token(tenant, 'tenant')}.pull"
+
+
+def sync_submit(tenant: str, service: str, operation: str) -> str:
+    """Where pages of a tenant send a job, which client sync submits."""
+    return f"sync.{token(tenant, 'tenant')}.submit.{token(service, 'service')}.{token(operation, 'operation')}"
+
+
+def rpc_mapped(service: str, version: str, tenant: str, operation: str) -> str:
+    """The subject that a request of one tenant to one version has."""
+    return rpc_endpoint(service, version, operation).replace("*", token(tenant, "tenant"))
+
+
+def job_mapped(service: str, version: str, lane: int, tenant: str, operation: str) -> str:
+    """The subject that a job has in its queue."""
+    place = f"{token(service, 'service')}.{token(version, 'version')}.{_lane(lane)}"
+    return f"job.{place}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
+
+
 def is_inbox(reply: str) -> bool:
     """Whether a reply subject is one. Who may publish more than who asked must not answer to anything else: the asker
     could have it write to a subject that is closed to the asker.
@@ -200,19 +266,44 @@ class JobSubject(NamedTuple):
     operation: str
 
 
+class EventSubject(NamedTuple):
+    """The parts of an event."""
+
+    tenant: str
+    type: str
+
+
 class ObjectSubject(NamedTuple):
-    """The parts of an object's subject."""
+    """The parts of an object's subject, stored (`obj`) or republished (`live`)."""
 
     tenant: str
     type: str
     id: str
 
 
-class EventSubject(NamedTuple):
-    """The parts of an event."""
+class DeadSubject(NamedTuple):
+    """The parts of a dead letter's subject."""
+
+    service: str
+    tenant: str
+    operation: str
+
+
+class BeatSubject(NamedTuple):
+    """The parts of a heartbeat's subject."""
+
+    service: str
+    version: str
+    worker: str
+
+
+class SyncSubject(NamedTuple):
+    """The parts of a page's request; service and operation are empty for a pull."""
 
     tenant: str
-    type: str
+    kind: str
+    service: str = ""
+    operation: str = ""
 
 
 def parse_rpc(subject: str) -> RpcSubject:
@@ -221,11 +312,9 @@ def parse_rpc(subject: str) -> RpcSubject:
     Raises:
         InvalidSubject: if it is not one.
     """
-    parts = subject.split(".")
-    if len(parts) != 5 or parts[0] != "rpc":
-        raise InvalidSubject(f"{subject!r} is not rpc.<service>.<version>.<tenant>.<operation>")
+    _, service, version, tenant, operation = _parts(subject, "rpc.<service>.<version>.<tenant>.<operation>")
     return RpcSubject(
-        token(parts[1], "service"), token(parts[2], "version"), token(parts[3], "tenant"), token(parts[4], "operation")
+        token(service, "service"), token(version, "version"), token(tenant, "tenant"), token(operation, "operation")
     )
 
 
@@ -235,28 +324,18 @@ def parse_job(subject: str) -> JobSubject:
     Raises:
         InvalidSubject: if it is not one.
     """
-    parts = subject.split(".")
-    if len(parts) != 6 or parts[0] != "job" or not parts[3].isascii() or not parts[3].isdigit():
-        raise InvalidSubject(f"{subject!r} is not job.<service>.<version>.<lane>.<tenant>.<operation>")
+    form = "job.<service>.<version>.<lane>.<tenant>.<operation>"
+    _, service, version, number, tenant, operation = _parts(subject, form)
+    found = lane_number(number)
+    if found is None:
+        raise InvalidSubject(f"{subject!r} is not {form}")
     return JobSubject(
-        token(parts[1], "service"),
-        token(parts[2], "version"),
-        _lane(int(parts[3])),
-        token(parts[4], "tenant"),
-        token(parts[5], "operation"),
+        token(service, "service"),
+        token(version, "version"),
+        found,
+        token(tenant, "tenant"),
+        token(operation, "operation"),
     )
-
-
-def parse_obj(subject: str) -> ObjectSubject:
-    """Take an object's subject apart.
-
-    Raises:
-        InvalidSubject: if it is not one.
-    """
-    parts = subject.split(".")
-    if len(parts) != 4 or parts[0] != "obj":
-        raise InvalidSubject(f"{subject!r} is not obj.<tenant>.<type>.<id>")
-    return ObjectSubject(token(parts[1], "tenant"), token(parts[2], "object type"), identifier(parts[3]))
 
 
 def parse_event(subject: str) -> EventSubject:
@@ -265,10 +344,152 @@ def parse_event(subject: str) -> EventSubject:
     Raises:
         InvalidSubject: if it is not one.
     """
-    parts = subject.split(".", 2)
-    if len(parts) != 3 or parts[0] != "event":
-        raise InvalidSubject(f"{subject!r} is not event.<tenant>.<type>")
-    return EventSubject(token(parts[1], "tenant"), event_type(parts[2]))
+    _, tenant, type_ = _parts(subject, "event.<tenant>.<type>", rest=True)
+    return EventSubject(token(tenant, "tenant"), event_type(type_))
+
+
+def parse_obj(subject: str) -> ObjectSubject:
+    """Take an object's subject apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, tenant, type_, id_ = _parts(subject, "obj.<tenant>.<type>.<id>")
+    return ObjectSubject(token(tenant, "tenant"), token(type_, "object type"), identifier(id_))
+
+
+def parse_live(subject: str) -> ObjectSubject:
+    """Take the subject of a republished change apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, tenant, type_, id_ = _parts(subject, "live.<tenant>.<type>.<id>")
+    return ObjectSubject(token(tenant, "tenant"), token(type_, "object type"), identifier(id_))
+
+
+def parse_dead(subject: str) -> DeadSubject:
+    """Take a dead letter's subject apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, service, tenant, operation = _parts(subject, "dead.<service>.<tenant>.<operation>")
+    return DeadSubject(token(service, "service"), token(tenant, "tenant"), token(operation, "operation"))
+
+
+def parse_beat(subject: str) -> BeatSubject:
+    """Take a heartbeat's subject apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, service, version, worker = _parts(subject, "beat.<service>.<version>.<worker>")
+    return BeatSubject(token(service, "service"), token(version, "version"), identifier(worker, "worker"))
+
+
+def parse_sync(subject: str) -> SyncSubject:
+    """Take the subject of a page's request apart.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    if subject.endswith(".pull"):
+        _, tenant, kind = _parts(subject, "sync.<tenant>.pull")
+        return SyncSubject(token(tenant, "tenant"), kind)
+    form = "sync.<tenant>.submit.<service>.<operation>"
+    _, tenant, kind, service, operation = _parts(subject, form)
+    if kind != "submit":
+        raise InvalidSubject(f"{subject!r} is not {form}")
+    return SyncSubject(token(tenant, "tenant"), kind, token(service, "service"), token(operation, "operation"))
+
+
+def sync_kind(subject: str) -> str:
+    """Return what a page asks for, `pull` or `submit`; `invalid` for anything else."""
+    kind = subject.split(".", 3)[2:3]
+    return kind[0] if kind and kind[0] in {"pull", "submit"} else "invalid"
+
+
+def job_addressee(subject: str) -> tuple[str, str]:
+    """Return tenant and operation of a mapped job. Quicker than `parse_job`; the operation is left unchecked.
+
+    Raises:
+        InvalidSubject: if it is no job's subject, or the tenant breaks the grammar.
+    """
+    parts = subject.split(".")
+    if len(parts) != 6:
+        raise InvalidSubject(f"{subject!r} is not a mapped job")
+    return token(parts[4], "tenant"), parts[5]
+
+
+def job_version(subject: str) -> str | None:
+    """Return the version whose queue holds a job, whatever the job is called; None if it is no job's subject."""
+    parts = subject.split(".")
+    return parts[2] if len(parts) == 6 and parts[0] == "job" else None
+
+
+def job_moved(subject: str, version: str) -> str:
+    """Return the subject of a job in another version's queue: same lane, tenant and operation, whatever they are.
+
+    Raises:
+        InvalidSubject: if it is no job's subject.
+    """
+    parts = subject.split(".")
+    if job_version(subject) is None:
+        raise InvalidSubject(f"{subject!r} is not job.<service>.<version>.<lane>.<tenant>.<operation>")
+    return ".".join([*parts[:2], token(version, "version"), *parts[3:]])
+
+
+def rpc_tenant(subject: str) -> str:
+    """Return the tenant of a mapped request. Quicker than `parse_rpc`.
+
+    Raises:
+        InvalidSubject: if it is no request's subject, or the tenant breaks the grammar.
+    """
+    parts = subject.split(".")
+    if len(parts) != 5:
+        raise InvalidSubject(f"{subject!r} is not a mapped request")
+    return token(parts[3], "tenant")
+
+
+def service_of_route(source: str) -> str | None:
+    """Return the service of a route's source, `rpc.<service>.*.*`; None if it is another kind of mapping."""
+    parts = source.split(".")
+    return parts[1] if len(parts) == 4 and parts[0] == "rpc" and parts[2:] == ["*", "*"] else None
+
+
+def version_of_target(subject: str) -> str:
+    """Return the version that the target of a route names: `rpc.<service>.<version>. ...`."""
+    return subject.split(".", 3)[2]
+
+
+def template(subject: str) -> str:
+    """Return a publisher's subject without its tenant, for metrics: there are many tenants."""
+    parts = subject.split(".")
+    at = 1 if parts[0] in {"event", "obj", "live", "sync"} else 2
+    if len(parts) > at:
+        parts[at] = "{tenant}"
+    return ".".join(parts)
+
+
+def lane_number(text: str) -> int | None:
+    """Return the lane that a token names; None if it names none, or not as a builder writes it."""
+    if not (text.isascii() and text.isdigit()) or str(int(text)) != text or int(text) >= LANES:
+        return None
+    return int(text)
+
+
+def _parts(subject: str, form: str, *, rest: bool = False) -> list[str]:
+    """Split a subject of a form; with `rest` the last part may have several tokens.
+
+    Raises:
+        InvalidSubject: if it has another kind or another number of tokens.
+    """
+    count = form.count(".")
+    parts = subject.split(".", count) if rest else subject.split(".")
+    if len(parts) != count + 1 or parts[0] != form.partition(".")[0]:
+        raise InvalidSubject(f"{subject!r} is not {form}")
+    return parts
 
 
 def _lane(lane: int) -> int:

@@ -33,10 +33,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus.nats.delivery import NAK, Facts, facts
+from headway.bus.nats.delivery import NAK, Delivery, read
 from headway.bus.nats.direct import leave, subscribe
 from headway.bus.wire import headers
-from headway.bus.worker.lanes import Lane, plan
+from headway.bus.worker.lanes import PullState, plan
 
 EXPIRES: Final = 30.0
 """Seconds a pull request to a quiet lane stands."""
@@ -56,11 +56,11 @@ _FLUSH_TIMEOUT = 2.0
 
 _log = logging.getLogger("headway.bus")
 
-Deliver = Callable[["Source", Msg, Facts], bool]
+Deliver = Callable[["Source", Msg, Delivery], bool]
 
 
 @dataclass(slots=True, eq=False)
-class Source(Lane):
+class Source(PullState):
     """A durable consumer that is pulled from.
 
     Attributes:
@@ -82,7 +82,7 @@ class Source(Lane):
     not_before: float = 0.0
 
 
-class Puller:
+class MessagePuller:
     """Pulls from all sources, evenly, as long as there are free slots.
 
     Args:
@@ -223,7 +223,7 @@ class Puller:
 
     def _on_message(self, message: Msg) -> None:
         reply = message.reply
-        known = facts(reply) if reply else None
+        known = read(reply) if reply else None
         self._wake.set()
         if known is None:
             self._on_status(self.sources[int(message.subject.rsplit(".", 1)[1])], message)

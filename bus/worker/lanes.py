@@ -23,7 +23,7 @@ one burst, which all others wait behind; smaller, overlapping requests keep it a
 
 
 @dataclass(slots=True)
-class Lane:
+class PullState:
     """What is known of one source.
 
     Attributes:
@@ -37,7 +37,7 @@ class Lane:
     pending: int = 0
 
 
-def plan(concurrency: int, lanes: Sequence[Lane], cursor: int = 0) -> list[tuple[int, int]]:
+def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[tuple[int, int]]:
     """Decide what to ask for now.
 
     Args:

@@ -16,8 +16,8 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from headway.bus.client.bus import unique_id
-from headway.bus.context import Context, WorkerScope, facts
+from headway.bus.client.ids import unique_id
+from headway.bus.context import Context, WorkerScope, log_fields
 from headway.bus.errors import (
     CallError,
     ConnectionFailed,
@@ -38,6 +38,7 @@ from headway.bus.nats.direct import Handle, leave, subscribe
 from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
+from headway.bus.wire.replies import error_headers
 from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
@@ -212,15 +213,15 @@ class RpcServer:
             CallError: what the caller is to be told.
         """
         handler, message = endpoint.handler, call.message
-        now = time.time()
-        deadline = now + handler.timeout
-        asked = headers.deadline_of(message.headers)
-        if asked is not None and asked < deadline:
-            deadline = asked
-            if asked <= now:
-                raise DeadlineExceeded(f"{now - asked:.3f} s late when it reached the worker", remedy="")
+        timeout = handler.timeout
+        asked = headers.timeout_of(message.headers)
+        if asked is not None and asked < timeout:
+            timeout = asked
+        until = call.began + timeout
+        if until <= time.monotonic():
+            raise DeadlineExceeded("its time was over when the worker came to it", remedy="")
         try:
-            tenant = subjects.token(message.subject.split(".")[3], "tenant")
+            tenant = subjects.rpc_tenant(message.subject)
             value = handler.input.decode(message.data)
         except InvalidSubject as error:
             self._counters.rejected += 1
@@ -228,8 +229,8 @@ class RpcServer:
         except InvalidInput:
             self._counters.rejected += 1
             raise
-        context = Context(self._scope, tenant, handler.name, message.headers, 1, deadline)
-        self._timeouts.limit(call, call.began + deadline - now)
+        context = Context(self._scope, tenant, handler.name, message.headers, 1, until)
+        self._timeouts.limit(call, until)
         try:
             if self._telemetry is None:
                 return handler.output.encode(await endpoint.invoke(value, context))
@@ -249,7 +250,7 @@ class RpcServer:
             if call.timed_out and task is not None:
                 task.uncancel()
                 self._counters.failed += 1
-                raise DeadlineExceeded(f"not done within {time.time() - now:.3f} s", remedy="") from error
+                raise DeadlineExceeded(f"not done within {time.monotonic() - call.began:.3f} s", remedy="") from error
             if task is not None and task.cancelling():
                 raise
             # The handler let somebody else's cancellation escape: that is a failure like any other.
@@ -264,10 +265,10 @@ class RpcServer:
         self._counters.failed += 1
         if isinstance(error, (ConnectionFailed, NotServed, NotStored)):
             # A server or worker that is away is no fault of the handler's: the caller can try again.
-            _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": facts(context)})
+            _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": log_fields(context)})
             return Unavailable(f"what {context.operation} needs does not answer")
         error_id = unique_id()
-        known = {**facts(context), "error_id": error_id, "cause": str(error) or type(error).__name__}
+        known = {**log_fields(context), "error_id": error_id, "cause": str(error) or type(error).__name__}
         _log.error("%s failed", context.operation, exc_info=error, extra={"headway": known})
         failed = RemoteError("the handler failed", remedy="")
         failed.error_id = error_id
@@ -288,15 +289,8 @@ class RpcServer:
             _log.warning("%s is not answered: %r", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
-        fields = {
-            headers.SERVICE_ERROR: headers.clean(error.message),
-            headers.SERVICE_ERROR_CODE: str(error.status),
-            headers.ERROR: error.code,
-        }
-        if isinstance(error, RemoteError) and error.error_id:
-            fields[headers.ERROR_ID] = error.error_id
         try:
-            await self._nc.publish(message.reply, b"", headers=fields)
+            await self._nc.publish(message.reply, b"", headers=error_headers(error))
         except nats.errors.Error as failure:
             _log.warning("%s is not answered: %r", message.subject, failure)
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import uvloop
 
-from headway.bus.client.bus import connect, unique_id
+from headway.bus.client.connection import connect
+from headway.bus.client.ids import unique_id
 from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
 from headway.bus.service import Service
 from headway.bus.telemetry import logs

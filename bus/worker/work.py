@@ -20,16 +20,16 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from headway.bus.client import dead
-from headway.bus.context import Context, WorkerScope, facts
+from headway.bus.context import Context, WorkerScope, log_fields
 from headway.bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject
 from headway.bus.handlers import Handler, Invoke, Kind
-from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Facts, nak, term
+from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Delivery, nak, term
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
 from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
 from headway.bus.worker.attempts import NONE, Attempts, AttemptsLog, Isolation
-from headway.bus.worker.consume import Puller, Source
+from headway.bus.worker.consume import MessagePuller, Source
 from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _DEAD_RETRY = 5.0
@@ -47,15 +47,15 @@ _log = logging.getLogger("headway.bus")
 class InHand(Timed):
     """One message being worked on."""
 
-    __slots__ = ("attempt", "began", "extended", "facts", "kind", "message", "record", "reply", "returned", "source")
+    __slots__ = ("attempt", "began", "delivery", "extended", "kind", "message", "record", "reply", "returned", "source")
 
-    def __init__(self, source: Source, kind: Kind, message: Msg, known: Facts, now: float) -> None:
+    def __init__(self, source: Source, kind: Kind, message: Msg, known: Delivery, now: float) -> None:
         self.due = NEVER  # said here and not by super(): this runs for each message
         self.timed_out = False
         self.source = source
         self.kind = kind
         self.message = message
-        self.facts = known
+        self.delivery = known
         self.reply = message.reply
         self.began = now
         self.extended = now
@@ -110,7 +110,7 @@ class WorkRunner:
         sources += [(EVENTS, event_consumer(service.name, handler.name)) for handler, _ in self._events]
         self.missing: set[int] = set()
         """Sources whose consumer is gone and must be made anew."""
-        self.puller = Puller(self._nc, sources, service.concurrency, self._deliver, self._gone)
+        self.puller = MessagePuller(self._nc, sources, service.concurrency, self._deliver, self._gone)
         self._in_hand: dict[tuple[int, int], InHand] = {}
         self._timeouts = Timeouts(self._in_hand.values())
         self._idle = asyncio.Event()
@@ -177,13 +177,13 @@ class WorkRunner:
             await self._failed(item, *item.attempt, _late(item.attempt[0]))
             return
         if item.record is not None:
-            await self._attempts.save(item.facts.stream, item.facts.sequence, item.record)
+            await self._attempts.save(item.delivery.stream, item.delivery.sequence, item.record)
         await self._answer(item, NAK)
 
     def _gone(self, source: Source) -> None:
         self.missing.add(source.index)
 
-    def _deliver(self, source: Source, message: Msg, known: Facts) -> bool:
+    def _deliver(self, source: Source, message: Msg, known: Delivery) -> bool:
         key = (source.index, known.sequence)
         running = self._in_hand.get(key)
         if running is not None:
@@ -208,7 +208,7 @@ class WorkRunner:
                 await self._give_up(item, NONE, target.tenant, target.operation, target.cause, target.reason, None)
             elif target is None:
                 await self._answer(item, ACK)
-            elif item.facts.delivered == 1:
+            elif item.delivery.delivered == 1:
                 await self._run(item, target, NONE)
             else:
                 await self._run_again(item, target)
@@ -217,7 +217,7 @@ class WorkRunner:
                 await self._release(item)
         except Exception:
             # Unanswered, so the server delivers it again after the ack wait.
-            _log.exception("%s %d could not be worked on", item.facts.stream, item.facts.sequence)
+            _log.exception("%s %d could not be worked on", item.delivery.stream, item.delivery.sequence)
         finally:
             del self._in_hand[key]
             self.puller.finished(item.source)
@@ -250,7 +250,7 @@ class WorkRunner:
     async def _run_again(self, item: InHand, target: Target) -> None:
         """Run a message that was delivered before, if what happened to it then allows that."""
         handler, _, tenant, operation = target
-        record = (await self._attempts.load(item.facts.stream, item.facts.sequence)).redelivered()
+        record = (await self._attempts.load(item.delivery.stream, item.delivery.sequence)).redelivered()
         if record.convicted(handler.retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
             await self._give_up(item, record, tenant, operation, dead.Cause.WORKER_LOST, reason, None)
@@ -266,12 +266,12 @@ class WorkRunner:
     async def _begin(self, item: InHand, record: Attempts, *, alone: bool) -> None:
         """Note that an attempt is under way: if the worker dies of it, the next one knows."""
         item.record = record
-        await self._attempts.save(item.facts.stream, item.facts.sequence, record.started(alone=alone))
+        await self._attempts.save(item.delivery.stream, item.delivery.sequence, record.started(alone=alone))
 
     async def _run(self, item: InHand, target: Target, record: Attempts) -> None:
         """Make one attempt and answer for it."""
         handler, invoke, tenant, operation = target
-        known = item.facts
+        known = item.delivery
         message = item.message
         try:
             value = handler.input.decode(message.data)
@@ -286,7 +286,7 @@ class WorkRunner:
             name,
             message.headers,
             record.made + 1,
-            time.time() + handler.timeout,
+            time.monotonic() + handler.timeout,
             known,
         )
         item.attempt = (handler, record, context, operation)
@@ -336,14 +336,14 @@ class WorkRunner:
             handler.retry.attempts,
             "given up" if last else f"again in {delay:.1f} s",
             exc_info=error if not isinstance(error, HeadwayError) or last else None,
-            extra={"headway": {**facts(context), "cause": str(error) or type(error).__name__}},
+            extra={"headway": {**log_fields(context), "cause": str(error) or type(error).__name__}},
         )
         if last:
             reason = f"{type(error).__name__}: {error}"
             await self._give_up(item, made, context.tenant, operation, dead.Cause.ERROR, reason, error)
             return
         self._counters.retried += 1
-        await self._attempts.save(item.facts.stream, item.facts.sequence, made)
+        await self._attempts.save(item.delivery.stream, item.delivery.sequence, made)
         await self._answer(item, nak(delay))
 
     async def _give_up(
@@ -357,7 +357,7 @@ class WorkRunner:
         error: BaseException | None,
     ) -> None:
         """Store the dead letter, and only then take the message off its queue."""
-        known = item.facts
+        known = item.delivery
         attempts = record.made if cause in (dead.Cause.ERROR, dead.Cause.WORKER_LOST) else record.made + 1
         fields = dead.compose(
             item.message.headers,
@@ -391,7 +391,7 @@ class WorkRunner:
                 await self._nc.publish(item.reply, word)
         except nats.errors.Error as error:
             # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %r", item.facts.stream, item.facts.sequence, error)
+            _log.warning("%s %d is not answered: %r", item.delivery.stream, item.delivery.sequence, error)
 
 
 def _cancelled(item: InHand, handler: Handler, error: asyncio.CancelledError) -> BaseException:

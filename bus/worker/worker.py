@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from headway.bus import tasks
-from headway.bus.client.bus import Bus, unique_id
+from headway.bus.client.bus import Bus
+from headway.bus.client.ids import unique_id
 from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError
 from headway.bus.service import Hook, Resource, Service, WorkerInfo

@@ -18,7 +18,9 @@ from nats.aio.msg import Msg
 from headway.broker import routes
 from headway.broker.broker import Broker
 from headway.broker.roles import PROBE
-from headway.bus.client.bus import Bus, unique_id
+from headway.bus.client.bus import Bus
+from headway.bus.client.ids import unique_id
+from headway.bus.nats.internals import server_info
 from headway.bus.wire import subjects
 from headway.bus.wire.subjects import LANES
 from headway.deployer import exact, queues
@@ -77,14 +79,14 @@ async def split(bus: Bus, service: str, weights: Mapping[str, int]) -> None:
         NotProven: if probes get lost, or lead elsewhere than the weights say.
     """
     nc = bus.nc
-    cluster = (nc._server_info or {}).get("cluster")
+    cluster = server_info(nc).get("cluster")
     expected = routes.here(weights, cluster)
     operation = f"probe-{unique_id().lower()}"
     seen: Counter[str] = Counter()
     complete = asyncio.Event()
 
     async def on_probe(message: Msg) -> None:
-        seen[message.subject.split(".")[2]] += 1
+        seen[subjects.parse_rpc(message.subject).version] += 1
         if seen.total() >= PROBES:
             complete.set()
 

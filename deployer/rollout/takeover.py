@@ -21,9 +21,9 @@ from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import HeadwayError, InvalidInput, InvalidSubject
+from headway.bus.errors import HeadwayError, InvalidInput
 from headway.bus.nats import streams
-from headway.bus.nats.delivery import ACK, Facts, facts, nak
+from headway.bus.nats.delivery import ACK, Delivery, nak, read
 from headway.bus.nats.streams import jobs_stream, lane_consumer
 from headway.bus.wire import headers, subjects
 
@@ -52,10 +52,7 @@ def target_subject(subject: str, version: str) -> str:
     Raises:
         InvalidSubject: if it is no job's subject.
     """
-    parts = subject.split(".")
-    if len(parts) != 6 or parts[0] != "job":
-        raise InvalidSubject(f"{subject!r} is not job.<service>.<version>.<lane>.<tenant>.<operation>")
-    return ".".join([*parts[:2], subjects.token(version, "version"), *parts[3:]])
+    return subjects.job_moved(subject, version)
 
 
 class Takeover:
@@ -121,9 +118,9 @@ class Takeover:
                 await subscription.unsubscribe()
         return count
 
-    async def _batch(self, subscription: Subscription) -> list[tuple[Msg, Facts]]:
+    async def _batch(self, subscription: Subscription) -> list[tuple[Msg, Delivery]]:
         """What a pull brings, until the server says that it is over."""
-        found: list[tuple[Msg, Facts]] = []
+        found: list[tuple[Msg, Delivery]] = []
         until = time.monotonic() + 2 * _EXPIRES
         while len(found) < BATCH:
             try:
@@ -131,13 +128,13 @@ class Takeover:
                 message = await subscription.next_msg(timeout=max(0.01, left))
             except nats.errors.TimeoutError:
                 break
-            known = facts(message.reply) if message.reply else None
+            known = read(message.reply) if message.reply else None
             if known is None:  # a status: nothing there, or the time is up
                 break
             found.append((message, known))
         return found
 
-    async def _move(self, message: Msg, known: Facts) -> bool:
+    async def _move(self, message: Msg, known: Delivery) -> bool:
         """Store one message anew and take it off its old queue; False if it could not be stored."""
         sent = moved(message.headers, known.stream, known.sequence)
         try:

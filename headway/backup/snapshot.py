@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 
 from headway.backup.errors import SnapshotFailed
 from headway.bus.nats import jsapi
+from headway.bus.nats.internals import server_info
 
 CHUNK: Final = 128 * 1024
 """Bytes of a chunk: well below the largest message that servers take by default."""
@@ -112,7 +113,7 @@ async def load(
         StoreError, ConnectionFailed: if the server refuses, as when the stream exists, or does not answer.
     """
     # A server that is alone says so only once it has all the data. What it said when we connected tells it, too.
-    alone = not nc._server_info.get("cluster")
+    alone = not server_info(nc).get("cluster")
     config = {**snapshot.config, "num_replicas": replicas or (1 if alone else snapshot.config["num_replicas"])}
     name = config["name"]
     subject = await _accepted(nc, config, snapshot.state)

@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from headway.bus.client import dead
-from headway.bus.client.bus import Bus, unique_id
+from headway.bus.client.bus import Bus
+from headway.bus.client.ids import unique_id
 from headway.bus.errors import HeadwayError
 from headway.bus.wire.subjects import CONSOLE
 from headway.clientsync.errors import BadRequest

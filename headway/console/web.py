@@ -54,11 +54,11 @@ class Console:
         period: float = 1.0,
     ) -> None:
         self.projector = Projector(broker, bus, holder=holder, period=period)
-        self._access = Access(Control(bus))
-        self._actions = Actions(bus)
-        self._sessions = Sessions(broker, lifetime=lifetime, role="console")
-        self._roles = roles
-        self._ws_url = ws_url
+        self.access = Access(Control(bus))
+        self.actions = Actions(bus)
+        self.sessions = Sessions(broker, lifetime=lifetime, role="console")
+        self.roles = roles
+        self.ws_url = ws_url
 
     def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
         """Its routes."""
@@ -93,26 +93,26 @@ class _Endpoints:
         code = (await body(request)).get("code")
         if not isinstance(code, str) or not code:
             raise BadRequest("there is no code", remedy="open the address that `headway console` prints")
-        return answer({"token": await self._guard.attempt(request, code, self._console._access.exchange)})
+        return answer({"token": await self._guard.attempt(request, code, self._console.access.exchange)})
 
     async def _open(self, request: Request) -> Response:
         who = await self._who(request)
         self._guard.once_more(who.tenant, who.user)
-        return answer(self._console._sessions.open(who).shown(self._console._ws_url))
+        return answer(self._console.sessions.open(who).shown(self._console.ws_url))
 
     async def _leave(self, request: Request) -> Response:
         """Void the token, and the sessions of its owner: the server cuts their connections."""
         who = await self._who(request)
-        await self._console._access.leave(request.headers["authorization"].partition(" ")[2].strip())
-        await self._console._sessions.revoke(who)
+        await self._console.access.leave(request.headers["authorization"].partition(" ")[2].strip())
+        await self._console.sessions.revoke(who)
         return Response(status_code=204)
 
     async def _act(self, request: Request) -> Response:
         who = await self._who(request)
-        return answer({"said": await self._console._actions.perform(parse(await body(request)), who.user)})
+        return answer({"said": await self._console.actions.perform(parse(await body(request)), who.user)})
 
     async def _who(self, request: Request) -> SignedIn:
         async def check(token: str) -> SignedIn:
-            return await self._console._access.operator(token, self._verifier, self._console._roles)
+            return await self._console.access.operator(token, self._verifier, self._console.roles)
 
         return await self._guard.bearer(request, check)

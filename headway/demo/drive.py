@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from headway.bus.client.bus import Tenant
 from headway.bus.tasks import end
+from headway.bus.wire import subjects
 from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.demo import work
@@ -114,12 +115,12 @@ class Drive:
             await self._all_ended.wait()
 
     async def _on_change(self, message: Msg) -> None:
-        _, tenant, kind, id_ = message.subject.split(".")
+        tenant, kind, id_ = subjects.parse_live(message.subject)
         if kind == "voicemail" or (message.data and orjson.loads(message.data).get("state") == "sent"):
             self._end(tenant, kind, id_)
 
     async def _on_dead(self, message: Msg) -> None:
-        _, service, tenant, _ = message.subject.split(".")
+        service, tenant, _ = subjects.parse_dead(message.subject)
         request = orjson.loads(message.data)
         self._end(tenant, service, request.get("fax") or request.get("message") or "")
 

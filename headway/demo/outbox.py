@@ -10,6 +10,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from headway.bus.client.bus import Bus, Tenant
+from headway.bus.wire import subjects
 from headway.demo.switchboard import PATIENCE
 
 
@@ -53,7 +54,7 @@ class Faxes:
             await self._changed.wait()
 
     async def _on_change(self, message: Msg) -> None:
-        _, tenant, _, id_ = message.subject.split(".")
+        tenant, _, id_ = subjects.parse_live(message.subject)
         if id_.startswith(self._prefix) and message.data and orjson.loads(message.data).get("state") == "sent":
             self.sent.add((tenant, id_))
             self._changed.set()

@@ -10,7 +10,8 @@ from typing import Any, Final
 from nats.aio.client import Client
 
 from headway.bus.nats import jsapi
-from headway.bus.nats.streams import EVENTS, JOBS
+from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
+from headway.bus.wire.subjects import job_version
 from headway.doctor.facts import Consumer, Stream
 from headway.doctor.servers_seen import peer
 
@@ -79,14 +80,15 @@ def _consumer(info: dict[str, Any], now: str) -> Consumer:
 
 async def _uncovered(nc: Client, name: str, consumers: tuple[Consumer, ...]) -> Counter[str]:
     """Messages by version that no consumer is there for."""
-    known = {one.name.rpartition("-")[0] for one in consumers}
+    known = {lane.version for one in consumers if (lane := parse_lane_consumer(one.name)) is not None}
     found: Counter[str] = Counter()
     offset = 0
     while True:
         info = await jsapi.request(nc, f"STREAM.INFO.{name}", {"subjects_filter": ">", "offset": offset})
         subjects = info["state"].get("subjects") or {}
         for subject, count in subjects.items():
-            found[subject.split(".")[2]] += count
+            if (version := job_version(subject)) is not None:
+                found[version] += count
         offset += len(subjects)
         if not subjects or offset >= info.get("total", 0):
             return Counter({version: count for version, count in found.items() if version not in known})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from headway.bus.nats.streams import EVENTS, JOBS
+from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 from headway.bus.wire.beat import Beat
 from headway.doctor.facts import Consumer, Facts, Stream
 from headway.doctor.findings import Finding, error, note, warning
@@ -176,9 +176,8 @@ def _alive(facts: Facts) -> dict[tuple[str, str], list[Beat]]:
 def _by_version(stream: Stream) -> dict[str, list[Consumer]]:
     found: dict[str, list[Consumer]] = {}
     for consumer in stream.consumers:
-        version, _, lane = consumer.name.rpartition("-")
-        if version and lane.isdigit():
-            found.setdefault(version, []).append(consumer)
+        if (lane := parse_lane_consumer(consumer.name)) is not None:
+            found.setdefault(lane.version, []).append(consumer)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 
 from headway import NotServed
@@ -63,7 +62,7 @@ async def test_ten_kills_in_5000_jobs_lose_none_and_repeat_at_most_what_was_in_h
 
     async def disconnected() -> bool:
         try:
-            await bus.bus.request("$SRV.PING.app", b"", time.time() + 1, {})
+            await bus.bus.request("$SRV.PING.app", b"", 1, {})
         except NotServed:
             return True
         return False

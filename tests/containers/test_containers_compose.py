@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.async_api import async_playwright
 
-from headway.bus.client.bus import connect
+from headway.bus.client.connection import connect
 from headway.bus.errors import HeadwayError
 from tests.support.containers_stack import OBSERVED, docker_run, has_image_of, standing
 

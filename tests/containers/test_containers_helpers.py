@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from headway.broker.containers import HeadwayContainer, NatsClusterContainer
-from headway.bus.client.bus import connect
+from headway.bus.client.connection import connect
 from tests.support.containers_stack import docker_run
 
 pytestmark = pytest.mark.timeout(600)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headway.broker.broker import Broker
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key, service_key, version_key
 from headway.scaler.controller import Scaler

@@ -194,7 +194,7 @@ class DockerDriver:
     async def _containers(self, filters: Mapping[str, Sequence[str]]) -> Sequence[dict[str, Any]]:
         async with _asking("Docker does not list its containers"):
             listed = await self._docker.containers.list(all="1", filters=clean_filters(filters))
-            return [one._container for one in listed]
+            return [one._container for one in listed]  # noqa: SLF001  # aiodocker has no public name for it
 
     def _end_of(self, found: dict[str, Any]) -> None:
         if found["Id"] not in self._told:

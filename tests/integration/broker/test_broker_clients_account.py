@@ -17,7 +17,8 @@ from nats.aio.msg import Msg
 
 from headway.broker import testing
 from headway.broker.testing import TestBus
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 from headway.bus.context import Context
 from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, NotServed, Reject, Rejected
 from headway.bus.service import Service

@@ -21,7 +21,7 @@ from headway.broker.claims import decode, encode
 from headway.broker.identity import Credentials
 from headway.broker.testing import TestBus
 from headway.bus.client import dead
-from headway.bus.client.bus import connect
+from headway.bus.client.connection import connect
 from headway.bus.context import Context
 from headway.bus.errors import ConnectionFailed, NotServed, Reject
 from headway.bus.nats import streams

@@ -25,7 +25,8 @@ from headway.broker.identity import Identities
 from headway.broker.routes import Pusher
 from headway.broker.server import Server
 from headway.broker.testing import TestCluster
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 
 
 async def answering(bus: Bus, version: str) -> None:

@@ -22,7 +22,8 @@ from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Credentials, Identiti
 from headway.broker.roles import ROLES, TEMPLATES
 from headway.broker.server import Server
 from headway.broker.upgrade import upgrade
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 from headway.bus.errors import ConnectionFailed, HeadwayError
 from headway.bus.nats import streams
 from headway.bus.service import Service

@@ -125,10 +125,10 @@ async def test_a_request_that_comes_too_late_is_answered_504_without_running(bus
     app = Held()
     app.finish.set()
     async with bus.serving(app):
-        reply = await raw(bus, "rpc.app.acme.hold", Headway_Deadline=str(int((time.time() - 1) * 1000)))
+        reply = await raw(bus, "rpc.app.acme.hold", Headway_Timeout="0")
         assert reply.headers["Nats-Service-Error-Code"] == "504"
         assert app.runs == 0
-        reply = await raw(bus, "rpc.app.acme.hold", Headway_Deadline=str(int((time.time() + 5) * 1000)))
+        reply = await raw(bus, "rpc.app.acme.hold", Headway_Timeout="5000")
         assert (reply.data, app.runs) == (b'"done"', 1)
 
 
@@ -155,7 +155,9 @@ async def test_nested_calls_inherit_the_deadline(bus):
             await bus.call("app", "outer", timeout=0.5)
         await asyncio.wait_for(cancelled.wait(), 5)
     assert deadlines["outer"] == pytest.approx(asked, abs=0.1)
-    assert deadlines["inner"] == pytest.approx(deadlines["outer"], abs=0.002)
+    assert deadlines["inner"] == pytest.approx(
+        deadlines["outer"], abs=0.1
+    )  # what is left travels, so the way there counts
     assert 0 < deadlines["left"] <= 0.5
 
 

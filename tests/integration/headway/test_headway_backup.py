@@ -26,7 +26,8 @@ from headway.broker import testing
 from headway.broker.broker import Broker
 from headway.broker.errors import AlreadyRunning, BadIdentity
 from headway.bus import Context, Service
-from headway.bus.client.bus import Bus, connect
+from headway.bus.client.bus import Bus
+from headway.bus.client.connection import connect
 from headway.bus.errors import ConnectionFailed
 from headway.bus.nats import jsapi, streams
 from headway.bus.worker import queues

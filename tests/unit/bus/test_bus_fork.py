@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from headway.bus.client.bus import unique_id
+from headway.bus.client.ids import unique_id
 
 
 def test_ids_made_after_a_fork_differ_from_the_parents():

@@ -5,21 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.nats.delivery import Facts, facts, nak, term
+from headway.bus.nats.delivery import Delivery, nak, read, term
 
 
 def test_the_short_form_is_read():
-    assert facts("$JS.ACK.JOBS_fax.v1-3.2.104.7.1700000000000000000.41") == Facts("JOBS_fax", "v1-3", 2, 104, 41)
+    assert read("$JS.ACK.JOBS_fax.v1-3.2.104.7.1700000000000000000.41") == Delivery("JOBS_fax", "v1-3", 2, 104, 41)
 
 
 def test_the_long_form_is_read_with_and_without_its_random_part():
     long = "$JS.ACK._.hash.JOBS_fax.v1-3.2.104.7.1700000000000000000.41"
-    assert facts(long) == facts(f"{long}.random") == Facts("JOBS_fax", "v1-3", 2, 104, 41)
+    assert read(long) == read(f"{long}.random") == Delivery("JOBS_fax", "v1-3", 2, 104, 41)
 
 
 @pytest.mark.parametrize("reply", ["", "_INBOX.a.b", "$JS.ACK.x", "$JS.FC.a.b"])
 def test_anything_else_is_no_delivery(reply):
-    assert facts(reply) is None
+    assert read(reply) is None
 
 
 @given(st.floats(0.001, 43_200))

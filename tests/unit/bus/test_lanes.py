@@ -5,10 +5,10 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.worker.lanes import WINDOW, Lane, plan
+from headway.bus.worker.lanes import WINDOW, PullState, plan
 
 lane_states = st.builds(
-    Lane,
+    PullState,
     outstanding=st.integers(0, 64),
     in_hand=st.integers(0, 64),
     pending=st.integers(0, 100_000),
@@ -35,7 +35,7 @@ def test_a_full_worker_asks_for_nothing(concurrency, lanes):
 
 @given(st.integers(4, 512), st.integers(1, 20))
 def test_every_idle_lane_has_one_request_standing(concurrency, count):
-    lanes = [Lane() for _ in range(count)]
+    lanes = [PullState() for _ in range(count)]
     asked = plan(concurrency, lanes)
     assert asked == [(i, 1) for i in range(count)]
     for i, batch in asked:
@@ -44,20 +44,20 @@ def test_every_idle_lane_has_one_request_standing(concurrency, count):
 
 
 def test_lanes_with_work_share_alike_whatever_their_backlog():
-    lanes = [Lane(pending=1_000_000), Lane(pending=50), Lane(pending=50)]
+    lanes = [PullState(pending=1_000_000), PullState(pending=50), PullState(pending=50)]
     asked = dict(plan(90, lanes))
     assert asked[0] == asked[1] == asked[2] == 30
 
 
 def test_a_lane_is_refilled_when_half_of_its_share_is_used():
-    lanes = [Lane(pending=1000, outstanding=13)]
+    lanes = [PullState(pending=1000, outstanding=13)]
     assert plan(24, lanes) == []
     lanes[0].outstanding = 12
     assert plan(24, lanes) == [(0, 12)]
 
 
 def test_a_flooded_lane_does_not_get_all_free_slots_in_one_burst():
-    lanes = [Lane(pending=60_000)]
+    lanes = [PullState(pending=60_000)]
     assert plan(1000, lanes) == [(0, WINDOW)]
     lanes[0].outstanding = WINDOW
     assert plan(1000, lanes) == []
@@ -71,7 +71,7 @@ class Server:
     def __init__(self, concurrency, queues):
         self.concurrency = concurrency
         self.queues = [deque(queue) for queue in queues]
-        self.lanes = [Lane() for _ in queues]
+        self.lanes = [PullState() for _ in queues]
         self.hand = deque()
         self.cursor = 0
         self.handed_back = 0

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.bus.errors import InvalidSubject
+from headway.bus.nats import streams
 from headway.bus.wire import subjects
 
 tokens = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
@@ -96,3 +97,121 @@ def test_many_different_names_do_not_fill_the_memory():
     for n in range(10_000):
         subjects.token(f"tenant-{n}", "tenant")
     assert len(subjects._known) <= 4096
+
+
+@given(tokens, tokens, tokens, tokens, ids, lanes)
+def test_every_form_that_has_a_builder_is_taken_apart_again(one, two, three, four, id_, lane):
+    assert subjects.parse_rpc(subjects.rpc_mapped(one, two, three, four)) == (one, two, three, four)
+    assert subjects.rpc_tenant(subjects.rpc_mapped(one, two, three, four)) == three
+    assert subjects.parse_job(subjects.job_mapped(one, two, lane, three, four)) == (one, two, lane, three, four)
+    assert subjects.job_addressee(subjects.job_mapped(one, two, lane, three, four)) == (three, four)
+    assert subjects.parse_obj(subjects.obj(one, two, id_)) == (one, two, id_)
+    assert subjects.parse_live(subjects.live(one, two, id_)) == (one, two, id_)
+    assert subjects.parse_dead(subjects.dead(one, two, three)) == (one, two, three)
+    assert subjects.parse_beat(subjects.beat(one, two, id_)) == (one, two, id_)
+    assert subjects.parse_sync(subjects.sync_pull(one)) == (one, "pull", "", "")
+    submit = subjects.sync_submit(one, two, three)
+    if three == "pull":
+        return  # ends as a pull does
+    assert subjects.parse_sync(submit) == (one, "submit", two, three)
+    assert subjects.sync_kind(submit) == "submit"
+
+
+@given(tokens, tokens, tokens, tokens, tokens, lanes)
+def test_a_moved_job_differs_in_its_version_alone(service, version, other, tenant, operation, lane):
+    moved = subjects.job_moved(subjects.job_mapped(service, version, lane, tenant, operation), other)
+    assert subjects.parse_job(moved) == (service, other, lane, tenant, operation)
+    assert subjects.job_version(moved) == other
+
+
+def test_a_job_whose_operation_breaks_the_grammar_still_has_a_version():
+    assert subjects.job_version("job.fax.v1.3.acme.BAD_1") == "v1"
+    assert subjects.job_moved("job.fax.v1.3.acme.BAD_1", "v2") == "job.fax.v2.3.acme.BAD_1"
+    assert subjects.job_version("event.acme.v1") is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "bad"),
+    [
+        (subjects.parse_rpc, "rpc.a.b.c"),
+        (subjects.parse_rpc, "job.a.b.c.d"),
+        (subjects.parse_job, "job.a.b.16.c.d"),
+        (subjects.parse_job, "job.a.b.01.c.d"),
+        (subjects.parse_job, "job.a.b.x.c.d"),
+        (subjects.parse_job, "job.a.b.1.c"),
+        (subjects.parse_obj, "live.a.b.c"),
+        (subjects.parse_live, "obj.a.b.c"),
+        (subjects.parse_live, "live.a.head"),
+        (subjects.parse_dead, "dead.a.b"),
+        (subjects.parse_dead, "beat.a.b.c"),
+        (subjects.parse_beat, "beat.a.b.-"),
+        (subjects.parse_event, "event.a"),
+        (subjects.parse_event, "obj.a.b"),
+        (subjects.parse_sync, "sync.a.other.b.c"),
+        (subjects.parse_sync, "sync.A.pull"),
+        (subjects.parse_sync, "sync.a.submit.b"),
+    ],
+)
+def test_a_parser_refuses_what_its_builder_cannot_make(parse, bad):
+    with pytest.raises(InvalidSubject):
+        parse(bad)
+
+
+@given(tokens, lanes)
+def test_the_name_of_a_lanes_consumer_is_taken_apart_again(version, lane):
+    assert streams.parse_lane_consumer(streams.lane_consumer(version, lane)) == (version, lane)
+
+
+@pytest.mark.parametrize("name", ["", "-1", "v1", "v1-", "v1-16", "v1-01", "v1-x", "V1-1", "fax_sent", "a_b-1"])
+def test_another_consumer_is_no_lanes(name):
+    assert streams.parse_lane_consumer(name) is None
+
+
+@given(tokens, types)
+def test_the_name_of_an_event_consumer_is_taken_apart_again(service, type_):
+    assert streams.parse_event_consumer(streams.event_consumer(service, type_)) == (service, type_)
+    assert streams.parse_lane_consumer(streams.event_consumer(service, type_)) is None
+
+
+@given(tokens)
+def test_the_name_of_a_job_stream_is_taken_apart_again(service):
+    assert streams.service_of_jobs(streams.jobs_stream(service)) == service
+    assert streams.service_of_jobs(streams.EVENTS) is None
+
+
+@given(st.text(max_size=300))
+def test_anything_fits_a_token(text):
+    fitted = subjects.fit(text)
+    assert subjects.token(fitted, "operation") == fitted
+
+
+@given(st.text(min_size=1, max_size=255), st.text(min_size=1, max_size=255))
+def test_any_text_is_a_key_and_two_texts_are_two_keys(one, other):
+    first, second = subjects.key_token(one), subjects.key_token(other)
+    assert (first == second) == (one == other)
+    assert first.isascii()
+    assert first.isprintable()
+    assert not set(first) & {" ", "."}
+    assert len(first) <= 255
+
+
+@pytest.mark.parametrize("key", ["order-42", "A_b", "x" * 63])
+def test_a_plain_key_stays_as_it_is(key):
+    assert subjects.key_token(key) == key
+
+
+@pytest.mark.parametrize("key", ["order:42", "user@example.com", "0" * 64, "\ud800", "ä" * 255, "a b\r\nc"])
+def test_keys_of_any_kind_are_taken(key):
+    assert subjects.key_token(key) != ""
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_an_empty_or_overlong_key_is_refused_with_what_is_allowed(key):
+    with pytest.raises(InvalidSubject, match="1 to 255 characters"):
+        subjects.key_token(key)
+
+
+@given(tokens, tokens, tokens)
+def test_a_template_has_no_tenant(service, tenant, operation):
+    assert subjects.template(subjects.rpc(service, tenant, operation)) == f"rpc.{service}.{{tenant}}.{operation}"
+    assert subjects.template(subjects.event(tenant, operation)) == f"event.{{tenant}}.{operation}"

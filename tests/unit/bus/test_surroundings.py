@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Server
 
 from headway import bus
-from headway.bus.client.bus import reconnect_plan
+from headway.bus.client.connection import reconnect_plan
 from headway.bus.telemetry import otel as telemetry
 from headway.bus.telemetry.logs import JsonFormatter
 from headway.bus.worker.micro import semantic_version

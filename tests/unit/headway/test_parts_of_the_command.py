@@ -13,7 +13,7 @@ from rich.console import Console
 
 from headway import endpoint, exits
 from headway.bus import errors
-from headway.bus.client.bus import DEFAULT_URL
+from headway.bus.client.connection import DEFAULT_URL
 from headway.bus.wire.beat import Beat
 from headway.commands.status import milliseconds, render, short
 from headway.commands.up import readable

@@ -1,0 +1,23 @@
+"""Unique ids of messages, workers and errors."""
+
+from __future__ import annotations
+
+import os
+
+from nats.nuid import NUID
+
+_nuid = NUID()
+
+
+def unique_id() -> str:
+    """Return a fresh id of 22 letters and digits."""
+    return str(_nuid.next().decode())
+
+
+def _reseed() -> None:
+    """Begin a new sequence in a forked process: with its parent's, two workers would give out the same ids."""
+    global _nuid  # noqa: PLW0603  # the module's only state
+    _nuid = NUID()
+
+
+os.register_at_fork(after_in_child=_reseed)

@@ -1,0 +1,117 @@
+"""What JetStream and nats-py refuse, as Headway's errors: the codes in one enum, the translation in one function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from typing import Any, Final
+
+import nats.errors
+from nats.js.errors import APIError, ServiceUnavailableError
+
+from headway.bus.errors import (
+    Conflict,
+    ConnectionFailed,
+    HeadwayError,
+    MissingStream,
+    NotFound,
+    NotStored,
+    QueueFull,
+    StoreError,
+)
+
+UNAVAILABLE: Final = 503
+"""The HTTP-like `code` of a refusal that passes: no leader, or JetStream is starting."""
+
+
+class JsCode(IntEnum):
+    """Codes of JetStream's refusals that Headway acts on (`err_code`; nats-server's server/errors.json)."""
+
+    NO_PEERS = 10005
+    NO_LEADER = 10008
+    CONSUMER_NOT_FOUND = 10014
+    NO_RESOURCES = 10023
+    TOO_MANY_CONSUMERS = 10026
+    NO_MESSAGE = 10037
+    NOT_ENABLED = 10039
+    SEQUENCE_NOT_FOUND = 10043
+    NO_STORAGE = 10047
+    DELETE_FAILED = 10057
+    STREAM_NOT_FOUND = 10059
+    WRONG_LAST_SEQUENCE = 10071
+    TOO_FEW_SERVERS = 10074
+    STORE_FAILED = 10077
+    IN_PROCESS = 10158
+    """The same message is being replicated."""
+    WRITE_IN_PROCESS = 10164
+    """Another write of the subject is being replicated: its revision will not be the expected one."""
+
+
+CONFLICTS: Final = frozenset({JsCode.WRONG_LAST_SEQUENCE, JsCode.WRITE_IN_PROCESS})
+FULL: Final = frozenset({JsCode.STORE_FAILED, JsCode.NO_STORAGE, JsCode.NO_RESOURCES})
+GONE: Final = frozenset({JsCode.NO_MESSAGE, JsCode.SEQUENCE_NOT_FOUND, JsCode.DELETE_FAILED})
+"""A message that is to be read or deleted is not there."""
+TOO_FEW: Final = frozenset({JsCode.NO_PEERS, JsCode.TOO_FEW_SERVERS})
+
+
+def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
+    """Return the error for a refusal, such as the `error` of a JetStream answer.
+
+    Args:
+        what: what was asked, for the message.
+        said: the refusal's `code`, `err_code` and `description`.
+    """
+    code, description = said.get("err_code"), str(said.get("description") or "refused without a reason")
+    message = f"{what}: {description}"
+    if code == JsCode.STREAM_NOT_FOUND:
+        return MissingStream(message)
+    if code in CONFLICTS:
+        return Conflict(message)
+    if code == JsCode.NO_MESSAGE:
+        return NotFound(message)
+    if code == JsCode.IN_PROCESS:
+        return NotStored(message)
+    # Bounds that are reached have no code of their own: "maximum messages exceeded", "maximum bytes exceeded", ...
+    if code in FULL or "maximum" in description:
+        return QueueFull(message)
+    return StoreError(message)
+
+
+def translate(error: BaseException, what: str) -> HeadwayError:
+    """Return Headway's error for one that nats-py raised when JetStream was asked.
+
+    Args:
+        error: a nats-py error, or a `TimeoutError`.
+        what: what was asked, for the message.
+    """
+    if isinstance(error, HeadwayError):
+        return error
+    if isinstance(error, APIError) and not nobody_answers(error):
+        return refusal(what, {"code": error.code, "err_code": error.err_code, "description": error.description})
+    return ConnectionFailed(f"{what}: no answer from JetStream: {error!r}")
+
+
+def nobody_answers(error: APIError) -> bool:
+    """Whether nobody answers for JetStream. nats-py makes this error itself, so it carries no code."""
+    return isinstance(error, ServiceUnavailableError) and error.err_code is None
+
+
+@asynccontextmanager
+async def asking(what: str, timeout: float) -> AsyncIterator[None]:
+    """Bound the time of what is asked inside, and translate what it raises.
+
+    Args:
+        what: what is asked, for the message.
+        timeout: seconds.
+
+    Raises:
+        StoreError: JetStream refuses; one of its kinds.
+        ConnectionFailed: no answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except (TimeoutError, nats.errors.Error) as error:
+        raise translate(error, what) from error

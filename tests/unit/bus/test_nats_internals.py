@@ -1,0 +1,74 @@
+"""nats-py: its version, and what Headway needs of its insides (bus/nats/internals.py).
+
+Fails on an upgrade: look through the list below in the new version, then change the number.
+"""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from headway.bus.nats import internals
+
+KNOWN = "2.16"
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_insides_of_this_nats_py_have_been_looked_through():
+    assert version("nats-py").rpartition(".")[0] == KNOWN
+
+
+def test_a_connection_has_a_buffer_of_lines_its_size_and_a_queue_that_wakes_the_writer():
+    nc = Client()
+    assert nc._pending == []
+    assert nc._pending_data_size == 0
+    assert nc._flush_queue is None
+    assert nc._server_info is None or nc._server_info == {}
+    assert {"out_msgs", "out_bytes"} <= set(nc.stats)
+    internals.write(nc, b"PUB a 0\r\n\r\n", 1)
+    assert internals.buffered(nc) == 11
+    assert (nc.stats["out_msgs"], nc.stats["out_bytes"]) == (1, 11)
+    internals.drop_buffered(nc)
+    assert internals.buffered(nc) == 0
+
+
+def test_unsubscribing_takes_a_subscription_id():
+    assert list(inspect.signature(Client._send_unsubscribe).parameters)[:2] == ["self", "sid"]
+
+
+async def test_a_subscription_hands_each_message_to_its_queue():
+    taken = []
+
+    class Queue:
+        put_nowait = taken.append
+
+    subscription = Subscription(Client(), id=7, subject="a")
+    first = Msg(Client(), "a", "", b"1", None)
+    assert isinstance(subscription._pending_queue, asyncio.Queue)
+    subscription._pending_queue.put_nowait(first)
+    assert internals.replace_queue(subscription, Queue()) == [first]
+    assert subscription._id == 7
+    subscription._pending_queue.put_nowait(first)
+    assert taken == [first]
+
+
+async def test_a_jetstream_context_knows_its_connection():
+    nc = Client()
+    assert internals.connection(nc.jetstream()) is nc
+
+
+def test_no_other_file_uses_what_is_private_to_another():
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--select", "SLF001", "--output-format", "concise", "bus", "headway"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
