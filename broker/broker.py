@@ -25,7 +25,7 @@ from headway.broker import atomic, lock, routes
 from headway.broker.claims import Account, decode
 from headway.broker.config import FREE_PORT, ServerConfig, Trust
 from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
-from headway.broker.identity import KEY_FILE, Identities
+from headway.broker.identity import Identities
 from headway.broker.roles import Role
 from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
@@ -127,6 +127,7 @@ class Broker:
             StoreError: if the shared streams cannot be made.
         """
         keys = identities or Identities.create_or_load(dir)
+        keys.check_data(dir)
         remembered = _load(dir)
         config = ServerConfig(
             name=name,
@@ -171,9 +172,7 @@ class Broker:
         """
         keys = None
         if dir is not None:
-            if not (dir / KEY_FILE).exists():
-                raise BadIdentity(f"{dir} has no keys", remedy="name the data directory of the installation")
-            keys = Identities.create_or_load(dir)
+            keys = Identities.load(dir)
         return cls(url, identities=keys, creds=creds, data_dir=dir, ws_url=ws_url)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ per role. All seeds are in one file that only its owner may read; a token is mad
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -40,11 +41,18 @@ from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
 
 KEY_FILE: Final = "keys.json"
+SUM_FILE: Final = "keys.sha256"
+"""Checksum of the key file, as `sha256sum -c` reads it."""
+STORE: Final = "nats"
+"""Directory of the server's data within a data directory."""
+_TORN: Final = 0.2
+"""Seconds after which a key file that does not match its checksum is read again: it may just be being replaced."""
 CLIENTS_KEY: Final = "clients"
 """Name of the clients' account in the key file."""
 _OPERATOR_KEY: Final = "operator"
 _ROLE_KEY: Final = "role-"
 
+_ACCOUNT: Final = re.compile(r"A[A-Z2-7]{55}")
 _TOKEN: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
 
 _Mappings = Mapping[str, list[WeightedMapping]]
@@ -109,30 +117,82 @@ class Identities:
 
     @classmethod
     def create_or_load(cls, data_dir: Path) -> Identities:
-        """The keys in `<data_dir>/keys.json`, made now if there are none. Two processes at once get the same ones.
+        """Return the keys in `<data_dir>/keys.json`; make them if the directory is new.
+
+        Two processes that do so at once get the same keys.
 
         Raises:
-            BadIdentity: if the file is damaged, cannot be read, or others may read it.
+            BadIdentity: if the file is damaged, cannot be read, may be read by others, or is not the one that the data
+                beside it was made with. It is never replaced by new keys then: those would open an empty installation.
         """
         path = data_dir / KEY_FILE
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists():
-                seeds = {name: _new_seed(name) for name in _seed_names()}
-                atomic.create(path, orjson.dumps(seeds, option=orjson.OPT_INDENT_2))
+            if not path.exists() and not has_data(data_dir):
+                content = orjson.dumps({name: _new_seed(name) for name in _seed_names()}, option=orjson.OPT_INDENT_2)
+                if atomic.create(path, content):
+                    atomic.create(data_dir / SUM_FILE, _sum_of(content))
+        except OSError as error:
+            raise BadIdentity(f"cannot use the keys in {path}: {error.strerror}", remedy=_owner_remedy(path)) from error
+        return cls.load(data_dir)
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Identities:
+        """Return the keys in `<data_dir>/keys.json`.
+
+        Raises:
+            BadIdentity: as `create_or_load`, and if there are none.
+        """
+        path = data_dir / KEY_FILE
+        try:
             if path.stat().st_mode & 0o077:
                 raise BadIdentity(f"{path} holds secret keys but others may read it", remedy=f"chmod 600 {path}")
-            found = orjson.loads(path.read_bytes())
+            content = _checked(path)
+            found = orjson.loads(content)
+        except FileNotFoundError as error:
+            if has_data(data_dir):
+                what = f"{path} is gone, and {data_dir / STORE} holds data that only its keys open"
+                raise BadIdentity(what, remedy=_bring_back(data_dir)) from error
+            raise BadIdentity(
+                f"{data_dir} has no keys", remedy="name the data directory of the installation"
+            ) from error
         except OSError as error:
-            raise BadIdentity(f"cannot use the keys in {path}: {error.strerror}", remedy="check its owner") from error
+            raise BadIdentity(f"cannot use the keys in {path}: {error.strerror}", remedy=_owner_remedy(path)) from error
         except orjson.JSONDecodeError as error:
-            raise BadIdentity(f"{path} is damaged") from error
+            raise _damaged(path) from error
         if not isinstance(found, dict) or not all(isinstance(seed, str) for seed in found.values()):
-            raise BadIdentity(f"{path} is damaged")
+            raise _damaged(path)
+        if strange := found.keys() - set(_seed_names()):  # a flipped bit in a name would make a new key in its place
+            raise _damaged(path, f"it names a key {min(strange)!r} that there is none of")
         try:
-            return cls(found, data_dir)
+            identities = cls(found, data_dir)
         except BadIdentity as error:
-            raise BadIdentity(f"{path}: {error.message}") from error
+            raise _damaged(path, error.message) from error
+        identities.check_data(data_dir)
+        with contextlib.suppress(OSError):  # of an earlier version; where we may not write, it is checked without
+            atomic.create(data_dir / SUM_FILE, _sum_of(content))
+        return identities
+
+    @staticmethod
+    def store(data_dir: Path, seeds: Mapping[str, str]) -> None:
+        """Replace the key file and its checksum; what is interrupted leaves a file that can be read."""
+        content = orjson.dumps(dict(seeds), option=orjson.OPT_INDENT_2)
+        (data_dir / SUM_FILE).unlink(missing_ok=True)
+        atomic.write(data_dir / KEY_FILE, content)
+        atomic.write(data_dir / SUM_FILE, _sum_of(content))
+
+    def check_data(self, data_dir: Path) -> None:
+        """Check that these are the keys which the data in a directory was made with.
+
+        Raises:
+            BadIdentity: if they are others: a server would start empty beside the data.
+        """
+        found = _accounts_of(data_dir)
+        if found and self.account not in found:
+            raise BadIdentity(
+                f"the data in {data_dir / STORE} was made with other keys than those in {data_dir / KEY_FILE}",
+                remedy=_bring_back(data_dir),
+            )
 
     @property
     def operator(self) -> str:
@@ -342,6 +402,59 @@ class Identities:
         until = 0 if expires is None else int(time.time() + expires.total_seconds())
         jwt = encode(Claims(sub=public, name=name, exp=until, nats=body), self._keys[signer])
         return Credentials(public_key=public, jwt=jwt, seed=seed.decode())
+
+
+def _checked(path: Path) -> bytes:
+    """Read a key file and compare it with its checksum, if there is one.
+
+    Raises:
+        BadIdentity: if they do not match.
+        OSError: if the key file cannot be read.
+    """
+    for last in (False, True):
+        content = path.read_bytes()
+        try:
+            wanted = path.with_name(SUM_FILE).read_bytes()
+        except FileNotFoundError:
+            return content
+        if wanted.split()[:1] == _sum_of(content).split()[:1]:
+            return content
+        if not last:
+            time.sleep(_TORN)
+    raise _damaged(path, f"it does not match its checksum in {path.with_name(SUM_FILE)}")
+
+
+def _sum_of(content: bytes) -> bytes:
+    return f"{hashlib.sha256(content).hexdigest()}  {KEY_FILE}\n".encode()
+
+
+def has_data(data_dir: Path) -> bool:
+    """Return whether a data directory holds streams."""
+    return bool(_accounts_of(data_dir))
+
+
+def _accounts_of(data_dir: Path) -> set[str]:
+    """Return the public keys of the accounts that have streams in a data directory."""
+    try:
+        accounts = [path for path in (data_dir / STORE / "jetstream").iterdir() if _ACCOUNT.fullmatch(path.name)]
+        return {path.name for path in accounts if any((path / "streams").iterdir())}
+    except OSError:
+        return set()
+
+
+def _damaged(path: Path, why: str = "") -> BadIdentity:
+    return BadIdentity(f"{path} is damaged{f': {why}' if why else ''}", remedy=_bring_back(path.parent))
+
+
+def _bring_back(data_dir: Path) -> str:
+    return (
+        f"copy data/keys.json of a backup to {data_dir / KEY_FILE} (chmod 600) and delete {data_dir / SUM_FILE}; "
+        f"to start empty, move {data_dir} away"
+    )
+
+
+def _owner_remedy(path: Path) -> str:
+    return f"run it as the user that owns {path.parent}, or give it to yours: chown -R"
 
 
 _FIRST: Final = (_OPERATOR_KEY, "system", "account")

@@ -39,7 +39,7 @@ def upgrade(directory: Path) -> str | None:
     if CLIENTS_KEY in keys:
         return None
     renewed = [path.name for path in sorted((directory / "creds").glob("*.creds")) if _renewed(identities, path)]
-    atomic.write(file, orjson.dumps(identities.complete(keys), option=orjson.OPT_INDENT_2))
+    identities.store(directory, identities.complete(keys))
     here = f"{', '.join(renewed)} made anew, " if renewed else ""
     return (
         f"clients have an account of their own now: {here}older credentials of the role client are refused, "

@@ -49,7 +49,8 @@ async def collect(endpoint: Endpoint, directory: Path) -> Facts:
         directory: its data directory; what is in there is looked at, too, if it exists.
     """
     secrets, credentials, disks = await asyncio.to_thread(local.look, directory, endpoint.creds)
-    facts = Facts(at=time.time(), url=endpoint.url, secrets=secrets, credentials=credentials, disks=disks)
+    keys = await asyncio.to_thread(local.keys, directory)
+    facts = Facts(at=time.time(), url=endpoint.url, secrets=secrets, credentials=credentials, disks=disks, keys=keys)
     try:
         async with await endpoint.connect("doctor") as bus:
             return await _look(facts, bus, endpoint, directory)

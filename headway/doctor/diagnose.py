@@ -25,6 +25,7 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "workers": work.health,
     "releases": work.releases,
     "dead letters": work.letters,
+    "keys": files.keys,
     "permissions": files.permissions,
     "credentials": files.credentials,
 }

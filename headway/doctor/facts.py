@@ -159,6 +159,7 @@ class Facts:
         services, versions, scales, rollouts: control records.
         unreadable: by key, why a control record cannot be read.
         leases: names of those that are held.
+        keys: why the keys in the data directory cannot be used, and what to do; empty if they can or are elsewhere.
         routes: weight by service and version; None if unknown.
         dead: dead letters by service.
     """
@@ -177,6 +178,7 @@ class Facts:
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     leases: frozenset[str] = frozenset()
+    keys: tuple[str, str] | tuple[()] = ()
     routes: Mapping[str, Mapping[str, int]] | None = None
     dead: Mapping[str, int] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()

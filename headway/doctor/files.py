@@ -22,6 +22,13 @@ def permissions(facts: Facts) -> Iterator[Finding]:
             yield error("readable", secret.path, what, f"chmod {octal} {secret.path}")
 
 
+def keys(facts: Facts) -> Iterator[Finding]:
+    """Find keys that are damaged, gone, or not those of the data beside them."""
+    if facts.keys:
+        what, fix = facts.keys
+        yield error("keys-unusable", "keys", what, fix)
+
+
 def credentials(facts: Facts) -> Iterator[Finding]:
     """Credentials that have ended or are about to, or that are not of this installation (any more)."""
     for one in facts.credentials:

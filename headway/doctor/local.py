@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headway.broker.errors import BadIdentity
-from headway.broker.identity import KEY_FILE, Identities, user_of
+from headway.broker.identity import KEY_FILE, Identities, has_data, user_of
 from headway.doctor.facts import Credentials, Disk, Secret
 
 
@@ -46,9 +46,20 @@ def _secrets(directory: Path, credentials: list[Path]) -> Iterator[Secret]:
 def _identities(directory: Path) -> Identities | None:
     """The keys of the installation, if they are here and can be used."""
     try:
-        return Identities.create_or_load(directory) if (directory / KEY_FILE).is_file() else None
+        return Identities.load(directory) if (directory / KEY_FILE).is_file() else None
     except BadIdentity:
         return None
+
+
+def keys(directory: Path) -> tuple[str, str] | tuple[()]:
+    """Say why the keys of a data directory cannot be used, and what to do; nothing if there is no data either."""
+    if not has_data(directory) and not (directory / KEY_FILE).is_file():
+        return ()
+    try:
+        Identities.load(directory)
+    except BadIdentity as error:
+        return error.message, error.remedy or ""
+    return ()
 
 
 def _credentials(path: Path, identities: Identities | None, *, used: bool) -> Credentials:

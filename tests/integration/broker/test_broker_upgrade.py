@@ -18,7 +18,7 @@ from headway.broker import routes, testing
 from headway.broker.broker import Broker
 from headway.broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
 from headway.broker.config import FREE_PORT, ServerConfig, Trust
-from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Credentials, Identities, user_of
+from headway.broker.identity import CLIENTS_KEY, KEY_FILE, SUM_FILE, Credentials, Identities, user_of
 from headway.broker.roles import ROLES, TEMPLATES
 from headway.broker.server import Server
 from headway.broker.upgrade import upgrade
@@ -72,6 +72,7 @@ def old(directory: Path) -> Old:
     keys = orjson.loads((directory / KEY_FILE).read_bytes())
     del keys[CLIENTS_KEY]
     (directory / KEY_FILE).write_bytes(orjson.dumps(keys))
+    (directory / SUM_FILE).unlink()
     (directory / "creds").mkdir()
     return Old(directory)
 

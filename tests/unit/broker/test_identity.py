@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from datetime import timedelta
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from headway.broker import identity
 from headway.broker.claims import User, decode
 from headway.broker.errors import BadIdentity
-from headway.broker.identity import KEY_FILE, Identities
+from headway.broker.identity import KEY_FILE, SUM_FILE, Identities
 from headway.broker.roles import ROLES
 from headway.bus.errors import InvalidSubject, UsageError
 
@@ -97,3 +99,66 @@ def test_a_role_takes_exactly_what_it_is_bound_to(arguments: dict[str, str], err
 def test_a_tenant_that_would_widen_its_rights_is_refused(tenant: str) -> None:
     with pytest.raises(InvalidSubject):
         Identities.create().mint("client", tenant=tenant)
+
+
+def accounts(tmp_path: Path, *names: str) -> None:
+    """Data of the kind that a server keeps: a directory of streams for each account."""
+    for name in names:
+        (tmp_path / "nats" / "jetstream" / name / "streams" / "EVENTS").mkdir(parents=True)
+
+
+def test_any_flipped_bit_of_the_key_file_is_noticed_and_never_makes_new_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "_TORN", 0.0)
+    first = Identities.create_or_load(tmp_path)
+    content = (tmp_path / KEY_FILE).read_bytes()
+    for at in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 7)
+        (tmp_path / KEY_FILE).write_bytes(flipped)
+        with pytest.raises(BadIdentity, match="damaged") as caught:
+            Identities.create_or_load(tmp_path)
+        assert "backup" in str(caught.value.remedy)
+    (tmp_path / KEY_FILE).write_bytes(content)
+    assert Identities.create_or_load(tmp_path).account == first.account
+
+
+def test_without_a_checksum_a_flipped_bit_in_the_name_of_a_key_is_still_noticed(tmp_path: Path) -> None:
+    Identities.create_or_load(tmp_path)
+    (tmp_path / SUM_FILE).unlink()
+    path = tmp_path / KEY_FILE
+    path.write_text(path.read_text().replace('"clients"', '"clienps"'))
+    with pytest.raises(BadIdentity, match="clienps"):
+        Identities.create_or_load(tmp_path)
+
+
+def test_the_checksum_of_an_older_installation_is_made_when_its_keys_are_first_used(tmp_path: Path) -> None:
+    Identities.create_or_load(tmp_path)
+    kept = (tmp_path / SUM_FILE).read_bytes()
+    (tmp_path / SUM_FILE).unlink()
+    Identities.create_or_load(tmp_path)
+    assert (tmp_path / SUM_FILE).read_bytes() == kept
+    assert kept.split()[0].decode() == hashlib.sha256((tmp_path / KEY_FILE).read_bytes()).hexdigest()
+
+
+def test_beside_data_no_new_keys_are_made_when_the_file_is_gone(tmp_path: Path) -> None:
+    first = Identities.create_or_load(tmp_path)
+    accounts(tmp_path, first.account)
+    (tmp_path / KEY_FILE).unlink()
+    with pytest.raises(BadIdentity, match="is gone") as caught:
+        Identities.create_or_load(tmp_path)
+    assert "backup" in str(caught.value.remedy)
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+def test_beside_data_of_other_keys_it_is_refused(tmp_path: Path) -> None:
+    Identities.create_or_load(tmp_path)
+    accounts(tmp_path, Identities.create().account)
+    with pytest.raises(BadIdentity, match="made with other keys"):
+        Identities.create_or_load(tmp_path)
+
+
+def test_a_server_that_was_started_but_never_stored_anything_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "nats" / "jetstream").mkdir(parents=True)
+    assert Identities.create_or_load(tmp_path).account
