@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from headway.bus import errors
@@ -38,10 +39,28 @@ def describe(error: errors.HeadwayError) -> str:
     return f"error: {error.message}\nfix: {error.remedy}" if error.remedy else f"error: {error.message}"
 
 
+_SYSTEM: Final = {
+    errno.EACCES: "run it as the user that owns {file}, or give it to yours (chown -R)",
+    errno.EPERM: "run it as the user that owns {file}, or give it to yours (chown -R)",
+    errno.EROFS: "use a directory that can be written: --dir",
+    errno.ENOSPC: "make room on the disk of {file}",
+    errno.EDQUOT: "make room within the quota of {file}",
+    errno.EMFILE: "allow more open files: ulimit -n",
+    errno.ENFILE: "allow this machine more open files: sysctl fs.file-max",
+}
+"""What to do about refusals of the operating system, by error number."""
+
+
 def find(error: BaseException) -> errors.HeadwayError | None:
-    """The Headway error in an exception: itself, or the first one inside an exception group."""
+    """Return the Headway error in an exception: itself, or the first one inside an exception group.
+
+    What the operating system refuses on a file (rights, room, descriptors) becomes one, too.
+    """
     if isinstance(error, errors.HeadwayError):
         return error
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        file = str(error.filename or "the file")
+        return errors.UsageError(f"{file}: {error.strerror}", remedy=_SYSTEM[error.errno].format(file=file))
     if isinstance(error, BaseExceptionGroup):
         return next((found for inner in error.exceptions if (found := find(inner)) is not None), None)
     return None
