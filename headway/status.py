@@ -95,11 +95,13 @@ class Status(BaseModel):
         url: of the server.
         rows: one per version, in the order of their names.
         dead: dead letters by service.
+        unreadable: by key, why a control record cannot be read: what it is about stays as it was.
     """
 
     url: str
     rows: list[Row]
     dead: dict[str, int]
+    unreadable: dict[str, str] = {}
 
 
 def summarise(
@@ -109,6 +111,7 @@ def summarise(
     routes: Mapping[str, Mapping[str, int]] | None,
     dead: Mapping[str, int],
     scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
+    unreadable: Mapping[str, str] | None = None,
 ) -> Status:
     """Fold what was collected.
 
@@ -119,6 +122,7 @@ def summarise(
         routes: weight by service and version; None if they are unknown.
         dead: dead letters by service.
         scales: what the scaler wants, by service and version.
+        unreadable: by key, why a control record cannot be read.
     """
     scales = scales or {}
     by_version: dict[tuple[str, str], list[Beat]] = defaultdict(list)
@@ -130,7 +134,7 @@ def summarise(
     kept = {key for key, scale in scales.items() if scale.desired or scale.health != "ok"}
     keys = sorted(by_version.keys() | routed | used | kept)
     rows = [_row(key, by_version[key], queues.get(key), routes, scales.get(key)) for key in keys]
-    return Status(url=url, rows=rows, dead=dict(sorted(dead.items())))
+    return Status(url=url, rows=rows, dead=dict(sorted(dead.items())), unreadable=dict(unreadable or {}))
 
 
 def _row(
@@ -184,8 +188,8 @@ async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
     return list(beats.values())
 
 
-async def scales(bus: Bus) -> dict[tuple[str, str], ScaleRecord]:
-    """What the scaler wants of each version; nothing where there are no control records.
+async def records(bus: Bus) -> Control:
+    """Read the control records; there are none where nothing was ever declared.
 
     Raises:
         ConnectionFailed: without an answer in time.
@@ -193,7 +197,7 @@ async def scales(bus: Bus) -> dict[tuple[str, str], ScaleRecord]:
     control = Control(bus)
     with contextlib.suppress(MissingStream):
         await control.refresh()
-    return control.scales
+    return control
 
 
 async def leases(bus: Bus) -> dict[str, LeaseRecord]:

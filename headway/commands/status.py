@@ -22,7 +22,7 @@ from headway.bus.errors import BrokerError
 from headway.cli import examples, run
 from headway.commands.up import readable
 from headway.endpoint import Endpoint, find, options
-from headway.status import Row, Status, dead_letters, listen, queues, scales, summarise
+from headway.status import Row, Status, dead_letters, listen, queues, records, summarise
 
 _SHOWN: Final = 4
 """Lines of a dead worker's output below the table; `--json` has more."""
@@ -79,9 +79,9 @@ async def _watch(bus: Bus, endpoint: Endpoint, directory: Path) -> None:
 
 async def _collect(bus: Bus, endpoint: Endpoint, directory: Path) -> Status:
     beats, waiting, dead, weights, wanted = await asyncio.gather(
-        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), scales(bus)
+        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), records(bus)
     )
-    return summarise(endpoint.url, beats, waiting, weights, dead, wanted)
+    return summarise(endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable)
 
 
 async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -134,6 +134,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
     above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
     told = (line for row in found.rows for line in _trouble(row))
+    told = (*told, *(f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable))
     troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in told]
     return Group(above, table, *troubles, below)
 
