@@ -159,12 +159,14 @@ class ServiceRecord(Record):
     Attributes:
         calls: whether it serves calls; then at least one worker runs, since nothing could wake it for a call.
         suspended: no worker of any version runs; said by `headway up` when it leaves.
+        orphans: event types that it has a consumer for and no deployed version handles; told by the deployer.
     """
 
     service: str
     scale: Scale = Scale()
     calls: bool = False
     suspended: bool = False
+    orphans: tuple[str, ...] = ()
 
 
 class VersionRecord(Record):

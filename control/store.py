@@ -99,7 +99,7 @@ class Mirror:
     """The control records as they were last read.
 
     Attributes:
-        services, versions, scales, rollouts: those that can be read.
+        services, versions, scales, rollouts: those that can be read, in the order in which they were last written.
         unreadable: by key, why a record cannot be read. Its former value, if one is known, stays in force.
     """
 
@@ -136,14 +136,15 @@ class Mirror:
             into.pop(at, None)
             self.unreadable.pop(key, None)
             return
+        kept = into.pop(at, former.get(at))  # whatever was written last comes last
         try:
             into[at] = kind.model_validate_json(data)
             self.unreadable.pop(key, None)
         except ValidationError as error:
             # Unknown is neither good nor bad: a record that cannot be read must not stop any worker.
             self.unreadable[key] = unreadable(error)
-            if at in former:
-                into[at] = former[at]
+            if kept is not None:
+                into[at] = kept
             _log.error("control record %s cannot be read, the former one stays in force: %s", key, error)
 
 

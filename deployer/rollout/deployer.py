@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,8 @@ from headway.control.controller import Controller
 from headway.control.lease import TTL
 from headway.control.records import RolloutRecord
 from headway.control.store import ROLLOUTS, Control, Versioned, rollout_key, rollout_service
-from headway.deployer import queues
+from headway.deployer import garbage, queues
+from headway.deployer.cleaner import Cleaner
 from headway.deployer.errors import NotLeading
 from headway.deployer.metrics import Metrics
 from headway.deployer.rollout.effects import Effects, Prove
@@ -36,6 +38,8 @@ PERIOD: Final = 0.5
 """Seconds between two rounds."""
 STRAYS: Final = 5.0
 """Seconds between two looks for jobs that were left with a version that is gone."""
+CLEAN: Final = 10.0
+"""Seconds between two looks at what a service's retired versions leave behind."""
 ROUND_TIMEOUT: Final = 30.0
 _READ_TIMEOUT: Final = 15.0
 """Seconds that the control records have to be read in."""
@@ -53,10 +57,23 @@ class Deployer(Controller):
         prove: checks images and contracts before a version is started.
         period: seconds between two rounds.
         ttl: seconds after which another takes over from a dead one.
+        keep: retired versions of each service whose records and images stay, to be rolled back to.
+        spare: retired versions of each service that keep their consumers for a while.
+        clean_every: seconds between two looks at what a service's retired versions leave behind.
     """
 
     def __init__(
-        self, bus: Bus, broker: Broker, *, holder: str, prove: Prove, period: float = PERIOD, ttl: float = TTL
+        self,
+        bus: Bus,
+        broker: Broker,
+        *,
+        holder: str,
+        prove: Prove,
+        period: float = PERIOD,
+        ttl: float = TTL,
+        keep: int = garbage.KEEP,
+        spare: int = garbage.SPARE,
+        clean_every: float = CLEAN,
     ) -> None:
         super().__init__(bus, "deployer", holder=holder, period=period, timeout=_READ_TIMEOUT, ttl=ttl)
         self.control = Control(bus)
@@ -65,6 +82,10 @@ class Deployer(Controller):
         self._metrics = Metrics(lambda: self.lease.held)
         self._trials: dict[str, Trial] = {}
         self._looked: dict[str, float] = {}
+        self._cleaner = Cleaner(bus, broker, self.control, self.fleet, lambda: self.lease.held, keep=keep, spare=spare)
+        self._clean_every = clean_every
+        self._cleaned: dict[str, float] = {}
+        self._cleaning: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
@@ -99,6 +120,21 @@ class Deployer(Controller):
         self._metrics.round(self.control.versions.values(), self.control.rollouts.values())
         for service, record in self.control.rollouts.items():
             self._begin(service, record)
+        if self._cleaning is None or self._cleaning.done():
+            self._cleaning = self.spawn(self._clean(), "cleaning up")
+
+    async def _clean(self) -> None:
+        """Clean up after the services whose turn it is, one after the other: nothing waits for it."""
+        for service in [*self.control.services]:
+            now = time.monotonic()
+            if now - self._cleaned.get(service, -math.inf) < self._clean_every or not self.lease.held:
+                continue
+            self._cleaned[service] = now
+            try:
+                async with asyncio.timeout(ROUND_TIMEOUT):
+                    await self._cleaner.clean(service)
+            except (HeadwayError, TimeoutError) as error:
+                _log.warning("%s: what retired versions left is cleaned up the next time: %s", service, error)
 
     def _begin(self, service: str, record: RolloutRecord) -> None:
         """See to a service, unless that is being done, or there is hardly anything to do."""

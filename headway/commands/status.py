@@ -134,8 +134,8 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
     above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
     told = (line for row in found.rows for line in _trouble(row))
-    told = (*told, *(f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable))
-    troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in told]
+    damaged = (f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable)
+    troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in (*told, *damaged)]
     return Group(above, table, *troubles, below)
 
 
