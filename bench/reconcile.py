@@ -28,7 +28,7 @@ from headway.bus.wire.beat import INTERVAL, Beat, Counters
 from headway.control.records import Lag, Scale, ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key
 from headway.scaler.controller import Scaler
-from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
 
 _VERSION = "v1"
 _PERIOD = 0.05
@@ -41,7 +41,7 @@ class ListDriver:
     """A driver that keeps a list; see `headway.scaler.drivers.driver.Driver`."""
 
     def __init__(self) -> None:
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, RunningWorker] = {}
 
     async def prepare(self, launch: Launch) -> None:
         """Nothing has to be ready."""
@@ -49,23 +49,23 @@ class ListDriver:
     async def lead(self, fence: int) -> None:
         """There is one leader."""
 
-    async def list(self) -> list[Running]:
+    async def list(self) -> list[RunningWorker]:
         """The list."""
         return [*self.running.values()]
 
-    async def spawn(self, launch: Launch, worker: str, fence: int) -> Running:  # noqa: ARG002
+    async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:  # noqa: ARG002
         """Put one on the list."""
-        made = self.running[worker] = Running(worker, launch.service, launch.version, time.time(), os.getpid())
+        made = self.running[worker] = RunningWorker(worker, launch.service, launch.version, time.time(), os.getpid())
         return made
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:  # noqa: ARG002
         """Take one off the list."""
         self.running.pop(worker, None)
 
-    async def exits(self) -> AsyncIterator[Exited]:
+    async def exits(self) -> AsyncIterator[ExitedWorker]:
         """Nobody ends."""
         await asyncio.Event().wait()
-        yield Exited("", "", "", None)
+        yield ExitedWorker("", "", "", None)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -1,6 +1,6 @@
-"""One control process: started so that it cannot outlive us, its output prefixed, started again when it dies.
+"""A control process: it cannot outlive us, its output is prefixed, and it is started again when it dies.
 
-One that dies is started again at once the first time; one that keeps dying waits longer each time.
+The first time it is started again at once; if it keeps dying, the wait grows (`headway.scaler.restarts`).
 """
 
 from __future__ import annotations
@@ -15,21 +15,9 @@ from typing import Final
 
 from headway.broker.server import die_with_parent
 from headway.scaler.drivers.process.follow import Say
+from headway.scaler.restarts import STEADY, WINDOW, Restarts, RestartVerdict, cause
 
-_STEADY: Final = 10.0
-"""Seconds after which one that runs is no longer part of a crash loop."""
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 30.0
 _LINE_LIMIT: Final = 1 << 20
-
-
-def restart_delay(deaths: int) -> float:
-    """Seconds to wait before it is started again.
-
-    Args:
-        deaths: how often it has died without having run steadily in between; 1 is the first.
-    """
-    return 0.0 if deaths <= 1 else min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (deaths - 2))
 
 
 class Process:
@@ -69,18 +57,17 @@ class Process:
 
     async def keep_running(self) -> None:
         """Run it, again and again, until `stop()`. Cancelling kills it."""
-        deaths = 0
+        restarts = Restarts(quick=STEADY)
         while not self._stopping.is_set():
             began = time.monotonic()
             code = await self._run()
             if self._stopping.is_set():
                 return
-            deaths = 1 if time.monotonic() - began > _STEADY else deaths + 1
-            delay = restart_delay(deaths)
+            died = time.monotonic()
+            verdict = restarts.died(died, died - began)
+            delay = max(0.0, verdict.retry_at - died)
             self.restarts += 1
-            again = f"again in {delay:.1f} s" if delay else "again at once"
-            loop = f", {deaths} times in a row: see its log above" if deaths > 1 else ""
-            self._say(self.label, f"died ({_cause(code)}), {again}{loop}")
+            self._say(self.label, told(cause(code), verdict, delay))
             try:
                 async with asyncio.timeout(delay):
                     await self._stopping.wait()
@@ -137,5 +124,8 @@ class Process:
             self._say(self.label, line.decode(errors="replace").rstrip())
 
 
-def _cause(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+def told(why: str, verdict: RestartVerdict, delay: float) -> str:
+    """Say that a process died and when it is started again."""
+    again = f"again in {delay:.1f} s" if delay else "again at once"
+    loop = f", {verdict.deaths} times within {WINDOW:g} s: see its log above" if verdict.deaths > 1 else ""
+    return f"died ({why}), {again}{loop}"

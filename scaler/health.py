@@ -20,7 +20,7 @@ IN_A_ROW: Final = 3
 Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory"]
 
 
-class Seen(NamedTuple):
+class Vitals(NamedTuple):
     """What is known of a worker.
 
     Attributes:
@@ -43,7 +43,7 @@ class Sickness(NamedTuple):
     reason: str
 
 
-def diagnose(seen: Seen, now: float, *, memory: int | None = None) -> Sickness | None:
+def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness | None:
     """Diagnose one worker.
 
     Args:
@@ -73,7 +73,7 @@ def diagnose(seen: Seen, now: float, *, memory: int | None = None) -> Sickness |
     return None
 
 
-def deaf(everyone: Iterable[Seen], now: float) -> bool:
+def deaf(everyone: Iterable[Vitals], now: float) -> bool:
     """Whether it is us who do not hear: of at least two workers that ought to beat, none was heard of late.
 
     Those that have only just begun are not expected to be heard.

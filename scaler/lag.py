@@ -34,7 +34,7 @@ _SAMPLES: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ConsumerLag:
     """One consumer's messages.
 
     Attributes:
@@ -59,10 +59,10 @@ class Lane:
         return self.pending + self.ack_pending
 
 
-def together(lanes: Iterable[Lane]) -> Lane:
+def together(lanes: Iterable[ConsumerLag]) -> ConsumerLag:
     """Several consumers as one: their sums, the lowest floor, the oldest message. Of none it is all zeros."""
     lanes = tuple(lanes)
-    return Lane(
+    return ConsumerLag(
         pending=sum(lane.pending for lane in lanes),
         ack_pending=sum(lane.ack_pending for lane in lanes),
         redelivered=sum(lane.redelivered for lane in lanes),
@@ -86,8 +86,8 @@ class Lags:
     """
 
     at: float
-    lanes: Mapping[tuple[str, str], Mapping[int, Lane]] = field(default_factory=dict)
-    events: Mapping[str, Lane] = field(default_factory=dict)
+    lanes: Mapping[tuple[str, str], Mapping[int, ConsumerLag]] = field(default_factory=dict)
+    events: Mapping[str, ConsumerLag] = field(default_factory=dict)
     stored: Mapping[str, int] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
     blind: bool = False
@@ -105,7 +105,7 @@ class _Stream:
     last: int = 0
     first_at: float | None = None
     read: bool = False
-    consumers: dict[str, Lane] = field(default_factory=dict)
+    consumers: dict[str, ConsumerLag] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
     since: dict[str, float] = field(default_factory=dict)
@@ -217,7 +217,7 @@ class LagReader:
                 return False
             left = info["num_pending"] + info["num_ack_pending"]
             floor = info["ack_floor"]["stream_seq"]
-            lanes[info["name"]] = Lane(
+            lanes[info["name"]] = ConsumerLag(
                 pending=info["num_pending"],
                 ack_pending=info["num_ack_pending"],
                 redelivered=info["num_redelivered"],
@@ -229,7 +229,7 @@ class LagReader:
         return True
 
     def _fold(self, now: float, unknown: frozenset[str]) -> Lags:
-        lanes: dict[tuple[str, str], dict[int, Lane]] = {}
+        lanes: dict[tuple[str, str], dict[int, ConsumerLag]] = {}
         for name, stream in self._streams.items():
             if name == EVENTS:
                 continue

@@ -12,7 +12,7 @@ from opentelemetry.metrics import Observation
 
 from headway.bus.telemetry.gauges import Gauges, Values
 from headway.bus.telemetry.otel import durations
-from headway.scaler.lag import Lane, together
+from headway.scaler.lag import ConsumerLag, together
 from headway.scaler.plan import Member
 
 _DESCRIBED: Final = {
@@ -25,7 +25,7 @@ _DESCRIBED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class VersionStatus:
     """One version in one round.
 
     Attributes:
@@ -40,10 +40,10 @@ class Seen:
     desired: int
     members: Sequence[Member]
     starting: int
-    lanes: Sequence[Lane] | None
+    lanes: Sequence[ConsumerLag] | None
 
 
-def values(seen: Iterable[Seen]) -> Values:
+def values(seen: Iterable[VersionStatus]) -> Values:
     """The gauges of one round. Pure."""
     told: dict[str, list[Observation]] = {name: [] for name in _DESCRIBED}
     for one in seen:
@@ -88,7 +88,7 @@ class Metrics:
         )
         self._rounds = durations("headway.scaler.round.duration", "Duration of one round over all versions.")
 
-    def round(self, seen: Iterable[Seen], took: float) -> None:
+    def round(self, seen: Iterable[VersionStatus], took: float) -> None:
         """One round is done, in so many seconds."""
         seen = tuple(seen)
         self._gauges.show(values(seen))

@@ -8,7 +8,7 @@ from typing import Final
 
 from headway.bus.telemetry.histogram import BUCKETS, quantile
 from headway.bus.wire.beat import Beat
-from headway.scaler.lag import Lane, together
+from headway.scaler.lag import ConsumerLag, together
 from headway.scaler.observation import Observation
 
 WINDOW: Final = 3.0
@@ -18,7 +18,7 @@ _WORK: Final = ("job", "on")
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Sample:
     """All that is known of one version at one moment.
 
     Attributes:
@@ -31,14 +31,14 @@ class Snapshot:
     """
 
     at: float
-    lanes: tuple[Lane, ...] | None = ()
+    lanes: tuple[ConsumerLag, ...] | None = ()
     stored: int = 0
     beats: Mapping[str, Beat] = field(default_factory=dict)
     well: frozenset[str] = frozenset()
     complete: bool = True
 
 
-def observe(before: Snapshot | None, now: Snapshot) -> Observation:
+def observe(before: Sample | None, now: Sample) -> Observation:
     """What happened between two moments, and what is now.
 
     Args:
@@ -75,7 +75,7 @@ def observe(before: Snapshot | None, now: Snapshot) -> Observation:
     )
 
 
-def _arrivals(before: Snapshot | None, now: Snapshot) -> float | None:
+def _arrivals(before: Sample | None, now: Sample) -> float | None:
     """Messages per second that came for this version.
 
     What is waiting or delivered more than before has come, but for what was delivered again. The workers tell of what
@@ -91,7 +91,7 @@ def _arrivals(before: Snapshot | None, now: Snapshot) -> float | None:
     return max(0, min(came - again, now.stored - before.stored)) / (now.at - before.at)
 
 
-def _seen(lanes: Iterable[Lane]) -> int:
+def _seen(lanes: Iterable[ConsumerLag]) -> int:
     queue = together(lanes)
     return queue.pending + queue.delivered
 

@@ -1,44 +1,82 @@
 """Floors by the clock: at least so many workers from one cron time to another. Pure.
 
-Cron expressions are read by cronsim, which follows Debian's cron in daylight-saving changes, too.
+Cron expressions name times on the wall. cronsim finds those; when the clocks change, the rules of Debian's cron say
+which moments they are. A fixed time that comes twice fires the first time; one that is skipped fires as soon as the
+clocks have changed. An expression whose minute or hour begins with `*` fires whenever the wall shows its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from headway.control.records import Floor
 
+_MINUTE: Final = timedelta(minutes=1)
+_NEARBY: Final = timedelta(hours=26)
+"""How far from now a change of the clocks can matter: Samoa once skipped a whole day."""
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
 
 def floor(floors: Sequence[Floor], now: datetime) -> int:
-    """The largest floor that holds.
+    """Return the largest floor that holds.
 
     Args:
         floors: of a service.
         now: an aware time.
     """
-    return max((one.workers for one in floors if _holds(one, now)), default=0)
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+    return max((one.workers for one in floors if _holds(one.start, one.end, one.timezone, minute)), default=0)
 
 
-def _holds(one: Floor, now: datetime) -> bool:
-    """Whether `start` fired after `end` did; a time that is exactly now has fired."""
-    local = now.astimezone(ZoneInfo(one.timezone))
-    return _last(one.start, local) > _last(one.end, local)
+@lru_cache(maxsize=1024)
+def _holds(start: str, end: str, timezone: str, now: datetime) -> bool:
+    """Return whether `start` fired after `end` did; what fires in this very minute has fired."""
+    zone = ZoneInfo(timezone)
+    return _last(start, zone, now) > _last(end, zone, now)
 
 
-def _last(expression: str, now: datetime) -> datetime:
-    if _fires(expression, now):
-        return now.replace(second=0, microsecond=0)
-    found: datetime = next(CronSim(expression, now, reverse=True))
+def _last(expression: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return the last moment up to `now` at which an expression fired."""
+    wall = now.astimezone(zone).replace(tzinfo=None)
+    offsets = [_offset(zone, now + nearby) for nearby in (-_NEARBY, timedelta(), _NEARBY)]
+    blurred = max(offsets) - min(offsets)
+    """By how much an earlier time on the wall may be a later moment."""
+    found = _NEVER
+    for time in CronSim(expression, wall + blurred + _MINUTE, reverse=True):
+        found = max([found, *(at for at in _moments(expression, zone, time) if at <= now)])
+        if found > _NEVER and time < wall - blurred:
+            break
     return found
 
 
-def _fires(expression: str, now: datetime) -> bool:
-    minute = now.replace(second=0, microsecond=0)
-    before: datetime = next(CronSim(expression, minute, reverse=True))
-    upcoming: datetime = next(CronSim(expression, before))
-    return upcoming == minute
+def _moments(expression: str, zone: ZoneInfo, time: datetime) -> Iterator[datetime]:
+    """Yield the moments at which an expression fires for a time on the wall that it names."""
+    minute, hour = expression.split()[:2]
+    wildcard = minute.startswith("*") or hour.startswith("*")
+    first, second = (time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= second:  # the usual case, or the time comes twice
+        yield first
+        if wildcard:
+            yield second
+    elif not wildcard:  # skipped, between `second` and `first`
+        yield _change(zone, second, first)
+
+
+def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the minute between two moments from which on the clocks are changed."""
+    old = _offset(zone, before)
+    while after - before > _MINUTE:
+        middle = (before + (after - before) / 2).replace(second=0, microsecond=0)
+        before, after = (middle, after) if _offset(zone, middle) == old else (before, middle)
+    return after
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta()

@@ -32,7 +32,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningWorker:
     """A worker that a driver sees alive. `started` in unix seconds; `pid` 0 where it has no meaning."""
 
     worker: str
@@ -43,7 +43,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Exited:
+class ExitedWorker:
     """A worker that ended. `code` as in subprocess (negative: killed by that signal), None if nobody could tell."""
 
     worker: str
@@ -74,10 +74,10 @@ class Driver(Protocol):
             Fenced: if a newer leader has spoken.
         """
 
-    async def list(self) -> list[Running]:
+    async def list(self) -> list[RunningWorker]:
         """All living workers of this installation, those that another scaler started included."""
 
-    async def spawn(self, launch: Launch, worker: str, fence: int) -> Running:
+    async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:
         """Start a worker under a name; returns when it runs, which is before it serves.
 
         Raises:
@@ -92,7 +92,7 @@ class Driver(Protocol):
             Fenced: if a newer leader has spoken.
         """
 
-    def exits(self) -> AsyncIterator[Exited]:
+    def exits(self) -> AsyncIterator[ExitedWorker]:
         """Workers that ended, each once, as it happens; also those that were told to."""
 
     async def close(self) -> None:

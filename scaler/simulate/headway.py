@@ -8,13 +8,13 @@ from typing import Final
 from headway.control.records import Lag, Scale
 from headway.scaler.decide import NEW, History, decide
 from headway.scaler.observation import Observation
-from headway.scaler.simulate.model import Load, View
+from headway.scaler.simulate.model import View, Workload
 
 INTERVAL: Final = 0.5
 """Seconds between two decisions of the controller."""
 
 
-def scale_of(load: Load) -> Scale:
+def scale_of(load: Workload) -> Scale:
     """The defaults, with the bounds and the deadline of a load."""
     return Scale(min=load.minimum, max=load.maximum, lag=Lag(drain_within=load.within))
 
@@ -28,7 +28,7 @@ class Headway:
         scale: policies; `scale_of(load)` by default.
     """
 
-    load: Load
+    load: Workload
     scale: Scale | None = None
     name: str = "headway"
     interval: float = INTERVAL

@@ -22,7 +22,7 @@ _LONGEST_TAIL: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What is simulated beside the trace.
 
     Attributes:
@@ -123,7 +123,7 @@ class Result:
     Attributes:
         contender: its name.
         jobs: finished.
-        slo_misses: finished later than `Load.within` after their arrival, or never.
+        slo_misses: finished later than `Workload.within` after their arrival, or never.
         worker_seconds: of all workers, from their start to their end.
         oscillations: how often more wanted workers were followed by fewer, or the other way round.
         max_lag_s: the longest time from a job's arrival to its end.
@@ -161,7 +161,7 @@ def arrivals(trace: Trace, seed: int) -> list[int]:
     return steps
 
 
-def simulate(trace: Trace, load: Load, contender: Contender) -> Result:
+def simulate(trace: Trace, load: Workload, contender: Contender) -> Result:
     """Run a contender on a trace. It begins with what the first half minute needs, and ends with the last job."""
     service = _Service(load, contender, _at_first(trace, load))
     interval = max(1, _steps(contender.interval))
@@ -175,7 +175,7 @@ def simulate(trace: Trace, load: Load, contender: Contender) -> Result:
     return service.result()
 
 
-def _at_first(trace: Trace, load: Load) -> int:
+def _at_first(trace: Trace, load: Workload) -> int:
     """Nobody shall be judged by a cold start: traces begin in the middle of a day."""
     first = trace.arrivals[:30]
     return max(load.minimum, min(load.maximum, math.ceil(sum(first) / max(1, len(first)) / load.rate)))
@@ -184,7 +184,7 @@ def _at_first(trace: Trace, load: Load) -> int:
 class _Service:
     """The state of a simulation."""
 
-    def __init__(self, load: Load, contender: Contender, workers: int) -> None:
+    def __init__(self, load: Workload, contender: Contender, workers: int) -> None:
         self._load = load
         self._contender = contender
         self._start_steps = max(1, -int(-load.start_s // STEP))

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from headway.scaler.simulate.model import STEP, Load, arrivals
+from headway.scaler.simulate.model import STEP, Workload, arrivals
 from headway.scaler.simulate.traces import Trace
 
 _EPSILON: Final = 1e-9
@@ -34,7 +34,7 @@ class Optimum:
     worker_seconds: float
 
 
-def optimum(trace: Trace, load: Load) -> Optimum:
+def optimum(trace: Trace, load: Workload) -> Optimum:
     """The bound for a trace."""
     coming = arrivals(trace, load.seed)
     steps = len(coming)
@@ -66,7 +66,7 @@ def optimum(trace: Trace, load: Load) -> Optimum:
     return Optimum(sum(missed.values()), (load.minimum * steps + bought / each) * STEP)
 
 
-def _unavoidable(coming: list[int], load: Load) -> tuple[dict[int, int], int]:
+def _unavoidable(coming: list[int], load: Workload) -> tuple[dict[int, int], int]:
     """Jobs, by step of arrival, that miss with all workers always there; steps after the trace until all are done."""
     capacity, lasts = load.maximum * load.slots, load.service_steps
     missed: dict[int, int] = {}

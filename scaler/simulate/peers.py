@@ -9,16 +9,16 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from headway.scaler.simulate.model import Contender, Load, View
+from headway.scaler.simulate.model import Contender, View, Workload
 
 
-def peers(load: Load) -> list[Contender]:
+def peers(load: Workload) -> list[Contender]:
     """All of them, for a load; KEDA with a threshold that suits the deadline, and with the one it has by default."""
     fair = max(1, math.floor(load.rate * load.within))
     return [Keda(load, fair, f"keda-{fair}"), Keda(load, 10, "keda-10"), Knative(load), Aws(load)]
 
 
-def _within(load: Load, workers: int, minimum: int = 0) -> int:
+def _within(load: Workload, workers: int, minimum: int = 0) -> int:
     return max(load.minimum, minimum, min(load.maximum, workers))
 
 
@@ -34,7 +34,7 @@ class Keda:
       https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
     """
 
-    load: Load
+    load: Workload
     threshold: int
     name: str
     interval: float = 15.0
@@ -74,7 +74,7 @@ class Knative:
     https://github.com/knative/serving/blob/main/docs/scaling/SYSTEM.md
     """
 
-    load: Load
+    load: Workload
     name: str = "knative"
     interval: float = 1.0
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
@@ -121,7 +121,7 @@ class Aws:
       https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-scaling-target-tracking.html
     """
 
-    load: Load
+    load: Workload
     name: str = "aws"
     interval: float = 60.0
     _points: deque[float] = field(default_factory=lambda: deque(maxlen=15))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from headway.control.records import Scale
 from headway.scaler.simulate.headway import Headway
-from headway.scaler.simulate.model import Load, Result, simulate
+from headway.scaler.simulate.model import Result, Workload, simulate
 from headway.scaler.simulate.optimum import Optimum, optimum
 from headway.scaler.simulate.peers import peers
 from headway.scaler.simulate.traces import Trace
@@ -22,19 +22,21 @@ class Comparison:
     """How all did on a trace; `results` has ours first."""
 
     trace: Trace
-    load: Load
+    load: Workload
     optimum: Optimum
     results: tuple[Result, ...]
 
 
-def load_of(scale: Scale) -> Load:
+def load_of(scale: Scale) -> Workload:
     """The load that a policy is tried on: its bounds, and its deadline as the objective."""
-    usual = Load()
+    usual = Workload()
     within = scale.lag.drain_within if scale.lag is not None else usual.within
-    return Load(minimum=scale.min, maximum=scale.max, within=within)
+    return Workload(minimum=scale.min, maximum=scale.max, within=within)
 
 
-def compare(trace: Trace, load: Load | None = None, scale: Scale | None = None, *, others: bool = True) -> Comparison:
+def compare(
+    trace: Trace, load: Workload | None = None, scale: Scale | None = None, *, others: bool = True
+) -> Comparison:
     """Run them all.
 
     Args:
@@ -43,7 +45,7 @@ def compare(trace: Trace, load: Load | None = None, scale: Scale | None = None, 
         scale: our policy; the defaults by default.
         others: whether the peers run too.
     """
-    load = load or Load()
+    load = load or Workload()
     contenders = [Headway(load, scale), *(peers(load) if others else ())]
     return Comparison(trace, load, optimum(trace, load), tuple(simulate(trace, load, one) for one in contenders))
 

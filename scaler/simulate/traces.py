@@ -23,7 +23,7 @@ RECORDED: Final = Path(__file__).with_name("recorded.csv")
 LONGEST: Final = 86_400
 """Seconds that a trace may last."""
 _UNIT: Final = 4.0
-"""Jobs per second that one worker of the default `model.Load` finishes; the invented traces need 3 to 60 of them."""
+"""Jobs per second that one worker of the default `model.Workload` finishes; invented traces need 3 to 60 workers."""
 
 
 @dataclass(frozen=True, slots=True)

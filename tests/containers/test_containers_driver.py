@@ -17,7 +17,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.images import build, docker
 from headway.scaler.drivers.docker.driver import DockerDriver
-from headway.scaler.drivers.driver import Launch, Running
+from headway.scaler.drivers.driver import Launch, RunningWorker
 from headway.scaler.errors import LaunchFailed
 from tests.support.containers_stack import ROOT
 from tests.support.driver_contract import SOURCE, DriverContract, Place, ended, launch_of
@@ -44,7 +44,7 @@ class DockerPlace(Place):
         self.opened.append(DockerDriver(self.pool, network="host", image=self.image))
         return self.opened[-1]
 
-    async def kill(self, running: Running) -> None:
+    async def kill(self, running: RunningWorker) -> None:
         await asyncio.to_thread(_docker, "kill", f"headway-{self.pool}-{running.worker}")
 
     def containers(self) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
-from headway.scaler.drivers.driver import Driver, Exited, Launch, Running
+from headway.scaler.drivers.driver import Driver, ExitedWorker, Launch, RunningWorker
 from headway.scaler.errors import Fenced, LaunchFailed
 
 DEADLINE = 30.0
@@ -64,7 +64,7 @@ class Place:
         """One more driver of the same place."""
         raise NotImplementedError
 
-    async def kill(self, running: Running) -> None:
+    async def kill(self, running: RunningWorker) -> None:
         """End a worker behind the driver's back, as the system does when memory is short."""
         raise NotImplementedError
 
@@ -83,7 +83,7 @@ class Place:
                     await asyncio.sleep(0.005)
 
 
-async def ended(driver: Driver) -> Exited:
+async def ended(driver: Driver) -> ExitedWorker:
     """The next end that a driver tells of."""
     async with asyncio.timeout(DEADLINE):
         return await anext(driver.exits())

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
 
 POOL: Final = "headway.pool"
 WORKER: Final = "headway.worker"
@@ -71,16 +71,16 @@ def given(launch: Launch) -> bytes:
     return packed.getvalue()
 
 
-def running(found: Mapping[str, Any]) -> Running:
+def running(found: Mapping[str, Any]) -> RunningWorker:
     """A worker, as the list of containers tells of it. A process id has no meaning outside of the daemon's machine."""
     labels = found["Labels"]
-    return Running(labels[WORKER], labels[SERVICE], labels[VERSION], float(found["Created"]))
+    return RunningWorker(labels[WORKER], labels[SERVICE], labels[VERSION], float(found["Created"]))
 
 
-def exited(labels: Mapping[str, str], code: int, said: Sequence[str]) -> Exited:
+def exited(labels: Mapping[str, str], code: int, said: Sequence[str]) -> ExitedWorker:
     """How a worker ended. Docker tells a signal as shells do."""
     signalled = _SIGNALLED < code <= _SIGNALLED + _MOST_SIGNALS
-    return Exited(
+    return ExitedWorker(
         labels[WORKER], labels[SERVICE], labels[VERSION], _SIGNALLED - code if signalled else code, tuple(said)
     )
 

@@ -22,7 +22,7 @@ from aiodocker.utils import clean_filters
 
 from headway.bus import tasks
 from headway.scaler.drivers.docker import container
-from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
 from headway.scaler.drivers.process.rundir import TAIL, launch_id
 from headway.scaler.errors import Fenced, LaunchFailed, ScalerError
 
@@ -57,7 +57,7 @@ class DockerDriver:
         self._network = network
         self._worker_image = image
         self._docker = aiodocker.Docker(timeout=_TIMEOUT)
-        self._exited: asyncio.Queue[Exited] = asyncio.Queue()
+        self._exited: asyncio.Queue[ExitedWorker] = asyncio.Queue()
         self._told: set[str] = set()
         self._ends: set[asyncio.Task[None]] = set()
         self._pinned: dict[str, str] = {}
@@ -71,7 +71,7 @@ class DockerDriver:
         """Refuse former leaders. Raises `Fenced`."""
         await self._pass(fence)
 
-    async def list(self) -> list[Running]:
+    async def list(self) -> list[RunningWorker]:
         """All living workers of the pool.
 
         Raises:
@@ -88,7 +88,7 @@ class DockerDriver:
                 living.append(container.running(found))
         return living
 
-    async def spawn(self, launch: Launch, worker: str, fence: int) -> Running:
+    async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:
         """Start a container. Raises `LaunchFailed` and `Fenced`."""
         image = await self._prepared(launch)
         await self._pass(fence)
@@ -121,7 +121,7 @@ class DockerDriver:
                 if error.status not in _GONE:
                     raise
 
-    async def exits(self) -> AsyncIterator[Exited]:
+    async def exits(self) -> AsyncIterator[ExitedWorker]:
         """Workers that ended, each once."""
         while True:
             while self._exited.empty():

@@ -20,7 +20,7 @@ import orjson
 
 from headway.bus import tasks
 from headway.images import imports
-from headway.scaler.drivers.driver import Exited, Launch, Running
+from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.rundir import WorkerFile
 from headway.scaler.drivers.process.zygote import LIFELINE
@@ -51,7 +51,7 @@ class ProcessDriver:
     def __init__(self, run: Path) -> None:
         self._run = run.absolute()
         rundir.prepare(self._run)
-        self._exited: asyncio.Queue[Exited] = asyncio.Queue()
+        self._exited: asyncio.Queue[ExitedWorker] = asyncio.Queue()
         self._watched: dict[str, int | None] = {}
         self._ends: set[asyncio.Task[None]] = set()
         self._starting: dict[str, asyncio.Lock] = {}
@@ -65,17 +65,17 @@ class ProcessDriver:
         """Refuse former leaders. Raises `Fenced`."""
         rundir.pass_fence(self._run, fence)
 
-    async def list(self) -> list[Running]:
+    async def list(self) -> list[RunningWorker]:
         """All living workers of the run directory."""
         found = []
         for one in rundir.workers(self._run):
             self._watch(one)
             if rundir.alive(one):
                 rundir.trim(self._run, one.worker, _LOG_BYTES)
-                found.append(Running(one.worker, one.service, one.version, one.started, one.pid))
+                found.append(RunningWorker(one.worker, one.service, one.version, one.started, one.pid))
         return found
 
-    async def spawn(self, launch: Launch, worker: str, fence: int) -> Running:
+    async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:
         """Fork a worker. Raises `LaunchFailed` and `Fenced`."""
         pid = None
         for _ in range(_TRIES):
@@ -116,7 +116,7 @@ class ProcessDriver:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(one.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
-    async def exits(self) -> AsyncIterator[Exited]:
+    async def exits(self) -> AsyncIterator[ExitedWorker]:
         """Workers that ended, each once."""
         while True:
             yield await self._exited.get()
@@ -131,7 +131,7 @@ class ProcessDriver:
         self._watched.clear()
         await tasks.end(list(self._ends))
 
-    async def _begun(self, worker: str, launch: Launch, pid: int) -> Running:
+    async def _begun(self, worker: str, launch: Launch, pid: int) -> RunningWorker:
         """Wait until the worker has written who it is, or is gone already."""
         path = self._run / f"{worker}.json"
         while not path.exists() and rundir.birth(pid) is not None:  # noqa: ASYNC110  # files have no events
@@ -139,7 +139,7 @@ class ProcessDriver:
         for one in rundir.workers(self._run):
             if one.worker == worker:
                 self._watch(one)
-                return Running(worker, one.service, one.version, one.started, one.pid)
+                return RunningWorker(worker, one.service, one.version, one.started, one.pid)
         said = " / ".join(rundir.tail(self._run / f"{worker}.log"))
         rundir.clear(self._run, worker)
         raise LaunchFailed(f"{worker} of {launch.service} {launch.version} ended at once: {said}")
@@ -236,7 +236,7 @@ class ProcessDriver:
         with contextlib.suppress(OSError, ValueError):
             code = int(path.read_bytes())
         said = rundir.tail(self._run / f"{one.worker}.log")
-        self._exited.put_nowait(Exited(one.worker, one.service, one.version, code, said))
+        self._exited.put_nowait(ExitedWorker(one.worker, one.service, one.version, code, said))
         try:
             await asyncio.sleep(_LINGER)
         finally:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from headway.bus.client.bus import Bus
-from headway.scaler.drivers.driver import Launch, Running
+from headway.scaler.drivers.driver import Launch, RunningWorker
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
 from headway.scaler.drivers.process.follow import Follower
@@ -31,7 +31,7 @@ class ProcessPlace(Place):
         self.opened.append(ProcessDriver(self.run))
         return self.opened[-1]
 
-    async def kill(self, running: Running) -> None:
+    async def kill(self, running: RunningWorker) -> None:
         os.kill(running.pid, signal.SIGKILL)
 
 

@@ -19,7 +19,7 @@ from headway.commands.status import milliseconds, render, short
 from headway.commands.up import readable
 from headway.control.records import ScaleRecord
 from headway.place import pool_of
-from headway.process import restart_delay
+from headway.scaler.restarts import delay as restart_delay
 from headway.status import Queue, summarise
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headway.scaler.health import Seen, deaf, diagnose
+from headway.scaler.health import Vitals, deaf, diagnose
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Said:
     hung: int = 0
 
 
-def seen(*beats, heard: float | None = 100.0) -> Seen:
-    return Seen("w", started=0.0, heard=heard, beats=beats or (Said(), Said(), Said()))
+def seen(*beats, heard: float | None = 100.0) -> Vitals:
+    return Vitals("w", started=0.0, heard=heard, beats=beats or (Said(), Said(), Said()))
 
 
 def kind(found):
@@ -33,7 +33,7 @@ def test_three_seconds_without_a_heartbeat_are_silence(now, expected):
 
 
 def test_a_worker_has_half_a_minute_to_begin():
-    fresh = Seen("w", started=100.0, heard=None, beats=())
+    fresh = Vitals("w", started=100.0, heard=None, beats=())
     assert diagnose(fresh, 129.9) is None
     assert diagnose(fresh, 130).reason == "it has not begun to serve within 30 s"
 
@@ -60,12 +60,12 @@ def test_without_a_limit_memory_is_no_illness():
     assert diagnose(seen(huge, huge, huge), 100) is None
 
 
-def heard(at: float) -> Seen:
-    return Seen("w", started=0.0, heard=at, beats=())
+def heard(at: float) -> Vitals:
+    return Vitals("w", started=0.0, heard=at, beats=())
 
 
-FRESH = Seen("w", started=99.0, heard=None, beats=())
-NEVER = Seen("w", started=0.0, heard=None, beats=())
+FRESH = Vitals("w", started=99.0, heard=None, beats=())
+NEVER = Vitals("w", started=0.0, heard=None, beats=())
 
 
 def test_when_nobody_is_heard_of_late_it_is_us():

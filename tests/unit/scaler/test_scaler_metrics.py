@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headway.scaler.lag import Lane
-from headway.scaler.metrics import Seen, values
+from headway.scaler.lag import ConsumerLag
+from headway.scaler.metrics import VersionStatus, values
 from headway.scaler.plan import Member
 
 LABELS = {"headway.service": "fax", "headway.version": "v1"}
@@ -11,7 +11,7 @@ LABELS = {"headway.service": "fax", "headway.version": "v1"}
 
 def told(**changed) -> dict[str, float]:
     usual = {"desired": 3, "members": (), "starting": 0, "lanes": ()}
-    found = values([Seen("fax", "v1", **{**usual, **changed})])
+    found = values([VersionStatus("fax", "v1", **{**usual, **changed})])
     assert all(LABELS.items() <= one.attributes.items() for observations in found.values() for one in observations)
     return {
         f"{name.removeprefix('headway.')} {one.attributes.get('headway.state', '')}".rstrip(): one.value
@@ -38,7 +38,11 @@ def test_each_worker_is_counted_once_in_the_state_that_matters_most():
 
 
 def test_a_queue_is_the_sum_of_its_lanes_and_as_old_as_the_oldest():
-    lanes = (Lane(5, 1, 0, 9, 3, oldest_s=2.5), Lane(2, 0, 0, 4, 4), Lane(0, 3, 1, 7, 4, oldest_s=0.5))
+    lanes = (
+        ConsumerLag(5, 1, 0, 9, 3, oldest_s=2.5),
+        ConsumerLag(2, 0, 0, 4, 4),
+        ConsumerLag(0, 3, 1, 7, 4, oldest_s=0.5),
+    )
     found = told(lanes=lanes)
     assert (found["queue.waiting"], found["queue.unfinished"], found["queue.age"]) == (7, 4, 2.5)
     assert told()["queue.age"] == 0

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
 from headway.bus.wire.beat import Beat
-from headway.scaler.lag import Lane
-from headway.scaler.observe import Snapshot, observe
+from headway.scaler.lag import ConsumerLag
+from headway.scaler.observe import Sample, observe
 
 
 def beat(at: float, *, started=0.0, jobs=0, calls=0, each=0.1, cpu=0.0, retried=0, **more) -> Beat:
@@ -46,12 +46,12 @@ def beat(at: float, *, started=0.0, jobs=0, calls=0, each=0.1, cpu=0.0, retried=
     return Beat(**{**facts, **more})
 
 
-def lane(pending=0, ack_pending=0, redelivered=0, delivered=0) -> Lane:
-    return Lane(pending, ack_pending, redelivered, delivered, 0)
+def lane(pending=0, ack_pending=0, redelivered=0, delivered=0) -> ConsumerLag:
+    return ConsumerLag(pending, ack_pending, redelivered, delivered, 0)
 
 
-def moment(at: float, *lanes: Lane, stored=0, **beats: Beat) -> Snapshot:
-    return Snapshot(at=at, lanes=lanes, stored=stored, beats=beats, well=frozenset(beats))
+def moment(at: float, *lanes: ConsumerLag, stored=0, **beats: Beat) -> Sample:
+    return Sample(at=at, lanes=lanes, stored=stored, beats=beats, well=frozenset(beats))
 
 
 def test_arrivals_are_what_waits_or_was_delivered_more_than_before():
@@ -70,7 +70,7 @@ def test_messages_delivered_again_have_not_arrived():
 
 
 def test_an_unknown_queue_is_unknown():
-    known, unknown = moment(0, lane()), Snapshot(at=1, lanes=None)
+    known, unknown = moment(0, lane()), Sample(at=1, lanes=None)
     for before, now in ((known, unknown), (unknown, known), (None, known)):
         assert observe(before, now).arrivals is None
     assert observe(known, unknown).pending is None

@@ -14,13 +14,13 @@ from headway.scaler.errors import BadTrace
 from headway.scaler.observation import Observation
 from headway.scaler.simulate import traces
 from headway.scaler.simulate.headway import Headway
-from headway.scaler.simulate.model import STEP, Load, View, arrivals, simulate
+from headway.scaler.simulate.model import STEP, View, Workload, arrivals, simulate
 from headway.scaler.simulate.optimum import optimum
 from headway.scaler.simulate.peers import Aws, Keda, Knative
 from headway.scaler.simulate.report import as_json, compare
 from headway.scaler.simulate.traces import Trace
 
-SMALL = Load(slots=2, service_s=0.5, within=2.0, maximum=8)
+SMALL = Workload(slots=2, service_s=0.5, within=2.0, maximum=8)
 CALM = View(at=0, desired=4, starting=0, serving=4, draining=0, waiting=0, in_hand=0, oldest_s=0, arrived=0, finished=0)
 
 
@@ -81,7 +81,7 @@ def test_jobs_wait_in_turn_when_there_are_more_than_slots():
 
 
 def test_a_worker_that_is_to_go_finishes_what_it_has_in_hand():
-    load = Load(slots=1, service_s=5.0, minimum=0, maximum=1)
+    load = Workload(slots=1, service_s=5.0, minimum=0, maximum=1)
     found = simulate(Trace("one", (1, 0, 0)), load, Scripted([1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
     assert found.jobs == 1
     assert found.max_lag_s == pytest.approx(5.0)
@@ -99,8 +99,8 @@ def test_invented_traces_are_the_same_each_time_and_need_3_to_60_workers():
     for make in (traces.flash_crowd, traces.diurnal, traces.sawtooth):
         trace = make()
         assert make() == trace
-        assert min(sum(trace.arrivals[at : at + 10]) / 10 for at in range(0, 1200, 10)) / Load().rate > 2
-        assert 48 < max(trace.arrivals) / Load().rate < 80
+        assert min(sum(trace.arrivals[at : at + 10]) / 10 for at in range(0, 1200, 10)) / Workload().rate > 2
+        assert 48 < max(trace.arrivals) / Workload().rate < 80
 
 
 def test_csv_and_json_lines_say_the_same(tmp_path):
@@ -137,7 +137,7 @@ def test_a_trace_that_is_not_there_names_those_that_are():
 
 def test_keda_wants_a_worker_for_each_threshold_but_no_more_than_doubles_or_adds_four():
     def ask(**seen):
-        return Keda(Load(), 40, "keda").decide(replace(CALM, **seen))
+        return Keda(Workload(), 40, "keda").decide(replace(CALM, **seen))
 
     assert ask(waiting=240) == 6
     assert ask(waiting=4000) == 8
@@ -147,13 +147,13 @@ def test_keda_wants_a_worker_for_each_threshold_but_no_more_than_doubles_or_adds
 
 
 def test_keda_goes_down_after_five_minutes_to_the_most_it_recommended_in_them():
-    keda = Keda(Load(), 40, "keda")
+    keda = Keda(Workload(), 40, "keda")
     said = [keda.decide(replace(CALM, at=at, waiting=160 if at == 0 else 80)) for at in range(0, 316, 15)]
     assert said == [4] * 20 + [2, 2]
 
 
 def test_knative_panics_at_twice_what_is_ready_and_does_not_go_down_before_a_minute_has_passed():
-    knative = Knative(Load())
+    knative = Knative(Workload())
     calm = replace(CALM, serving=2, desired=2)
     said = [knative.decide(replace(calm, at=at, in_hand=28 if at < 6 else 0)) for at in range(71)]
     assert set(said[0:70:2]) == {10}  # 28 / (0.7 x 4)
@@ -161,19 +161,19 @@ def test_knative_panics_at_twice_what_is_ready_and_does_not_go_down_before_a_min
 
 
 def test_knative_follows_the_mean_of_the_stable_window_otherwise():
-    knative = Knative(Load())
+    knative = Knative(Workload())
     said = [knative.decide(replace(CALM, at=at, in_hand=14)) for at in range(10)]
     assert said[0::2] == [5] * 5  # 14 / (0.7 x 4)
 
 
 def test_aws_goes_out_after_three_minutes_above_the_target_in_proportion():
-    aws = Aws(Load())
+    aws = Aws(Workload())
     said = [aws.decide(replace(CALM, at=60 * at, waiting=240)) for at in range(3)]
     assert said == [4, 4, 6]  # 60 waiting each, 40 are the target
 
 
 def test_aws_goes_in_after_fifteen_and_holds_without_data():
-    aws = Aws(Load())
+    aws = Aws(Workload())
     said = [aws.decide(replace(CALM, at=60 * at, serving=0 if at == 3 else 4)) for at in range(19)]
     assert said == [4] * 18 + [2]
 
@@ -188,7 +188,9 @@ def test_aws_goes_in_after_fifteen_and_holds_without_data():
     st.integers(1, 5),
 )
 def test_the_optimum_of_the_fluid_is_what_trying_everything_finds(counts, minimum, extra, within):
-    load = Load(slots=1, service_s=STEP, within=within * STEP, minimum=minimum, maximum=max(1, minimum + extra), seed=5)
+    load = Workload(
+        slots=1, service_s=STEP, within=within * STEP, minimum=minimum, maximum=max(1, minimum + extra), seed=5
+    )
     trace = Trace("tiny", tuple(counts))
     found = optimum(trace, load)
     assume(found.slo_misses == 0)
@@ -239,7 +241,7 @@ def test_ours_stays_within_its_bounds_and_never_goes_to_zero_while_there_is_work
 @given(st.integers(1, 30))
 def test_ours_does_not_swing_on_steady_load(tenths):
     """Each half second brings the same, so that it is the decisions that would swing."""
-    load, rate = Load(), tenths * 8
+    load, rate = Workload(), tenths * 8
     history, workers, waiting, said = NEW, 1, 0.0, []
     for tick in range(240):
         capacity = workers * load.rate
