@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headway.bus.client.bus import unique_id
+from headway.bus.client.ids import unique_id
 from headway.bus.errors import HeadwayError
 from headway.control.fleet import SILENCE, Fleet
 from headway.control.records import HISTORY, Decided, Scale, ScaleRecord, ServiceRecord, VersionRecord
