@@ -21,6 +21,13 @@ _LINK: Final = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
 _IMAGE: Final = re.compile(r"(!\[[^\]]*\]|src=|srcset=)([(\"])docs/")
 
 
+def decisions() -> str:
+    """Return the list of decisions as Markdown, in the order of their numbers."""
+    pages = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    titles = [page.read_text().split("\n", 1)[0].removeprefix("# ") for page in pages]
+    return "".join(f"- [{title}]({page.name})\n" for title, page in zip(titles, pages, strict=True))
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put every decision into the navigation, in the order of its number."""
     section = next(entry["Decisions"] for entry in config.nav or [] if "Decisions" in entry)
@@ -37,6 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
     """Rewrite links: `docs/x.md` from a top page to `x.md`, and what is not on the site to plain text."""
+    if page.file.src_uri == "decisions/index.md":
+        markdown += "\n" + decisions()
     top = page.file.src_uri in TOP_PAGES
     folder = "" if top else posixpath.join("docs", posixpath.dirname(page.file.src_uri))
 
