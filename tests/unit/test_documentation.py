@@ -128,3 +128,26 @@ def test_the_glossary_has_one_line_a_term_in_alphabetical_order():
     terms = [term for term, _ in rows]
     assert len(terms) > 40
     assert terms == sorted(terms, key=str.casefold)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/migrate").glob("*.md")), ids=lambda page: page.name)
+def test_a_migration_guide_shows_the_same_example_on_both_sides(page):
+    text = page.read_text()
+    other = re.search(r"^# Migrate from (\w+)$", text, re.MULTILINE)
+    assert other
+    sides = re.findall(r"^\*\*(\w+)\*\*\n\n```(\w+)\n", text, re.MULTILINE)
+    assert len(sides) >= 4
+    assert [language for side, language in sides if side == other[1]] == [
+        language for side, language in sides if side == "Headway"
+    ]
+
+
+def test_the_headway_side_of_a_migration_guide_declares_a_service_that_can_be_loaded():
+    for page in ("celery", "faststream"):
+        [code] = re.findall(
+            r"\*\*Headway\*\*\n\n```python\n(.*?Service\(.*?)```", (ROOT / f"docs/migrate/{page}.md").read_text(), re.DOTALL
+        )
+        scope: dict[str, object] = {}
+        exec(compile(code, page, "exec"), scope)  # the page's own code
+        [service] = [value for value in scope.values() if isinstance(value, headway.Service)]
+        assert service.handlers

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from integration_headway import FREE, ROOT, alive, children, environment
+from tests.support.headway_process import FREE, ROOT, alive, children, environment
 
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 BLOCK = re.compile(r'```(\w+) title="([^"]+)"\n(.*?)```', re.DOTALL)
