@@ -44,6 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
     """Rewrite links: `docs/x.md` from a top page to `x.md`, and what is not on the site to plain text."""
+    if page.file.src_uri in {"index.md", "tutorial.md"}:
+        page.meta["hide"] = ["navigation"]  # they are alone in their sections
     if page.file.src_uri == "decisions/index.md":
         markdown += "\n" + decisions()
     top = page.file.src_uri in TOP_PAGES

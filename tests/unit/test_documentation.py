@@ -68,7 +68,9 @@ def test_the_map_names_enough_to_be_one():
 
 def test_a_file_or_name_that_is_gone_is_noticed(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("`bus/nowhere.py`, `bus/retry.py:Retry`, `bus/retry.py:Nothing` and `bus/client/bus.py:Bus.submit`\n")
+    page.write_text(
+        "`bus/nowhere.py`, `bus/retry.py:Retry`, `bus/retry.py:Nothing` and `bus/client/bus.py:Bus.submit`\n"
+    )
     assert missing(page) == ["bus/nowhere.py", "bus/retry.py:Nothing"]
 
 
@@ -145,7 +147,9 @@ def test_a_migration_guide_shows_the_same_example_on_both_sides(page):
 def test_the_headway_side_of_a_migration_guide_declares_a_service_that_can_be_loaded():
     for page in ("celery", "faststream"):
         [code] = re.findall(
-            r"\*\*Headway\*\*\n\n```python\n(.*?Service\(.*?)```", (ROOT / f"docs/migrate/{page}.md").read_text(), re.DOTALL
+            r"\*\*Headway\*\*\n\n```python\n(.*?Service\(.*?)```",
+            (ROOT / f"docs/migrate/{page}.md").read_text(),
+            re.DOTALL,
         )
         scope: dict[str, object] = {}
         exec(compile(code, page, "exec"), scope)  # the page's own code
