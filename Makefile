@@ -2,7 +2,7 @@
 # Pass options on with ARGS, as in: make demo ARGS=--json
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit test-integration test-browser test-chaos check bench screenshots clean
+.PHONY: help env demo test test-unit test-integration test-browser test-chaos check docs bench screenshots clean
 ARGS ?=
 
 help: ## list the targets
@@ -29,11 +29,14 @@ test-browser: env ## tests of the pages in a real chromium
 test-chaos: env ## tests that kill workers and servers
 	@scripts/test chaos $(ARGS)
 
-check: env ## ruff, mypy --strict, import-linter
+check: env docs ## ruff, mypy --strict, import-linter, the documentation site
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: env ## build the documentation site into site/; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 bench: env ## compare with peers (ARGS="jobs" or ARGS="rpc --json")
 	@.venv/bin/python -m bench $(ARGS)
@@ -43,4 +46,4 @@ screenshots: env ## take the pictures of README and docs from the running system
 
 clean: ## remove .venv, tools and caches; data in .headway/ stays
 	rm -rf clientsync/browser/dist clientsync/browser/build clientsync/browser/node_modules
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf site .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

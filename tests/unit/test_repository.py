@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -145,28 +144,14 @@ def test_links_between_pages_lead_somewhere(page):
     assert not dead
 
 
-def test_every_page_of_the_docs_can_be_reached_from_the_index():
-    index = (ROOT / "docs/index.md").read_text()
-    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
-    assert not {page for page in pages if f"({page})" not in index}
-
-
 @pytest.mark.parametrize("page", markdown(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
-    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+    for code in re.findall(r"```python[^\n]*\n(.*?)```", page.read_text(), re.DOTALL):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "headway":
                 module = importlib.import_module(node.module)
                 submodules = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
                 assert all(hasattr(module, name.name) or name.name in submodules for name in node.names)
-
-
-def test_the_picture_is_well_formed_and_brings_its_own_background():
-    # Without one it would be dark on dark for readers with a dark theme.
-    picture = ET.parse(ROOT / "docs/overview.svg").getroot()
-    first = picture.find("{http://www.w3.org/2000/svg}rect")
-    assert first is not None
-    assert first.get("fill") == "#ffffff"
 
 
 BLOCK = """
