@@ -57,6 +57,10 @@ _ASK = 5.0
 """Seconds after which a consumer is asked for again: the question may be lost with the server that had it."""
 _AGAIN = 0.1
 
+SET_ASIDE: Final = 64 << 20
+"""Bytes up to which the bound of a queue is set when the queue is made, and room for it set aside with that."""
+BOUND: Final = "headway.max_bytes"
+"""Metadata of a stream whose bound is set only when it comes near it: that bound, in bytes."""
 MAX_ACK_PENDING: Final = 10_000
 """Messages of one lane that all its workers may have in hand together; beyond, the server stops delivering."""
 
@@ -117,7 +121,10 @@ def event_consumer(service: str, event_type: str) -> str:
 
 
 def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig:
-    """The job stream of a service: a work queue that takes mapped jobs only.
+    """Return the job stream of a service: a work queue that takes mapped jobs only.
+
+    A server sets the bound of a stream aside when the stream is made, used or not. So a large bound is only written
+    into the metadata here; the deployer sets it once the queue comes near it (`headway.deployer.bounds`).
 
     Args:
         service: whose.
@@ -131,7 +138,8 @@ def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,
-        max_bytes=queue_bytes,
+        max_bytes=queue_bytes if queue_bytes <= SET_ASIDE else None,
+        metadata={BOUND: str(queue_bytes)} if queue_bytes > SET_ASIDE else None,
         max_msgs_per_subject=queue_per_subject,
         duplicate_window=120,
     )
@@ -178,7 +186,8 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             BLOBS,
             [f"$O.{BLOBS_BUCKET}.C.>", f"$O.{BLOBS_BUCKET}.M.>"],
             replicas,
-            max_bytes=8 * _GIB,
+            max_bytes=None,
+            metadata={BOUND: str(8 * _GIB)},
             allow_direct=True,
             allow_rollup_hdrs=True,
         ),
@@ -372,7 +381,7 @@ def _differs(declared: StreamConfig, found: StreamConfig) -> bool:
         for field in fields(declared)
         for value in [_plain(getattr(declared, field.name))]
         if field.name in _DECLARED
-    )
+    ) or bool((declared.metadata or {}).items() - (found.metadata or {}).items())
 
 
 _DECLARED = frozenset(

@@ -26,7 +26,7 @@ from headway.control.controller import Controller
 from headway.control.lease import TTL
 from headway.control.records import RolloutRecord
 from headway.control.store import ROLLOUTS, Control, Versioned, rollout_key, rollout_service
-from headway.deployer import garbage, queues
+from headway.deployer import bounds, garbage, queues
 from headway.deployer.cleaner import Cleaner
 from headway.deployer.errors import NotLeading
 from headway.deployer.metrics import Metrics
@@ -40,6 +40,8 @@ STRAYS: Final = 5.0
 """Seconds between two looks for jobs that were left with a version that is gone."""
 CLEAN: Final = 10.0
 """Seconds between two looks at what a service's retired versions leave behind."""
+BOUNDS: Final = 2.0
+"""Seconds between two looks at how full the queues are."""
 ROUND_TIMEOUT: Final = 30.0
 _READ_TIMEOUT: Final = 15.0
 """Seconds that the control records have to be read in."""
@@ -84,6 +86,7 @@ class Deployer(Controller):
         self._looked: dict[str, float] = {}
         self._cleaner = Cleaner(bus, broker, self.control, self.fleet, lambda: self.lease.held, keep=keep, spare=spare)
         self._clean_every = clean_every
+        self._bounded = -math.inf
         self._cleaned: dict[str, float] = {}
         self._cleaning: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -125,6 +128,9 @@ class Deployer(Controller):
 
     async def _clean(self) -> None:
         """Clean up after the services whose turn it is, one after the other: nothing waits for it."""
+        if time.monotonic() - self._bounded >= min(BOUNDS, self._clean_every):
+            self._bounded = time.monotonic()
+            await self._bounds()
         for service in [*self.control.services]:
             now = time.monotonic()
             if now - self._cleaned.get(service, -math.inf) < self._clean_every or not self.lease.held:
@@ -149,6 +155,13 @@ class Deployer(Controller):
         del self._tasks[service]
         if task.cancelled():
             self.wake()
+
+    async def _bounds(self) -> None:
+        try:
+            async with asyncio.timeout(ROUND_TIMEOUT):
+                await bounds.apply(self._bus)
+        except (HeadwayError, TimeoutError) as error:
+            _log.warning("bounds of queues stay as they are until the next time: %s", error)
 
     async def _service(self, service: str) -> None:
         """One round of one service: as many steps as can be taken at once."""

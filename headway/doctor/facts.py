@@ -62,6 +62,7 @@ class Consumer:
         ack_wait: seconds after which such a message is delivered again, if somebody pulls.
         idle: seconds since it delivered or heard an acknowledgement; None if it never did.
         pulls: requests of workers that wait for messages.
+        limit: delivered messages that it may have unacknowledged; then it delivers no more.
         paused: whether it delivers nothing for now.
         led: whether it has a leader.
     """
@@ -72,6 +73,7 @@ class Consumer:
     ack_wait: float = 30.0
     idle: float | None = None
     pulls: int = 0
+    limit: int = 0
     paused: bool = False
     led: bool = True
 
@@ -90,7 +92,7 @@ class Stream:
         clustered: whether it is in a cluster.
         leader: "" if it has none.
         peers: its other copies.
-        size, bound: bytes, and how many it may have (-1: no bound).
+        size, bound: bytes, and how many it may have (-1: no bound), whether the server enforces that already or not.
         refuses: whether a full one refuses its publishers.
         uncovered: messages by version for which there is no consumer (job streams).
     """

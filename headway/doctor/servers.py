@@ -134,6 +134,18 @@ def room(facts: Facts) -> Iterator[Finding]:
         yield from _disk(disk)
 
 
+def promised(facts: Facts) -> Iterator[Finding]:
+    """Compare what all streams may hold with what the servers have room for."""
+    room = min((server.room for server in facts.servers if server.room), default=0)
+    bounds = [stream.bound for stream in facts.streams if stream.bound > 0]
+    if room and sum(bounds) > room:
+        what = (
+            f"{len(bounds)} streams may hold {_bytes(sum(bounds))} together, the server has room for {_bytes(room)}: "
+            "when that is full, publishers of all services are refused"
+        )
+        yield note("room-promised", "streams", what, "lower queue_bytes of services that need less, or a larger disk")
+
+
 def _disk(disk: Disk) -> Iterator[Finding]:
     share = disk.free / disk.total if disk.total else 1.0
     if share < FREE:

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from headway.bus.nats import jsapi
 from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 from headway.bus.wire.subjects import job_version
+from headway.deployer import bounds
 from headway.doctor.facts import Consumer, Stream
 from headway.doctor.servers_seen import peer
 
@@ -55,7 +56,7 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
         peers=tuple(map(peer, group.get("replicas") or ())),
         messages=int(state["messages"]),
         size=int(state["bytes"]),
-        bound=int(config["max_bytes"]),
+        bound=int(config["max_bytes"]) if config["max_bytes"] > 0 else bounds.limit_of(config) or -1,
         refuses=config["discard"] == "new",
         consumers=consumers,
         uncovered=uncovered,
@@ -73,6 +74,7 @@ def _consumer(info: dict[str, Any], now: str) -> Consumer:
         ack_wait=config.get("ack_wait", 0) / 1e9,
         idle=here - max(map(_seconds, moved)) if moved else None,
         pulls=int(info["num_waiting"]),
+        limit=max(0, int(config.get("max_ack_pending") or 0)),
         paused=bool(info.get("paused")),
         led=not group.get("name") or bool(group.get("leader")),
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
+from headway.bus.nats.streams import EVENTS, JOBS, event_consumer, parse_lane_consumer
 from headway.bus.wire.beat import Beat
 from headway.doctor.facts import Consumer, Facts, Stream
 from headway.doctor.findings import Finding, error, note, warning
 
 LAG: Final = 60.0
 """Seconds for which a queue may stand still."""
+CROWDED: Final = 0.8
+"""Share of the unfinished messages a consumer may have, from which on it is worth a word."""
 LOOP: Final = 1.0
 """Seconds that a worker's event loop may be late."""
 
@@ -92,6 +94,31 @@ def lag(facts: Facts) -> Iterator[Finding]:
                 what = f"{count:,} jobs wait, and for {max(one.idle or 0.0 for one in still):.0f} s none was taken"
                 fix = "look for a hung handler: `headway status`, and the workers' log"
                 yield warning("standing-still", f"{service} {version}", what, fix)
+
+
+def unacknowledged(facts: Facts) -> Iterator[Finding]:
+    """Find consumers that come near the number of unfinished messages at which they deliver no more."""
+    for stream in facts.streams:
+        for consumer in stream.consumers:
+            if not consumer.limit or consumer.ack_pending < CROWDED * consumer.limit:
+                continue
+            full = consumer.ack_pending >= consumer.limit
+            then = "nothing more is delivered, to no tenant of it" if full else "then nothing more is delivered"
+            what = f"has {consumer.ack_pending:,} of {consumer.limit:,} unfinished messages: {then}"
+            fix = "look for jobs that fail and wait for their retry (`headway status`, `headway dead ls`); add workers"
+            yield (error if full else warning)("ack-pending", f"{stream.name} {consumer.name}", what, fix)
+
+
+def orphans(facts: Facts) -> Iterator[Finding]:
+    """Find consumers of events that no deployed version handles."""
+    held = {one.name: one.left for stream in facts.streams if stream.name == EVENTS for one in stream.consumers}
+    for service, record in sorted(facts.services.items()):
+        for event in record.orphans:
+            name = event_consumer(service, event)
+            count = held.get(name, 0)
+            what = f"no deployed version handles {event}; its consumer holds {count:,} events and is removed in an hour"
+            fix = f"release a version that handles it, or remove it now: nats consumer rm {EVENTS} {name}"
+            yield warning("orphaned-consumer", service, what, fix)
 
 
 def traffic(facts: Facts) -> Iterator[Finding]:
