@@ -8,6 +8,9 @@ from typing import Any, Final
 
 import orjson
 
+MOST_CONNECTIONS: Final = 65_536
+"""What nats-server allows if it is not told otherwise."""
+_FILES_OF_THE_STORE: Final = 256
 FREE_PORT: Final = -1
 """Tells nats-server to take any free port."""
 _ZONE: Final = "az:"
@@ -84,6 +87,7 @@ class ServerConfig:
         cluster: other servers, if there are any.
         zone: where the server stands; copies of a stream are kept in different zones. None has no zones.
         health_port: serves `/healthz` on the loopback; None has none.
+        max_connections: connections it takes; None is nats-server's default.
     """
 
     name: str
@@ -98,6 +102,18 @@ class ServerConfig:
     cluster: Cluster | None = field(default=None)
     zone: str | None = None
     health_port: int | None = None
+    max_connections: int | None = None
+
+
+def connections_below(descriptors: int) -> int:
+    """Return how many connections a server may take that may open so many files: the store needs its share.
+
+    Args:
+        descriptors: files that a process may have open; negative for no limit.
+    """
+    if descriptors < 0:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, descriptors * 3 // 4, descriptors - _FILES_OF_THE_STORE))
 
 
 def render(config: ServerConfig) -> bytes:
@@ -128,6 +144,8 @@ def render(config: ServerConfig) -> bytes:
     if config.zone is not None:
         rendered["server_tags"] = [f"{_ZONE}{config.zone}"]
         rendered["jetstream"]["unique_tag"] = _ZONE
+    if config.max_connections is not None:
+        rendered["max_connections"] = config.max_connections
     if config.health_port is not None:
         rendered["http"] = f"127.0.0.1:{config.health_port}"
     if config.cluster is not None:

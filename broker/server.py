@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from headway.broker import atomic, startlog
-from headway.broker.config import ServerConfig, Trust, render
+from headway.broker.config import ServerConfig, Trust, connections_below, render
 from headway.broker.errors import AlreadyRunning, BinaryMissing, BrokerError, StoreCorrupt
 
 START_TIMEOUT: Final = 30.0
@@ -184,7 +185,9 @@ class Server:
     def _spawn(self, binary: Path) -> int:
         """Start the process; returns where in the log its words begin."""
         store = self.config.store
-        atomic.write(store / "server.json", render(self.config))
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # Go raises the soft limit to the hard one
+        allowed = connections_below(-1 if descriptors == resource.RLIM_INFINITY else descriptors)
+        atomic.write(store / "server.json", render(replace(self.config, max_connections=allowed)))
         shutil.rmtree(store / "ports", ignore_errors=True)
         (store / "ports").mkdir()
         if self.log.exists() and self.log.stat().st_size > _LOG_KEPT:

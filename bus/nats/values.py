@@ -37,7 +37,8 @@ TIME_STAMP: Final = "Nats-Time-Stamp"
 
 T = TypeVar("T")
 
-_TIMEOUT = 5.0
+TIMEOUT: Final = 5.0
+"""Seconds for one request."""
 _AGAIN = 0.1
 """Seconds, on average, until a stream without a leader is asked again."""
 _PAGE = 512
@@ -210,7 +211,7 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
         APIError: as `ask`.
     """
     cause: Exception
-    deadline = time.monotonic() + _TIMEOUT
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             return await ask(max(0.001, deadline - time.monotonic()))
@@ -224,7 +225,7 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
         except (TimeoutError, nats.errors.Error) as error:
             raise translate(error, subject) from error
         if time.monotonic() + _AGAIN >= deadline:
-            raise ConnectionFailed(f"{subject}: no answer from JetStream in {_TIMEOUT:g} s: {why}") from cause
+            raise ConnectionFailed(f"{subject}: no answer from JetStream in {TIMEOUT:g} s: {why}") from cause
         await asyncio.sleep(random.uniform(0.5, 1.5) * _AGAIN)
 
 

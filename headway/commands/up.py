@@ -13,6 +13,7 @@ import orjson
 from headway import config as configuration
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
+from headway.broker.supervisor import Supervisor
 from headway.broker.upgrade import upgrade
 from headway.bus.errors import UsageError
 from headway.bus.worker.worker import DEFAULT_GRACE
@@ -152,7 +153,7 @@ async def _serve(
                 click.echo(f"  console: {await address(Control(running.bus), running.web_url, person())}")
         click.echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
         ready.set()
-        watch = asyncio.ensure_future(_keep_server(running.broker))
+        watch = asyncio.ensure_future(Supervisor(running.broker, say).run())
         stopped = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -171,17 +172,6 @@ def _external(directory: Path) -> Broker | None:
     if creds and not (directory / KEY_FILE).exists():
         return Broker.external(url, creds=creds)
     return Broker.external(url, dir=directory)
-
-
-async def _keep_server(broker: Broker) -> None:
-    """Start the server again when it dies: its data is on disk, and everybody reconnects."""
-    server = broker.server
-    if server is None:
-        await asyncio.Event().wait()
-    while server is not None:
-        code = await server.wait()
-        say("nats-server", f"died (code {code}), starting it again")
-        await server.restart()
 
 
 def say(label: str, line: str) -> None:

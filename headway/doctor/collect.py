@@ -9,21 +9,28 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from headway import status
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
 from headway.broker.routes import anywhere
+from headway.broker.supervisor import prove_write
 from headway.bus.client.bus import Bus
-from headway.bus.errors import ConnectionFailed, HeadwayError
+from headway.bus.errors import ConnectionFailed, HeadwayError, MissingStream, NotStored, QueueFull
+from headway.bus.nats import values
+from headway.bus.nats.streams import CONTROL
 from headway.control.store import Control
 from headway.doctor import local, servers_seen, streams_seen
 from headway.doctor.facts import Facts, Server
 from headway.endpoint import Endpoint
 
 T = TypeVar("T")
+
+_CONTROL: Final = "$KV.CONTROL."
+_PROBE: Final = f"{_CONTROL}probe.doctor"
 
 
 @dataclass(slots=True)
@@ -62,30 +69,62 @@ async def _look(facts: Facts, bus: Bus, endpoint: Endpoint, directory: Path) -> 
     blind = Blind()
     nothing: dict[str, Any] = {}
     control = Control(bus)
-    beats, (streams, silent), dead, (servers, routes), leases, _ = await asyncio.gather(
-        blind.unless("workers", status.listen(bus), []),
-        blind.unless("streams", streams_seen.look(bus.nc), ((), ())),
-        blind.unless("dead letters", status.dead_letters(bus), nothing),
-        _with_keys(blind, endpoint, directory),
-        blind.unless("leases", status.leases(bus), nothing),
-        blind.unless("control records", _records(control), None),
-    )
+    async with asyncio.TaskGroup() as group:
+        beats = group.create_task(blind.unless("workers", status.listen(bus), []))
+        seen = group.create_task(blind.unless("streams", streams_seen.look(bus.nc), ((), ())))
+        dead = group.create_task(blind.unless("dead letters", status.dead_letters(bus), nothing))
+        by_system = group.create_task(_with_keys(blind, endpoint, directory))
+        leases = group.create_task(blind.unless("leases", status.leases(bus), nothing))
+        group.create_task(blind.unless("control records", _records(control), None))
+        stored = group.create_task(_store(blind, bus))
     return replace(
         facts,
         blind=blind.reasons,
-        servers=servers,
-        streams=streams,
-        silent=silent,
-        beats=tuple(beats),
+        servers=by_system.result()[0],
+        streams=seen.result()[0],
+        silent=seen.result()[1],
+        beats=tuple(beats.result()),
         services=control.services,
         versions=control.versions,
         scales=control.scales,
         rollouts=control.rollouts,
         unreadable=control.unreadable,
-        leases=frozenset(leases),
-        routes=routes,
-        dead=dead,
+        leases=frozenset(leases.result()),
+        stored=stored.result()[0],
+        not_stored=stored.result()[1],
+        lease_ages=stored.result()[2],
+        routes=by_system.result()[1],
+        dead=dead.result(),
     )
+
+
+async def _store(blind: Blind, bus: Bus) -> tuple[float | None, str, dict[str, float]]:
+    """Prove that the server stores a write, and see how long ago leases were renewed, by the server's clock."""
+    took: float | None = None
+    failed = ""
+    try:
+        took = await prove_write(bus, _PROBE)
+    except MissingStream:
+        return None, "", {}
+    except (NotStored, QueueFull) as error:
+        failed = error.message
+    except HeadwayError as error:
+        blind.reasons["a write"] = error.message
+    nothing: dict[str, float] = {}
+    return took, failed, await blind.unless("ages of leases", _ages(bus), nothing)
+
+
+async def _ages(bus: Bus) -> dict[str, float]:
+    """How many seconds before the last write of all each lease was renewed. Both times are the server's."""
+    at: dict[str, datetime] = {}
+    latest = None
+    async for message in values.since(bus.js, CONTROL, f"{_CONTROL}>", 1):
+        fields = message.headers or {}
+        latest = datetime.fromisoformat(fields[values.TIME_STAMP])
+        name = fields[values.SUBJECT].removeprefix(_CONTROL)
+        if name.startswith("lease.") and message.data:
+            at[name.removeprefix("lease.")] = latest
+    return {name: (latest - renewed).total_seconds() for name, renewed in at.items() if latest is not None}
 
 
 async def _with_keys(

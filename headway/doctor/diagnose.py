@@ -15,6 +15,7 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "clocks": servers.clocks,
     "cluster": servers.cluster,
     "copies of streams": servers.copies,
+    "writes": servers.writes,
     "room": servers.room,
     "promised room": servers.promised,
     "durability": servers.durability,

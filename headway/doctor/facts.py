@@ -160,6 +160,9 @@ class Facts:
         beats: the last beat of each worker.
         services, versions, scales, rollouts: control records.
         unreadable: by key, why a control record cannot be read.
+        stored: seconds that a write took until it was acknowledged; None if that could not be tried.
+        not_stored: why it was not stored; "" if it was.
+        lease_ages: seconds since each lease was renewed, by the server's clock.
         leases: names of those that are held.
         keys: why the keys in the data directory cannot be used, and what to do; empty if they can or are elsewhere.
         routes: weight by service and version; None if unknown.
@@ -179,6 +182,9 @@ class Facts:
     scales: Mapping[tuple[str, str], ScaleRecord] = field(default_factory=dict)
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    stored: float | None = None
+    not_stored: str = ""
+    lease_ages: Mapping[str, float] = field(default_factory=dict)
     leases: frozenset[str] = frozenset()
     keys: tuple[str, str] | tuple[()] = ()
     routes: Mapping[str, Mapping[str, int]] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from headway.bus.nats.streams import EVENTS, JOBS, shared
+from headway.control.lease import TTL
 from headway.doctor.facts import Disk, Facts, Server, Stream
 from headway.doctor.findings import Finding, error, note, warning
 
@@ -14,6 +15,10 @@ OLDEST: Final = (2, 11)
 SKEW: Final = 1.0
 """Seconds that clocks may differ: deadlines of calls, and the life of tokens, are times."""
 SKEW_MUCH: Final = 5.0
+SLOW: Final = 1.0
+"""Seconds from which on a single write is slow."""
+LEASE: Final = TTL + 2.0
+"""Seconds after which a lease that is not renewed should have expired."""
 FULL: Final = 0.8
 """Share of a bound from which on it is worth a word."""
 FULL_NEARLY: Final = 0.98
@@ -110,6 +115,22 @@ def _copies(stream: Stream, wanted: int | None) -> Iterator[Finding]:
     if wanted is not None and stream.name.startswith(JOBS) and stream.replicas != wanted:
         fix = "start `headway up` again with `replicas` in headway.yaml: it reaches all streams"
         yield warning("copies-differ", stream.name, f"has {stream.replicas} copies, {EVENTS} has {wanted}", fix)
+
+
+def writes(facts: Facts) -> Iterator[Finding]:
+    """Check that what is written is stored, and that controllers renew their leases."""
+    if facts.not_stored:
+        what = f"takes connections, but a write was not stored: {facts.not_stored}"
+        fix = "make room on its disk, look at its open files (ulimit -n), restart it; `headway up` does that itself"
+        yield error("not-stored", facts.url, what, fix)
+    elif facts.stored is not None and facts.stored >= SLOW:
+        what = f"a write took {facts.stored:.1f} s until it was acknowledged"
+        yield warning("store-slow", facts.url, what, "look at the load of its disk, and of the other servers' disks")
+    for name, age in sorted(facts.lease_ages.items()):
+        if age > LEASE:
+            what = f"its lease was renewed {age:.0f} s ago, which it should be every second"
+            fix = f"look at the log of the {name}: it cannot write, or stands still; another one takes over"
+            yield warning("lease-stale", name, what, fix)
 
 
 def room(facts: Facts) -> Iterator[Finding]:

@@ -111,6 +111,18 @@ CASES = {
     "copies-differ": copies(Stream("JOBS_fax", replicas=1, clustered=True, leader="n0")),
     "stream-full": replace(WELL, streams=(*SHARED, replace(JOBS, size=9 * GIB, bound=10 * GIB))),
     "store-full": replace(WELL, servers=(Server("n0", (2, 15, 1), strict=True, stored=9 * GIB, room=10 * GIB),)),
+    "not-stored": replace(WELL, not_stored="$KV.CONTROL.probe: not acknowledged"),
+    "store-slow": replace(WELL, stored=4.0),
+    "lease-stale": replace(WELL, lease_ages={"scaler-here": 30.0}),
+    "record-unreadable": replace(WELL, unreadable={"version.fax.v1": "EOF"}),
+    "no-record": replace(WELL, versions={}, scales={}),
+    "keys-unusable": replace(WELL, keys=("keys.json is gone", "copy it from a backup")),
+    "ack-pending": with_jobs(Consumer("v1-0", ack_pending=900, limit=1000, pulls=1)),
+    "orphaned-consumer": replace(
+        WELL,
+        services={"fax": ServiceRecord(service="fax", calls=True, orphans=("order.gone",))},
+        streams=(*SHARED[1:], JOBS, replace(SHARED[0], consumers=(Consumer("fax_order_gone", pending=4),))),
+    ),
     "disk-full": replace(WELL, disks=(Disk("store", free=GIB, total=100 * GIB),)),
     "stranded": with_jobs(Consumer("v1-0", pending=3), beats=(), leases=frozenset(), services={}, routes=None),
     "past-ack-wait": with_jobs(Consumer("v1-0", ack_pending=2, ack_wait=30, idle=90)),
@@ -157,6 +169,11 @@ def test_each_ailment_is_found_by_its_code_and_has_a_remedy(code):
     [
         replace(WELL, blind={"servers and routes": "no keys here"}, servers=(), routes=None),
         replace(WELL, servers=(Server("n0", (2, 15, 1)),)),
+        replace(
+            WELL,
+            streams=(*SHARED, replace(JOBS, bound=20 * GIB)),
+            servers=(Server("n0", (2, 15, 1), strict=True, room=10 * GIB),),
+        ),
         replace(
             WELL,
             leases=WELL.leases | {"deployer"},
