@@ -95,6 +95,7 @@ class Supervisor:
             cause = await self._until_wrong(server)
             self._say("nats-server", f"{cause}, starting it again")
             await self._start_again(server)
+            self._say("nats-server", f"serves again at {server.url}")
             self.restarts += 1
 
     async def _until_wrong(self, server: Server) -> str:

@@ -115,6 +115,12 @@ class Service:
         return {name: handler for (of, name), handler in self._handlers.items() if of is kind}
 
     @property
+    def longest(self) -> float:
+        """Seconds that one attempt at its slowest job or event may take; 0 without any."""
+        work = [*self.handlers_of(Kind.JOB).values(), *self.handlers_of(Kind.EVENT).values()]
+        return max((handler.timeout for handler in work), default=0.0)
+
+    @property
     def start_hooks(self) -> Iterable[Hook]:
         """Run in order before the worker serves."""
         return tuple(self._on_start)

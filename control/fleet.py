@@ -85,8 +85,8 @@ class Fleet:
         now, key = time.monotonic(), (beat.service, beat.version)
         known = self._members.get(beat.worker)
         old = known.last if known is not None and known.last.started == beat.started else None
-        # Both times are the worker's own, so that only its age counts and its clock may be wrong.
-        if old is not None or beat.at - beat.started <= now - self.listening_since:
+        # Its age is measured by its own steady clock: no two machines have to agree on the time.
+        if old is not None or beat.age_s <= now - self.listening_since:
             self._totals[key].add(old, beat)
         self._told[key] = now
         if beat.state == "stopped":

@@ -181,7 +181,7 @@ class VersionRecord(Record):
         weight: its share of new traffic in percent.
         minimum: workers that it has whatever the load; capacity that a rollout grows before it shifts traffic.
         phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
-        grace: seconds that work in hand has to finish when a worker is stopped.
+        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
     """
 
     service: str
@@ -194,7 +194,7 @@ class VersionRecord(Record):
     weight: int = Field(default=0, ge=0, le=100)
     minimum: int = Field(default=0, ge=0, le=256)
     phase: Literal["live", "draining", "retired"] = "live"
-    grace: float = Field(default=30.0, ge=0)
+    grace: float | None = Field(default=None, ge=0)
 
 
 class Decided(Record):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.control.records import VersionRecord
 from headway.images import image
 
 
 def version_of(
-    data_dir: Path, service: str, version: str, *, pool: str = "", grace: float = DEFAULT_GRACE
+    data_dir: Path, service: str, version: str, *, pool: str = "", grace: float | None = None
 ) -> VersionRecord:
     """What a worker of this version is started from: all of it as the image's manifest has it, no traffic yet.
 
@@ -19,7 +18,7 @@ def version_of(
         service: whose version it is.
         version: its label.
         pool: where its workers run.
-        grace: seconds that work in hand has to finish when a worker is stopped.
+        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
 
     Raises:
         NoImage: if there is no image under this label.

@@ -5,6 +5,7 @@ services:
     app: headway.services.fax:fax     # module:variable of the Service
     version: v1
     scale: {max: 8}           # how many workers, by load; or a fixed number: `workers: 2`
+    grace: 5m                 # that work in hand has when a worker stops; left out: as long as its jobs may take
     config: {}                # frozen with the version, checked by the service's own model
 server:
   port: 4222
@@ -28,7 +29,7 @@ from pydantic_core import ErrorDetails
 
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
-from headway.control.records import Scale
+from headway.control.records import Scale, Seconds
 from headway.yamlfile import Document, Path_, Problem, parse, read
 
 DEFAULT_FILE: Final = Path("headway.yaml")
@@ -74,12 +75,14 @@ class ServiceConfig(_Strict):
     Attributes:
         workers: always so many; None has as many as the load needs.
         scale: the policies by which these are found; None has the defaults.
+        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
     """
 
     app: Annotated[str, AfterValidator(_check_app)]
     version: Annotated[str, _token("version")] = DEFAULT_VERSION
     workers: int | None = Field(default=None, ge=0, le=_MAX_WORKERS)
     scale: Scale | None = None
+    grace: Seconds | None = None
     config: dict[str, Any] = {}
 
     @model_validator(mode="after")

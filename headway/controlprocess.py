@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 from headway.bus.telemetry import logs
 from headway.bus.telemetry import otel as telemetry
+from headway.output import Stream
 
 
 @contextmanager
@@ -27,6 +29,9 @@ def running(name: str, **fixed: Any) -> Iterator[asyncio.Event]:
         ConfigError: if telemetry is asked for and not installed.
     """
     logs.configure(os.environ.get("HEADWAY_LOG_LEVEL", "INFO").upper(), **fixed)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(Stream())  # a terminal that is stopped must not stop the rounds
     telemetry.configure(f"headway-{name}", version("headway"), f"{socket.gethostname()}-{os.getpid()}")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

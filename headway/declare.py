@@ -37,7 +37,7 @@ def check(config: Config) -> dict[str, Service]:
 
 
 async def declare(
-    config: Config, services: Mapping[str, Service], broker: Broker, bus: Bus, *, grace: float, say: Say
+    config: Config, services: Mapping[str, Service], broker: Broker, bus: Bus, *, grace: float | None, say: Say
 ) -> None:
     """Say what shall run: records, queues, routes. Jobs are kept from then on, whoever is slow to start.
 
@@ -48,7 +48,8 @@ async def declare(
         services: what `check` has loaded.
         broker: the server. If it is ours alone, what the configuration does not name does not run.
         bus: a connection to it in the role operator or control.
-        grace: seconds that work in hand has to finish when a worker is stopped.
+        grace: seconds that work in hand has to finish when a worker is stopped, of services that do not say so
+            themselves; None for as long as their jobs may take.
         say: is told what does not become as the configuration says.
     """
     control = Control(bus)
@@ -66,7 +67,9 @@ async def suspend(control: Control, name: str) -> None:
     await control.change(service_key(name), ServiceRecord, lambda record: record.model_copy(update={"suspended": True}))
 
 
-async def _service(control: Control, config: Config, service: Service, bus: Bus, *, grace: float, say: Say) -> None:
+async def _service(
+    control: Control, config: Config, service: Service, bus: Bus, *, grace: float | None, say: Say
+) -> None:
     name = service.name
     wanted = config.services[name]
     record = ServiceRecord(service=name, scale=wanted.scaling, calls=bool(service.handlers_of(Kind.RPC)))
@@ -88,7 +91,7 @@ async def _service(control: Control, config: Config, service: Service, bus: Bus,
     await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace))
 
 
-def _version(config: Config, name: str, wanted: ServiceConfig, grace: float) -> VersionRecord:
+def _version(config: Config, name: str, wanted: ServiceConfig, grace: float | None) -> VersionRecord:
     return VersionRecord(
         service=name,
         version=wanted.version,
@@ -97,7 +100,7 @@ def _version(config: Config, name: str, wanted: ServiceConfig, grace: float) -> 
         pool=pool_of(Path(config.server.store)),
         config=wanted.config,
         weight=100,
-        grace=grace,
+        grace=grace if wanted.grace is None else wanted.grace,
     )
 
 

@@ -22,6 +22,8 @@ from typing import Final
 
 from headway.broker import atomic
 from headway.broker.broker import Broker
+from headway.broker.supervisor import Supervisor
+from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, UsageError
 from headway.bus.handlers import Kind
@@ -43,7 +45,7 @@ from headway.scaler.drivers.process.follow import Follower, Say
 from headway.scaler.drivers.process.rundir import WorkerFile
 
 _KILL_AFTER: Final = 5.0
-"""Seconds beyond the grace period after which a worker that does not end is killed."""
+"""Seconds after which a worker is killed that was told to hand back what it has in hand."""
 _LEAVE_TIMEOUT: Final = 5.0
 """Seconds that controllers and zygotes have to leave."""
 _SUSPEND_TIMEOUT: Final = 2.0
@@ -118,16 +120,18 @@ class Installation:
             _announce(broker)
             try:
                 async with heard(bus, running._beat), asyncio.TaskGroup() as group:
-                    following = group.create_task(Follower(running.run, say).follow())
+                    helping = [group.create_task(Follower(running.run, say).follow())]
+                    if broker.server is not None:
+                        helping.append(group.create_task(Supervisor(broker, say).run()))
                     try:
-                        await declare(config, services, broker, bus, grace=grace, say=say)
+                        await declare(config, services, broker, bus, grace=None, say=say)
                         running._control_processes(group)
                         await running._until_serving(services, start_timeout)
                         _announce(broker, running.web_url)
                         yield running
                     finally:
                         await running._stop(grace, hurry or asyncio.Event())
-                        following.cancel()
+                        await tasks.end(helping)
             finally:
                 running._lifeline.close()
                 _withdraw(broker)
@@ -210,14 +214,14 @@ class Installation:
 
     async def _until_drained(self, grace: float, hurry: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + grace + _KILL_AFTER
+        deadline = clock() + grace
         hurried = False
         while self.workers():
-            if hurry.is_set() and not hurried:
+            if (hurry.is_set() or clock() > deadline) and not hurried:
                 hurried = True
-                self._signal(signal.SIGTERM)
+                self._signal(signal.SIGTERM)  # the second one: what is in hand is handed back at once
                 deadline = clock() + _KILL_AFTER
-            if clock() > deadline:
+            elif clock() > deadline:
                 self._signal(signal.SIGKILL)
             await asyncio.sleep(_POLL)
 

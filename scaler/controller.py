@@ -175,8 +175,8 @@ class Scaler(Controller):
         control = self.control
         return DesiredVersion(control.services.get(key[0]), control.versions.get(key), control.scales.get(key))
 
-    def _queues(self, key: VersionKey, lags: Lags) -> tuple[tuple[ConsumerLag, ...] | None, int]:
-        """Return the consumers that a version takes from, and how many messages their streams ever held."""
+    def _queues(self, key: VersionKey, lags: Lags) -> tuple[tuple[ConsumerLag, ...] | None, int, int]:
+        """Return the queues of a version: its consumers, messages they ever had, and those in other versions' hands."""
         service = key[0]
         lanes: tuple[ConsumerLag, ...] | None = tuple(lags.lanes.get(key, {}).values())
         events = tuple(lane for name, lane in lags.events.items() if name.startswith(f"{service}_"))
@@ -184,7 +184,10 @@ class Scaler(Controller):
             lanes = None
         elif key == self._heaviest(service):  # all versions share the service's events; one of them scales by them
             lanes = (*(lanes or ()), *events)
-        return lanes, lags.stored.get(service, 0) + sum(lane.pending + lane.delivered for lane in events)
+        stored = lags.stored.get(service, 0) + sum(lane.pending + lane.delivered for lane in events)
+        in_hand = self.fleet.busy(service) if events else {}
+        elsewhere = sum(count for version, count in in_hand.items() if version != key[1])
+        return lanes, stored, elsewhere
 
     def _heaviest(self, service: str) -> VersionKey | None:
         """Return the version of a service with the largest share of the traffic."""

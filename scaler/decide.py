@@ -159,7 +159,8 @@ def _learn(scale: Scale, seen: Observation, history: History) -> History:
     measured = policies.capacity(seen)
     capacity = history.capacity
     if measured is not None:
-        capacity = measured if capacity is None else _blend(capacity, measured, passed, _LEARN)
+        # Averaged are the seconds per message: after many quick ones the capacity would take long to come down.
+        capacity = measured if capacity is None else 1 / _blend(1 / capacity, 1 / measured, passed, _LEARN)
     since = seen.at if history.since is None else history.since
     return replace(history, since=since, at=seen.at, arrivals=arrivals, capacity=capacity)
 

@@ -201,7 +201,7 @@ class LagReader:
         busy = name != EVENTS and bool(state["messages"] or known.messages)
         moved = state["last_seq"] != known.last
         known.messages, known.last = state["messages"], state["last_seq"]
-        known.first_at = _age(state.get("first_ts", "")) if state["messages"] else None
+        known.first_at = _age(state.get("first_ts", ""), info.get("ts", "")) if state["messages"] else None
         known.note(now)
         waiting = any(lane.left for lane in known.consumers.values())
         return busy or moved or waiting or not known.read
@@ -268,10 +268,9 @@ def _ours(name: str) -> bool:
     return name.startswith(JOBS) or name == EVENTS
 
 
-def _age(at: str) -> float | None:
-    """Seconds since an RFC 3339 time; None if it is none."""
+def _age(at: str, now: str) -> float | None:
+    """Return the seconds between two times (RFC 3339) that the server told; None if one is none."""
     try:
-        moment = datetime.fromisoformat(at)
-        return max(0.0, datetime.now(moment.tzinfo).timestamp() - moment.timestamp())
-    except ValueError:
+        return max(0.0, (datetime.fromisoformat(now) - datetime.fromisoformat(at)).total_seconds())
+    except (ValueError, TypeError):
         return None

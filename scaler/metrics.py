@@ -13,7 +13,7 @@ from opentelemetry.metrics import Observation
 from headway.bus.telemetry.gauges import Gauges, Values
 from headway.bus.telemetry.otel import durations
 from headway.scaler.lag import ConsumerLag, together
-from headway.scaler.plan import Member
+from headway.scaler.plan import WorkerState
 
 _DESCRIBED: Final = {
     "headway.workers": ("{worker}", "Workers there are, by state."),
@@ -38,7 +38,7 @@ class VersionStatus:
     service: str
     version: str
     desired: int
-    members: Sequence[Member]
+    members: Sequence[WorkerState]
     starting: int
     lanes: Sequence[ConsumerLag] | None
 
@@ -65,7 +65,7 @@ def values(seen: Iterable[VersionStatus]) -> Values:
     return told
 
 
-def _state(member: Member) -> str:
+def _state(member: WorkerState) -> str:
     if member.draining_since is not None:
         return "draining"
     if member.sick is not None:

@@ -15,6 +15,8 @@ class Observation:
         pending: messages waiting on the server; None if that is unknown or stale: then nothing is scaled down.
         ack_pending: messages delivered and not acknowledged, those waiting for a retry included; None as `pending`.
         redelivered: those of them that were delivered before.
+        due: those of them that nobody works on and that need not wait either: retries whose time has come, and work
+            that was handed back.
         oldest_s: upper estimate of the age of the oldest message not acknowledged.
         arrivals: messages stored per second; None if unknown.
         finished: messages finished per second.
@@ -35,6 +37,7 @@ class Observation:
     pending: int | None = 0
     ack_pending: int | None = 0
     redelivered: int = 0
+    due: int = 0
     oldest_s: float = 0.0
     arrivals: float | None = 0.0
     finished: float = 0.0

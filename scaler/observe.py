@@ -14,6 +14,9 @@ from headway.scaler.observation import Observation
 WINDOW: Final = 3.0
 """Seconds between the two moments: enough heartbeats that one more or less does not matter."""
 
+_FULL: Final = 0.7
+"""Share of its slots from which on a worker cannot be expected to take more: it keeps a quarter for idle lanes."""
+
 _WORK: Final = ("job", "on")
 
 
@@ -28,6 +31,9 @@ class Sample:
         beats: the last beat of each of its workers.
         well: those of them that serve and are not sick.
         complete: whether every worker that lives has told.
+        silent: living workers of which no beat was heard yet.
+        waiting: messages handed back to be tried again later, and not due yet.
+        elsewhere: messages of `lanes` that other versions' workers may have in hand.
     """
 
     at: float
@@ -36,6 +42,9 @@ class Sample:
     beats: Mapping[str, Beat] = field(default_factory=dict)
     well: frozenset[str] = frozenset()
     complete: bool = True
+    silent: int = 0
+    waiting: int = 0
+    elsewhere: int = 0
 
 
 def observe(before: Sample | None, now: Sample) -> Observation:
@@ -58,6 +67,7 @@ def observe(before: Sample | None, now: Sample) -> Observation:
         pending=None if queue is None else queue.pending,
         ack_pending=None if queue is None else queue.ack_pending,
         redelivered=0 if queue is None else queue.redelivered,
+        due=_due(now),
         oldest_s=0.0 if queue is None else queue.oldest_s,
         arrivals=_arrivals(before, now),
         finished=sum(sum(move.work) / move.seconds for move in told),
@@ -73,6 +83,23 @@ def observe(before: Sample | None, now: Sample) -> Observation:
         call_p95_s=quantile(calls, 0.95),
         complete=now.complete,
     )
+
+
+def _due(now: Sample) -> int:
+    """Return how many messages could be worked on at once, although the server counts them as delivered.
+
+    JetStream counts retries and work that was handed back as unacknowledged until they are done, whoever has them.
+    What is neither in hand nor waiting for its time is due. As long as workers have room they take such messages at
+    once, so the rest of the sum is then no more than the time that beats take.
+    """
+    if now.lanes is None:
+        return 0
+    beats, slots = now.beats, max((beat.slots for beat in now.beats.values()), default=0)
+    room = sum(beats[worker].slots for worker in now.well)
+    if room and sum(beats[worker].in_hand for worker in now.well) < _FULL * room:
+        return 0
+    in_hand = sum(beat.in_hand for beat in beats.values()) + now.silent * slots + now.elsewhere
+    return max(0, together(now.lanes).ack_pending - in_hand - now.waiting)
 
 
 def _arrivals(before: Sample | None, now: Sample) -> float | None:
@@ -115,10 +142,10 @@ class _Move:
             old = None
         work, calls = _counts(new, _WORK), _counts(new, ("rpc",))
         if old is None:
-            return cls(False, max(0.0, new.at - new.started), new.cpu_s, work, calls)
+            return cls(False, new.age_s, new.cpu_s, work, calls)
         return cls(
             True,
-            max(0.0, new.at - old.at),
+            max(0.0, new.age_s - old.age_s),
             max(0.0, new.cpu_s - old.cpu_s),
             _less(work, _counts(old, _WORK)),
             _less(calls, _counts(old, ("rpc",))),

@@ -23,7 +23,7 @@ IDLE_WITHIN: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class WorkerState:
     """A living worker.
 
     Attributes:
@@ -35,6 +35,7 @@ class Member:
         silent: its event loop does not run, so it would not hear that it shall drain.
         can_wait: it works well, and may be stopped when it has nothing in hand.
         draining_since: when it was told to, or said that it does.
+        grace: seconds that it has to drain; None for those of its version.
     """
 
     worker: str
@@ -46,6 +47,7 @@ class Member:
     silent: bool = False
     can_wait: bool = False
     draining_since: float | None = None
+    grace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,14 @@ class Plan:
     kill: tuple[tuple[str, str], ...] = ()
 
 
-def plan(desired: int, members: Iterable[Member], now: float, *, grace: float, may_start: bool = True) -> Plan:
+def plan(desired: int, members: Iterable[WorkerState], now: float, *, grace: float, may_start: bool = True) -> Plan:
     """Plan.
 
     Args:
         desired: workers wanted.
         members: all that live.
         now: on the clock of the members' times.
-        grace: seconds that a draining worker has.
+        grace: seconds that a draining worker has, unless it says otherwise.
         may_start: False while the version backs off after deaths.
     """
     everyone = list(members)
@@ -86,7 +88,7 @@ def plan(desired: int, members: Iterable[Member], now: float, *, grace: float, m
     kill = []
     for m in draining:
         assert m.draining_since is not None
-        since, patience = m.draining_since, grace + KILL_AFTER
+        since, patience = m.draining_since, (grace if m.grace is None else m.grace) + KILL_AFTER
         if m.silent and m.sick_since is not None:
             since, patience = max(since, m.sick_since), KILL_SILENT_AFTER
         if now - since >= patience:

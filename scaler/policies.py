@@ -76,18 +76,20 @@ def capacity(seen: Observation) -> float | None:
 
 
 def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None) -> Want:
-    """Enough for what arrives, and to have what waits gone in time.
+    """Want enough workers for what arrives, and to have what waits gone in time.
 
-    Messages that wait for a retry are no backlog: more workers would not make their time come sooner.
+    Retries count once they are due: before, more workers would not make their time come sooner. And none is stopped
+    while as many are needed to hold what is in hand.
     """
     if seen.pending is None or seen.ack_pending is None:
         return Want("lag", 0, None, "the queue is unknown")
-    waiting = seen.pending
+    waiting = seen.pending + seen.due
+    held = math.ceil(seen.in_hand / seen.slots) if seen.slots else 0
     some = int(waiting + seen.ack_pending + seen.in_hand > 0)
     if not waiting and not arrivals:
         reason = f"nothing waits, {seen.ack_pending:,} in hand or to be retried" if some else "nothing waits"
         if seen.ack_pending <= seen.redelivered:
-            return Want("lag", some, some, reason)
+            return Want("lag", some, max(some, held), reason)
     if capacity is None:
         if waiting and seen.workers and seen.oldest_s > policy.drain_within * _AIM / 2:
             doubled = 2 * seen.workers
@@ -101,7 +103,7 @@ def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None)
         f"{waiting:,} waiting and {arrivals:,.1f}/s arriving need {load:.1f} workers at {capacity:,.1f}/s each "
         f"to be gone in {policy.drain_within:g} s"
     )
-    return Want("lag", max(some, _up(load)), max(some, _keep(load)), reason)
+    return Want("lag", max(some, _up(load)), max(some, held, _keep(load)), reason)
 
 
 def cpu(policy: Cpu, seen: Observation) -> Want:

@@ -12,13 +12,14 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from headway.bus.client.ids import unique_id
 from headway.bus.errors import HeadwayError
+from headway.bus.wire.beat import Beat
 from headway.control.fleet import SILENCE, Fleet
 from headway.control.records import HISTORY, Decided, Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key
@@ -30,7 +31,7 @@ from headway.scaler.health import Sickness
 from headway.scaler.lag import ConsumerLag
 from headway.scaler.metrics import VersionStatus
 from headway.scaler.observe import WINDOW, Sample, observe
-from headway.scaler.plan import Member, Plan, plan
+from headway.scaler.plan import Plan, WorkerState, plan
 from headway.scaler.restarts import Restarts, RestartVerdict
 from headway.scaler.schedule import floor
 
@@ -39,7 +40,7 @@ PREPARE: Final = 10.0
 _STOPPED_KEPT: Final = 600.0
 """Seconds for which it is remembered that a worker was told to stop: its driver reports its end by then, or never."""
 _GRACE: Final = 30.0
-"""Grace period, in seconds, of workers whose version has no record any more."""
+"""Grace period, in seconds, of workers that do not tell theirs and whose version does not either."""
 
 _log = logging.getLogger("headway.scaler")
 
@@ -83,6 +84,7 @@ class ObservedVersion:
         sick: who of them is sick, and why.
         lanes: its consumers; None if they are not known now.
         stored: messages ever stored in the queues it takes from.
+        elsewhere: messages of `lanes` that other versions' workers may have in hand.
     """
 
     now: float
@@ -90,6 +92,7 @@ class ObservedVersion:
     sick: Mapping[str, Sickness | None]
     lanes: tuple[ConsumerLag, ...] | None
     stored: int
+    elsewhere: int
 
 
 class VersionController:
@@ -135,6 +138,8 @@ class VersionController:
         self._last_exit = ""
         self._stderr: tuple[str, ...] = ()
         self._first_seen: dict[str, float] = {}
+        self._told: dict[str, tuple[float, Beat]] = {}
+        """When its workers spoke last, and what they said; also of those that ended while a retry of theirs waits."""
         self._draining: dict[str, float] = {}
         self._sick: dict[str, float] = {}
         self._starting: dict[str, float] = {}
@@ -190,15 +195,16 @@ class VersionController:
         self._sick = {worker: since + seconds for worker, since in self._sick.items()}
         self._history = replace(self._history, since=None, needed=())
 
-    def observe(self, observed: ObservedVersion) -> list[Member]:
+    def observe(self, observed: ObservedVersion) -> list[WorkerState]:
         """Return the living workers, as `plan` sees them."""
         living, now = {one.worker for one in observed.running}, observed.now
+        self._hear(living, now)
         # A worker's end is reported a moment after it is no longer listed, and must not count as a death then.
         self._draining = {w: since for w, since in self._draining.items() if w in living or since > now - _STOPPED_KEPT}
         return [self._member(one, observed.sick.get(one.worker), now) for one in observed.running]
 
     def decide(
-        self, desired: DesiredVersion, observed: ObservedVersion, members: Sequence[Member], period: float
+        self, desired: DesiredVersion, observed: ObservedVersion, members: Sequence[WorkerState], period: float
     ) -> Decision:
         """Decide how many workers the version needs now."""
         if desired.stopped is not None:
@@ -225,13 +231,13 @@ class VersionController:
         self,
         desired: DesiredVersion,
         decision: Decision,
-        members: Sequence[Member],
+        members: Sequence[WorkerState],
         verdict: RestartVerdict,
         now: float,
     ) -> None:
         """Stop who is too many or sick, and start who is missing."""
         version = desired.version
-        grace = _GRACE if version is None else version.grace
+        grace = _GRACE if version is None or version.grace is None else version.grace
         steps = plan(decision.desired, members, now, grace=grace, may_start=now >= verdict.retry_at)
         await self._stop(steps, now)
         if version is None:
@@ -299,9 +305,23 @@ class VersionController:
 
     def _lived(self, worker: str, now: float) -> float:
         """Seconds that a worker has run; of one that was never seen nobody knows that it was short."""
-        return now - self._first_seen.get(worker, -math.inf)
+        told = self._told.get(worker)
+        said = 0.0 if told is None else told[1].age_s
+        return max(said, now - self._first_seen.get(worker, -math.inf))
 
-    def _member(self, one: RunningWorker, sickness: Sickness | None, now: float) -> Member:
+    def _hear(self, living: Collection[str], now: float) -> None:
+        """Remember what was heard last of each living worker; forget the ended ones once no retry of theirs waits."""
+        for worker in living:
+            if (heard := self._fleet.of(worker)) is not None:
+                self._told[worker] = (heard.at, heard.last)
+        self._told = {w: told for w, told in self._told.items() if w in living or _waiting(*told, now)}
+
+    def _grace(self, worker: str) -> float | None:
+        """Seconds that a worker has to drain, as it said; None if it did not."""
+        told = self._told.get(worker)
+        return None if told is None else told[1].grace_s or None
+
+    def _member(self, one: RunningWorker, sickness: Sickness | None, now: float) -> WorkerState:
         heard = self._fleet.of(one.worker)
         last = None if heard is None else heard.last
         if sickness is None:
@@ -309,7 +329,7 @@ class VersionController:
         draining = self._draining.get(one.worker)
         if draining is None and last is not None and last.state == "draining":
             draining = self._draining[one.worker] = now
-        return Member(
+        return WorkerState(
             worker=one.worker,
             started=one.started,
             serving=last is not None and last.state == "serving",
@@ -319,9 +339,10 @@ class VersionController:
             silent=sickness is not None and sickness.kind == "silent",
             can_wait=sickness is not None and sickness.kind == "memory",
             draining_since=draining,
+            grace=self._grace(one.worker),
         )
 
-    def _sample(self, observed: ObservedVersion, members: Sequence[Member]) -> Sample:
+    def _sample(self, observed: ObservedVersion, members: Sequence[WorkerState]) -> Sample:
         heard = {m.worker: one for m in members if (one := self._fleet.of(m.worker)) is not None}
         return Sample(
             at=observed.now,
@@ -330,6 +351,9 @@ class VersionController:
             beats={worker: one.last for worker, one in heard.items()},
             well=frozenset(m.worker for m in members if m.serving and m.sick is None and m.draining_since is None),
             complete=all(observed.now - one.at < SILENCE for one in heard.values()),
+            silent=len(members) - len(heard),
+            waiting=sum(_waiting(at, beat, observed.now) for at, beat in self._told.values()),
+            elsewhere=observed.elsewhere,
         )
 
     async def _stop(self, steps: Plan, now: float) -> None:
@@ -374,6 +398,11 @@ class VersionController:
             why, trace = repr(error), error
         _log.error("%s %s could not be started: %s", *self.key, why, exc_info=trace)
         self._died(time.monotonic(), "could not be started", (why,))
+
+
+def _waiting(at: float, beat: Beat, now: float) -> int:
+    """Return how many messages a worker had handed back, by its beat of some moment, that are not due yet."""
+    return sum(count for seconds, count in beat.waiting if at + seconds > now)
 
 
 def _floor(scale: Scale) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel
 
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
 
-__all__ = ["BUCKETS", "Beat", "Counters", "cpu_seconds", "rss_bytes"]
+__all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
 INTERVAL = 1.0
 """Seconds between two beats."""
@@ -27,7 +28,8 @@ class Beat(BaseModel):
     Attributes:
         service, version, worker: who.
         host, pid: where.
-        started, at: unix seconds.
+        started, at: unix seconds on the worker's own clock, which may be wrong: compared with each other at most.
+        uptime_s: seconds since the worker started, by a steady clock; 0 from workers that do not tell.
         state: what it is doing.
         rpc_inflight: calls being served.
         in_hand: jobs and events being worked on.
@@ -46,6 +48,8 @@ class Beat(BaseModel):
         slots: jobs and events it may have in hand.
         limit: calls it serves at once.
         hung: calls, jobs and events that ran into their timeout and did not end.
+        grace_s: seconds that work in hand has to finish once it drains; 0 from workers that do not tell.
+        waiting: (seconds until due, how many) of what it handed back to be tried again later.
     """
 
     service: str
@@ -73,12 +77,52 @@ class Beat(BaseModel):
     slots: int = 0
     limit: int = 0
     hung: int = 0
+    uptime_s: float = 0.0
+    grace_s: float = 0.0
+    waiting: list[tuple[float, int]] = []
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the worker started, by its own clock."""
+        return self.uptime_s or max(0.0, self.at - self.started)
+
+
+class Waiting:
+    """Messages that were handed back to be tried again later, by when they are due. Coarser the later that is."""
+
+    _STEPS: Final = ((10.0, 1.0), (60.0, 5.0), (600.0, 60.0), (math.inf, 600.0))
+    """(Seconds until due, up to which, in steps of so many seconds)."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self) -> None:
+        self._due: dict[int, int] = {}
+
+    def add(self, delay: float, now: float) -> None:
+        """Count a message that is due after a delay.
+
+        Args:
+            delay: seconds.
+            now: monotonic seconds.
+        """
+        due = math.ceil(now + delay)
+        self._due[due] = self._due.get(due, 0) + 1
+
+    def told(self, now: float) -> list[tuple[float, int]]:
+        """Return (seconds until due, how many), and forget what is due."""
+        self._due = {due: count for due, count in self._due.items() if due > now}
+        found: dict[float, int] = {}
+        for due, count in self._due.items():
+            step = next(step for limit, step in self._STEPS if due - now <= limit)
+            after = math.ceil((due - now) / step) * step
+            found[after] = found.get(after, 0) + count
+        return sorted(found.items())
 
 
 class Counters:
     """What a worker counts."""
 
-    __slots__ = ("dead", "failed", "latency", "processed", "rejected", "retried", "shed")
+    __slots__ = ("dead", "failed", "latency", "processed", "rejected", "retried", "shed", "waiting")
 
     def __init__(self) -> None:
         self.processed = 0
@@ -87,6 +131,7 @@ class Counters:
         self.retried = 0
         self.dead = 0
         self.shed = 0
+        self.waiting = Waiting()
         self.latency = {"rpc": Histogram(), "job": Histogram(), "on": Histogram()}
 
 

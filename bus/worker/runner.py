@@ -24,7 +24,7 @@ from headway.bus.errors import ConnectionFailed, HeadwayError, UsageError
 from headway.bus.service import Service
 from headway.bus.telemetry import logs
 from headway.bus.telemetry import otel as telemetry
-from headway.bus.worker.worker import DEFAULT_GRACE, THREADS, Worker
+from headway.bus.worker.worker import THREADS, Worker
 
 OK: Final = 0
 FAILED: Final = 1
@@ -81,7 +81,7 @@ def main(
     creds: str | Path | None = None,
     config: dict[str, Any] | None = None,
     name: str | None = None,
-    grace: float = DEFAULT_GRACE,
+    grace: float | None = None,
 ) -> int:
     """Run one worker in this process until it is told to stop.
 
@@ -92,7 +92,7 @@ def main(
         creds: path of a credentials file; `HEADWAY_NATS_CREDS` by default.
         config: the version's frozen configuration.
         name: the worker's id; a random one by default.
-        grace: seconds that work in hand has to finish.
+        grace: seconds that work in hand has to finish; by default as long as its jobs may take.
 
     Returns:
         The exit code: 0 after draining, 1 if it could not start or lost its connection for good, 2 on wrong usage.
@@ -126,7 +126,7 @@ async def _serve(
     creds: str | Path | None,
     config: dict[str, Any] | None,
     name: str,
-    grace: float,
+    grace: float | None,
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

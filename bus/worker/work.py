@@ -343,6 +343,7 @@ class WorkRunner:
             await self._give_up(item, made, context.tenant, operation, dead.Cause.ERROR, reason, error)
             return
         self._counters.retried += 1
+        self._counters.waiting.add(delay, time.monotonic())
         await self._attempts.save(item.delivery.stream, item.delivery.sequence, made)
         await self._answer(item, nak(delay))
 

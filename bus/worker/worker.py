@@ -36,7 +36,7 @@ from headway.bus.worker.rpc import RpcServer
 from headway.bus.worker.work import WorkRunner
 
 DEFAULT_GRACE = 30.0
-"""Seconds that work in hand has to finish after a worker was asked to stop."""
+"""Seconds that work in hand has at least to finish after a worker was asked to stop."""
 
 THREADS = "headway-handler"
 """Name of the threads that `def` handlers run in."""
@@ -58,7 +58,8 @@ class Worker:
         version: the version's label.
         config: the version's frozen configuration.
         name: the worker's id; a random one by default.
-        grace: seconds that work in hand has to finish when it stops.
+        grace: seconds that work in hand has to finish when it stops; by default as long as its jobs and events may
+            take, and at least `DEFAULT_GRACE`.
 
     Raises:
         InvalidSubject: if version or name break the grammar.
@@ -73,13 +74,13 @@ class Worker:
         version: str = "v1",
         config: dict[str, Any] | None = None,
         name: str | None = None,
-        grace: float = DEFAULT_GRACE,
+        grace: float | None = None,
     ) -> None:
         self.service = service
         self.bus = bus
         self.version = subjects.token(version, "version")
         self.name = subjects.identifier(name, "worker") if name is not None else unique_id()
-        self.grace = grace
+        self.grace = max(DEFAULT_GRACE, service.longest) if grace is None else grace
         self.state: State = "starting"
         self.counters = Counters()
         frozen = service.configure(config)
@@ -91,7 +92,7 @@ class Worker:
         self._rpc = RpcServer(self._scope, service, self.counters, self._threads)
         self._work = WorkRunner(self._scope, service, self.counters, self._threads)
         self._micro = MicroResponder(bus.nc, service, version, self.name, self._rpc)
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
         self._loop_lag = 0.0
         self._healthy = True
         self._hurry = asyncio.Event()
@@ -191,6 +192,9 @@ class Worker:
             slots=self.service.concurrency,
             limit=self.service.max_inflight,
             hung=self._rpc.hung + self._work.hung,
+            uptime_s=now - self._began,
+            grace_s=self.grace,
+            waiting=counters.waiting.told(now),
         )
 
     async def _drain(self) -> None:

@@ -10,7 +10,6 @@ import click
 
 from headway import config as configuration
 from headway.bus.errors import ConnectionFailed, NotStored
-from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.cli import examples, run
 from headway.config import Config
 from headway.endpoint import find, options
@@ -42,12 +41,10 @@ _AGAIN: Final = 0.5
 @click.option(
     "--grace",
     type=float,
-    default=DEFAULT_GRACE,
-    show_default=True,
-    help="Seconds that work in hand has to finish when a worker is stopped.",
+    help="Seconds that work in hand has to finish when a worker is stopped.  [default: as long as its jobs may take]",
 )
 @options
-def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str | None, directory: Path) -> int:
+def apply(*, file: Path, wait: float, grace: float | None, url: str | None, creds: str | None, directory: Path) -> int:
     """Make streams, control records, queues and routes what headway.yaml says, and return.
 
     It waits until the servers are there. Scalers, deployers and `headway web` do the rest. In a cluster streams
@@ -58,7 +55,7 @@ def apply(*, file: Path, wait: float, grace: float, url: str | None, creds: str 
     return run(_apply(find(url, creds, directory).url, config.model_copy(update={"server": server}), wait, grace))
 
 
-async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
+async def _apply(url: str, config: Config, wait: float, grace: float | None) -> None:
     from headway.broker.broker import Broker
     from headway.broker.upgrade import upgrade
     from headway.declare import check
@@ -86,7 +83,9 @@ async def _apply(url: str, config: Config, wait: float, grace: float) -> None:
     click.echo(f"applied: {', '.join(services)} on {', '.join(names)}")
 
 
-async def _make(broker: Broker, config: Config, services: dict[str, Service], grace: float, *, copies: int) -> None:
+async def _make(
+    broker: Broker, config: Config, services: dict[str, Service], grace: float | None, *, copies: int
+) -> None:
     """Make streams, records, queues and routes; what is there as it should be stays."""
     from headway.bus.nats import streams
     from headway.declare import declare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,6 @@ import orjson
 from headway import config as configuration
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
-from headway.broker.supervisor import Supervisor
 from headway.broker.upgrade import upgrade
 from headway.bus.errors import UsageError
 from headway.bus.worker.worker import DEFAULT_GRACE
@@ -22,6 +22,7 @@ from headway.commands.console import address, person
 from headway.config import Config, WebConfig
 from headway.control.store import Control
 from headway.installation import Installation, for_apps
+from headway.output import Stream, echo
 
 
 @click.command(
@@ -102,6 +103,7 @@ def up(
 
 
 async def _up(config: Config, grace: float, start_timeout: float) -> None:
+    logging.basicConfig(stream=Stream(), level=logging.WARNING, format="%(levelname)s: %(message)s")
     stop, hurry, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -117,7 +119,7 @@ async def _up(config: Config, grace: float, start_timeout: float) -> None:
     try:
         await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            click.echo("draining; Ctrl-C again hands unfinished work back at once", err=True)
+            echo("draining; Ctrl-C again hands unfinished work back at once", err=True)
             if not ready.is_set():
                 work.cancel()
         await work
@@ -126,7 +128,7 @@ async def _up(config: Config, grace: float, start_timeout: float) -> None:
             raise
     finally:
         stopped.cancel()
-    click.echo("stopped", err=True)
+    echo("stopped", err=True)
 
 
 async def _serve(
@@ -138,30 +140,22 @@ async def _serve(
     ready: asyncio.Event,
 ) -> None:
     if notice := upgrade(Path(config.server.store)):
-        click.echo(notice, err=True)
+        echo(notice, err=True)
     external = _external(Path(config.server.store))
-    click.echo(f"starting {'' if external else 'nats-server and '}{', '.join(config.services)} ...", err=True)
+    echo(f"starting {'' if external else 'nats-server and '}{', '.join(config.services)} ...", err=True)
     async with Installation.start(
         config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
     ) as running:
         place = "" if config.server.store == ".headway" else f" --dir {config.server.store}"
         served = ", ".join(f"{name} {service.version}" for name, service in config.services.items())
-        click.echo(f"ready: {served} at {running.broker.url}")
+        echo(f"ready: {served} at {running.broker.url}")
         if running.web_url is not None:
-            click.echo(f"  pages: {running.web_url}")
+            echo(f"  pages: {running.web_url}")
             if config.web is not None and config.web.console:
-                click.echo(f"  console: {await address(Control(running.bus), running.web_url, person())}")
-        click.echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
+                echo(f"  console: {await address(Control(running.bus), running.web_url, person())}")
+        echo(f'  next: headway status{place}    eval "$(headway env{place})"    nats micro ls')
         ready.set()
-        watch = asyncio.ensure_future(Supervisor(running.broker, say).run())
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            watch.cancel()
-        if not stop.is_set():
-            await watch  # raises why the server cannot be started again
+        await stop.wait()
 
 
 def _external(directory: Path) -> Broker | None:
@@ -176,7 +170,7 @@ def _external(directory: Path) -> Broker | None:
 
 def say(label: str, line: str) -> None:
     """Print a line of a worker; its JSON log lines become text."""
-    click.echo(f"{label:<14} {readable(line)}", err=True)
+    echo(f"{label:<14} {readable(line)}", err=True)
 
 
 def readable(line: str) -> str:

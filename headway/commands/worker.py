@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from headway.bus.errors import UsageError
-from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.cli import examples
 from headway.config_arguments import configuration
 
@@ -46,9 +45,7 @@ from headway.config_arguments import configuration
 @click.option(
     "--grace",
     type=float,
-    default=DEFAULT_GRACE,
-    show_default=True,
-    help="Seconds that work in hand has to finish after SIGTERM.",
+    help="Seconds that work in hand has to finish after SIGTERM.  [default: as long as its jobs may take]",
 )
 def worker(
     *,
@@ -60,7 +57,7 @@ def worker(
     creds: str | None,
     config_file: Path | None,
     values: tuple[str, ...],
-    grace: float,
+    grace: float | None,
 ) -> int:
     """Run one worker of the service APP (module:variable) until SIGTERM or Ctrl-C.
 

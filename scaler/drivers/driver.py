@@ -16,7 +16,7 @@ class Launch:
         root: directory it is imported from.
         config: the version's frozen configuration.
         environment: added to the worker's environment: server, credentials.
-        grace: seconds that work in hand has to finish when a worker is stopped.
+        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
         image: digest of the image that `root` is the source of; it is verified before every start. None runs a
             working tree as it is.
     """
@@ -27,7 +27,7 @@ class Launch:
     root: str
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    grace: float = 30.0
+    grace: float | None = None
     image: str | None = None
 
 

@@ -111,7 +111,7 @@ def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
 
 
 def _command(launch: Launch, name: str) -> list[str]:
-    common = ["--name", name, "--grace", str(launch.grace)]
+    common = ["--name", name, *([] if launch.grace is None else ["--grace", str(launch.grace)])]
     if folder := _folder(launch):
         return ["worker", "--image", folder, *common]
     return ["worker", launch.app, "--version", launch.version, "--config", f"{GIVEN}/{_CONFIG}", *common]

@@ -59,6 +59,8 @@ class DockerDriver:
         self._docker = aiodocker.Docker(timeout=_TIMEOUT)
         self._exited: asyncio.Queue[ExitedWorker] = asyncio.Queue()
         self._told: set[str] = set()
+        self._made: dict[str, float] = {}
+        """When containers were first seen: the daemon's machine may have another clock."""
         self._ends: set[asyncio.Task[None]] = set()
         self._pinned: dict[str, str] = {}
         self._preparing: dict[str, asyncio.Lock] = {}
@@ -78,11 +80,14 @@ class DockerDriver:
             ScalerError: if the daemon does not tell.
         """
         living = []
-        for found in await self._containers({"label": [f"{container.POOL}={self._pool}"]}):
+        now = time.monotonic()
+        containers = await self._containers({"label": [f"{container.POOL}={self._pool}"]})
+        self._made = {found["Id"]: self._made.get(found["Id"], now) for found in containers}
+        for found in containers:
             if found["State"] in {"exited", "dead"}:
                 self._end_of(found)
             elif found["State"] == "created":
-                if time.time() - found["Created"] > _FORGOTTEN:
+                if now - self._made[found["Id"]] > _FORGOTTEN:
                     await self._delete(self._docker.containers.container(found["Id"]))
             elif found["State"] != "removing":
                 living.append(container.running(found))

@@ -40,7 +40,7 @@ async def test_a_server_that_dies_is_started_again(tmp_path, until):
         os.kill(broker.server.pid, signal.SIGKILL)
         await until(lambda: made.restarts == 1)
         assert await stores(broker)
-        assert told == ["died (code -9), starting it again"]
+        assert told == ["died (code -9), starting it again", f"serves again at {broker.url}"]
 
 
 async def test_while_its_port_is_taken_it_is_tried_again_and_each_time_told(tmp_path, until):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headway.scaler.lag import ConsumerLag
 from headway.scaler.metrics import VersionStatus, values
-from headway.scaler.plan import Member
+from headway.scaler.plan import WorkerState
 
 LABELS = {"headway.service": "fax", "headway.version": "v1"}
 
@@ -22,10 +22,10 @@ def told(**changed) -> dict[str, float]:
 
 def test_each_worker_is_counted_once_in_the_state_that_matters_most():
     members = (
-        Member("a", 1.0),
-        Member("b", 1.0, serving=False),
-        Member("c", 1.0, sick="silent"),
-        Member("d", 1.0, sick="silent", draining_since=2.0),
+        WorkerState("a", 1.0),
+        WorkerState("b", 1.0, serving=False),
+        WorkerState("c", 1.0, sick="silent"),
+        WorkerState("d", 1.0, sick="silent", draining_since=2.0),
     )
     found = told(members=members, starting=2)
     assert {name: value for name, value in found.items() if name.startswith("workers ")} == {

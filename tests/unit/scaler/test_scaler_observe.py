@@ -121,3 +121,31 @@ def test_no_rate_is_ever_negative(moments, seconds):
     assert seen.cpu is not None
     assert min(seen.arrivals, seen.finished, seen.cpu, seen.calls) >= 0
     assert len(BUCKETS) + 1 == len(before.beats["w"].latency["job"])
+
+
+def held(count: int, **more) -> Sample:
+    """A sample of one worker of eight slots with so many messages in hand."""
+    return Sample(at=0, beats={"w": beat(0, in_hand=count)}, well=frozenset("w"), **more)
+
+
+def test_what_is_neither_in_hand_nor_waiting_for_its_time_is_due():
+    lanes = (lane(ack_pending=100, delivered=100),)
+    assert observe(None, held(8, lanes=lanes)).due == 92
+    assert observe(None, held(8, lanes=lanes, waiting=50)).due == 42
+    assert observe(None, held(8, lanes=lanes, waiting=50, elsewhere=30, silent=1)).due == 4
+    assert observe(None, held(8, lanes=lanes, waiting=500)).due == 0
+
+
+def test_a_worker_with_room_takes_what_is_due_so_that_nothing_is():
+    assert observe(None, held(2, lanes=(lane(ack_pending=100, delivered=100),))).due == 0
+
+
+def test_without_a_worker_all_that_was_handed_back_is_due():
+    assert observe(None, Sample(at=0, lanes=(lane(ack_pending=5, delivered=5),))).due == 5
+
+
+def test_a_worker_whose_clock_jumps_is_measured_by_its_steady_clock():
+    before = moment(0, w=beat(1000, cpu=1, uptime_s=10))
+    for jumped in (-3600, 0, 3600):
+        seen = observe(before, moment(2, w=beat(1002 + jumped, jobs=20, cpu=2, uptime_s=12)))
+        assert (seen.finished, seen.cpu) == (10, 0.5)

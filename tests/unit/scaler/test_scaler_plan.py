@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.scaler.plan import Member, Plan, plan
+from headway.scaler.plan import Plan, WorkerState, plan
 
 
 def names(actions):
@@ -13,20 +13,20 @@ def names(actions):
 
 
 def test_missing_workers_are_started_unless_the_version_backs_off():
-    assert plan(3, [Member("a", 0)], 10, grace=30) == Plan(start=2)
-    assert plan(3, [Member("a", 0)], 10, grace=30, may_start=False) == Plan()
+    assert plan(3, [WorkerState("a", 0)], 10, grace=30) == Plan(start=2)
+    assert plan(3, [WorkerState("a", 0)], 10, grace=30, may_start=False) == Plan()
 
 
 def test_those_that_start_count():
-    assert plan(2, [Member("a", 0), Member("b", 9, serving=False)], 10, grace=30) == Plan()
+    assert plan(2, [WorkerState("a", 0), WorkerState("b", 9, serving=False)], 10, grace=30) == Plan()
 
 
 def test_of_too_many_the_one_not_serving_goes_first_then_the_emptiest_then_the_youngest():
     members = [
-        Member("old", 1),
-        Member("young", 5),
-        Member("busy", 9, in_hand=4),
-        Member("new", 9, serving=False),
+        WorkerState("old", 1),
+        WorkerState("young", 5),
+        WorkerState("busy", 9, in_hand=4),
+        WorkerState("new", 9, serving=False),
     ]
     assert names(plan(3, members, 10, grace=30).drain) == ["new"]
     assert names(plan(2, members, 10, grace=30).drain) == ["new", "young"]
@@ -34,15 +34,15 @@ def test_of_too_many_the_one_not_serving_goes_first_then_the_emptiest_then_the_y
 
 
 def test_a_sick_worker_is_replaced_first_and_drained_then():
-    sick = Member("sick", 0, sick="its health check fails", sick_since=10)
+    sick = WorkerState("sick", 0, sick="its health check fails", sick_since=10)
     assert plan(1, [sick], 10, grace=30) == Plan(start=1)
-    assert plan(1, [sick, Member("new", 10, serving=False)], 11, grace=30) == Plan()
-    done = plan(1, [sick, Member("new", 10)], 12, grace=30)
+    assert plan(1, [sick, WorkerState("new", 10, serving=False)], 11, grace=30) == Plan()
+    done = plan(1, [sick, WorkerState("new", 10)], 12, grace=30)
     assert done.drain == (("sick", "its health check fails"),)
 
 
 def test_a_silent_worker_goes_after_a_while_although_it_cannot_be_replaced_and_others_do_what_they_can():
-    silent, ill = (Member("sick", 0, sick="sick", sick_since=10, silent=silent) for silent in (True, False))
+    silent, ill = (WorkerState("sick", 0, sick="sick", sick_since=10, silent=silent) for silent in (True, False))
     assert plan(1, [silent], 19, grace=30, may_start=False) == Plan()
     assert names(plan(1, [silent], 20, grace=30, may_start=False).drain) == ["sick"]
     assert plan(1, [ill], 1000, grace=30, may_start=False) == Plan()
@@ -50,7 +50,7 @@ def test_a_silent_worker_goes_after_a_while_although_it_cannot_be_replaced_and_o
 
 def test_one_that_is_only_too_large_goes_when_it_has_nothing_in_hand_or_has_not_for_long():
     large = {"sick": "it uses 600 MB of 500 MB", "sick_since": 10, "can_wait": True}
-    busy, idle, new = Member("w", 0, in_hand=1, **large), Member("w", 0, **large), Member("new", 10)
+    busy, idle, new = WorkerState("w", 0, in_hand=1, **large), WorkerState("w", 0, **large), WorkerState("new", 10)
     assert plan(1, [busy], 10, grace=30) == Plan(start=1)
     assert plan(1, [busy, new], 39, grace=30) == Plan()
     assert names(plan(1, [busy, new], 40, grace=30).drain) == ["w"]
@@ -58,27 +58,33 @@ def test_one_that_is_only_too_large_goes_when_it_has_nothing_in_hand_or_has_not_
 
 
 def test_one_that_does_not_end_is_killed_after_its_grace_and_a_silent_one_soon():
-    slow = Member("slow", 0, draining_since=10)
+    slow = WorkerState("slow", 0, draining_since=10)
     assert plan(0, [slow], 44, grace=30).kill == ()
     assert names(plan(0, [slow], 45, grace=30).kill) == ["slow"]
-    stuck = Member("stuck", 0, sick="no heartbeat", sick_since=8, silent=True, draining_since=10)
+    stuck = WorkerState("stuck", 0, sick="no heartbeat", sick_since=8, silent=True, draining_since=10)
     assert plan(0, [stuck], 11.9, grace=30).kill == ()
     assert names(plan(0, [stuck], 12, grace=30).kill) == ["stuck"]
 
 
+def test_one_that_says_how_long_its_jobs_may_take_has_that_long():
+    slow = WorkerState("slow", 0, draining_since=10, grace=300)
+    assert plan(0, [slow], 314, grace=30).kill == ()
+    assert names(plan(0, [slow], 315, grace=30).kill) == ["slow"]
+
+
 def test_one_that_falls_silent_while_it_drains_has_a_moment_before_it_is_killed():
-    late = Member("late", 0, sick="no heartbeat", sick_since=20, silent=True, draining_since=10)
+    late = WorkerState("late", 0, sick="no heartbeat", sick_since=20, silent=True, draining_since=10)
     assert plan(0, [late], 21.9, grace=30).kill == ()
     assert names(plan(0, [late], 22, grace=30).kill) == ["late"]
 
 
 def test_the_retired_are_all_drained():
-    assert names(plan(0, [Member("a", 0), Member("b", 1)], 10, grace=30).drain) == ["b", "a"]
+    assert names(plan(0, [WorkerState("a", 0), WorkerState("b", 1)], 10, grace=30).drain) == ["b", "a"]
 
 
 members = st.lists(
     st.builds(
-        Member,
+        WorkerState,
         worker=st.uuids().map(str),
         started=st.floats(0, 100),
         serving=st.booleans(),
