@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
-from headway.bus.nats.streams import EVENTS, jobs_stream
+from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream
 from headway.control.controller import Controller
 from headway.control.records import VersionRecord
 from headway.control.store import Control
@@ -179,7 +179,11 @@ class Scaler(Controller):
         """Return the queues of a version: its consumers, messages they ever had, and those in other versions' hands."""
         service = key[0]
         lanes: tuple[ConsumerLag, ...] | None = tuple(lags.lanes.get(key, {}).values())
-        events = tuple(lane for name, lane in lags.events.items() if name.startswith(f"{service}_"))
+        record = self.control.services.get(service)
+        orphans = {event_consumer(service, event) for event in record.orphans} if record is not None else set[str]()
+        events = tuple(
+            lane for name, lane in lags.events.items() if name.startswith(f"{service}_") and name not in orphans
+        )
         if not lags.known(jobs_stream(service)) or (events and not lags.known(EVENTS)):
             lanes = None
         elif key == self._heaviest(service):  # all versions share the service's events; one of them scales by them

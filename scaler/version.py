@@ -63,10 +63,19 @@ class DesiredVersion:
 
     @property
     def stopped(self) -> str | None:
-        """Why it shall have no workers whatever the load; None if the load decides."""
-        if self.version is None or self.service is None or self.version.phase == "retired":
+        """Why it shall have no workers whatever the load; None if the load decides, or nothing is known."""
+        if self.version is not None and self.version.phase == "retired":
             return "the version is retired"
-        return "the service is suspended" if self.service.suspended else None
+        return "the service is suspended" if self.service is not None and self.service.suspended else None
+
+    @property
+    def unknown(self) -> str | None:
+        """Why it has to stay as it is: a record that is missing or damaged says nothing; None if both are there."""
+        if self.version is None:
+            return "there is no readable record of the version: its workers stay as they are"
+        if self.service is None:
+            return "there is no readable record of the service: the version stays as large as it is"
+        return None
 
     @property
     def live(self) -> bool:
@@ -146,6 +155,7 @@ class VersionController:
         """Workers being started, and when they ran: the driver lists them from then on."""
         self._prepared = -PREPARE
         self._written: ScaleRecord | None = None
+        self._unknown: str | None = None
 
     @property
     def busy(self) -> bool:
@@ -164,19 +174,30 @@ class VersionController:
             HeadwayError: as the driver and the control records raise; the next round goes on from what was left.
         """
         members = self.observe(observed)
+        self._tell(desired.unknown)
+        if desired.version is None:
+            return self._status(len(members), members)
         decision = self.decide(desired, observed, members, period)
         verdict = self._restarts.verdict(observed.now)
         before = sum(member.draining_since is None for member in members)
-        await self.apply(desired, decision, members, verdict, observed.now)
-        if desired.version is not None:
-            await self.record(desired, decision, verdict, before)
+        await self.apply(desired.version, desired, decision, members, verdict, observed.now)
+        await self.record(desired, decision, verdict, before)
+        return self._status(decision.desired, members)
+
+    def _status(self, desired: int, members: Sequence[WorkerState]) -> VersionStatus:
         return VersionStatus(
             *self.key,
-            desired=decision.desired,
+            desired=desired,
             members=members,
             starting=len(self._starting.keys() - {member.worker for member in members}),
             lanes=self._samples[-1].lanes if self._samples else None,
         )
+
+    def _tell(self, unknown: str | None) -> None:
+        """Log once that nothing is known of the version, and once that it is known again."""
+        if unknown != self._unknown:
+            self._unknown = unknown
+            _log.warning("%s %s: %s", *self.key, unknown or "its records can be read again")
 
     def first_seen(self, worker: str, now: float) -> float:
         """Return when a worker was started or first seen: now, if it is new (monotonic seconds).
@@ -209,8 +230,9 @@ class VersionController:
         """Decide how many workers the version needs now."""
         if desired.stopped is not None:
             return Decision(0, desired.stopped, NEW)
-        assert desired.service is not None
-        assert desired.version is not None
+        if desired.service is None or desired.version is None:
+            there = sum(member.draining_since is None for member in members)
+            return Decision(there if desired.written is None else desired.written.desired, str(desired.unknown), NEW)
         self._samples.append(self._sample(observed, members))
         while self._samples[0].at < observed.now - WINDOW - period:
             self._samples.popleft()
@@ -229,6 +251,7 @@ class VersionController:
 
     async def apply(
         self,
+        version: VersionRecord,
         desired: DesiredVersion,
         decision: Decision,
         members: Sequence[WorkerState],
@@ -236,12 +259,9 @@ class VersionController:
         now: float,
     ) -> None:
         """Stop who is too many or sick, and start who is missing."""
-        version = desired.version
-        grace = _GRACE if version is None or version.grace is None else version.grace
+        grace = _GRACE if version.grace is None else version.grace
         steps = plan(decision.desired, members, now, grace=grace, may_start=now >= verdict.retry_at)
         await self._stop(steps, now)
-        if version is None:
-            return
         missing = max(0, steps.start - len(self._starting.keys() - {member.worker for member in members}))
         due = desired.live and now >= max(self._prepared + PREPARE, verdict.retry_at)
         if missing or (due and not self._starting):
