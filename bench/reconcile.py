@@ -12,7 +12,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from statistics import median
 
@@ -45,6 +45,9 @@ class ListDriver:
 
     async def prepare(self, launch: Launch) -> None:
         """Nothing has to be ready."""
+
+    async def keep(self, launches: Collection[Launch], fence: int) -> None:
+        """Hold nothing ready."""
 
     async def lead(self, fence: int) -> None:
         """There is one leader."""

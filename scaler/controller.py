@@ -30,6 +30,8 @@ PERIOD: Final = 0.5
 """Seconds between two rounds; a worker's end begins one at once."""
 ROUND_TIMEOUT: Final = 10.0
 """Seconds after which a round is given up."""
+LET_GO: Final = 10.0
+"""Seconds between two looks whether something is ready for versions that are retired."""
 LOOK: Final = 1.0
 """Seconds that a round waits for what the server says of the queues."""
 _PREPARED_AT_ONCE: Final = 4
@@ -72,6 +74,7 @@ class Scaler(Controller):
         self._lags = LagReader(bus)
         self._versions: dict[VersionKey, VersionController] = {}
         self._metrics = Metrics(lambda: self.lease.held)
+        self._let_go_at = time.monotonic()
         self._led = 0
         """Epoch of the lease that the driver has heard of last."""
         self._looked: float | None = None
@@ -119,9 +122,19 @@ class Scaler(Controller):
             elif isinstance(result, BaseException):
                 _log.error("%s %s: this round was given up", *key, exc_info=result)
         self._versions = {key: one for key, one in self._versions.items() if key in by_version or one.busy}
+        await self._let_go(now)
         self.rounds += 1
         self.took = time.monotonic() - began
         self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took)
+
+    async def _let_go(self, now: float) -> None:
+        """Have the driver let go of what is ready for versions that no longer get any work."""
+        if now - self._let_go_at < LET_GO or self.control.unreadable:
+            return
+        self._let_go_at = now
+        ours = [one for one in self.control.versions.values() if one.pool == self._pool and one.phase != "retired"]
+        if ours:  # without any record nothing is known
+            await self._driver.keep([self._launch(version) for version in ours], self.lease.epoch)
 
     async def _lead(self) -> None:
         """Have the driver refuse the commands of former leaders."""

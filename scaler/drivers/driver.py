@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,6 +87,13 @@ class Driver(Protocol):
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:
         """Let a worker drain, or end it at once. A worker that is gone already is fine.
+
+        Raises:
+            Fenced: if a newer leader has spoken.
+        """
+
+    async def keep(self, launches: Collection[Launch], fence: int) -> None:
+        """Let go of what is ready for other launches than these and has no worker: nothing will be started of them.
 
         Raises:
             Fenced: if a newer leader has spoken.

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -125,6 +125,9 @@ class DockerDriver:
             except DockerError as error:
                 if error.status not in _GONE:
                     raise
+
+    async def keep(self, launches: Collection[Launch], fence: int) -> None:
+        """Do nothing: a container is started from its image, and nothing else is held ready."""
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
         """Workers that ended, each once."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -115,6 +115,28 @@ class ProcessDriver:
             if one.worker == worker and rundir.alive(one):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(one.pid, signal.SIGKILL if kill else signal.SIGTERM)
+
+    async def keep(self, launches: Collection[Launch], fence: int) -> None:
+        """Have the zygotes of other launches end, if they have no worker, and remove their files. Raises `Fenced`."""
+        rundir.pass_fence(self._run, fence)
+        kept = {rundir.launch_id(launch) for launch in launches}
+        kept |= {one.launch for one in rundir.workers(self._run)}
+        for id_ in rundir.launches(self._run) - kept:
+            async with self._starting.setdefault(id_, asyncio.Lock()):
+                if not rundir.clear_launch(self._run, id_):
+                    await self._leave(id_, fence)
+            self._starting.pop(id_, None)
+
+    async def _leave(self, id_: str, fence: int) -> None:
+        """Ask a zygote to end; one that does not answer is asked again the next time."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_ANSWER_TIMEOUT):
+                _, writer = await asyncio.open_unix_connection(str(rundir.socket_path(self._run, id_)))
+                try:
+                    writer.write(orjson.dumps({"leave": True, "fence": fence}) + b"\n")
+                    await writer.drain()
+                finally:
+                    writer.close()
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
         """Workers that ended, each once."""

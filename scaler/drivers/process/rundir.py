@@ -96,6 +96,29 @@ def pass_fence(run: Path, fence: int) -> None:
         os.close(descriptor)
 
 
+def launches(run: Path) -> set[str]:
+    """Return the launches that have, or had, a zygote."""
+    return {path.stem for path in run.glob("*.lock")}
+
+
+def clear_launch(run: Path, launch: str) -> bool:
+    """Remove what a zygote has left; returns whether it was gone."""
+    lock = run / f"{launch}.lock"
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (socket_path(run, launch), run / f"{launch}.log", lock):
+            path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def workers(run: Path) -> list[WorkerFile]:
     """All that were started and not yet cleared away, the dead ones included."""
     found = []

@@ -125,6 +125,9 @@ class Zygote:
             if self._leaving:
                 return {"error": "leaving", "message": "the installation is being stopped"}
             rundir.pass_fence(self._run, int(ask["fence"]))
+            if ask.get("leave"):
+                self._leaving = not self._ours()  # workers that are there go on, and this zygote tells of their ends
+                return {"leaving": self._leaving}
             if self._launch.image is not None:
                 _verify(self._launch, self._launch.image)
             return {"pid": self._fork(str(ask["worker"]))}

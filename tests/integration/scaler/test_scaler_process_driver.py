@@ -14,7 +14,7 @@ from headway.scaler.drivers.driver import Launch, RunningWorker
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
 from headway.scaler.drivers.process.follow import Follower
-from headway.scaler.errors import LaunchFailed
+from headway.scaler.errors import Fenced, LaunchFailed
 from tests.support.driver_contract import DEADLINE, DriverContract, Place, ended, launch_of
 from tests.support.scaling import zygotes
 
@@ -117,3 +117,46 @@ async def test_when_the_lifeline_is_cut_all_drain_and_nobody_is_left(place, monk
     assert (await ended(one)).worker == "w1"
     await until(lambda: not zygotes(place.run), DEADLINE)
     os.close(ours)
+
+
+async def test_zygotes_of_launches_that_are_no_longer_kept_end_without_a_trace_unless_they_have_workers(place, until):
+    one = place.driver()
+    others = [replace(place.launch, version=f"v{n}") for n in range(2, 5)]
+    for launch in others:
+        await one.prepare(launch)
+    await one.spawn(others[0], "busy", fence=1)
+    assert len(zygotes(place.run)) == 3
+
+    async def kept(count: int) -> bool:
+        await one.keep([others[1]], fence=1)
+        return len(zygotes(place.run)) == count == len(rundir.launches(place.run))
+
+    await until(lambda: kept(2))
+    assert [found.worker for found in await one.list()] == ["busy"]
+    await one.stop("busy", fence=1)
+    await until(lambda: kept(1))
+    files = {path.name for path in place.run.iterdir() if path.name != rundir.FENCE}
+    id_ = rundir.launch_id(others[1])
+    assert files <= {f"{id_}.lock", f"{id_}.log", f"{id_}.sock"}
+
+
+async def test_a_former_leader_ends_no_zygote(place):
+    one = place.driver()
+    await one.prepare(place.launch)
+    await one.lead(2)
+    with pytest.raises(Fenced):
+        await one.keep([], fence=1)
+    assert len(zygotes(place.run)) == 1
+
+
+async def test_a_version_that_comes_back_gets_a_zygote_again(place, until):
+    one = place.driver()
+    await one.prepare(place.launch)
+
+    async def gone() -> bool:
+        await one.keep([], fence=1)
+        return not zygotes(place.run)
+
+    await until(gone)
+    await one.spawn(place.launch, "w1", fence=1)
+    assert [found.worker for found in await one.list()] == ["w1"]
