@@ -10,7 +10,7 @@ import click
 
 from headway.bus.errors import UsageError
 from headway.bus.worker.worker import DEFAULT_GRACE
-from headway.cli import examples
+from headway.commands.base import examples
 from headway.config_arguments import configuration
 
 

@@ -15,9 +15,10 @@ from headway import endpoint, exits
 from headway.bus import errors
 from headway.bus.client.connection import DEFAULT_URL
 from headway.bus.wire.beat import Beat
-from headway.commands.status import milliseconds, render, short
-from headway.commands.up import readable
+from headway.commands.status import render
 from headway.control.records import ScaleRecord
+from headway.format import milliseconds, short
+from headway.loglines import readable
 from headway.place import pool_of
 from headway.scaler.restarts import delay as restart_delay
 from headway.status import Queue, summarise

@@ -1,0 +1,44 @@
+"""`headway emit`: publish an event from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.bus.client.bus import STORE_TIMEOUT
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.commands.payload import key_option, payload_argument, read, tell
+from headway.endpoint import Endpoint, find
+
+
+@click.command(epilog=examples('headway emit call.missed \'{"call": "c1", ...}\' --tenant acme'))
+@click.argument("event_type")
+@payload_argument
+@options.tenant
+@key_option
+@click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
+@options.server
+def emit(
+    *,
+    event_type: str,
+    payload: str,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
+    """Publish an event to all services that subscribe to its type.
+
+    PAYLOAD is JSON, @FILE, or - for standard input.
+    """
+    return run(_emit(find(url, creds, directory), event_type, read(payload), tenant, key, timeout))
+
+
+async def _emit(endpoint: Endpoint, event_type: str, event: Any, tenant: str, key: str | None, timeout: float) -> None:
+    async with await endpoint.connect("emit") as bus:
+        tell(await bus.emit(event_type, event, tenant=tenant, key=key, timeout=timeout))

@@ -1,0 +1,53 @@
+"""`headway submit`: submit a durable job from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.bus.client.bus import STORE_TIMEOUT
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.commands.payload import key_option, payload_argument, read, tell
+from headway.endpoint import Endpoint, find
+
+
+@click.command(
+    epilog=examples(
+        'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
+        "    --tenant acme --key f1",
+    )
+)
+@click.argument("service")
+@click.argument("operation")
+@payload_argument
+@options.tenant
+@key_option
+@click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
+@options.server
+def submit(
+    *,
+    service: str,
+    operation: str,
+    payload: str,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
+    """Submit a durable job; prints where it is stored.
+
+    PAYLOAD is JSON, @FILE, or - for standard input.
+    """
+    return run(_submit(find(url, creds, directory), service, operation, read(payload), tenant, key, timeout))
+
+
+async def _submit(
+    endpoint: Endpoint, service: str, operation: str, request: Any, tenant: str, key: str | None, timeout: float
+) -> None:
+    async with await endpoint.connect("submit") as bus:
+        tell(await bus.submit(service, operation, request, tenant=tenant, key=key, timeout=timeout))
