@@ -103,7 +103,7 @@ async def test_a_release_from_an_image_to_all_traffic_and_back(site):
         record = json.loads(ran.stdout)
         if record["phase"] == "standby":
             break
-        if record["step"] == promoted and "headway promote" in record["note"]:
+        if record["step"] == promoted and "headway rollout promote" in record["note"]:
             _, _, lost = await under_load(site, "rollout", "promote", "hello")
             failed += lost
             promoted += 1
