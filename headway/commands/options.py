@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from headway.endpoint import DEFAULT_DIR, DIR_VARIABLE
+from headway.endpoint import CONFIG_FILE, DEFAULT_DIR, DIR_VARIABLE, default_directory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,8 +16,8 @@ directory = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
-    default=DEFAULT_DIR,
-    show_default=True,
+    default=default_directory,
+    show_default=str(DEFAULT_DIR),
     envvar=DIR_VARIABLE,
     help=f"Data directory of the installation. [env: {DIR_VARIABLE}]",
 )
@@ -29,7 +29,7 @@ file = click.option(
     "-f",
     "file",
     type=click.Path(path_type=Path),
-    default=Path("headway.yaml"),
+    default=CONFIG_FILE,
     show_default=True,
     help="The configuration.",
 )

@@ -12,7 +12,7 @@ from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.backup.shared import say, told
 from headway.commands.base import examples, run
-from headway.endpoint import DEFAULT_DIR, Endpoint, find, server_url
+from headway.endpoint import Endpoint, default_directory, find, server_url
 
 
 @click.command(
@@ -58,7 +58,7 @@ async def _into_directory(source: Path, directory: Path, *, replace: bool) -> No
     former = await into_directory(source, directory, replace=replace, say=say)
     if former is not None:
         say(f"what was there is in {former}")
-    place = "" if directory == DEFAULT_DIR.absolute() else f" --dir {directory}"
+    place = "" if directory == default_directory().absolute() else f" --dir {directory}"
     click.echo(f"restored {directory}; next: headway up{place}")
 
 
