@@ -9,7 +9,8 @@ import click
 import orjson
 
 from headway.bus.client.bus import CALL_TIMEOUT
-from headway.commands import options
+from headway.bus.errors import InvalidInput, NotServed
+from headway.commands import options, published
 from headway.commands.base import examples, run
 from headway.commands.payload import payload_argument, read
 from headway.endpoint import Endpoint, find
@@ -42,5 +43,10 @@ def call(
 
 async def _call(endpoint: Endpoint, service: str, operation: str, request: Any, tenant: str, timeout: float) -> None:
     async with await endpoint.connect("call") as bus:
-        reply = await bus.call(service, operation, request, tenant=tenant, timeout=timeout)
+        try:
+            reply = await bus.call(service, operation, request, tenant=tenant, timeout=timeout)
+        except NotServed as error:
+            raise await published.explain(bus, error, service, operation, "rpc") from error
+        except InvalidInput as error:
+            raise await published.explain_input(bus, error, service, operation, request) from error
     click.echo(orjson.dumps(reply, option=orjson.OPT_INDENT_2))
