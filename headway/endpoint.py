@@ -202,7 +202,7 @@ def _living(file: Path, model: type[M]) -> M | None:
     """Read what a process left of itself; None if there is nothing, or the process has ended."""
     try:
         found = model.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
     try:
         os.kill(found.pid, 0)
