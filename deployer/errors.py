@@ -37,7 +37,7 @@ class NoRollout(DeployerError):
 
     code = "no_rollout"
     status = 404
-    default_remedy = "see `headway history SERVICE`, or start one with `headway deploy SERVICE VERSION`"
+    default_remedy = "see `headway rollout history SERVICE`, or start one with `headway deploy SERVICE VERSION`"
 
 
 class UnknownVersion(DeployerError):

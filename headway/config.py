@@ -30,10 +30,9 @@ from pydantic_core import ErrorDetails
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
 from headway.control.records import Scale, Seconds
+from headway.endpoint import CONFIG_FILE, DEFAULT_DIR
 from headway.yamlfile import Document, Path_, Problem, parse, read
 
-DEFAULT_FILE: Final = Path("headway.yaml")
-DEFAULT_STORE: Final = Path(".headway")
 DEFAULT_VERSION: Final = "v1"
 
 _REMEDY = "correct the file and run the command again"
@@ -110,7 +109,7 @@ class ServerConfig(_Strict):
     port: int = Field(default=4222, ge=0, le=65535)
     websocket_port: int | None = Field(default=4280, ge=0, le=65535)
     websocket_compression: bool = False
-    store: str = str(DEFAULT_STORE)
+    store: str = str(DEFAULT_DIR)
     durability: Literal["fast", "strict"] = "fast"
     replicas: int | None = Field(default=None, ge=1, le=5)
 
@@ -219,7 +218,7 @@ def load(path: Path) -> tuple[Config, Document]:
     return _validate(document), document
 
 
-def loads(text: str, name: str = str(DEFAULT_FILE)) -> Config:
+def loads(text: str, name: str = str(CONFIG_FILE)) -> Config:
     """Check a configuration given as text.
 
     Raises:

@@ -1,24 +1,35 @@
-"""How a command finds its server: options, environment, or what `headway up` left in its directory."""
+"""Where an installation is: its data directory, its server, the credentials to use and its pages.
+
+This is the only place that decides it, for every command. What is decided first wins:
+
+    directory     --dir, HEADWAY_DIR, `server.store` of ./headway.yaml, .headway
+    server        --url, HEADWAY_NATS_URL, what `headway up` runs in the directory, nats://127.0.0.1:4222
+    credentials   --creds, HEADWAY_NATS_CREDS, the operator's of that `headway up`
+    pages         --web-url, what `headway up` or `headway web` serves from the directory
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import click
 from pydantic import BaseModel, ValidationError
 
 from headway.bus.client.bus import Bus
 from headway.bus.client.connection import DEFAULT_URL, connect
-from headway.bus.errors import UsageError
-
-F = TypeVar("F", bound=Callable[..., Any])
+from headway.bus.errors import ConnectionFailed, UsageError
 
 RUNNING_FILE: Final = "running.json"
+WEB_FILE: Final = "web.json"
 DEFAULT_DIR: Final = Path(".headway")
+CONFIG_FILE: Final = Path("headway.yaml")
+DIR_VARIABLE: Final = "HEADWAY_DIR"
+URL_VARIABLE: Final = "HEADWAY_NATS_URL"
+CREDS_VARIABLE: Final = "HEADWAY_NATS_CREDS"
 _TIMEOUT: Final = 2.0
 """Seconds to connect: somebody waits at the terminal."""
 
@@ -41,6 +52,21 @@ class Running(BaseModel):
     web_url: str | None = None
 
 
+class Web(BaseModel):
+    """What `headway web` says of itself in `<dir>/web.json` while it runs.
+
+    Attributes:
+        url: where browsers find the pages.
+        pid: its process.
+    """
+
+    url: str
+    pid: int
+
+
+M = TypeVar("M", Running, Web)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server, and the credentials to use there.
@@ -48,7 +74,7 @@ class Endpoint:
     Attributes:
         url: of the server.
         creds: path of the credentials; None for a server without accounts.
-        running: what `headway up` left, if it was found by that.
+        running: the `headway up` that started this server from the data directory; None if there is none.
     """
 
     url: str
@@ -56,63 +82,132 @@ class Endpoint:
     running: Running | None = None
 
     async def connect(self, name: str) -> Bus:
-        """Connect; raises as `bus.connect`."""
-        return await connect(self.url, creds=self.creds, name=f"headway-{name}", timeout=_TIMEOUT)
+        """Connect to the server.
+
+        Args:
+            name: of the command, shown by the server.
+
+        Raises:
+            ConnectionFailed, UsageError: as `headway.bus.connect`. The remedy says what to start or to name.
+        """
+        try:
+            return await connect(self.url, creds=self.creds, name=f"headway-{name}", timeout=_TIMEOUT)
+        except ConnectionFailed as error:
+            if self.running is None and name == "status":  # "check `headway status`" helps nobody here
+                remedy = f"start one with `headway up`, or name the server with --url or {URL_VARIABLE}"
+                raise ConnectionFailed(error.message, remedy=remedy) from error
+            raise
+
+
+def default_directory() -> Path:
+    """Return `server.store` of the `headway.yaml` in this folder, or `.headway`."""
+    try:
+        text = CONFIG_FILE.read_text(encoding="utf-8")
+        if "store" not in text:  # the usual case needs no YAML parser
+            return DEFAULT_DIR
+        import yaml
+    except (ImportError, OSError, ValueError):
+        return DEFAULT_DIR
+    try:
+        return Path(yaml.safe_load(text)["server"]["store"])
+    except (yaml.YAMLError, KeyError, TypeError):
+        return DEFAULT_DIR  # without the key, or wrong: `headway up` shows where
+
+
+def server_url(url: str | None) -> str | None:
+    """Return the server that the option or the environment names; None if neither does."""
+    return url or os.environ.get(URL_VARIABLE) or None
+
+
+def credentials(creds: str | None) -> str | None:
+    """Return the credentials file that the option or the environment names; None if neither does."""
+    return creds or os.environ.get(CREDS_VARIABLE) or None
 
 
 def read_running(directory: Path) -> Running | None:
-    """What `headway up` left in its directory; None if it does not run."""
-    try:
-        found = Running.model_validate_json((directory / RUNNING_FILE).read_bytes())
-        os.kill(found.pid, 0)
-    except (FileNotFoundError, NotADirectoryError, ValidationError, ProcessLookupError):
-        return None
-    except PermissionError:
-        pass  # it lives, under another user
-    return found
+    """Return what `headway up` left in its directory; None if it does not run."""
+    return _living(directory / RUNNING_FILE, Running)
 
 
 def find(url: str | None, creds: str | None, directory: Path) -> Endpoint:
-    """Decide which server to use: options first, then the environment, then `headway up`, then the default address."""
-    url = url or os.environ.get("HEADWAY_NATS_URL")
-    creds = creds or os.environ.get("HEADWAY_NATS_CREDS")
-    if url:
-        return Endpoint(url, creds)
+    """Return the server to use: options first, then the environment, then `headway up`, then the default address.
+
+    Args:
+        url: as the command's option has it.
+        creds: as the command's option has them.
+        directory: the data directory.
+    """
+    named, creds = server_url(url), credentials(creds)
     running = read_running(directory)
+    if named is not None:
+        return Endpoint(named, creds, running if running is not None and running.url == named else None)
     if running is not None:
         return Endpoint(running.url, creds or running.creds, running)
     return Endpoint(DEFAULT_URL, creds)
 
 
 def require(url: str | None, creds: str | None, directory: Path) -> Endpoint:
-    """As `find`, but nothing is assumed.
+    """Return the server as `find` does, without falling back to the default address.
 
     Raises:
         UsageError: if no server is named and none runs here.
     """
     found = find(url, creds, directory)
-    if found.running is None and not (url or os.environ.get("HEADWAY_NATS_URL")):
+    if found.running is None and server_url(url) is None:
         raise UsageError(
             f"`headway up` does not run here (no {directory / RUNNING_FILE})",
-            remedy="start it in this folder, name its --dir, or set HEADWAY_NATS_URL and HEADWAY_NATS_CREDS",
+            remedy=f"start it in this folder, name its --dir, or set {URL_VARIABLE} and {CREDS_VARIABLE}",
         )
     return found
 
 
-def options(function: F) -> F:
-    """Add --url, --creds and --dir to a command."""
-    for option in (
-        click.option(
-            "--dir",
-            "directory",
-            type=click.Path(path_type=Path),
-            default=DEFAULT_DIR,
-            show_default=True,
-            envvar="HEADWAY_DIR",
-            help="Data directory of `headway up`. [env: HEADWAY_DIR]",
-        ),
-        click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]"),
-        click.option("--url", help="Server. [env: HEADWAY_NATS_URL]"),
-    ):
-        function = option(function)
-    return function
+def pages_url(web_url: str | None, directory: Path) -> str:
+    """Return where browsers find the pages.
+
+    Args:
+        web_url: as the option names it.
+        directory: the data directory.
+
+    Raises:
+        UsageError: if it is not named, and nothing serves pages from this directory.
+    """
+    web = _living(directory / WEB_FILE, Web)
+    running = read_running(directory)
+    found = web_url or (running.web_url if running else None) or (web.url if web else None)
+    if found is None:
+        raise UsageError(
+            f"nothing serves pages from {directory}",
+            remedy="start `headway up --console` or `headway web`, or name its address with --web-url",
+        )
+    return found
+
+
+@contextmanager
+def announced(directory: Path, url: str) -> Iterator[None]:
+    """Tell other commands where the pages are while the block runs. A directory that cannot be written stays silent."""
+    file, text = directory / WEB_FILE, Web(url=url, pid=os.getpid()).model_dump_json()
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        if file.exists() and file.read_text(encoding="utf-8") == text:  # another one may have come since
+            file.unlink(missing_ok=True)
+
+
+def _living(file: Path, model: type[M]) -> M | None:
+    """Read what a process left of itself; None if there is nothing, or the process has ended."""
+    try:
+        found = model.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+    try:
+        os.kill(found.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it lives, under another user
+    return found

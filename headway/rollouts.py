@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.control.records import Phase, RolloutRecord, ScaleRecord, VersionRecord
+from headway.format import counted
 
 _BAR: Final = 30
 _LAST: Final = 6
@@ -93,7 +94,7 @@ def _shares(
         version, scale = versions.get(name), scales.get(name)
         weight = 0 if version is None else version.weight
         full = round(weight * _BAR / 100)
-        health = "" if scale is None else f"{scale.desired} workers, {scale.health}"
+        health = "" if scale is None else f"{counted(scale.desired, 'worker')}, {scale.health}"
         table.add_row(name, "█" * full + "░" * (_BAR - full), f"{weight}%", health)
     return table
 

@@ -20,7 +20,6 @@ from typing import Final
 from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
-from headway.commands.up import say
 from headway.config import Config, ServerConfig, ServiceConfig, WebConfig
 from headway.console.access import Access
 from headway.control.store import Control
@@ -29,6 +28,7 @@ from headway.demo.drive import Drive
 from headway.demo.release import Release
 from headway.demo.tally import Tally
 from headway.installation import Installation
+from headway.loglines import say
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 MOST: Final = 150_000

@@ -316,7 +316,7 @@ def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     if left > 0:
         return Plan(noted(record, "judging"))
     if record.manual:
-        return Plan(noted(record, f"waits for `headway promote {record.service}`"))
+        return Plan(noted(record, f"waits for `headway rollout promote {record.service}`"))
     return Plan(_onward(record, now, "; ".join(verdict.reasons)))
 
 

@@ -107,7 +107,9 @@ async def rollback(control: Control, service: str, to: str | None = None, by: st
     kept = await control.get(rollout_key(service), RolloutRecord)
     if kept is not None and not kept.value.over:
         if to not in {None, kept.value.before}:
-            raise RolloutRuns(_runs(kept.value), remedy=f"`headway abort {service}` first; then roll back to {to}")
+            raise RolloutRuns(
+                _runs(kept.value), remedy=f"`headway rollout abort {service}` first; then roll back to {to}"
+            )
         return await _abort(control, service, "rollback", f"rolled back by {by}", by)
 
     def make(kept: Versioned[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
@@ -271,4 +273,4 @@ def _runs(record: RolloutRecord) -> str:
 
 def _instead(record: RolloutRecord) -> str:
     name = record.service
-    return f"watch it (`headway rollout watch {name}`), or take it back (`headway abort {name}`), then deploy"
+    return f"watch it (`headway rollout watch {name}`), or take it back (`headway rollout abort {name}`), then deploy"

@@ -1,4 +1,4 @@
-"""`headway backup` and `headway restore`: all streams with their consumers, and the files of the data directory.
+"""`headway backup` and `headway backup restore`: all streams with their consumers, and the files of the data directory.
 
     <backup>/manifest.json                      what it is, and the SHA-256 of everything else
             /streams/<name>/backup.json         configuration and state, as `nats stream backup` writes them

@@ -10,9 +10,11 @@ import click
 
 from headway import config as configuration
 from headway.bus.errors import ConnectionFailed, NotStored
-from headway.cli import examples, run
+from headway.commands import options
+from headway.commands.base import examples, run
 from headway.config import Config
-from headway.endpoint import find, options
+from headway.endpoint import find
+from headway.loglines import say
 
 if TYPE_CHECKING:
     from headway.broker.broker import Broker
@@ -28,22 +30,14 @@ _AGAIN: Final = 0.5
         "headway apply --url nats://nats:4222 --dir /var/lib/headway",
     )
 )
-@click.option(
-    "--file",
-    "-f",
-    "file",
-    type=click.Path(path_type=Path),
-    default=configuration.DEFAULT_FILE,
-    show_default=True,
-    help="What shall run.",
-)
+@options.file
 @click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds that the servers have to be ready.")
 @click.option(
     "--grace",
     type=float,
     help="Seconds that work in hand has to finish when a worker is stopped.  [default: as long as its jobs may take]",
 )
-@options
+@options.server
 def apply(*, file: Path, wait: float, grace: float | None, url: str | None, creds: str | None, directory: Path) -> int:
     """Make streams, control records, queues and routes what headway.yaml says, and return.
 
@@ -62,7 +56,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
 
     services = check(config)
     if notice := upgrade(Path(config.server.store)):
-        _say("apply", notice)
+        say("apply", notice)
     broker = Broker.external(url, dir=Path(config.server.store))
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait
@@ -76,7 +70,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
                 # Each stream and consumer of a cluster elects a leader of its own: it is ready little by little.
                 if clock() > deadline:
                     raise
-                _say("apply", f"{error.message}; trying again")
+                say("apply", f"{error.message}; trying again")
                 await asyncio.sleep(_AGAIN)
     finally:
         await broker.close()
@@ -92,7 +86,7 @@ async def _make(
 
     async with await broker.connect("operator", name="apply") as bus:
         await streams.provision(bus.js, config.server.replicas or copies)
-        await declare(config, services, broker, bus, grace=grace, say=_say)
+        await declare(config, services, broker, bus, grace=grace, say=say)
 
 
 async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
@@ -127,7 +121,3 @@ async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
     except TimeoutError:
         remedy = "see the logs of the servers; --wait gives them more time"
         raise NotReady(f"{broker.url} is not ready after {wait:g} s: {seen}", remedy=remedy) from None
-
-
-def _say(label: str, line: str) -> None:
-    click.echo(f"{label:<14} {line}", err=True)

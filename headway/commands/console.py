@@ -7,27 +7,25 @@ from pathlib import Path
 
 import click
 
-from headway.cli import examples, run
+from headway.commands import options
+from headway.commands.base import examples, run
 from headway.control.store import Control
-from headway.endpoint import Endpoint, options, require
-
-DEFAULT_URL = "http://127.0.0.1:8480"
+from headway.endpoint import Endpoint, pages_url, require
 
 
 @click.command(
     epilog=examples("headway console", "docker-compose exec web headway console --web-url http://localhost:8480")
 )
-@click.option("--web-url", help=f"Where `headway web` serves.  [default: what `headway up` runs, or {DEFAULT_URL}]")
+@click.option("--web-url", help="Where the pages are.  [default: where `headway up` or `headway web` serves them]")
 @click.option("--name", help="Who will be said to have done what is done there.  [default: your user name]")
-@options
+@options.server
 def console(*, web_url: str | None, name: str | None, url: str | None, creds: str | None, directory: Path) -> int:
     """Print the address of the operator's page. It lets one browser in, once, within an hour.
 
     It needs an operator's credentials, as all commands do that change something.
     """
     endpoint = require(url, creds, directory)
-    told = endpoint.running.web_url if endpoint.running else None
-    return run(_console(endpoint, web_url or told or DEFAULT_URL, name or person()))
+    return run(_console(endpoint, pages_url(web_url, directory), name or person()))
 
 
 async def _console(endpoint: Endpoint, web_url: str, name: str) -> None:

@@ -19,8 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.bus.tasks import end
-from headway.cli import INTERRUPTED, examples, run
-from headway.commands.up import readable
+from headway.commands.base import INTERRUPTED, examples, run
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.control.records import Lag, Scale
 from headway.demo import screen, work
@@ -31,6 +30,7 @@ from headway.demo.release import Release
 from headway.demo.tally import Tally
 from headway.demo.watch import Watch
 from headway.installation import Installation
+from headway.loglines import readable
 
 _TICK: Final = 0.1
 _LINE: Final[dict[str, Any]] = {"speed": 200, "busy_share": 0.06, "no_answer_share": 0.02, "seed": 338}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from headway.cli import examples, run
-from headway.endpoint import find, options
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.endpoint import find
 
 
 @click.command(epilog=examples("headway deployer", "headway deployer --dir /var/lib/headway"))
-@options
+@options.server
 def deployer(*, url: str | None, creds: str | None, directory: Path) -> int:
     """Walk releases through their steps, judge them, and take bad ones back.
 

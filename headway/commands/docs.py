@@ -10,7 +10,7 @@ import orjson
 from headway.asyncapi import document
 from headway.bus.errors import UsageError
 from headway.bus.worker.runner import load
-from headway.cli import examples
+from headway.commands.base import examples
 
 
 @click.command(epilog=examples("headway docs headway.services.fax:fax -o fax.json"))

@@ -10,20 +10,22 @@ from typing import Final
 import click
 import orjson
 
-from headway.cli import examples, run
+from headway.commands import options
+from headway.commands.base import examples, json_option, run
 from headway.doctor.collect import collect
 from headway.doctor.diagnose import CHECKS, diagnose, well
 from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding
-from headway.endpoint import Endpoint, find, options
+from headway.endpoint import Endpoint, find
+from headway.format import counted
 
 _WIDTH: Final = 80
 _LABEL: Final = 9
 
 
 @click.command(epilog=examples("headway doctor", "headway doctor --json"))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@options
+@json_option
+@options.server
 def doctor(*, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
     """Check a running installation, and say what to do.
 
@@ -58,9 +60,9 @@ def render(facts: Facts, findings: list[Finding]) -> str:
         lines += _wrapped(finding.severity.upper(), f"{finding.subject}: {finding.what}")
         lines += _wrapped("", f"fix: {finding.fix}") if finding.fix else []
     count = {kind: sum(finding.severity == kind for finding in findings) for kind in ("error", "warning", "note")}
-    seen = f"{len(facts.servers)} servers, " if facts.servers else ""
-    seen += f"{len(facts.streams)} streams, {len(facts.beats)} workers at {facts.url}"
-    told = ", ".join(f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in count.items() if number)
+    seen = f"{counted(len(facts.servers), 'server')}, " if facts.servers else ""
+    seen += f"{counted(len(facts.streams), 'stream')}, {counted(len(facts.beats), 'worker')} at {facts.url}"
+    told = ", ".join(counted(number, kind) for kind, number in count.items() if number)
     lines += ["", *textwrap.wrap(f"{seen}: {told or 'nothing wrong'}", _WIDTH)]
     return "\n".join(lines).lstrip("\n")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from headway.cli import examples
-from headway.endpoint import options, require
+from headway.commands import options
+from headway.commands.base import examples
+from headway.endpoint import require
 
 
 @click.command(
@@ -17,7 +18,7 @@ from headway.endpoint import options, require
         'nats req rpc.fax.acme.status \'{"fax": "f1"}\'',
     )
 )
-@options
+@options.server
 def env(*, url: str | None, creds: str | None, directory: Path) -> int:
     """Print exports for the nats CLI and for programs that use `bus.connect()`."""
     found = require(url, creds, directory)

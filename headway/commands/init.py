@@ -9,8 +9,8 @@ import click
 
 from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
-from headway.cli import examples
-from headway.endpoint import DEFAULT_DIR
+from headway.commands import options
+from headway.commands.base import examples
 
 if TYPE_CHECKING:
     from headway.broker.nodes import Node
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
         "headway init --node n1=east --node n2=west --node n3=south --out /nodes --home /node",
     )
 )
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_DIR,
-    show_default=True,
-    help="Where the keys are, or are made.",
-)
+@options.directory
 @click.option(
     "--node",
     "names",

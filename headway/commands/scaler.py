@@ -13,8 +13,9 @@ import click
 
 from headway.bus import tasks
 from headway.bus.errors import UsageError
-from headway.cli import examples, run
-from headway.endpoint import Endpoint, find, options
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.endpoint import Endpoint, find
 
 if TYPE_CHECKING:
     from headway.scaler.controller import Scaler
@@ -50,7 +51,7 @@ _TOUCH: Final = 2.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Touch this file as long as rounds are done, for health checks.",
 )
-@options
+@options.server
 def scaler(
     *,
     pool: str | None,
@@ -119,8 +120,8 @@ async def _contained(run: Path) -> AsyncIterator[None]:
 
     Each has its own grace period, so there is no limit here: who stops the container has one.
     """
-    from headway.commands.up import say
     from headway.lifeline import Lifeline
+    from headway.loglines import say
     from headway.scaler.drivers.process.follow import Follower
 
     lifeline = Lifeline()

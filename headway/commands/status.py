@@ -19,9 +19,11 @@ from headway.broker.broker import Broker
 from headway.broker.routes import anywhere
 from headway.bus.client.bus import Bus
 from headway.bus.errors import BrokerError
-from headway.cli import examples, run
-from headway.commands.up import readable
-from headway.endpoint import Endpoint, find, options
+from headway.commands import options
+from headway.commands.base import examples, json_option, run
+from headway.endpoint import Endpoint, find
+from headway.format import counted, milliseconds, short
+from headway.loglines import readable
 from headway.status import Row, Status, dead_letters, listen, queues, records, summarise
 
 _SHOWN: Final = 4
@@ -34,9 +36,9 @@ _SHOWN: Final = 4
         "headway status --json",
     )
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--watch", "-w", is_flag=True, help="Keep it up to date until Ctrl-C.")
-@options
+@options.server
 def status(*, as_json: bool, watch: bool, url: str | None, creds: str | None, directory: Path) -> int:
     """Show each version's weight, workers, queue and latencies, and the dead letters.
 
@@ -146,22 +148,6 @@ def _trouble(row: Row) -> list[str]:
     found = row.trouble
     wait = (found.retry_at or 0.0) - time.time()
     again = f", the next one starts in {wait:.0f} s" if wait > 0 else ""
-    died = f"{found.deaths} {'death' if found.deaths == 1 else 'deaths'} in a minute{again}"
+    died = f"{counted(found.deaths, 'death')} in a minute{again}"
     said = [line for one in found.stderr for line in readable(one).splitlines()][-_SHOWN:]
     return [f"{row.service} {row.version} {found.health}: {died}", *(f"  {line}" for line in (found.last_exit, *said))]
-
-
-def short(number: int) -> str:
-    """A count in at most five characters: 950, 12.3k, 4.1M."""
-    if number < 10_000:
-        return str(number)
-    return f"{number / 1000:.1f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
-
-
-def milliseconds(value: float | None) -> str:
-    """A latency in at most six characters: 0.4ms, 120ms, 3.2s."""
-    if value is None:
-        return "-"
-    if value < 10:
-        return f"{value:.1f}ms"
-    return f"{value:.0f}ms" if value < 1000 else f"{value / 1000:.1f}s"

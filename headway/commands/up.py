@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from pathlib import Path
 
 import click
-import orjson
 
 from headway import config as configuration
+from headway import extras
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
 from headway.broker.upgrade import upgrade
 from headway.bus.errors import UsageError
 from headway.bus.worker.worker import DEFAULT_GRACE
-from headway.cli import examples, run
+from headway.commands import options
+from headway.commands.base import examples, run
 from headway.commands.console import address, person
 from headway.config import Config, WebConfig
 from headway.control.store import Control
+from headway.endpoint import DIR_VARIABLE, credentials, default_directory, server_url
 from headway.installation import Installation, for_apps
+from headway.loglines import say
 from headway.output import Stream, echo
 
 
@@ -33,18 +35,16 @@ from headway.output import Stream, echo
     )
 )
 @click.argument("apps", nargs=-1)
-@click.option(
-    "--file",
-    "-f",
-    "file",
-    type=click.Path(path_type=Path),
-    default=configuration.DEFAULT_FILE,
-    show_default=True,
-    help="What to run, if no APPS are named.",
-)
+@options.file
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the server; 0 takes a free one.")
 @click.option("--websocket-port", type=click.IntRange(0, 65535), help="Port for browsers; 0 takes a free one.")
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Data directory.  [default: .headway]")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar=DIR_VARIABLE,
+    help=f"Data directory.  [env: {DIR_VARIABLE}; default: `server.store` of the file, or .headway]",
+)
 @click.option("--workers", type=click.IntRange(1), help="Always so many of each of APPS.  [default: by load]")
 @click.option("--version", default=configuration.DEFAULT_VERSION, show_default=True, help="Version of APPS.")
 @click.option("--console", is_flag=True, help="Serve the operator's console beside APPS.")
@@ -99,6 +99,8 @@ def up(
     web = config.web
     if web is not None and web_port is not None:
         web = web.model_copy(update={"port": web_port})
+    if web is not None:
+        extras.check("web")
     return run(_up(config.model_copy(update={"server": server, "web": web}), grace, start_timeout))
 
 
@@ -146,7 +148,7 @@ async def _serve(
     async with Installation.start(
         config, say=say, start_timeout=start_timeout, grace=grace, hurry=hurry, external=external
     ) as running:
-        place = "" if config.server.store == ".headway" else f" --dir {config.server.store}"
+        place = "" if Path(config.server.store) == default_directory() else f" --dir {config.server.store}"
         served = ", ".join(f"{name} {service.version}" for name, service in config.services.items())
         echo(f"ready: {served} at {running.broker.url}")
         if running.web_url is not None:
@@ -160,29 +162,9 @@ async def _serve(
 
 def _external(directory: Path) -> Broker | None:
     """The server that the environment names, with the installation's keys or else the credentials given."""
-    url, creds = os.environ.get("HEADWAY_NATS_URL"), os.environ.get("HEADWAY_NATS_CREDS")
-    if not url:
+    url, creds = server_url(None), credentials(None)
+    if url is None:
         return None
     if creds and not (directory / KEY_FILE).exists():
         return Broker.external(url, creds=creds)
     return Broker.external(url, dir=directory)
-
-
-def say(label: str, line: str) -> None:
-    """Print a line of a worker; its JSON log lines become text."""
-    echo(f"{label:<14} {readable(line)}", err=True)
-
-
-def readable(line: str) -> str:
-    """A worker's JSON log line as text; anything else stays as it is."""
-    if not line.startswith("{"):
-        return line
-    try:
-        record = orjson.loads(line)
-        text = f"{record.pop('level')}: {record.pop('message')}"
-    except (orjson.JSONDecodeError, KeyError, AttributeError):
-        return line
-    facts = {k: v for k, v in record.items() if k not in {"at", "logger", "service", "version", "worker", "traceback"}}
-    details = " ".join(f"{key}={value}" for key, value in facts.items())
-    trace = f"\n{record['traceback']}" if "traceback" in record else ""
-    return f"{text}{'  ' if details else ''}{details}{trace}"

@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from headway import endpoint
-from headway.broker.broker import DEFAULT_DIR, Broker
+from headway.broker.broker import Broker
 from headway.bus.errors import UsageError
-from headway.cli import examples, run
 from headway.clientsync import server
 from headway.clientsync.server import Beside, Options
 from headway.clientsync.web.tokens import Rules
+from headway.commands import options
+from headway.commands.base import examples, run
 from headway.console.access import Roles
 from headway.console.web import Console
 from headway.controlprocess import running
@@ -27,16 +28,8 @@ from headway.controlprocess import running
         "headway web --issuer https://login.example.com/ --audience sync --allow-origin https://app.example.com",
     )
 )
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_DIR,
-    show_default=True,
-    envvar="HEADWAY_DIR",
-    help="Data directory of `headway up`, which has the keys. [env: HEADWAY_DIR]",
-)
-@click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
+@options.directory
+@options.url
 @click.option(
     "--ws-url",
     envvar="HEADWAY_WS_URL",
@@ -118,7 +111,7 @@ def web(
     if (issuer is None) != (audience is None):
         raise UsageError("--issuer and --audience go together", remedy="name both, as your tokens have them")
     rules = Rules(issuer, audience, tenant_claim, user_claim) if issuer and audience else None
-    options = Options(
+    settings = Options(
         ws_url=reached,
         host=host,
         port=port,
@@ -130,22 +123,23 @@ def web(
         proxies=proxies,
         lifetime=lifetime,
     )
-    server.check(options)
+    server.check(settings)
     # Who is given any claims by the development issuer must not be given those of an operator.
     roles = Roles(role_claim, operator_role) if rules is not None else None
-    return run(_serve(found.url, directory, options, roles, console=console))
+    return run(_serve(found.url, directory, settings, roles, console=console))
 
 
-async def _serve(url: str, directory: Path, options: Options, roles: Roles | None, *, console: bool) -> None:
+async def _serve(url: str, directory: Path, settings: Options, roles: Roles | None, *, console: bool) -> None:
     broker = Broker.external(url, dir=directory)
     with running("web", command="web") as stop:
         try:
             async with (
-                _beside(broker, options, roles, console=console) as beside,
-                server.serving(broker, options, beside) as at,
+                _beside(broker, settings, roles, console=console) as beside,
+                server.serving(broker, settings, beside) as at,
             ):
-                click.echo(f"ready: client sync at {at}, pages connect to {options.ws_url}")
-                await stop.wait()
+                with endpoint.announced(directory, at):
+                    click.echo(f"ready: client sync at {at}, pages connect to {settings.ws_url}")
+                    await stop.wait()
         finally:
             await broker.close()
     click.echo("stopped", err=True)
@@ -153,7 +147,7 @@ async def _serve(url: str, directory: Path, options: Options, roles: Roles | Non
 
 @asynccontextmanager
 async def _beside(
-    broker: Broker, options: Options, roles: Roles | None, *, console: bool
+    broker: Broker, settings: Options, roles: Roles | None, *, console: bool
 ) -> AsyncIterator[list[Beside]]:
     """The console, if it is wanted."""
     if not console:
@@ -161,4 +155,4 @@ async def _beside(
         return
     holder = f"{os.uname().nodename}-{os.getpid()}"
     async with await broker.connect("operator", name="headway-console") as bus:
-        yield [Console(broker, bus, ws_url=options.ws_url, holder=holder, roles=roles, lifetime=options.lifetime)]
+        yield [Console(broker, bus, ws_url=settings.ws_url, holder=holder, roles=roles, lifetime=settings.lifetime)]

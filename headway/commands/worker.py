@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headway.bus.errors import UsageError
-from headway.cli import examples
+from headway.commands.base import examples
 from headway.config_arguments import configuration
 
 

@@ -13,15 +13,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headway import rollouts
-from headway.commands.status import milliseconds
 from headway.control.records import Criteria, RolloutRecord
 from headway.control.store import Control, rollout_key
 from headway.demo import work
 from headway.demo.outbox import Faxes
 from headway.demo.switchboard import Callers
 from headway.demo.tally import percentile
-from headway.deployer.rollout import requests as ask
+from headway.deployer.rollout import requests
 from headway.deployer.version import version_of
+from headway.format import milliseconds
 from headway.images.build import build
 from headway.installation import Installation
 from headway.place import pool_of
@@ -152,7 +152,9 @@ class Release:
         began = time.monotonic()
         version = version_of(self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10)
         await self._control.refresh()
-        asked = await ask.deploy(self._control, version, steps=_STEPS, bake=_BAKE, window=_WINDOW, criteria=_CRITERIA)
+        asked = await requests.deploy(
+            self._control, version, steps=_STEPS, bake=_BAKE, window=_WINDOW, criteria=_CRITERIA
+        )
         while True:
             await self._control.refresh()
             kept = await self._control.get(rollout_key("fax"), RolloutRecord)

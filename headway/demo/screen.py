@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.bus.wire.beat import Beat
-from headway.commands.status import milliseconds, short
 from headway.demo.tally import SERVICES, percentile
 from headway.demo.watch import Watch
+from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
 _PLAIN_TICK: Final = 1.0

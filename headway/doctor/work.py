@@ -149,7 +149,7 @@ def health(facts: Facts) -> Iterator[Finding]:
             kind = error if scale.health == "crash-loop" else warning
             last = f", said: {scale.stderr[-1]}" if scale.stderr else ""
             what = f"{scale.health}: {scale.deaths} deaths in a minute, the last one {scale.last_exit}{last}"
-            fix = f"`headway status` shows its last lines; mend it, or: headway rollback {service}"
+            fix = f"`headway status` shows its last lines; mend it, or: headway rollout undo {service}"
             yield kind(scale.health, f"{service} {version}", what, fix)
     for beat in facts.beats:
         if beat.state != "serving":
@@ -182,7 +182,12 @@ def releases(facts: Facts) -> Iterator[Finding]:
             yield error("no-deployer", service, what, fix)
         elif rollout.paused:
             what = f"the release of {rollout.version} is paused at {rollout.phase}, {rollout.weight}% of the traffic"
-            yield note("release-paused", service, what, f"headway resume {service}, or: headway abort {service}")
+            yield note(
+                "release-paused",
+                service,
+                what,
+                f"headway rollout resume {service}, or: headway rollout abort {service}",
+            )
 
 
 def letters(facts: Facts) -> Iterator[Finding]:

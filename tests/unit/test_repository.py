@@ -37,6 +37,7 @@ def error_classes() -> list[type[errors.HeadwayError]]:
     for name in (
         *(f"headway.{package}.errors" for package in errors_of),
         "headway.installation",
+        "headway.extras",
         "headway.console.errors",
     ):
         importlib.import_module(name)

@@ -85,7 +85,7 @@ async def test_a_manual_rollout_waits_at_each_step(place):
 
         async def waits(step=step) -> bool:
             record = await place.record()
-            return record.step == step and "headway promote app" in record.note
+            return record.step == step and "headway rollout promote app" in record.note
 
         await place.until(waits)
         await ask.promote(place.control, "app")
@@ -122,7 +122,7 @@ async def test_a_deploy_during_a_rollout_is_refused_with_what_to_do(place):
     with pytest.raises(RolloutRuns) as caught:
         await place.deploy("v3")
     assert "a rollout of app v2 is under way (judge at 50%)" in str(caught.value)
-    assert "headway abort app" in str(caught.value)
+    assert "headway rollout abort app" in str(caught.value)
     with pytest.raises(RolloutRuns):
         await ask.rollback(place.control, "app", "v0")
     await ask.abort(place.control, "app")

@@ -87,6 +87,60 @@ def test_a_job_is_stored_and_done_and_the_same_key_is_stored_once(up, eventually
     eventually(lambda: up.json("call", "hello", "written", '{"name": "Key"}', "--tenant", "acme"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("submit", "hello", "leter", PERSON), 4, "hello has no job 'leter', did you mean 'letter'?"),
+        (("submit", "hello", "greet", PERSON), 4, "headway call hello greet"),
+        (("submit", "hello", "letter", '{"nam": "Ada"}'), 5, "name: Field required, is it 'nam'?"),
+        (("submit", "helo", "letter", PERSON, "--timeout", "0.3"), 4, "did you mean 'hello'?"),
+        (("call", "helo", "greet", PERSON), 4, "nobody serves rpc.helo.initech.greet, did you mean 'hello'?"),
+        (("call", "hello", "gret", PERSON), 4, "did you mean 'greet'?"),
+        (("call", "hello", "letter", PERSON), 4, "headway submit hello letter"),
+        (("call", "hello", "greet", '{"nam": "Ada"}'), 5, "fix: name: Field required, is it 'nam'?"),
+        (("emit", "person.mett", PERSON), 4, "no service subscribes to 'person.mett', did you mean 'person.met'?"),
+        (("emit", "person.met", "{}"), 5, "name: Field required"),
+    ],
+)
+def test_what_no_version_takes_is_refused_before_it_is_stored_and_the_nearest_name_is_said(up, arguments, code, says):
+    before = up.run("dead", "ls", "--json").stdout
+    done = up.run(*arguments, "--tenant", "initech")
+    assert says in done.stderr
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert up.run("dead", "ls", "--json").stdout == before
+
+
+def test_no_check_stores_it_for_a_version_that_is_deployed_later(up, eventually):
+    done = up.run("submit", "hello", "postcard", PERSON, "--tenant", "later", "--no-check")
+    assert "stored in JOBS_hello" in done.stdout
+    eventually(lambda: "unknown" in up.run("dead", "ls", "--tenant", "later").stdout)
+    shown = up.run("dead", "ls", "--tenant", "later").stdout
+    assert all(len(line) <= 80 for line in shown.splitlines()), shown
+    assert "deleted 1 dead letter" in up.run("dead", "purge", "--tenant", "later", "--yes").stdout
+
+
+def test_an_event_that_nobody_subscribes_to_is_stored_and_told(up):
+    done = up.run("emit", "weather.changed", "{}", "--tenant", "acme")
+    assert "stored in EVENTS" in done.stdout
+    assert "no worker that answers subscribes to weather.changed" in done.stderr
+
+
+def test_the_tenant_is_that_of_the_environment_unless_it_is_named(up):
+    assert "of globex" in up.run("call", "hello", "greet", PERSON, HEADWAY_TENANT="globex").stdout
+    assert "of acme" in up.run("call", "hello", "greet", PERSON, "--tenant", "acme", HEADWAY_TENANT="globex").stdout
+    missing = up.run("call", "hello", "greet", PERSON)
+    assert missing.returncode == 2
+    assert "HEADWAY_TENANT" in up.run("call", "--help").stdout
+
+
+def test_status_without_a_server_does_not_advise_itself(tmp_path):
+    done = headway(tmp_path, "status", "--url", "nats://127.0.0.1:1")
+    assert done.returncode == 3
+    assert "`headway status`" not in done.stderr
+    assert "headway up" in done.stderr
+
+
 def test_an_event_reaches_the_service(up, eventually):
     assert "stored in EVENTS" in up.run("emit", "person.met", '{"name": "Eve"}', "--tenant", "acme").stdout
     eventually(lambda: up.json("call", "hello", "met", '{"name": "Eve"}', "--tenant", "acme"))

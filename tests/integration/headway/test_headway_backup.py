@@ -381,7 +381,17 @@ async def test_a_backup_that_is_killed_looks_like_none_and_its_pause_ends_by_its
     async with site(directory) as bus:
         await fill(bus)
         creds = bus.broker.identities.creds_file("operator")
-        command = ["backup", str(tmp_path / "backup"), "--url", bus.url, "--creds", str(creds), "--dir", str(directory)]
+        command = [
+            "backup",
+            "create",
+            str(tmp_path / "backup"),
+            "--url",
+            bus.url,
+            "--creds",
+            str(creds),
+            "--dir",
+            str(directory),
+        ]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "headway", *command, env=environment(), stderr=subprocess.DEVNULL
         )
@@ -412,7 +422,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
     running.run("submit", "hello", "letter", '{"name": "Nobody"}', "--tenant", "acme")
     written = ("call", "hello", "written", '{"name": "Old"}', "--tenant", "acme")
     eventually(lambda: running.json(*written) and "rejected" in running.run("dead", "ls").stdout)
-    done = running.run("backup", "monday.tar")
+    done = running.run("backup", "create", "monday.tar")
     assert done.returncode == 0, done.stderr
     assert "7 streams, with keys" in done.stdout
     os.kill(running.process.pid, signal.SIGTERM)
@@ -421,8 +431,8 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
         path.chmod(0o700) if path.is_dir() else None
     shutil.rmtree(running.folder / ".headway")
 
-    assert "is whole" in headway(running.folder, "restore", "monday.tar", "--check").stdout
-    done = headway(running.folder, "restore", "monday.tar")
+    assert "is whole" in headway(running.folder, "backup", "restore", "monday.tar", "--check").stdout
+    done = headway(running.folder, "backup", "restore", "monday.tar")
     assert done.returncode == 0, done.stderr
     assert headway(running.folder, "image", "verify").returncode == 0
     again = fresh("app:hello", *FREE, folder=running.folder)
@@ -438,13 +448,13 @@ def test_a_stopped_site_is_saved_as_well_and_mistakes_are_one_line_each(fresh, t
     running.says("ready:")
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.process.wait(40) == 0
-    assert headway(running.folder, "backup", "b").returncode == 0
+    assert headway(running.folder, "backup", "create", "b").returncode == 0
     for command, code, says in (
-        (("backup", "b"), 11, "b exists"),
-        (("restore", "b"), 11, ".headway is not empty"),
-        (("restore", "app.py", "--dir", "x"), 11, "is no backup"),
-        (("restore", "b", "--replicas", "3", "--dir", "x"), 2, "--url"),
-        (("restore", "b", "--url", "nats://127.0.0.1:1"), 3, "no connection"),
+        (("backup", "create", "b"), 11, "b exists"),
+        (("backup", "restore", "b"), 11, ".headway is not empty"),
+        (("backup", "restore", "app.py", "--dir", "x"), 11, "is no backup"),
+        (("backup", "restore", "b", "--replicas", "3", "--dir", "x"), 2, "--url"),
+        (("backup", "restore", "b", "--url", "nats://127.0.0.1:1"), 3, "no connection"),
     ):
         done = headway(running.folder, *command)
         assert done.returncode == code, (command, done.stderr)

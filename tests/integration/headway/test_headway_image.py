@@ -1,4 +1,4 @@
-"""`headway image` and `headway promote-image`, run as a user runs them."""
+"""`headway image` and `headway image promote`, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def here(folder, monkeypatch, capfd):
     monkeypatch.chdir(folder)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        place = ("--dir", "staging") if arguments[0] == "image" else ()
+        place = ("--dir", "staging") if arguments[0] == "image" and arguments[1] != "promote" else ()
         monkeypatch.setattr(sys, "argv", ["headway", *arguments, *place])
         with pytest.raises(SystemExit) as left:
             main()
@@ -211,7 +211,7 @@ def test_without_a_server_nothing_is_removed_but_by_force(folder, here):
 async def test_a_proven_image_is_promoted_as_it_is_and_any_other_is_refused(site):
     folder, control, run = site
     v2 = build(folder, "v2")
-    promote = lambda *arguments: run("promote-image", "hello", "v2", "--from", "staging", "--to", "prod", *arguments)
+    promote = lambda *arguments: run("image", "promote", "hello", "v2", "--from", "staging", "--to", "prod", *arguments)
 
     assert "hello v2 is not proven: it was never rolled out" in (await promote()).stderr
     await declare(control, "v2", v2)
@@ -251,6 +251,6 @@ async def test_a_proven_image_is_promoted_as_it_is_and_any_other_is_refused(site
 )
 def test_environments_that_cannot_be_meant_are_refused(folder, here, arguments, message):
     (folder / "headway.yaml").write_text(ENVIRONMENTS.format(url="nats://127.0.0.1:1"))
-    refused = here("promote-image", "hello", "v2", *arguments)
+    refused = here("image", "promote", "hello", "v2", *arguments)
     assert refused.returncode == 2
     assert message in refused.stderr

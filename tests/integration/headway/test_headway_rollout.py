@@ -94,26 +94,26 @@ async def test_a_release_from_an_image_to_all_traffic_and_back(site):
     refused, _, lost = await under_load(site, "deploy", "hello", "v3")
     assert refused.returncode == 1
     assert "a rollout of hello v2 is under way" in refused.stderr
-    assert "headway abort hello" in refused.stderr
+    assert "headway rollout abort hello" in refused.stderr
     failed += lost
     promoted = 0
     for _ in range(60):
-        ran, _, lost = await under_load(site, "history", "hello", "--json")
+        ran, _, lost = await under_load(site, "rollout", "history", "hello", "--json")
         failed += lost
         record = json.loads(ran.stdout)
         if record["phase"] == "standby":
             break
-        if record["step"] == promoted and "headway promote" in record["note"]:
-            _, _, lost = await under_load(site, "promote", "hello")
+        if record["step"] == promoted and "headway rollout promote" in record["note"]:
+            _, _, lost = await under_load(site, "rollout", "promote", "hello")
             failed += lost
             promoted += 1
     assert promoted == 2
     assert not failed
-    history = site.run("history", "hello").stdout
+    history = site.run("rollout", "history", "hello").stdout
     assert "warm-up" in history
     assert all(len(line) <= 80 for line in history.splitlines())
     assert site.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme") == "v2"
-    back, _, failed = await under_load(site, "rollback", "hello", "--wait")
+    back, _, failed = await under_load(site, "rollout", "undo", "hello", "--wait")
     assert back.returncode == 0, back.stderr
     assert not failed
     assert site.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme") == "v1"
@@ -121,7 +121,7 @@ async def test_a_release_from_an_image_to_all_traffic_and_back(site):
 
 async def test_a_version_that_fails_is_taken_back_by_the_judge(site):
     ran, _, failed = await under_load(
-        site, "deploy", "hello", "v3", "--steps", "50,100", "--bake", "1h", "--wait", "--json"
+        site, "rollout", "start", "hello", "v3", "--steps", "50,100", "--bake", "1h", "--wait", "--json"
     )
     assert ran.returncode == 1, ran.stdout
     record = json.loads(ran.stdout)
@@ -140,8 +140,8 @@ def test_what_is_asked_wrongly_is_refused_with_what_to_do(site):
         (("deploy", "hello", "v2", "--bake", "soon"), "'soon' is no duration"),
         (("deploy", "hello", "v2", "--check", "ping"), "is no check"),
         (("deploy", "hello", "v9"), "v9"),
-        (("promote", "hello"), "no rollout of hello is under way"),
-        (("history", "nobody"), "was never rolled out"),
+        (("rollout", "promote", "hello"), "no rollout of hello is under way"),
+        (("rollout", "history", "nobody"), "was never rolled out"),
     ):
         ran = site.run(*arguments)
         assert ran.returncode != 0

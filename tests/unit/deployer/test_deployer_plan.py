@@ -155,7 +155,7 @@ def test_what_follows_what(before, known, after, effect):
         (record("shift", step=2), Facts(serving={"v2": 1}), "1 of 2 workers of v2"),
         (record("judge"), Facts(verdict=GOOD, judged_for=4.9), "judging"),
         (record("judge"), Facts(verdict=Verdict(outcome="waiting", reasons=("too few",)), judged_for=99), "too few"),
-        (record("judge", manual=True), Facts(verdict=GOOD, judged_for=5), "headway promote fax"),
+        (record("judge", manual=True), Facts(verdict=GOOD, judged_for=5), "headway rollout promote fax"),
         (record("drain"), Facts(left={"v1": 3}), "3 jobs left"),
         (record("drain"), Facts(left={}, busy={"v1": 2}), "2 in hand"),
         (record("drain"), Facts(left=None), "0 jobs left"),

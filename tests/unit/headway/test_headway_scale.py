@@ -6,7 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from headway.bus.errors import UsageError
-from headway.commands.scale import read_policy, render, scale
+from headway.commands.scale import scale
+from headway.commands.scale.history import render
+from headway.commands.scale.simulate import read_policy
 from headway.control.records import Decided, ScaleRecord
 
 

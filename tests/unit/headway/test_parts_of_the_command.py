@@ -15,9 +15,10 @@ from headway import endpoint, exits
 from headway.bus import errors
 from headway.bus.client.connection import DEFAULT_URL
 from headway.bus.wire.beat import Beat
-from headway.commands.status import milliseconds, render, short
-from headway.commands.up import readable
+from headway.commands.status import render
 from headway.control.records import ScaleRecord
+from headway.format import milliseconds, short
+from headway.loglines import readable
 from headway.place import pool_of
 from headway.scaler.restarts import delay as restart_delay
 from headway.status import Queue, summarise
@@ -91,6 +92,44 @@ def test_what_a_dead_installation_left_is_not_believed(tmp_path):
     running = endpoint.Running(url="nats://127.0.0.1:1", ws_url=None, pid=ended.pid, creds="op.creds")
     (tmp_path / endpoint.RUNNING_FILE).write_text(running.model_dump_json())
     assert endpoint.read_running(tmp_path) is None
+
+
+def test_the_server_named_by_the_environment_is_still_known_to_be_the_one_that_runs_here(tmp_path, monkeypatch):
+    running = endpoint.Running(url="nats://here:1", ws_url=None, pid=os.getpid(), creds="op", web_url="http://here:9")
+    (tmp_path / endpoint.RUNNING_FILE).write_text(running.model_dump_json())
+    monkeypatch.setenv("HEADWAY_NATS_URL", "nats://here:1")  # as `eval "$(headway env)"` sets it
+    assert endpoint.find(None, None, tmp_path).running == running
+    assert endpoint.pages_url(None, tmp_path) == "http://here:9"
+    monkeypatch.setenv("HEADWAY_NATS_URL", "nats://elsewhere:1")
+    assert endpoint.find(None, None, tmp_path).running is None
+
+
+def test_where_the_pages_are_is_what_serves_them_and_never_guessed(tmp_path):
+    with pytest.raises(errors.UsageError, match="nothing serves pages"):
+        endpoint.pages_url(None, tmp_path)
+    with endpoint.announced(tmp_path, "http://127.0.0.1:8999"):
+        assert endpoint.pages_url(None, tmp_path) == "http://127.0.0.1:8999"
+        assert endpoint.pages_url("http://named:1", tmp_path) == "http://named:1"
+    assert not (tmp_path / endpoint.WEB_FILE).exists()
+    with endpoint.announced(tmp_path / "nowhere", "http://x"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, ".headway"),
+        ("services: {}", ".headway"),
+        ("server:\n  store: data", "data"),
+        ("server: {store: [", ".headway"),
+        ("store: data", ".headway"),
+    ],
+)
+def test_the_data_directory_is_that_of_the_file_in_this_folder(tmp_path, monkeypatch, text, found):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "headway.yaml").write_text(text)
+    assert str(endpoint.default_directory()) == found
 
 
 def test_the_pool_is_that_of_the_data_directory_unless_it_is_named(tmp_path, monkeypatch):

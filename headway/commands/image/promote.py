@@ -1,4 +1,4 @@
-"""`headway promote-image`: bring a proven image from one environment to another."""
+"""`headway image promote`: bring a proven image from one environment to another."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ import click
 
 from headway import config as configuration
 from headway.bus.errors import UsageError
-from headway.cli import examples, run
+from headway.commands import options
+from headway.commands.base import examples, json_option, run
 from headway.config import Environment
 from headway.endpoint import require
 
 
-@click.command("promote-image", epilog=examples("headway promote-image fax v2 --from staging --to prod"))
+@click.command(epilog=examples("headway image promote fax v2 --from staging --to prod"))
 @click.argument("service")
 @click.argument("version")
 @click.option("--from", "origin", help="Environment that it comes from; of two, the other one.")
 @click.option("--to", "target", required=True, help="Environment that it is brought to.")
-@click.option(
-    "--file",
-    "-f",
-    "file",
-    type=click.Path(path_type=Path),
-    default=configuration.DEFAULT_FILE,
-    show_default=True,
-    help="Where the environments are declared.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def promote_image(*, service: str, version: str, origin: str | None, target: str, file: Path, as_json: bool) -> int:
+@options.file
+@json_option
+def promote(*, service: str, version: str, origin: str | None, target: str, file: Path, as_json: bool) -> int:
     """Bring the image of a version to another environment, if its rollout where it comes from was healthy.
 
     It is the same image, byte by byte, with the same digest and label. Nothing is deployed: that is done
@@ -56,13 +49,13 @@ async def _promote(
     origin: Environment, target: Environment, service: str, version: str, names: tuple[str, str], *, as_json: bool
 ) -> None:
     from headway.control.store import Control
-    from headway.deployer.promote import promote
+    from headway.deployer.promote import promote as promote_
 
     directory = Path(origin.dir)
-    async with await require(origin.url, origin.creds, directory).connect("promote-image") as bus:
+    async with await require(origin.url, origin.creds, directory).connect("image") as bus:
         control = Control(bus)
         await control.refresh()
-    manifest = await asyncio.to_thread(promote, control, directory, Path(target.dir), service, version)
+    manifest = await asyncio.to_thread(promote_, control, directory, Path(target.dir), service, version)
     if as_json:
         told = {"service": service, "version": version, "digest": manifest.digest, "from": names[0], "to": names[1]}
         click.echo(json.dumps(told))

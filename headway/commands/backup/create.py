@@ -1,0 +1,66 @@
+"""`headway backup create`: all streams and the files of the data directory, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from headway.backup.create import create as create_
+from headway.broker.broker import Broker
+from headway.broker.identity import KEY_FILE
+from headway.commands import options
+from headway.commands.backup.shared import say, told
+from headway.commands.base import examples, run
+from headway.endpoint import Endpoint, find, server_url
+
+SETTLE: Final = 10.0
+
+
+@click.command(
+    epilog=examples(
+        "headway backup create /backups/monday.tar",
+        "headway backup create /backups/monday       # a folder, as `nats stream restore` reads it",
+    )
+)
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=SETTLE,
+    show_default=True,
+    help="Seconds that jobs in hand have to be finished.",
+)
+@click.option("--no-pause", is_flag=True, help="Go on delivering jobs and events meanwhile.")
+@options.server
+def create(*, target: Path, settle: float, no_pause: bool, url: str | None, creds: str | None, directory: Path) -> int:
+    """Save all streams with their consumers, and keys, routes, credentials and images of the data directory.
+
+    TARGET is a new folder, or a new file if its name ends in .tar. It holds secret keys: keep it as you keep those.
+    While queues are saved no job is delivered; what comes in meanwhile is kept. An installation that is stopped is
+    saved as well.
+    """
+    endpoint = find(url, creds, directory)
+    named = server_url(url) is not None
+    if endpoint.running is None and not named and (directory / KEY_FILE).exists():
+        return run(_stopped(directory, target))
+    return run(_running(endpoint, directory, target, None if no_pause else settle))
+
+
+async def _running(endpoint: Endpoint, directory: Path, target: Path, settle: float | None) -> None:
+    async with await endpoint.connect("backup") as bus:
+        manifest = await create_(bus, endpoint.url, directory, target, settle=settle, say=say)
+    if not manifest.settled:
+        say("jobs were in hand meanwhile: what was not finished is in the backup, and would be done again")
+    click.echo(f"saved {target}: {told(manifest)}")
+
+
+async def _stopped(directory: Path, target: Path) -> None:
+    """Save an installation whose server does not run: by one that nobody else knows of."""
+    async with (
+        Broker.start(directory, port=0, ws_port=None, provision=False) as broker,
+        await broker.connect("operator", name="backup") as bus,
+    ):
+        manifest = await create_(bus, broker.url, directory, target, settle=0, say=say)
+    click.echo(f"saved {target}: {told(manifest)}")

@@ -1,0 +1,55 @@
+"""`headway dead replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headway.bus.client import dead as letters
+from headway.bus.errors import UsageError
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.commands.dead.shared import filters
+from headway.endpoint import Endpoint, find
+
+
+@click.command(
+    epilog=examples(
+        "headway dead replay 17 18",
+        "headway dead replay --service fax --all",
+    ),
+)
+@click.argument("seqs", type=int, nargs=-1)
+@filters
+@click.option("--all", "all_", is_flag=True, help="All that --service and --tenant select.")
+@options.server
+def replay(
+    *,
+    seqs: tuple[int, ...],
+    service: str | None,
+    tenant: str | None,
+    all_: bool,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
+    """Put dead letters back into their queue, and delete them once that is stored."""
+    if bool(seqs) == (all_ or service is not None or tenant is not None):
+        raise UsageError("which ones?", remedy="name numbers of `headway dead ls`, or --all with --service or --tenant")
+    return run(_replay(find(url, creds, directory), seqs, service, tenant))
+
+
+async def _replay(endpoint: Endpoint, seqs: tuple[int, ...], service: str | None, tenant: str | None) -> None:
+    count = 0
+    async with await endpoint.connect("dead") as bus:
+        if seqs:
+            wanted = [await letters.show(bus.js, seq) for seq in seqs]
+        else:
+            wanted = [letter async for letter in letters.list_(bus.js, service, tenant)]
+        for letter in wanted:
+            await letters.replay(bus, letter)
+            click.echo(f"replayed {letter.seq}: {letter.service}/{letter.operation} of {letter.tenant}")
+            count += 1
+    if not count:
+        click.echo("no dead letters")

@@ -1,0 +1,83 @@
+"""`headway image build`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from headway.commands import options
+from headway.commands.base import examples, json_option
+from headway.commands.image.shared import facts, size
+from headway.config_arguments import configuration
+from headway.format import counted
+
+
+@click.command(
+    epilog=examples(
+        "headway image build services/fax --version v2",
+        "headway image build services/fax --version v3 --set speed=20",
+        "headway image build services/fax --version v3 --docker",
+    )
+)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--version", required=True, help="The version's label; it stands for this image for good.")
+@click.option("--app", help="module:variable of the service, if PATH has none or several.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The version's configuration, a JSON file.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One value of the configuration; VALUE is JSON, or else text.",
+)
+@click.option(
+    "--docker", "as_docker", is_flag=True, help="Make a Docker image of it, too, for `scaler --driver docker`."
+)
+@options.directory
+@json_option
+def build(
+    *,
+    path: Path,
+    version: str,
+    app: str | None,
+    config_file: Path | None,
+    values: tuple[str, ...],
+    as_docker: bool,
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Build an image of the service in the folder PATH.
+
+    It has the folder, the local packages that its code imports, the exact versions of what is installed, and the
+    configuration. The same input makes the same digest. Nothing is deployed.
+    """
+    from headway.images.build import build as build_
+
+    built = build_(path, version=version, data_dir=directory, config=configuration(config_file, values), app=app)
+    manifest = built.manifest
+    docker = None
+    if as_docker:
+        import asyncio
+
+        from headway.images import docker as docker_
+
+        docker = asyncio.run(docker_.build(directory, built.digest))
+    if as_json:
+        told = {"digest": built.digest, "existed": built.existed, **facts(manifest)}
+        click.echo(json.dumps(told if docker is None else {**told, "docker": docker}))
+        return
+    did = "unchanged" if built.existed else "built"
+    click.echo(f"{did}: {manifest.service} {version}  sha256:{built.digest}")
+    click.echo(
+        f"  {counted(len(manifest.files), 'file')}, {size(manifest.size)}; "
+        f"{counted(len(manifest.requirements), 'requirement')}; {counted(len(manifest.schemas), 'handler')}"
+    )
+    if docker is not None:
+        click.echo(f"  Docker image {docker}")

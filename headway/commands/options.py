@@ -1,0 +1,40 @@
+"""Options that several commands have. How they find a server is in headway/endpoint.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from headway.endpoint import CONFIG_FILE, DEFAULT_DIR, DIR_VARIABLE, default_directory
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+directory = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=default_directory,
+    show_default=str(DEFAULT_DIR),
+    envvar=DIR_VARIABLE,
+    help=f"Data directory of the installation. [env: {DIR_VARIABLE}]",
+)
+creds = click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]")
+url = click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
+tenant = click.option("--tenant", required=True, envvar="HEADWAY_TENANT", help="The tenant. [env: HEADWAY_TENANT]")
+file = click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.Path(path_type=Path),
+    default=CONFIG_FILE,
+    show_default=True,
+    help="The configuration.",
+)
+
+
+def server(function: F) -> F:
+    """Add --url, --creds and --dir to a command."""
+    return url(creds(directory(function)))

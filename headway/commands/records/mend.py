@@ -1,0 +1,33 @@
+"""`headway records mend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headway.commands import options
+from headway.commands.base import examples, run
+from headway.control.store import Control
+from headway.endpoint import Endpoint, require
+
+
+@click.command(epilog=examples("headway records mend", "headway records mend version.fax.v1"))
+@click.argument("keys", nargs=-1)
+@options.server
+def mend(*, keys: tuple[str, ...], url: str | None, creds: str | None, directory: Path) -> int:
+    """Restore records from the copies that are kept of them; all that cannot be read, or those named.
+
+    A record of the scaler is deleted: the scaler writes it anew.
+    """
+    return run(_mend(require(url, creds, directory), keys))
+
+
+async def _mend(endpoint: Endpoint, keys: tuple[str, ...]) -> None:
+    async with await endpoint.connect("records") as bus:
+        control = Control(bus)
+        await control.refresh()
+        for key in keys or sorted(control.unreadable):
+            click.echo(f"{key}: {await control.mend(key)}")
+        if not keys and not control.unreadable:
+            click.echo("all control records can be read: nothing is to be mended")

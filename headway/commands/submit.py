@@ -1,0 +1,75 @@
+"""`headway submit`: submit a durable job from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.bus.client.bus import STORE_TIMEOUT
+from headway.bus.errors import NotServed
+from headway.commands import options, published
+from headway.commands.base import examples, run
+from headway.commands.payload import key_option, payload_argument, read, tell
+from headway.endpoint import Endpoint, find
+
+
+@click.command(
+    epilog=examples(
+        'headway submit fax send \'{"fax": "f1", "to": "+4930123", "text": "Hi"}\' \\',
+        "    --tenant acme --key f1",
+    )
+)
+@click.argument("service")
+@click.argument("operation")
+@payload_argument
+@options.tenant
+@key_option
+@click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
+@click.option("--check/--no-check", default=True, show_default=True, help="Check it against what workers publish.")
+@options.server
+def submit(
+    *,
+    service: str,
+    operation: str,
+    payload: str,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    check: bool,
+    url: str | None,
+    creds: str | None,
+    directory: Path,
+) -> int:
+    """Submit a durable job, and print where it is stored.
+
+    A job that no serving version takes would become a dead letter: it is refused. --no-check stores it for a version
+    that is deployed later.
+
+    PAYLOAD is JSON, @FILE, or - for standard input.
+    """
+    return run(
+        _submit(find(url, creds, directory), service, operation, read(payload), tenant, key, timeout, check=check)
+    )
+
+
+async def _submit(
+    endpoint: Endpoint,
+    service: str,
+    operation: str,
+    request: Any,
+    tenant: str,
+    key: str | None,
+    timeout: float,
+    *,
+    check: bool,
+) -> None:
+    async with await endpoint.connect("submit") as bus:
+        checked = not check or await published.check_job(bus, service, operation, request)
+        try:
+            tell(await bus.submit(service, operation, request, tenant=tenant, key=key, timeout=timeout))
+        except NotServed as error:
+            raise await published.explain(bus, error, service, operation, "job") from error
+    if not checked:
+        click.echo(f"note: not checked, since no worker of {service} answers", err=True)

@@ -1,0 +1,97 @@
+"""Does a payload have the shape that a handler's JSON schema asks for? Pure.
+
+The check is lenient on purpose: pydantic converts ("5" is taken for a number) and knows aliases, so a strict validator
+would refuse what a handler takes. What is found here no handler takes: a missing field, an object where text belongs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+_NAMES: Final = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+_WANTED: Final = {
+    "object": "an object",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "null": "null",
+}
+
+
+def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
+    """Return what a payload lacks, one sentence each; empty if nothing is wrong.
+
+    Args:
+        schema: JSON schema, as pydantic writes it.
+        value: the payload as plain Python values.
+    """
+    return _problems(schema, value, "", schema.get("$defs", {}))
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` with the known name that is nearest; empty if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _problems(schema: Mapping[str, Any], value: Any, path: str, models: Mapping[str, Any]) -> list[str]:
+    while "$ref" in schema:
+        schema = models.get(schema["$ref"].removeprefix("#/$defs/"), {})
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            branches = [_problems(one, value, path, models) for one in schema[several]]
+            return min(branches, key=len, default=[])
+    kind = schema.get("type")
+    where = path or "the payload"
+    if kind in _WANTED and not _may_become(kind, value):
+        return [f"{where}: should be {_WANTED[kind]}, not {_NAMES.get(type(value), 'a number')}"]
+    if "enum" in schema and isinstance(value, str) and value not in schema["enum"]:
+        return [f"{where}: should be one of {', '.join(map(str, schema['enum']))}{suggestion(value, schema['enum'])}"]
+    if isinstance(value, dict) and "properties" in schema:
+        return _fields(schema, value, path, models)
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [
+            found for i, one in enumerate(value) for found in _problems(schema["items"], one, f"{path}[{i}]", models)
+        ]
+    return []
+
+
+def _fields(schema: Mapping[str, Any], value: dict[str, Any], path: str, models: Mapping[str, Any]) -> list[str]:
+    known: Mapping[str, Any] = schema["properties"]
+    unknown = [name for name in value if name not in known]
+    prefix = f"{path}." if path else ""
+    found = [
+        f"{prefix}{name}: Field required" + (f", is it {close[0]!r}?" if close else "")
+        for name in schema.get("required", ())
+        if name not in value
+        for close in [difflib.get_close_matches(name, unknown, n=1)]
+    ]
+    if schema.get("additionalProperties") is False:
+        found += [f"{prefix}{name}: is not known{suggestion(name, known)}" for name in unknown]
+    for name, inner in known.items():
+        if name in value:
+            found += _problems(inner, value[name], prefix + name, models)
+    return found
+
+
+def _may_become(kind: str, value: Any) -> bool:
+    """Whether pydantic may convert a value into a JSON type."""
+    match kind:
+        case "object":
+            return isinstance(value, dict)
+        case "array":
+            return isinstance(value, list)
+        case "null":
+            return value is None
+        case "integer" | "number" if isinstance(value, str):
+            try:
+                float(value)
+            except ValueError:
+                return False
+            return True
+        case _:
+            return value is not None and not isinstance(value, dict | list)
