@@ -18,7 +18,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.support")
 
 # No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
-settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("ci", deadline=None, max_examples=150)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
