@@ -209,7 +209,9 @@ def test_the_wheel_installs_no_module_of_a_common_name(fresh, name):
 
 
 def test_the_projects_services_run_in_headway_up_and_import_their_own_modules(fresh, up):
-    names = json.loads(run(fresh.bin / "headway", "call", "orders", "names", "{}", cwd=fresh.project))
+    names = json.loads(
+        run(fresh.bin / "headway", "call", "orders", "names", "{}", "--tenant", "acme", cwd=fresh.project)
+    )
     assert names[:3] == ["their bus", "their broker", "their scaler"]
     ours, *path = names[3:]
     assert Path(ours).is_relative_to(fresh.bin.parent)
