@@ -1,7 +1,7 @@
 """Lists public functions whose docstring begins with more than 20 words, or not with a command such as "Return".
 
-    .venv/bin/python scripts/docstrings.py            # how many by file
-    .venv/bin/python scripts/docstrings.py --each     # each of them
+.venv/bin/python scripts/docstrings.py            # how many by file
+.venv/bin/python scripts/docstrings.py --each     # each of them
 """
 
 from __future__ import annotations
