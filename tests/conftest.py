@@ -13,13 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 pytest.register_assert_rewrite("tests.support")
 
 # No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
-settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("ci", deadline=None, max_examples=150)
+# A mutant's test need not find the smallest example, and has to end the same way each time.
+settings.register_profile(
+    "mutants", deadline=None, max_examples=60, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
 LONGEST = frozenset(

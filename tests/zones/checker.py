@@ -13,11 +13,12 @@ from tests.zones.finding import Finding
 from tests.zones.history import Entry, load
 from tests.zones.promises.agents import agents
 from tests.zones.promises.calls import calls
+from tests.zones.promises.events import events
 from tests.zones.promises.jobs import jobs
 from tests.zones.promises.objects import objects
 from tests.zones.promises.rollouts import rollouts
 
-PROMISES: tuple[Callable[[Sequence[Entry]], list[Finding]], ...] = (jobs, objects, calls, agents, rollouts)
+PROMISES: tuple[Callable[[Sequence[Entry]], list[Finding]], ...] = (jobs, events, objects, calls, agents, rollouts)
 
 
 def check(history: Sequence[Entry]) -> list[Finding]:

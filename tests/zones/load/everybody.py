@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 
-from headway.bus.client.bus import Bus
+from headway.bus.client.bus import Bus, Tenant
 from headway.clientsync.replica import Replica
 from headway.control.store import Control
 from tests.support.clientsync_page import Page, Site
@@ -24,9 +24,30 @@ VERSIONS = ("v2", "v3")
 """What is rolled out in turn."""
 
 
+Crowd = Callable[[History, asyncio.Event, Tenant], Coroutine[None, None, None]]
+"""Works for a tenant until the event is set."""
+Releasing = Callable[[Client, Place, Control], Coroutine[None, None, None]]
+"""Rolls versions out until its client shall stop; gets the records as they are watched."""
+
+
+async def in_turn(client: Client, place: Place, records: Control) -> None:
+    """Roll out two versions in turn."""
+    await releases.release(client, place, records, VERSIONS)
+
+
 @asynccontextmanager
-async def at_work(place: Place, history: History, seed: int) -> AsyncIterator[None]:
-    """Everybody at work, inside the block; at its end, until the rollout that is under way is over."""
+async def at_work(
+    place: Place, history: History, seed: int, release: Releasing = in_turn, more: Sequence[Crowd] = ()
+) -> AsyncIterator[None]:
+    """Everybody at work, inside the block; at its end, until the rollout that is under way is over.
+
+    Args:
+        place: where.
+        history: gets what they ask and what comes of it.
+        seed: what they draw from.
+        release: who rolls versions out.
+        more: further work, each with an operator's connection of its own.
+    """
     broker = place.running.broker
     no_more, stop, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -54,12 +75,13 @@ async def at_work(place: Place, history: History, seed: int) -> AsyncIterator[No
         for number in range(2):
             replica = await _page(place, stack, f"reader-{number}")
             jobs.append(things.watch(client(f"reader-{number}"), replica))
+        jobs += [crowd(history, stop, (await operator()).tenant(TENANT)) for crowd in more]
         jobs.append(clock(client("clock")))
         records = Control(await operator())
         watching = releases.watch(client("records", over), records)
         async with asyncio.TaskGroup() as group:
             group.create_task(watching)
-            releasing = group.create_task(releases.release(client("release", no_more), place, records, VERSIONS))
+            releasing = group.create_task(release(client("release", no_more), place, records))
             working = [group.create_task(job) for job in jobs]
             try:
                 yield

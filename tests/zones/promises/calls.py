@@ -2,7 +2,7 @@
 again, and nothing hangs beyond its deadline.
 
     call, route, hangup, agent-status    asked {"timeout", ...}     calls
-    submit, put, get                     asked {"timeout", ...}     of the store
+    submit, emit, put, get               asked {"timeout", ...}     of the store
 
 An operation that did not come back well has the error's code. Losing a compare-and-set is an answer, not a failure.
 
@@ -18,7 +18,7 @@ from headway.bus.errors import CallError, Conflict, ConnectionFailed, NotStored
 from tests.zones.finding import Finding
 from tests.zones.history import NEMESIS, Entry, Operation, operations, seen
 
-ASKED = ("call", "route", "hangup", "agent-status", "submit", "put", "get")
+ASKED = ("call", "route", "hangup", "agent-status", "submit", "emit", "put", "get")
 
 SHORTLY = 5.0
 """Seconds after all is healthy again in which something may still fail."""

@@ -1,0 +1,235 @@
+"""The wheel in an environment of its own, beside a project whose folders are named as parts of Headway are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.headway_process import FREE, Up
+
+ROOT = Path(__file__).parents[3]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PATIENCE = 120.0
+"""Seconds for what installs or starts something on a busy machine."""
+# Folders and modules of the project that have the names of ours.
+PROJECT = {
+    "bus.py": "NAME = 'their bus'",
+    "broker/__init__.py": "NAME = 'their broker'",
+    "scaler/__init__.py": "NAME = 'their scaler'",
+    "services/__init__.py": "",
+    "services/orders.py": """
+import sys
+
+import broker
+import bus
+import scaler
+from headway import Service
+
+import headway
+
+orders = Service("orders", ack_wait=1)
+seen = []
+
+
+@orders.rpc("names")
+async def names(_request: dict) -> list[str]:
+    return [bus.NAME, broker.NAME, scaler.NAME, headway.__file__, *sys.path]
+
+
+@orders.job("take")
+async def take(number: int) -> None:
+    seen.append(number)
+""",
+    "test_orders.py": """
+import pytest
+
+from services.orders import orders, seen
+
+
+@pytest.mark.asyncio
+async def test_orders(bus):
+    async with bus.serving(orders):
+        assert (await bus.call("orders", "names", {}, returns=list))[0] == "their bus"
+        await bus.submit("orders", "take", 7, tenant="acme")
+    assert seen == [7]
+""",
+    "headway.yaml": "services: {orders: {app: 'services.orders:orders'}}\nweb: {port: 0, dev_issuer: true}\n",
+}
+
+
+def clean() -> dict[str, str]:
+    """The environment without anything that could lead Python to the checkout."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PYTEST", "COV", "HEADWAY_", "NATS_", "VIRTUAL_ENV"))
+    }
+
+
+def run(*command: str | Path, cwd: Path, **changed: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env={**clean(), **changed}, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build(target: str, source: Path, directory: Path) -> Path:
+    """The one file that is built of a source tree, by the build backend that is locked."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", directory, cwd=source)
+    [made] = directory.iterdir()
+    return made
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A virtual environment that has the wheel and its dependencies, and a project beside it."""
+
+    bin: Path
+    project: Path
+
+    def python(self, code: str) -> str:
+        return run(self.bin / "python", "-c", code, cwd=self.project).strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory, missing: Callable[[str], None]) -> Fresh:
+    uv = next((path for path in (ROOT / ".tools/bin/uv", Path("uv")) if _runs(path)), None)
+    if uv is None:
+        missing("uv is neither in .tools nor on PATH: scripts/bootstrap fetches it")
+        raise AssertionError
+    folder = tmp_path_factory.mktemp("fresh")
+    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
+    settings = {"UV_DEFAULT_INDEX": index} if index else {}
+    run(uv, "venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
+    # As in the lock file: so they are in uv's cache, and no other day brings other ones.
+    constraints = folder / "constraints.txt"
+    locked = run(uv, "export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace", "--no-header", cwd=ROOT)
+    constraints.write_text(locked)
+    wanted = (f"{wheel}[control,web]", "pytest", "pytest-asyncio")
+    python = folder / "env/bin/python"
+    run(uv, "pip", "install", "--quiet", "--python", python, "-c", constraints, *wanted, cwd=folder, **settings)
+    project = folder / "project"
+    for name, text in PROJECT.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    return Fresh(folder / "env/bin", project)
+
+
+def _runs(program: Path) -> bool:
+    try:
+        return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def up(fresh) -> Iterator[Up]:
+    """`headway up` as the project's owner starts it."""
+    said = fresh.project / "output"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [fresh.bin / "headway", "up", *FREE],
+            cwd=fresh.project,
+            env=clean(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    running = Up(fresh.project, process, said)
+    try:
+        running.says("ready:")
+        yield running
+    finally:
+        running.end()
+
+
+def test_the_wheel_holds_headway_and_its_metadata_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {"headway", f"headway-{VERSION}.dist-info"}
+    assert not [name for name in names if "node_modules" in name or name.endswith(".tsx")]
+    assert not [name for name in names if name.endswith(".ts") and not name.endswith(".d.ts")]
+
+
+def test_the_wheel_has_every_module_of_the_checkout_and_the_pages(wheel):
+    # `headway/` has a link to each part, so that one walk which follows links comes to all of them.
+    modules = {
+        str(Path(folder, name).relative_to(ROOT))
+        for folder, _, names in os.walk(ROOT / "headway", followlinks=True)
+        for name in names
+        if name.endswith(".py") and "node_modules" not in folder
+    }
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "headway/services/fax/pages.py" in modules
+    assert not modules - names
+    pages = "headway/clientsync/browser/dist/"
+    assert {pages + page for page in ("index.html", "index.js", "demo.js", "console/index.html")} <= names
+
+
+def test_a_source_distribution_makes_the_same_wheel(wheel, tmp_path):
+    with tarfile.open(build("sdist", ROOT, tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    [source] = (tmp_path / "source").iterdir()
+    again = build("wheel", source, tmp_path / "again")
+    assert _contents(again) == _contents(wheel)
+
+
+def _contents(wheel: Path) -> dict[str, bytes]:
+    archive = zipfile.ZipFile(wheel)
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_what_runs_is_the_wheel_and_not_the_checkout(fresh):
+    path, file = json.loads(fresh.python("import json, sys, headway; print(json.dumps([sys.path, headway.__file__]))"))
+    assert path[0] == ""  # the project's own folder
+    assert not [entry for entry in path[1:] if Path(entry).resolve().is_relative_to(ROOT)]
+    assert Path(file).is_relative_to(fresh.bin.parent)
+
+
+@pytest.mark.parametrize("name", ["control", "images", "deployer", "clientsync"])
+def test_the_wheel_installs_no_module_of_a_common_name(fresh, name):
+    assert fresh.python(f"import importlib.util; print(importlib.util.find_spec({name!r}))") == "None"
+
+
+def test_the_projects_services_run_in_headway_up_and_import_their_own_modules(fresh, up):
+    names = json.loads(
+        run(fresh.bin / "headway", "call", "orders", "names", "{}", "--tenant", "acme", cwd=fresh.project)
+    )
+    assert names[:3] == ["their bus", "their broker", "their scaler"]
+    ours, *path = names[3:]
+    assert Path(ours).is_relative_to(fresh.bin.parent)
+    assert not [entry for entry in path if Path(entry).resolve().is_relative_to(ROOT)]
+
+
+def test_the_pages_are_served_out_of_the_wheel(fresh, up):
+    said = up.says("console: http://127.0.0.1:")
+    address = said.partition("console: ")[2].split("/console")[0]
+    page = fresh.python(f"import httpx; print(httpx.get({address!r} + '/console/').raise_for_status().text)")
+    assert "<html" in page
+
+
+def test_headway_up_ends_when_it_is_told_to(up):
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(PATIENCE) == 0, up.said
+
+
+def test_the_projects_tests_use_the_pytest_fixture(fresh):
+    said = run(fresh.bin / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=fresh.project)
+    assert "1 passed" in said
