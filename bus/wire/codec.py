@@ -51,7 +51,7 @@ class Codec(Generic[T]):
         self.type = type_
         self._validate = self.adapter.validator.validate_json
         self._dump = self.adapter.serializer.to_python
-        self._class = type_ if isinstance(type_, type) and issubclass(type_, BaseModel) else object
+        self._class: Any = type_ if isinstance(type_, type) and issubclass(type_, BaseModel) else object
         self._native = False
         """Written by pydantic, which alone knows how its models want NaN to be sent."""
         self._floats = False
