@@ -58,6 +58,14 @@ class HeadwayError(Exception):
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, its type's name if it says nothing or cannot."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception as failure:
+        return f"{type(error).__name__}, whose str() raised {type(failure).__name__}"
+
+
 class UsageError(HeadwayError):
     """The program or what it was given is wrong; the same call can never succeed."""
 

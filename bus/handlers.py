@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,19 +62,35 @@ class Handler:
         return inspect.getdoc(self.function) or ""
 
     def bind(self, executor: Executor) -> Invoke:
-        """How a worker runs it: an awaitable of (value, context), on the loop or in a thread of `executor`."""
+        """Return how a worker runs it: an awaitable of (value, context).
+
+        That of an `async def` handler gives what it returns. That of others runs in a thread of `executor` and gives
+        an `Outcome`.
+        """
         function = self.function
         if self.is_async:
             if self.takes_context:
                 return function
             return lambda value, _context: function(value)
 
-        def in_thread(value: Any, context: Context) -> Awaitable[Any]:
+        def in_thread(value: Any, context: Context) -> Awaitable[Outcome]:
             call = partial(function, value, context) if self.takes_context else partial(function, value)
             loop = asyncio.get_running_loop()
-            return loop.run_in_executor(executor, contextvars.copy_context().run, call)
+            return loop.run_in_executor(executor, contextvars.copy_context().run, _outcome, call)
 
         return in_thread
+
+
+Outcome = tuple[Any, BaseException | None]
+"""What a `def` handler returned, or raised."""
+
+
+def _outcome(call: Callable[[], Any]) -> Outcome:
+    """Call, and return what came of it: a future cannot carry every exception (not StopIteration, for one)."""
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 def declare(
@@ -99,7 +115,13 @@ def declare(
     Raises:
         DeclarationError: if the signature or a type cannot work.
     """
-    what = f"{kind.value} {name!r} ({function.__qualname__})"
+    what = f"{kind.value} {name!r} ({getattr(function, '__qualname__', function)})"
+    if any(map(inspect.isgeneratorfunction, _layers(function))) or any(
+        map(inspect.isasyncgenfunction, _layers(function))
+    ):
+        raise DeclarationError(
+            f"{what} is a generator: calling it would run nothing", remedy="return its result instead of yielding"
+        )
     if timeout <= 0:
         raise DeclarationError(f"{what}: timeout={timeout}", remedy="give a timeout in seconds above 0")
     try:
@@ -129,3 +151,13 @@ def declare(
         takes_context=len(parameters) == 2,
         is_async=inspect.iscoroutinefunction(function),
     )
+
+
+def _layers(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A function, and what its decorators wrap, as `functools.wraps` tells."""
+    seen: set[int] = set()
+    layer: Any = function
+    while layer is not None and id(layer) not in seen:
+        seen.add(id(layer))
+        yield layer
+        layer = getattr(layer, "__wrapped__", None)

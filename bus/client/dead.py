@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import logging
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
     from headway.bus.client.bus import Bus
 
 _TIMEOUT = 5.0
+_log = logging.getLogger("headway.bus")
 _DIGEST = 12
-_HEADER_ROOM = 8192
+_ROOM = 8192
+"""Bytes that the headers of a letter are allowed beside a large payload, at least."""
+_MORE = 512
+"""Bytes of headers that name blobs, or carry a trace."""
 _OF_STORAGE = frozenset(
     {
         "Nats-Stream",
@@ -78,6 +84,7 @@ class DeadLetter:
         payload: the original payload.
         headers: the original headers.
         blob: name of the tenant's blob that holds the payload, if it was too large to keep beside its headers.
+        headers_blob: name of the one that holds the headers, if they were too large.
     """
 
     seq: int
@@ -95,6 +102,7 @@ class DeadLetter:
     payload: bytes
     headers: Mapping[str, str]
     blob: str = ""
+    headers_blob: str = ""
 
 
 def operation_of_event(event_type: str) -> str:
@@ -118,25 +126,29 @@ def compose(
     cause: Cause,
     reason: str,
     attempts: int,
-    error: BaseException | None,
+    error: BaseException | str | None,
     subject: str,
     stream: str,
     sequence: int,
     at: datetime,
 ) -> dict[str, str]:
-    """The headers of a dead letter: the original's, and why it died.
+    """The headers of a dead letter: the original's, and why it died. `error` is what it failed of, or its digest.
 
     The message id is made of where the original was: giving up the same message twice stores one letter.
     """
-    kept = {k: v for k, v in (original or {}).items() if not k.startswith(_OUR_HEADERS)}
+    kept, unsendable = headers.sendable(
+        {k: v for k, v in (original or {}).items() if not k.startswith((*_OUR_HEADERS, headers.DEAD_PREFIX))}
+    )
+    if unsendable:
+        kept[headers.DEAD_HEADERS] = json.dumps(unsendable)
     return {
         **kept,
         headers.MESSAGE_ID: f"{stream}.{sequence}",
         headers.DEAD_CAUSE: cause.value,
         headers.DEAD_REASON: headers.clean(reason),
         headers.DEAD_ATTEMPTS: str(attempts),
-        headers.DEAD_TRACEBACK: digest(error) if error is not None else "",
-        headers.DEAD_SUBJECT: subject,
+        headers.DEAD_TRACEBACK: error if isinstance(error, str) else digest(error) if error is not None else "",
+        headers.DEAD_SUBJECT: headers.clean(subject),
         headers.DEAD_STREAM: stream,
         headers.DEAD_SEQUENCE: str(sequence),
         headers.DEAD_AT: at.isoformat(),
@@ -146,13 +158,22 @@ def compose(
 async def bury(
     bus: Bus, service: str, tenant: str, operation: str, payload: bytes, fields: dict[str, str], timeout: float
 ) -> None:
-    """Store a dead letter. A payload that leaves no room for the headers goes into a blob that the letter names.
+    """Store a dead letter. What leaves no room for the rest goes into a blob that the letter names: headers, payload.
+
+    Whatever arrived can be buried: tenant and operation are fitted to the grammar, the original subject is kept.
 
     Raises:
         StoreError, CallError, ConnectionFailed: if it could not be stored.
     """
-    if len(payload) + _HEADER_ROOM > bus.nc.max_payload:
-        name = f"dead/{fields[headers.DEAD_STREAM]}-{fields[headers.DEAD_SEQUENCE]}"
+    tenant, operation = subjects.fit(tenant), subjects.fit(operation)
+    name = f"dead/{fields[headers.DEAD_STREAM]}-{fields[headers.DEAD_SEQUENCE]}"
+    if headers.size(fields) + _MORE > headers.MAX_SIZE:
+        ours = {k: v for k, v in fields.items() if k.startswith((headers.DEAD_PREFIX, headers.MESSAGE_ID))}
+        hidden = json.loads(ours.pop(headers.DEAD_HEADERS, "{}"))
+        original = {k: v for k, v in fields.items() if k not in ours and k != headers.DEAD_HEADERS}
+        await bus.tenant(tenant).blobs.put(f"{name}-headers", json.dumps({**original, **hidden}).encode())
+        fields = {**ours, headers.DEAD_HEADERS_BLOB: f"{name}-headers"}
+    if max(headers.size(fields) + _MORE, _ROOM) + len(payload) > bus.nc.max_payload:
         await bus.tenant(tenant).blobs.put(name, payload)
         fields, payload = {**fields, headers.DEAD_BLOB: name}, b""
     await bus.store(subjects.dead(service, tenant, operation), payload, fields, timeout)
@@ -200,26 +221,31 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
     people at once, it is stored once.
 
     Raises:
+        InvalidSubject: if its operation breaks the grammar, so that no version can ever have it.
         NotServed, QueueFull, NotStored: if it could not be stored; the letter is then kept.
     """
-    sent = {**letter.headers, headers.MESSAGE_ID: f"replay.{letter.seq}"}
     blobs = bus.tenant(letter.tenant).blobs
+    original = json.loads(await blobs.get(letter.headers_blob)) if letter.headers_blob else letter.headers
+    sent, unsendable = headers.sendable({**original, headers.MESSAGE_ID: f"replay.{letter.seq}"})
+    if unsendable:
+        _log.warning("dead letter %d: headers that cannot be sent are left out: %r", letter.seq, sorted(unsendable))
     payload = await blobs.get(letter.blob) if letter.blob else letter.payload
     if letter.subject.startswith("event."):
         sent[headers.ONLY] = letter.service
         subject = letter.subject
     else:
-        subject = subjects.job(letter.service, letter.tenant, letter.operation)
+        tenant, operation = subjects.job_addressee(letter.subject)
+        subject = subjects.job(letter.service, tenant, operation)
     await bus.store(subject, payload, sent)
     await purge(bus.js, letter.seq)
-    if letter.blob:
-        await blobs.delete(letter.blob)
+    for name in filter(None, (letter.blob, letter.headers_blob)):
+        await blobs.delete(name)
 
 
 async def discard(bus: Bus, letter: DeadLetter) -> None:
     """Delete a dead letter for good, with the blob that it may have. Raises as `purge`."""
-    if letter.blob:
-        await bus.tenant(letter.tenant).blobs.delete(letter.blob)
+    for name in filter(None, (letter.blob, letter.headers_blob)):
+        await bus.tenant(letter.tenant).blobs.delete(name)
     await purge(bus.js, letter.seq)
 
 
@@ -238,7 +264,7 @@ async def purge(js: JetStreamContext, seq: int) -> None:
 
 
 def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> DeadLetter:
-    service, tenant, operation = subjects.parse_dead(filed)
+    service, tenant, operation = (*filed.split(".", 3)[1:], "", "", "")[:3]
     return DeadLetter(
         seq=seq,
         service=service,
@@ -246,17 +272,40 @@ def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> D
         operation=operation,
         cause=found.get(headers.DEAD_CAUSE, ""),
         reason=found.get(headers.DEAD_REASON, ""),
-        attempts=int(found.get(headers.DEAD_ATTEMPTS, "0")),
+        attempts=_number(found.get(headers.DEAD_ATTEMPTS, "")),
         traceback=found.get(headers.DEAD_TRACEBACK, ""),
         subject=found.get(headers.DEAD_SUBJECT, ""),
         stream=found.get(headers.DEAD_STREAM, ""),
-        stream_seq=int(found.get(headers.DEAD_SEQUENCE, "0")),
-        at=datetime.fromisoformat(found[headers.DEAD_AT]) if headers.DEAD_AT in found else datetime.now(UTC),
+        stream_seq=_number(found.get(headers.DEAD_SEQUENCE, "")),
+        at=_time(found.get(headers.DEAD_AT, "")),
         payload=payload,
         headers={
             k: v
             for k, v in found.items()
             if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID and k not in _OF_STORAGE
-        },
+        }
+        | _hidden(found.get(headers.DEAD_HEADERS, "{}")),
         blob=found.get(headers.DEAD_BLOB, ""),
+        headers_blob=found.get(headers.DEAD_HEADERS_BLOB, ""),
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _time(text: str) -> datetime:
+    """When a letter was filed; the beginning of time if it does not say so in a way that can be read."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _hidden(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -73,10 +73,15 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
         return NotFound(message)
     if code == JsCode.IN_PROCESS:
         return NotStored(message)
-    # Bounds that are reached have no code of their own: "maximum messages exceeded", "maximum bytes exceeded", ...
-    if code in FULL or "maximum" in description:
-        return QueueFull(message)
-    return StoreError(message)
+    return QueueFull(message) if is_full(code, description) else StoreError(message)
+
+
+def is_full(code: int | None, description: str | None) -> bool:
+    """Whether a refusal says that a bound is reached. It has the status of one that passes, but does not soon.
+
+    Some bounds have no code of their own: "maximum messages exceeded", "maximum bytes exceeded".
+    """
+    return code in FULL or "maximum" in (description or "")
 
 
 def translate(error: BaseException, what: str) -> HeadwayError:

@@ -27,7 +27,7 @@ from nats.js.errors import APIError
 from headway.bus.errors import ConnectionFailed, MissingStream, NotStored, StoreError
 from headway.bus.nats import direct
 from headway.bus.nats.internals import connection
-from headway.bus.nats.refusals import CONFLICTS, UNAVAILABLE, JsCode, translate
+from headway.bus.nats.refusals import CONFLICTS, UNAVAILABLE, JsCode, is_full, translate
 from headway.bus.wire import headers
 
 SEQUENCE: Final = "Nats-Sequence"
@@ -219,7 +219,7 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
             await _exists(js, stream)
             cause, why = error, f"stream {stream} has no leader"
         except APIError as error:
-            if error.code != UNAVAILABLE:
+            if error.code != UNAVAILABLE or is_full(error.err_code, error.description):
                 raise
             cause, why = error, error.description or "unavailable"
         except (TimeoutError, nats.errors.Error) as error:

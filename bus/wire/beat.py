@@ -50,6 +50,7 @@ class Beat(BaseModel):
         hung: calls, jobs and events that ran into their timeout and did not end.
         grace_s: seconds that work in hand has to finish once it drains; 0 from workers that do not tell.
         waiting: (seconds until due, how many) of what it handed back to be tried again later.
+        unstored: how often JetStream did not take (or give) a record of attempts or a dead letter.
     """
 
     service: str
@@ -77,6 +78,7 @@ class Beat(BaseModel):
     slots: int = 0
     limit: int = 0
     hung: int = 0
+    unstored: int = 0
     uptime_s: float = 0.0
     grace_s: float = 0.0
     waiting: list[tuple[float, int]] = []
@@ -122,7 +124,7 @@ class Waiting:
 class Counters:
     """What a worker counts."""
 
-    __slots__ = ("dead", "failed", "latency", "processed", "rejected", "retried", "shed", "waiting")
+    __slots__ = ("dead", "failed", "latency", "processed", "rejected", "retried", "shed", "unstored", "waiting")
 
     def __init__(self) -> None:
         self.processed = 0
@@ -132,6 +134,7 @@ class Counters:
         self.dead = 0
         self.shed = 0
         self.waiting = Waiting()
+        self.unstored = 0
         self.latency = {"rpc": Histogram(), "job": Histogram(), "on": Histogram()}
 
 

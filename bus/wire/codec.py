@@ -3,20 +3,29 @@
 Decoding goes straight from bytes to the model (`validate_json`), because strict types and dates follow JSON's
 rules only there. Encoding turns the model into JSON's own types first and lets orjson write them.
 See docs/decisions/0003-pydantic-validate-orjson-encode.md.
+
+What is sent is what is validated: fields go by their aliases, replies have the declared type, and what JSON would lose
+(NaN, integers beyond 64 bits, secrets) is refused at the sender (bus/wire/faithful.py).
 """
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, PydanticUndefinedType, to_jsonable_python
 
 from headway.bus.errors import DeclarationError, InvalidInput
+from headway.bus.wire.faithful import SECRET, check, unserializable
 
 T = TypeVar("T")
 
 _MAX_PROBLEMS = 5
+_UNTYPED: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_MAY_HOLD_FLOATS: Final = frozenset({"float", "any", "json", "function-plain", "function-wrap", "is-instance"})
+_FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
 
 
 class Codec(Generic[T]):
@@ -26,10 +35,10 @@ class Codec(Generic[T]):
         type_: anything pydantic takes: a model, a dataclass, a TypedDict, `int`, `list[Model]`, `None`.
 
     Raises:
-        DeclarationError: if pydantic has no schema for the type.
+        DeclarationError: if pydantic has no schema for the type, or a field is sent by another name than it is read by.
     """
 
-    __slots__ = ("_dump", "_validate", "adapter", "type")
+    __slots__ = ("_class", "_dump", "_floats", "_native", "_validate", "adapter", "type")
 
     def __init__(self, type_: Any) -> None:
         try:
@@ -42,32 +51,72 @@ class Codec(Generic[T]):
         self.type = type_
         self._validate = self.adapter.validator.validate_json
         self._dump = self.adapter.serializer.to_python
+        self._class: Any = type_ if isinstance(type_, type) and issubclass(type_, BaseModel) else object
+        self._native = False
+        """Written by pydantic, which alone knows how its models want NaN to be sent."""
+        self._floats = False
+        for node in _nodes(self.adapter.core_schema):
+            if node.get("type") in _MAY_HOLD_FLOATS:
+                self._floats = True
+            if (node.get("config") or {}).get("ser_json_inf_nan") == "strings":
+                self._native = True
+            for name, field in _fields(node):
+                _check_alias(type_, name, field)
 
     def decode(self, data: bytes) -> T:
-        """Validate a payload; an empty one counts as `null`.
+        """Validate a payload; an empty one counts as `null`. Fields may come by alias or by name.
 
         Raises:
             InvalidInput: naming each field that is wrong, never repeating the payload itself.
         """
         try:
-            value: T = self._validate(data or b"null")
+            value: T = self._validate(data or b"null", by_alias=True, by_name=True)
         except ValidationError as error:
             raise InvalidInput(_problems(error)) from error
         return value
 
     def encode(self, value: T) -> bytes:
-        """The payload of a value."""
-        return orjson.dumps(self._dump(value, mode="json"))
+        """Return the payload of a value.
+
+        Raises:
+            InvalidInput: if the value is not of the type, or has no faithful JSON form; naming the fields.
+        """
+        if type(value) is not self.type and not isinstance(value, self._class):
+            value, payload = self._encode_validated(value)
+        else:
+            try:
+                payload = self._payload(value)
+            except (PydanticSerializationError, TypeError, UnicodeError):
+                value, payload = self._encode_validated(value)
+        if SECRET in payload or (self._floats and b"null" in payload and not self._native):
+            check(value, self.adapter.serializer)
+        return payload
+
+    def _payload(self, value: T) -> bytes:
+        if self._native:
+            return self.adapter.serializer.to_json(value, by_alias=True, warnings="error")
+        return orjson.dumps(self._dump(value, mode="json", by_alias=True, warnings="error"))
+
+    def _encode_validated(self, value: T) -> tuple[T, bytes]:
+        """Encode what the serializer does not take as it is, such as a dict for a model."""
+        try:
+            value = self.adapter.validate_python(value, by_alias=True, by_name=True)
+            return value, self._payload(value)
+        except ValidationError as error:
+            raise InvalidInput(_problems(error), remedy="return what is declared") from error
+        except (PydanticSerializationError, TypeError, UnicodeError) as error:
+            raise unserializable(value, self.adapter.serializer, error) from error
 
 
 _codecs: dict[Any, Codec[Any]] = {}
+_any: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def codec_for(type_: Any) -> Codec[Any]:
-    """The codec of a type, built once.
+    """Return the codec of a type, built once.
 
     Raises:
-        DeclarationError: if pydantic has no schema for the type.
+        DeclarationError: as `Codec`.
     """
     codec = _codecs.get(type_)
     if codec is None:
@@ -76,23 +125,61 @@ def codec_for(type_: Any) -> Codec[Any]:
 
 
 def encode(value: Any) -> bytes:
-    """The payload of a value whose type is not declared: a model, a dataclass or plain JSON types.
+    """Return the payload of a value whose type is not declared: a model, a dataclass or plain JSON types.
 
     Raises:
-        InvalidInput: if it has no JSON form.
+        InvalidInput: if it has no faithful JSON form; naming the fields.
     """
+    kind = type(value)
+    if kind is not dict:  # pydantic's own check for its models is slow
+        codec = _codecs.get(kind)
+        if codec is not None or isinstance(value, BaseModel):
+            return (codec or codec_for(kind)).encode(value)
     try:
-        return orjson.dumps(value, default=_plain)
-    except TypeError as error:
-        raise InvalidInput(f"this {type(value).__name__} has no JSON form: {error}") from error
+        payload = orjson.dumps(value, _plain, _UNTYPED)
+    except (PydanticSerializationError, TypeError, UnicodeError) as error:
+        raise unserializable(value, _any.serializer, error) from error
+    if SECRET in payload or b"null" in payload:
+        check(value, _any.serializer)
+    return payload
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, set | frozenset):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is not serializable")
+    if isinstance(value, PydanticUndefinedType):
+        raise TypeError("an undefined value")
+    return to_jsonable_python(value, by_alias=True)
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """All parts of a core schema."""
+    if isinstance(schema, dict):
+        yield schema
+        for part in schema.values():
+            yield from _nodes(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _nodes(part)
+
+
+def _fields(node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The fields that a part of a core schema declares, by name."""
+    found = node.get("fields")
+    pairs = found.items() if isinstance(found, dict) else [("", one) for one in found or ()]
+    for name, field in pairs:
+        if isinstance(field, dict) and field.get("type") in _FIELDS:
+            yield str(name or field.get("name")), field
+
+
+def _check_alias(type_: Any, name: str, field: dict[str, Any]) -> None:
+    sent, read = field.get("serialization_alias"), field.get("validation_alias")
+    if sent is None or sent in (name, read):
+        return
+    if isinstance(read, list) and (read == [sent] or [sent] in read):
+        return
+    raise DeclarationError(
+        f"{type_!r} cannot be sent: its field {name!r} is written as {sent!r} but read as {read or name!r}",
+        remedy="give it one `alias`, or add the serialization alias to its AliasChoices",
+    )
 
 
 def _problems(error: ValidationError) -> str:

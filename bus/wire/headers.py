@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -38,9 +39,17 @@ DEAD_STREAM: Final = "Headway-Dead-Stream"
 DEAD_SEQUENCE: Final = "Headway-Dead-Sequence"
 DEAD_BLOB: Final = "Headway-Dead-Blob"
 DEAD_AT: Final = "Headway-Dead-At"
+DEAD_HEADERS: Final = "Headway-Dead-Headers"
+"""The original headers that cannot be sent as headers, such as one whose name is no token; JSON."""
+DEAD_HEADERS_BLOB: Final = "Headway-Dead-Headers-Blob"
+"""The blob that holds all original headers, where they are too large to be kept."""
 DEAD_PREFIX: Final = "Headway-Dead-"
 
+MAX_SIZE: Final = 65_000
+"""Bytes of headers that are sent with a stored message; JetStream refuses 65,536 and more."""
+
 _MAX_VALUE = 1024
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110: what clients of NATS send
 
 
 def timeout_value(seconds: float) -> str:
@@ -56,6 +65,26 @@ def timeout_of(headers: Mapping[str, str] | None) -> float | None:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
         return None
     return int(value) / 1000
+
+
+def sendable(fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Part headers that arrived into those that can be sent on and those that cannot.
+
+    Servers pass on what clients refuse to send: names with spaces or brackets, values that are no UTF-8.
+    """
+    good: dict[str, str] = {}
+    bad: dict[str, str] = {}
+    for name, value in fields.items():
+        (good if _NAME.fullmatch(name) and _is_utf8(value) else bad)[name] = value
+    return good, bad
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def clean(text: str) -> str:

@@ -19,17 +19,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
-import nats.errors
 import orjson
-from nats.aio.client import Client
+from nats.js import JetStreamContext
 
+from headway.bus.errors import HeadwayError, StoreError
+from headway.bus.nats import values
 from headway.bus.nats.streams import ATTEMPTS
 from headway.bus.retry import Retry
 from headway.bus.wire import headers
 
-_TIMEOUT = 2.0
 SUSPICIOUS = 2
 """Crashes after which a message is run alone."""
 
@@ -45,6 +45,12 @@ class Attempts:
     running: bool = False
     alone: bool = False
     """The attempt under way, or the last one that crashed, was run alone."""
+    blocked: str = ""
+    """Where the attempt that crashed had blocked the event loop; empty if it had not."""
+    cause: str = ""
+    """Why the message is given up, once that is decided: it is not run again, its letter is still to be stored."""
+    reason: str = ""
+    digest: str = ""
 
     @property
     def made(self) -> int:
@@ -61,18 +67,27 @@ class Attempts:
 
     def suspicious(self, retry: Retry) -> bool:
         """Whether it is to be run alone."""
-        return self.crashes >= SUSPICIOUS or (self.crashes > 0 and retry.exhausted(self.made))
+        return self.crashes >= SUSPICIOUS or (self.crashes > 0 and (bool(self.blocked) or retry.exhausted(self.made)))
 
     def started(self, *, alone: bool = False) -> Attempts:
         """The record while an attempt runs."""
         return replace(self, running=True, alone=alone)
 
+    def blocking(self, where: str) -> Attempts:
+        """The record of an attempt that blocks the event loop: if the worker is killed for it, this is why."""
+        return replace(self, running=True, blocked=where)
+
     def failed(self) -> Attempts:
         """The record after an attempt that ended in an error."""
         return replace(self, failures=self.failures + 1, running=False, alone=False)
 
+    def sentenced(self, cause: str, reason: str, digest: str) -> Attempts:
+        """The record of a message that is given up, but whose letter could not be stored yet."""
+        return replace(self, running=False, cause=cause, reason=reason, digest=digest)
+
 
 NONE = Attempts()
+_FIELDS = frozenset(field.name for field in fields(Attempts))
 
 
 class Isolation:
@@ -119,39 +134,51 @@ class Isolation:
 class AttemptsLog:
     """The records of one service, in the key-value bucket `ATTEMPTS`.
 
-    They are a help, not a gate: when the bucket does not answer, work goes on with what is known.
+    Without them nobody knows how often a message may still be run. So what cannot be read or written is raised, and
+    the message waits (bus/worker/work.py): none is run more often than allowed.
+
+    Args:
+        js: the context.
+        service: whose messages.
     """
 
-    def __init__(self, nc: Client, service: str) -> None:
-        self._nc = nc
+    def __init__(self, js: JetStreamContext, service: str) -> None:
+        self._js = js
         self._service = service
 
     async def load(self, stream: str, sequence: int) -> Attempts:
-        """The record of a message; an empty one if there is none or the bucket does not answer."""
-        subject = self._subject(stream, sequence)
-        try:
-            reply = await self._nc.request(f"$JS.API.DIRECT.GET.{ATTEMPTS}.{subject}", b"", timeout=_TIMEOUT)
-            if not reply.data or headers.STATUS in (reply.headers or {}):
-                return NONE
-            return Attempts(**orjson.loads(reply.data))
-        except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError, TypeError) as error:
-            _log.warning("attempts of %s %d are unknown: %r", stream, sequence, error)
+        """Return the record of a message; an empty one if there is none.
+
+        Raises:
+            StoreError: if the bucket refuses, or holds something else.
+            ConnectionFailed: without an answer in time.
+        """
+        reply = await values.last(self._js, ATTEMPTS, self._subject(stream, sequence))
+        if not reply.data or headers.STATUS in (reply.headers or {}):
             return NONE
+        try:
+            found = orjson.loads(reply.data)
+            return Attempts(**{name: value for name, value in found.items() if name in _FIELDS})
+        except (orjson.JSONDecodeError, AttributeError) as error:
+            raise StoreError(
+                f"the attempts of {stream} {sequence} cannot be read", remedy="purge the record"
+            ) from error
 
     async def save(self, stream: str, sequence: int, record: Attempts) -> None:
-        """Store a record, and wait until it is stored."""
-        await self._write(stream, sequence, orjson.dumps(asdict(record)))
+        """Store a record, and wait until it is stored.
+
+        Raises:
+            QueueFull, StoreError: if the bucket is full, or refuses.
+            NotStored: without an acknowledgement in time.
+        """
+        await values.write(self._js, ATTEMPTS, self._subject(stream, sequence), orjson.dumps(asdict(record)), {}, None)
 
     async def clear(self, stream: str, sequence: int) -> None:
-        """Forget a message that is done."""
-        await self._write(stream, sequence, b"")
-
-    async def _write(self, stream: str, sequence: int, payload: bytes) -> None:
+        """Forget a message that is done. That this fails costs a record of a day, and is logged."""
         try:
-            async with asyncio.timeout(_TIMEOUT):
-                await self._nc.request(self._subject(stream, sequence), payload, timeout=_TIMEOUT)
-        except (nats.errors.Error, TimeoutError) as error:
-            _log.warning("attempts of %s %d are not recorded: %r", stream, sequence, error)
+            await values.write(self._js, ATTEMPTS, self._subject(stream, sequence), b"", {}, None)
+        except HeadwayError as error:
+            _log.warning("the attempts of %s %d are not cleared: %s", stream, sequence, error)
 
     def _subject(self, stream: str, sequence: int) -> str:
         return f"$KV.ATTEMPTS.{self._service}.{stream}.{sequence}"

@@ -8,9 +8,11 @@ waiting is not started, and one that is running then is cancelled. Errors travel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from concurrent.futures import Executor
+from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -32,6 +34,7 @@ from headway.bus.errors import (
     Rejected,
     RemoteError,
     Unavailable,
+    text_of,
 )
 from headway.bus.handlers import Handler, Kind
 from headway.bus.nats.direct import Handle, leave, subscribe
@@ -39,6 +42,7 @@ from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
 from headway.bus.wire.replies import error_headers
+from headway.bus.worker.execute import execute
 from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
@@ -63,10 +67,14 @@ class Endpoint:
         self.nanoseconds = 0
 
 
+class _BadReply(Exception):  # its text is for the caller, too: it names fields, no values
+    """A reply is not of the declared type, or has no faithful JSON form."""
+
+
 class Call(Timed):
     """One request being served."""
 
-    __slots__ = ("began", "message", "returned")
+    __slots__ = ("began", "message")
 
     def __init__(self, message: Msg, now: float) -> None:
         self.due = NEVER  # said here and not by super(): this runs for each request
@@ -74,6 +82,7 @@ class Call(Timed):
         self.message = message
         self.began = now
         self.returned = False
+        self.thread = None
 
 
 class RpcServer:
@@ -199,6 +208,10 @@ class RpcServer:
         except Exception:
             _log.exception("%s is not answered", message.subject)
         finally:
+            if call.thread is not None and not call.thread.done() and not call.returned:
+                # Answered, but its thread goes on: it takes a slot, and counts as hung, until it has ended.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({call.thread})
             self._running.discard(call)
             if not self._running:
                 self._idle.set()
@@ -213,7 +226,32 @@ class RpcServer:
             CallError: what the caller is to be told.
         """
         handler, message = endpoint.handler, call.message
-        timeout = handler.timeout
+        value, context = self._open(handler, call)
+        try:
+            if self._telemetry is None:
+                result = await execute(call, handler, endpoint.invoke, value, context)
+            else:
+                with self._telemetry.processing(
+                    "rpc", self._scope.service, self._scope.version, handler.name, context.tenant, message.headers, 1
+                ):
+                    result = await execute(call, handler, endpoint.invoke, value, context)
+            return self._reply(handler, result)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # Whatever a handler raises is its failure: sys.exit(), or a panic of Rust, must not end the worker.
+            raise self._told(call, context, error) from error
+        finally:
+            call.due = NEVER
+
+    def _open(self, handler: Handler, call: Call) -> tuple[Any, Context]:
+        """Read a request and set its time limit.
+
+        Raises:
+            DeadlineExceeded: if its caller waits no longer.
+            InvalidInput: if it cannot be read.
+        """
+        message, timeout = call.message, handler.timeout
         asked = headers.timeout_of(message.headers)
         if asked is not None and asked < timeout:
             timeout = asked
@@ -231,34 +269,37 @@ class RpcServer:
             raise
         context = Context(self._scope, tenant, handler.name, message.headers, 1, until)
         self._timeouts.limit(call, until)
-        try:
-            if self._telemetry is None:
-                return handler.output.encode(await endpoint.invoke(value, context))
-            with self._telemetry.processing(
-                "rpc", self._scope.service, self._scope.version, handler.name, tenant, message.headers, 1
-            ):
-                return handler.output.encode(await endpoint.invoke(value, context))
-        except Reject as error:
+        return value, context
+
+    def _told(self, call: Call, context: Context, error: BaseException) -> CallError:
+        """What the caller is told of what a handler raised.
+
+        Raises:
+            asyncio.CancelledError: if its worker cancelled it.
+        """
+        if isinstance(error, Reject):
             self._counters.rejected += 1
-            raise Rejected(error.message, remedy=error.remedy) from error
-        except (DeadlineExceeded, Overloaded, Unavailable) as error:
+            return Rejected(error.message, remedy=error.remedy)
+        if isinstance(error, (DeadlineExceeded, Overloaded, Unavailable)):
             # Its own, or of a service it called: the caller can try again in both cases.
             self._counters.failed += 1
-            raise type(error)(error.message, remedy="") from error
-        except asyncio.CancelledError as error:
+            return type(error)(error.message, remedy="")
+        if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if call.timed_out and task is not None:
                 task.uncancel()
                 self._counters.failed += 1
-                raise DeadlineExceeded(f"not done within {time.monotonic() - call.began:.3f} s", remedy="") from error
+                return DeadlineExceeded(f"not done within {time.monotonic() - call.began:.3f} s", remedy="")
             if task is not None and task.cancelling():
-                raise
+                raise error
             # The handler let somebody else's cancellation escape: that is a failure like any other.
-            raise self._failed(context, error) from error
-        except Exception as error:
-            raise self._failed(context, error) from error
-        finally:
-            call.due = NEVER
+        return self._failed(context, error)
+
+    def _reply(self, handler: Handler, result: Any) -> bytes:
+        try:
+            return handler.output.encode(result)
+        except InvalidInput as error:
+            raise _BadReply(f"{handler.name} does not return what it declares: {error}") from error
 
     def _failed(self, context: Context, error: BaseException) -> CallError:
         """Log an error in full, and give the caller an id to find it by; its text may hold another's secrets."""
@@ -268,9 +309,9 @@ class RpcServer:
             _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": log_fields(context)})
             return Unavailable(f"what {context.operation} needs does not answer")
         error_id = unique_id()
-        known = {**log_fields(context), "error_id": error_id, "cause": str(error) or type(error).__name__}
+        known = {**log_fields(context), "error_id": error_id, "cause": text_of(error)}
         _log.error("%s failed", context.operation, exc_info=error, extra={"headway": known})
-        failed = RemoteError("the handler failed", remedy="")
+        failed = RemoteError(text_of(error) if isinstance(error, _BadReply) else "the handler failed", remedy="")
         failed.error_id = error_id
         return failed
 

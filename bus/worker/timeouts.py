@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Collection
-from typing import Final
+from typing import Any, ClassVar, Final
 
 NEVER: Final = math.inf
 _TICK = 0.001
@@ -25,14 +25,21 @@ class Timed:
         due: when it is cancelled (monotonic seconds); `NEVER` while it has no limit.
         timed_out: whether it was.
         task: what to cancel.
+        thread: the thread that its handler runs in, if it does.
+        returned: whether it was handed back.
+        waits: whether its task goes on, after its timeout, until its thread has ended.
     """
 
-    __slots__ = ("due", "task", "timed_out")
+    __slots__ = ("due", "returned", "task", "thread", "timed_out")
+
+    waits: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.due = NEVER
         self.timed_out = False
+        self.returned = False
         self.task: asyncio.Task[None] | None = None
+        self.thread: asyncio.Future[Any] | None = None
 
 
 class Timeouts:

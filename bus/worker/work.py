@@ -3,25 +3,28 @@
 A message is acknowledged after its handler returned, kept alive while it runs, handed back with a back-off when it
 failed, and dead-lettered with its cause when it is given up. Nothing is acknowledged before its effect or its dead
 letter is stored, so whatever dies in between, the server delivers it again.
+
+Nothing is run more often than its policy allows. An attempt that cannot be recorded, because the bucket of attempts is
+full or does not answer, keeps its message in hand: the back-off and the next attempt take place here. A message that
+was delivered before waits until its record can be read and written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import ClassVar, Final
 
 import nats.errors
 from nats.aio.msg import Msg
 
 from headway.bus.client import dead
 from headway.bus.context import Context, WorkerScope, log_fields
-from headway.bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject
+from headway.bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject, text_of
 from headway.bus.handlers import Handler, Invoke, Kind
 from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Delivery, nak, term
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
@@ -30,13 +33,16 @@ from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
 from headway.bus.worker.attempts import NONE, Attempts, AttemptsLog, Isolation
 from headway.bus.worker.consume import MessagePuller, Source
+from headway.bus.worker.execute import execute
 from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
-_DEAD_RETRY = 5.0
-"""Seconds after which a message is tried again whose dead letter could not be stored."""
+_STORE_RETRY = 5.0
+"""Seconds after which a record or dead letter that could not be stored, or read, is tried again."""
 _STORE_TIMEOUT = 5.0
 _RELEASE = 1.0
 """Seconds that cancelled handlers have to end."""
+_ALARM = 10.0
+"""Seconds between two lines about the same trouble."""
 
 _JOB: Final = Kind.JOB
 """Looked up once: on Python 3.11 an enum's members are slow to reach."""
@@ -44,39 +50,75 @@ _JOB: Final = Kind.JOB
 _log = logging.getLogger("headway.bus")
 
 
-class InHand(Timed):
-    """One message being worked on."""
+class Attempt(Timed):
+    """One message in hand, and the attempt that is made of it.
 
-    __slots__ = ("attempt", "began", "delivery", "extended", "kind", "message", "record", "reply", "returned", "source")
+    Attributes:
+        source: where it came from.
+        kind: job or event.
+        message: it.
+        delivery: what the server says of its delivery.
+        reply: the subject to answer to; the latest one, if it was delivered again meanwhile.
+        began: when it came, then when its handler began (monotonic seconds).
+        extended: when the server was last told that it is being worked on.
+        record: what happened to it before.
+        noted: whether the log of attempts says that this attempt is under way.
+        handler, invoke: who works on it; None if nobody can.
+        tenant, operation: whose it is, and where its dead letter is filed.
+        context: the handler's, once it runs.
+    """
 
-    def __init__(self, source: Source, kind: Kind, message: Msg, known: Delivery, now: float) -> None:
+    __slots__ = (
+        "began",
+        "context",
+        "delivery",
+        "extended",
+        "handler",
+        "invoke",
+        "kind",
+        "message",
+        "noted",
+        "operation",
+        "record",
+        "reply",
+        "source",
+        "tenant",
+    )
+
+    waits: ClassVar[bool] = True
+    handler: Handler
+    invoke: Invoke
+
+    def __init__(self, source: Source, kind: Kind, message: Msg, delivery: Delivery, now: float) -> None:
         self.due = NEVER  # said here and not by super(): this runs for each message
         self.timed_out = False
+        self.returned = False
+        self.thread = None
         self.source = source
         self.kind = kind
         self.message = message
-        self.delivery = known
+        self.delivery = delivery
         self.reply = message.reply
         self.began = now
         self.extended = now
-        self.returned = False
-        self.record: Attempts | None = None
-        """What the log of attempts says of it, if a running attempt is noted there."""
-        self.attempt: tuple[Handler, Attempts, Context, str] | None = None
-        """The attempt that is made: its handler, what was before it, its context, the operation it is filed under."""
+        self.record = NONE
+        self.noted = False
+        self.context: Context | None = None
+        self.tenant = self.operation = ""
 
 
-Target = tuple[Handler, Invoke, str, str]
-"""Who works on a message: its handler, how to invoke it, the tenant, and the operation it is filed under."""
+class Misfit(Exception):  # no error: it says what becomes of a message
+    """No handler can take a message.
 
+    Args:
+        cause: of its dead letter.
+        reason: likewise.
+    """
 
-class Misfit(NamedTuple):
-    """Why no handler can take a message, and where its dead letter goes."""
-
-    cause: dead.Cause
-    tenant: str
-    operation: str
-    reason: str
+    def __init__(self, cause: dead.Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
 
 
 class WorkRunner:
@@ -100,7 +142,7 @@ class WorkRunner:
         if self._telemetry is not None:  # a counter that begins at one does not show its first rise
             for cause in dead.Cause:
                 self._telemetry.buried(service.name, scope.version, cause.value, 0)
-        self._attempts = AttemptsLog(self._nc, service.name)
+        self._attempts = AttemptsLog(scope.bus.js, service.name)
         self._handlers: dict[str, tuple[Handler, Invoke]] = {
             name: (handler, handler.bind(executor)) for name, handler in service.handlers_of(Kind.JOB).items()
         }
@@ -111,11 +153,12 @@ class WorkRunner:
         self.missing: set[int] = set()
         """Sources whose consumer is gone and must be made anew."""
         self.puller = MessagePuller(self._nc, sources, service.concurrency, self._deliver, self._gone)
-        self._in_hand: dict[tuple[int, int], InHand] = {}
+        self._in_hand: dict[tuple[int, int], Attempt] = {}
         self._timeouts = Timeouts(self._in_hand.values())
         self._idle = asyncio.Event()
         self._idle.set()
         self._isolation = Isolation()
+        self._alarm_at = -_ALARM
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -135,21 +178,21 @@ class WorkRunner:
     @property
     def hung(self) -> int:
         """How many ran into their timeout and did not end."""
-        return sum(item.timed_out for item in self._in_hand.values())
+        return sum(attempt.timed_out for attempt in self._in_hand.values())
 
     def oldest(self, now: float) -> float:
         """Seconds that the oldest message in hand has been worked on."""
-        return max((now - item.began for item in self._in_hand.values()), default=0.0)
+        return max((now - attempt.began for attempt in self._in_hand.values()), default=0.0)
 
     async def keep_alive(self, now: float) -> None:
         """Tell the server of each message in hand that it is still being worked on, every third of its ack wait."""
         due = now - self._service.ack_wait / 3
         if not self._nc.is_connected:
             return
-        for item in list(self._in_hand.values()):
-            if item.extended <= due:
-                item.extended = now
-                await self._answer(item, IN_PROGRESS)
+        for attempt in list(self._in_hand.values()):
+            if attempt.extended <= due:
+                attempt.extended = now
+                await self._answer(attempt, IN_PROGRESS)
 
     async def idle(self) -> None:
         """Wait until nothing is in hand."""
@@ -157,34 +200,42 @@ class WorkRunner:
 
     async def hand_back(self) -> None:
         """Give everything in hand back to the server at once, unfinished; others take it over without delay."""
-        for item in list(self._in_hand.values()):
-            item.returned = True
-            if item.task is not None:
-                item.task.cancel()
+        for attempt in list(self._in_hand.values()):
+            attempt.returned = True
+            if attempt.task is not None:
+                attempt.task.cancel()
         try:
             async with asyncio.timeout(_RELEASE):
                 await self._idle.wait()
         except TimeoutError:
-            for item in list(self._in_hand.values()):  # handlers that do not let themselves be cancelled
-                await self._release(item)
+            for attempt in list(self._in_hand.values()):  # handlers that do not let themselves be cancelled
+                await self._release(attempt)
 
-    async def _release(self, item: InHand) -> None:
+    async def _release(self, attempt: Attempt) -> None:
         """Hand one message back; it was not the message's fault, so the attempt does not count.
 
         One that ignored its timeout has failed: handed on as if nothing had been, it would hang the next worker, too.
         """
-        if item.timed_out and item.attempt is not None:
-            await self._failed(item, *item.attempt, _late(item.attempt[0]))
+        if attempt.timed_out:
+            attempt.record = attempt.record.failed()
+            _log.error("%s: %s", attempt.operation, _late(attempt.handler).message)
+            if attempt.handler.retry.exhausted(attempt.record.made):
+                await self._give_up(attempt, dead.Cause.ERROR, f"DeadlineExceeded: {_late(attempt.handler)}")
+                return
+            await self._note(attempt, attempt.record)
+            delay = attempt.handler.retry.delay(attempt.record.made)
+            self._counters.waiting.add(delay, time.monotonic())
+            await self._answer(attempt, nak(delay))
             return
-        if item.record is not None:
-            await self._attempts.save(item.delivery.stream, item.delivery.sequence, item.record)
-        await self._answer(item, NAK)
+        if attempt.noted or attempt.record.made:
+            await self._note(attempt, attempt.record)
+        await self._answer(attempt, NAK)
 
     def _gone(self, source: Source) -> None:
         self.missing.add(source.index)
 
-    def _deliver(self, source: Source, message: Msg, known: Delivery) -> bool:
-        key = (source.index, known.sequence)
+    def _deliver(self, source: Source, message: Msg, delivery: Delivery) -> bool:
+        key = (source.index, delivery.sequence)
         running = self._in_hand.get(key)
         if running is not None:
             # Redelivered while it still runs here, after a cut connection say: go on, and answer to the new delivery.
@@ -194,217 +245,272 @@ class WorkRunner:
         if len(self._in_hand) >= self._service.concurrency:
             return False
         kind = _JOB if source.index < self._lanes else Kind.EVENT
-        item = InHand(source, kind, message, known, source.heard)
-        self._in_hand[key] = item
+        attempt = Attempt(source, kind, message, delivery, source.heard)
+        self._in_hand[key] = attempt
         self._idle.clear()
         # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.
-        item.task = self._loop.create_task(self._work(key, item))
+        attempt.task = self._loop.create_task(self._work(key, attempt))
         return True
 
-    async def _work(self, key: tuple[int, int], item: InHand) -> None:
+    async def _work(self, key: tuple[int, int], attempt: Attempt) -> None:
         try:
-            target = self._target(item)
-            if isinstance(target, Misfit):
-                await self._give_up(item, NONE, target.tenant, target.operation, target.cause, target.reason, None)
-            elif target is None:
-                await self._answer(item, ACK)
-            elif item.delivery.delivered == 1:
-                await self._run(item, target, NONE)
+            if not self._address(attempt):
+                await self._answer(attempt, ACK)
+            elif attempt.delivery.delivered == 1:
+                await self._run_until_done(attempt)
             else:
-                await self._run_again(item, target)
+                await self._run_again(attempt)
+        except Misfit as misfit:
+            await self._give_up(attempt, misfit.cause, misfit.reason)
         except asyncio.CancelledError:
-            if item.returned:
-                await self._release(item)
+            if attempt.returned:
+                await self._release(attempt)
         except Exception:
             # Unanswered, so the server delivers it again after the ack wait.
-            _log.exception("%s %d could not be worked on", item.delivery.stream, item.delivery.sequence)
+            _log.exception("%s %d could not be worked on", attempt.delivery.stream, attempt.delivery.sequence)
         finally:
             del self._in_hand[key]
-            self.puller.finished(item.source)
+            self.puller.finished(attempt.source)
             if not self._in_hand:
                 self._idle.set()
 
-    def _target(self, item: InHand) -> Target | Misfit | None:
-        """The handler a message is for; None if it is an event that was replayed for another service alone."""
-        message = item.message
-        parts = message.subject.split(".")
+    def _address(self, attempt: Attempt) -> bool:
+        """Find out whom a message is for.
+
+        Returns:
+            False if it is an event that was replayed for another service alone.
+
+        Raises:
+            Misfit: if no handler can take it.
+        """
+        message = attempt.message
         try:
-            if item.kind is _JOB:
-                tenant, operation = subjects.token(parts[4], "tenant"), parts[5]
-                found = self._handlers.get(operation)
+            if attempt.kind is _JOB:
+                attempt.tenant, attempt.operation = subjects.job_addressee(message.subject)
+                found = self._handlers.get(attempt.operation)
                 if found is None:
-                    reason = f"version {self._scope.version} has no job {operation!r}"
-                    return Misfit(dead.Cause.UNKNOWN_OPERATION, tenant, operation, reason)
-                return found[0], found[1], tenant, operation
-            tenant = subjects.token(parts[1], "tenant")
+                    reason = f"version {self._scope.version} has no job {attempt.operation!r}"
+                    raise Misfit(dead.Cause.UNKNOWN_OPERATION, reason)
+            else:
+                found = self._events[attempt.source.index - self._lanes]
+                attempt.operation = dead.operation_of_event(found[0].name)
+                attempt.tenant = subjects.parse_event(message.subject).tenant
+                only = (message.headers or {}).get(headers.ONLY)
+                if only is not None and only != self._service.name:
+                    return False
         except InvalidSubject as error:
-            safe = [re.sub(r"[^a-z0-9-]", "-", part.lower()).lstrip("-")[:63] or "invalid" for part in parts]
-            where = (safe[4], safe[5]) if item.kind is _JOB else (safe[1], dead.operation_of_event(safe[-1]))
-            return Misfit(dead.Cause.INVALID_INPUT, *where, str(error))
-        only = (message.headers or {}).get(headers.ONLY)
-        if only is not None and only != self._service.name:
-            return None
-        handler, invoke = self._events[item.source.index - self._lanes]
-        return handler, invoke, tenant, dead.operation_of_event(handler.name)
+            parts = [*message.subject.split("."), "", "", "", "", "", ""]
+            if attempt.kind is _JOB:
+                attempt.tenant, attempt.operation = parts[4], parts[5]
+            else:
+                attempt.tenant = parts[1]
+            raise Misfit(dead.Cause.INVALID_INPUT, str(error)) from error
+        attempt.handler, attempt.invoke = found
+        return True
 
-    async def _run_again(self, item: InHand, target: Target) -> None:
+    async def _run_again(self, attempt: Attempt) -> None:
         """Run a message that was delivered before, if what happened to it then allows that."""
-        handler, _, tenant, operation = target
-        record = (await self._attempts.load(item.delivery.stream, item.delivery.sequence)).redelivered()
-        if record.convicted(handler.retry):
+        delivery, retry = attempt.delivery, attempt.handler.retry
+        try:
+            record = (await self._attempts.load(delivery.stream, delivery.sequence)).redelivered()
+        except HeadwayError as error:
+            await self._wait(attempt, "its former attempts are unknown", error)
+            return
+        attempt.record = record
+        if record.cause:
+            await self._give_up(attempt, dead.Cause(record.cause), record.reason, record.digest)
+        elif record.convicted(retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
-            await self._give_up(item, record, tenant, operation, dead.Cause.WORKER_LOST, reason, None)
-        elif record.suspicious(handler.retry):
-            async with self._isolation.alone():
-                await self._begin(item, record, alone=True)
-                await self._run(item, target, record)
+            if record.blocked:
+                reason = f"it {record.blocked}; {reason}"
+            await self._give_up(attempt, dead.Cause.WORKER_LOST, reason)
         else:
-            async with self._isolation.together():
-                await self._begin(item, record, alone=False)
-                await self._run(item, target, record)
+            alone = record.suspicious(retry)
+            async with self._isolation.alone() if alone else self._isolation.together():
+                try:
+                    await self._attempts.save(delivery.stream, delivery.sequence, record.started(alone=alone))
+                except HeadwayError as error:
+                    await self._wait(attempt, "its next attempt cannot be recorded", error)
+                    return
+                attempt.noted = True
+                await self._run_until_done(attempt)
 
-    async def _begin(self, item: InHand, record: Attempts, *, alone: bool) -> None:
-        """Note that an attempt is under way: if the worker dies of it, the next one knows."""
-        item.record = record
-        await self._attempts.save(item.delivery.stream, item.delivery.sequence, record.started(alone=alone))
+    async def _wait(self, attempt: Attempt, why: str, error: HeadwayError) -> None:
+        """Hand a message back unstarted."""
+        self._alarm(attempt, f"it waits: {why}", error)
+        await self._answer(attempt, nak(_STORE_RETRY))
 
-    async def _run(self, item: InHand, target: Target, record: Attempts) -> None:
-        """Make one attempt and answer for it."""
-        handler, invoke, tenant, operation = target
-        known = item.delivery
-        message = item.message
+    async def _run_until_done(self, attempt: Attempt) -> None:
+        """Make attempts until the message is answered. There is more than one only if a failure cannot be recorded."""
+        pause = await self._run(attempt)
+        while pause is not None:
+            attempt.context, attempt.began = None, time.monotonic()
+            await asyncio.sleep(pause)
+            pause = await self._run(attempt)
+
+    async def _run(self, attempt: Attempt) -> float | None:
+        """Make one attempt and answer for it.
+
+        Returns:
+            Seconds after which to make another one here; None if the message is answered.
+        """
+        handler, record, message = attempt.handler, attempt.record, attempt.message
         try:
             value = handler.input.decode(message.data)
         except InvalidInput as error:
             self._counters.rejected += 1
-            await self._give_up(item, record, tenant, operation, dead.Cause.INVALID_INPUT, error.message, None)
-            return
-        name = handler.name
-        context = Context(
-            self._scope,
-            tenant,
-            name,
-            message.headers,
-            record.made + 1,
-            time.monotonic() + handler.timeout,
-            known,
+            await self._give_up(attempt, dead.Cause.INVALID_INPUT, error.message)
+            return None
+        attempt.began = began = time.monotonic()
+        until = began + handler.timeout
+        attempt.context = context = Context(
+            self._scope, attempt.tenant, handler.name, message.headers, record.made + 1, until, attempt.delivery
         )
-        item.attempt = (handler, record, context, operation)
-        item.began = began = time.monotonic()
-        self._timeouts.limit(item, began + handler.timeout)
+        self._timeouts.limit(attempt, until)
         try:
             try:
                 if self._telemetry is None:
-                    await invoke(value, context)
+                    await execute(attempt, handler, attempt.invoke, value, context)
                 else:
-                    kind, service, version = item.kind.value, self._service.name, self._scope.version
+                    kind, service, version = attempt.kind.value, self._service.name, self._scope.version
                     with self._telemetry.processing(
-                        kind, service, version, name, tenant, message.headers, record.made + 1
+                        kind, service, version, handler.name, attempt.tenant, message.headers, record.made + 1
                     ):
-                        await invoke(value, context)
+                        await execute(attempt, handler, attempt.invoke, value, context)
             finally:
-                item.due = NEVER  # the limit is the handler's: answering for it is not to be cut off
+                attempt.due = NEVER  # the limit is the handler's: answering for it is not to be cut off
+        except GeneratorExit:
+            raise
         except Reject as error:
             self._counters.rejected += 1
-            await self._give_up(item, record, tenant, operation, dead.Cause.REJECTED, error.message, error)
+            await self._give_up(attempt, dead.Cause.REJECTED, str(error.message), dead.digest(error))
         except asyncio.CancelledError as error:
-            await self._failed(item, handler, record, context, operation, _cancelled(item, handler, error))
-        except Exception as error:
-            await self._failed(item, handler, record, context, operation, error)
+            return await self._failed(attempt, _cancelled(attempt, error))
+        except BaseException as error:
+            # Whatever a handler raises is its failure: sys.exit(), or a panic of Rust, must not end the worker.
+            return await self._failed(attempt, error)
         else:
-            await self._answer(item, ACK)
+            await self._answer(attempt, ACK)
             self._counters.processed += 1
-            if known.delivered > 1:
-                await self._attempts.clear(known.stream, known.sequence)
+            if attempt.delivery.delivered > 1 or attempt.noted:
+                await self._attempts.clear(attempt.delivery.stream, attempt.delivery.sequence)
         finally:
-            latency = self._job_latency if item.kind is _JOB else self._event_latency
+            latency = self._job_latency if attempt.kind is _JOB else self._event_latency
             latency.record(time.monotonic() - began)
+        return None
 
-    async def _failed(
-        self, item: InHand, handler: Handler, record: Attempts, context: Context, operation: str, error: BaseException
-    ) -> None:
-        """Hand the message back with its back-off, or give it up after the last attempt."""
+    async def _failed(self, attempt: Attempt, error: BaseException) -> float | None:
+        """Hand the message back with its back-off, or give it up after the last attempt. Returns as `_run` does."""
         self._counters.failed += 1
-        made = record.failed()
-        last = handler.retry.exhausted(made.made)
-        delay = 0.0 if last else handler.retry.delay(made.made)
+        retry = attempt.handler.retry
+        attempt.record = made = attempt.record.failed()
+        attempt.timed_out = False
+        last = retry.exhausted(made.made)
+        delay = 0.0 if last else retry.delay(made.made)
+        assert attempt.context is not None
         _log.log(
             logging.ERROR if last else logging.WARNING,
             "%s failed, attempt %d of %d, %s",
-            context.operation,
+            attempt.context.operation,
             made.made,
-            handler.retry.attempts,
+            retry.attempts,
             "given up" if last else f"again in {delay:.1f} s",
             exc_info=error if not isinstance(error, HeadwayError) or last else None,
-            extra={"headway": {**log_fields(context), "cause": str(error) or type(error).__name__}},
+            extra={"headway": {**log_fields(attempt.context), "cause": text_of(error)}},
         )
         if last:
-            reason = f"{type(error).__name__}: {error}"
-            await self._give_up(item, made, context.tenant, operation, dead.Cause.ERROR, reason, error)
-            return
+            reason = f"{type(error).__name__}: {text_of(error)}"
+            await self._give_up(attempt, dead.Cause.ERROR, reason, dead.digest(error))
+            return None
         self._counters.retried += 1
+        if not await self._note(attempt, made):
+            return delay
         self._counters.waiting.add(delay, time.monotonic())
-        await self._attempts.save(item.delivery.stream, item.delivery.sequence, made)
-        await self._answer(item, nak(delay))
+        await self._answer(attempt, nak(delay))
+        return None
 
-    async def _give_up(
-        self,
-        item: InHand,
-        record: Attempts,
-        tenant: str,
-        operation: str,
-        cause: dead.Cause,
-        reason: str,
-        error: BaseException | None,
-    ) -> None:
-        """Store the dead letter, and only then take the message off its queue."""
-        known = item.delivery
-        attempts = record.made if cause in (dead.Cause.ERROR, dead.Cause.WORKER_LOST) else record.made + 1
-        fields = dead.compose(
-            item.message.headers,
-            cause=cause,
-            reason=reason,
-            attempts=attempts,
-            error=error,
-            subject=item.message.subject,
-            stream=known.stream,
-            sequence=known.sequence,
-            at=datetime.now(UTC),
-        )
+    async def _note(self, attempt: Attempt, record: Attempts) -> bool:
+        """Record what happened to a message; False if it cannot be recorded."""
         try:
-            await dead.bury(
-                self._scope.bus, self._service.name, tenant, operation, item.message.data, fields, _STORE_TIMEOUT
-            )
-        except HeadwayError as failure:
-            _log.error("%s %d stays queued, its dead letter is not stored: %s", known.stream, known.sequence, failure)
-            await self._answer(item, nak(_DEAD_RETRY))
-            return
+            await self._attempts.save(attempt.delivery.stream, attempt.delivery.sequence, record)
+        except HeadwayError as error:
+            self._alarm(attempt, "it stays in hand: its attempts cannot be recorded", error)
+            return False
+        attempt.noted = True
+        return True
+
+    async def _give_up(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str = "") -> None:
+        """Store the dead letter, and only then take the message off its queue.
+
+        A message that has run is not run again while its letter cannot be stored: that it is given up is recorded, or
+        it stays in hand.
+        """
+        delivery = attempt.delivery
+        while not await self._bury(attempt, cause, reason, digest):
+            has_run = cause in (dead.Cause.ERROR, dead.Cause.REJECTED)
+            if not has_run or await self._note(attempt, attempt.record.sentenced(cause.value, reason, digest)):
+                await self._answer(attempt, nak(_STORE_RETRY))
+                return
+            if attempt.returned:
+                return  # its worker ends; the server delivers it again after the ack wait
+            await asyncio.sleep(_STORE_RETRY)
         self._counters.dead += 1
         if self._telemetry is not None:
             self._telemetry.buried(self._service.name, self._scope.version, cause.value)
-        await self._answer(item, term(f"{cause.value}: {reason}"))
-        if known.delivered > 1:
-            await self._attempts.clear(known.stream, known.sequence)
+        await self._answer(attempt, term(f"{cause.value}: {headers.clean(reason)}"))
+        if delivery.delivered > 1 or attempt.noted:
+            await self._attempts.clear(delivery.stream, delivery.sequence)
 
-    async def _answer(self, item: InHand, word: bytes) -> None:
+    async def _bury(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str) -> bool:
+        """Store a dead letter; False if it cannot be stored now."""
+        delivery, made = attempt.delivery, attempt.record.made
+        fields = dead.compose(
+            attempt.message.headers,
+            cause=cause,
+            reason=reason,
+            attempts=made if cause in (dead.Cause.ERROR, dead.Cause.WORKER_LOST) else made + 1,
+            error=digest,
+            subject=attempt.message.subject,
+            stream=delivery.stream,
+            sequence=delivery.sequence,
+            at=datetime.now(UTC),
+        )
+        where = (self._service.name, attempt.tenant, attempt.operation)
         try:
-            if not self._outbox.offer(item.reply, word):
-                await self._nc.publish(item.reply, word)
+            await dead.bury(self._scope.bus, *where, attempt.message.data, fields, _STORE_TIMEOUT)
+        except HeadwayError as error:
+            self._alarm(attempt, "it stays queued: its dead letter is not stored", error)
+            return False
+        return True
+
+    def _alarm(self, attempt: Attempt, what: str, error: HeadwayError) -> None:
+        """Say that JetStream does not take what has to be stored: once in a while, since it concerns many messages."""
+        self._counters.unstored += 1
+        now = time.monotonic()
+        level = logging.ERROR if now - self._alarm_at >= _ALARM else logging.DEBUG
+        if level == logging.ERROR:
+            self._alarm_at = now
+        _log.log(level, "%s %d: %s: %s", attempt.delivery.stream, attempt.delivery.sequence, what, error)
+
+    async def _answer(self, attempt: Attempt, word: bytes) -> None:
+        try:
+            if not self._outbox.offer(attempt.reply, word):
+                await self._nc.publish(attempt.reply, word)
         except nats.errors.Error as error:
             # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %r", item.delivery.stream, item.delivery.sequence, error)
+            _log.warning("%s %d is not answered: %r", attempt.delivery.stream, attempt.delivery.sequence, error)
 
 
-def _cancelled(item: InHand, handler: Handler, error: asyncio.CancelledError) -> BaseException:
+def _cancelled(attempt: Attempt, error: asyncio.CancelledError) -> BaseException:
     """What a handler failed of that ended cancelled.
 
     Raises:
         asyncio.CancelledError: if its worker cancelled it.
     """
     task = asyncio.current_task()
-    if item.timed_out and task is not None:
+    if attempt.timed_out and not attempt.returned and task is not None:
         task.uncancel()
-        return _late(handler).with_traceback(error.__traceback__)
+        return _late(attempt.handler).with_traceback(error.__traceback__)
     if task is not None and task.cancelling():
         raise error
     return error  # the handler let somebody else's cancellation escape: that is a failure like any other

@@ -31,6 +31,7 @@ from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
 from headway.bus.worker import queues
+from headway.bus.worker.execute import notice_forgotten
 from headway.bus.worker.micro import MicroResponder
 from headway.bus.worker.rpc import RpcServer
 from headway.bus.worker.work import WorkRunner
@@ -44,7 +45,6 @@ THREADS = "headway-handler"
 _KEEPER_INTERVAL = 0.25
 _HEALTH_TIMEOUT = 1.0
 _PUBLISH_TIMEOUT = 1.0
-_MAX_THREADS = 64
 
 _log = logging.getLogger("headway.bus")
 
@@ -87,7 +87,9 @@ class Worker:
         self.info = WorkerInfo(service.name, version, self.name, frozen)
         self._scope = WorkerScope(bus, service.name, version, self.name, frozen)
         self._threads = ThreadPoolExecutor(
-            max_workers=min(_MAX_THREADS, service.concurrency + service.max_inflight), thread_name_prefix=THREADS
+            # One for each call, job and event it may have in hand: none waits for a thread while its timeout runs.
+            max_workers=service.concurrency + service.max_inflight,
+            thread_name_prefix=THREADS,
         )
         self._rpc = RpcServer(self._scope, service, self.counters, self._threads)
         self._work = WorkRunner(self._scope, service, self.counters, self._threads)
@@ -110,6 +112,7 @@ class Worker:
             ConnectionFailed: without an answer from JetStream.
             Exception: what a resource or start hook raised, with a note that says which.
         """
+        notice_forgotten()
         async with AsyncExitStack() as stack:
             stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
             for factory in self.service.resources:
@@ -195,6 +198,7 @@ class Worker:
             uptime_s=now - self._began,
             grace_s=self.grace,
             waiting=counters.waiting.told(now),
+            unstored=counters.unstored,
         )
 
     async def _drain(self) -> None:

@@ -140,7 +140,9 @@ async def test_plain_functions_run_in_threads_and_can_be_awaited(service):
         return threading.current_thread().name
 
     with ThreadPoolExecutor(1, thread_name_prefix="pool") as pool:
-        assert (await service.handlers[0].bind(pool)(None, None)).startswith("pool")
+        result, error = await service.handlers[0].bind(pool)(None, None)
+        assert result.startswith("pool")
+        assert error is None
 
 
 async def test_hooks_and_resources_are_kept_in_order(service):

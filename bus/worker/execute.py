@@ -1,0 +1,94 @@
+"""One run of a handler, with every way in which it can end.
+
+- What it returns is awaited if it can be: a decorator may have made an `async def` handler a plain function.
+- A generator was returned: nothing has run, so that is a failure.
+- A coroutine was made and never awaited, as by `ctx.emit(...)` in a `def` handler: a failure, its effect is missing.
+- A thread cannot be cancelled. Whether a timed-out one is waited for is said by the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import warnings
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from headway.bus.context import Context
+from headway.bus.errors import UsageError
+from headway.bus.handlers import Handler, Invoke
+from headway.bus.worker.timeouts import Timed
+
+_unawaited: Final[ContextVar[list[str] | None]] = ContextVar("headway_unawaited", default=None)
+
+
+async def execute(item: Timed, handler: Handler, invoke: Invoke, value: Any, context: Context) -> Any:
+    """Run a handler once and return its result.
+
+    Args:
+        item: what is in hand.
+        handler: which.
+        invoke: its `bind()`.
+        value: the request.
+        context: its second argument.
+
+    Raises:
+        UsageError: if the handler forgot to await something, or returned a generator.
+        BaseException: what it raised, of whatever kind.
+    """
+    forgotten: list[str] = []
+    _unawaited.set(forgotten)
+    if handler.is_async:
+        result = await invoke(value, context)
+    else:
+        result, error = await _in_thread(item, invoke(value, context))
+        if error is not None:
+            raise error
+    if result is not None:
+        result = await _settled(result)
+    if forgotten:
+        names = ", ".join(sorted(set(forgotten)))
+        raise UsageError(f"{context.operation} called {names} without awaiting it", remedy="await it in an `async def`")
+    return result
+
+
+async def _settled(result: Any) -> Any:
+    """The result that an awaitable, or an awaitable's awaitable, stands for."""
+    while hasattr(type(result), "__await__") and not inspect.isgenerator(result):
+        result = await result
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise UsageError("the handler returned a generator, none of which has run", remedy="return its result")
+    return result
+
+
+async def _in_thread(item: Timed, thread: Awaitable[Any]) -> Any:
+    """Wait for a thread. If the item waits for its thread, a timeout does not end that."""
+    item.thread = running = asyncio.ensure_future(thread)
+    while True:
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not item.waits or not item.timed_out or item.returned:
+                raise
+            task.uncancel()
+
+
+def notice_forgotten() -> None:
+    """Have each coroutine that is thrown away unawaited noted for the handler that made it.
+
+    Python tells of them by one function of the module `warnings`, which it looks up each time.
+    """
+    told = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]  # noqa: SLF001  # the only way to know
+    if getattr(told, "of_headway", False):
+        return
+
+    def note(coroutine: Any) -> None:
+        forgotten = _unawaited.get()
+        if forgotten is not None:
+            forgotten.append(getattr(coroutine, "__qualname__", repr(coroutine)))
+        told(coroutine)
+
+    note.of_headway = True  # type: ignore[attr-defined]
+    warnings._warn_unawaited_coroutine = note  # type: ignore[attr-defined]  # noqa: SLF001
