@@ -192,6 +192,11 @@ def live_head(tenant: str) -> str:
     return f"live.{token(tenant, 'tenant')}.head"
 
 
+def live_conflict(tenant: str) -> str:
+    """Return the subject on which a tenant's pages hear that two writers met."""
+    return f"live.{token(tenant, 'tenant')}.conflict"
+
+
 def live_presence(tenant: str) -> str:
     """Where it is told which users of a tenant are online."""
     return f"live.{token(tenant, 'tenant')}.presence"
