@@ -3,7 +3,6 @@
  *
  * Renewal is make-before-break: the new wire is subscribed before the old one is closed, so no change falls in between.
  */
-import type { ServerClock } from "./clock.js";
 import { asError, HeadwayError } from "./errors.js";
 import { type HeldSession, renewalDelay, type Session, SessionRefused, type Sessions } from "./session.js";
 import { Backoff, monotonic, pause } from "./timers.js";
@@ -51,7 +50,6 @@ export class Connection implements Link {
 
   constructor(
     private readonly sessions: Sessions,
-    private readonly clock: ServerClock,
     private readonly listener: ConnectionListener,
   ) {}
 
@@ -134,7 +132,7 @@ export class Connection implements Link {
   }
 
   private async open(session: HeldSession): Promise<Wire> {
-    const wire = await Wire.open(session, this.clock, this.listener);
+    const wire = await Wire.open(session, this.listener);
     if (!this.stopped.signal.aborted) return wire;
     await wire.abort();
     throw new HeadwayError("closed", "the store was closed");

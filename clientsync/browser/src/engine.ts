@@ -240,7 +240,7 @@ export class Engine {
   /** This tab has the connection. */
   private lead(): void {
     this.disk.startWriting(this.ownership.owner);
-    this.connection = new Connection(this.sessions, this.clock, {
+    this.connection = new Connection(this.sessions, {
       up: (session) => {
         this.up(session);
         this.tabs.serve({ tenant: session.tenant, user: session.user });

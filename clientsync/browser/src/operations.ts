@@ -94,7 +94,8 @@ const CALL_TIMEOUT = 10_000;
 const MAX_AGE = 86_400_000;
 /** Attempts in a row that a service may refuse because of a conflict before that is final. */
 const CONFLICTS = 5;
-const KEY = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
+/** Characters of a key, at most. */
+const KEY_LENGTH = 255;
 
 /** Somebody who waits for an outcome. Several may have used the same key. */
 interface Waiter {
@@ -220,8 +221,8 @@ export class Operations {
   /** Make an entry of what an application asks for. */
   entry(kind: Operation["kind"], service: string, operation: string, request: unknown, options: OperationOptions): Entry {
     const id = options.key ?? randomId();
-    if (!KEY.test(id)) {
-      throw new HeadwayError("usage", `${JSON.stringify(id)} is not a valid key`, false, "use letters, digits, '-' and '_'");
+    if (id.length < 1 || id.length > KEY_LENGTH) {
+      throw new HeadwayError("usage", `a key of ${id.length} characters`, false, `a key has 1 to ${KEY_LENGTH} characters`);
     }
     const optimistic = [options.optimistic ?? []].flat().map((change): StoredChange => {
       const seen = this.overlays.read(change.type, change.id)?.value;

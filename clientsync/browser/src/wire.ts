@@ -3,7 +3,6 @@ import {
   errors, headers, type Msg, type MsgHdrs, type NatsConnection, NoRespondersError, PermissionViolationError,
   RequestError, TimeoutError, wsconnect,
 } from "@nats-io/nats-core";
-import type { ServerClock } from "./clock.js";
 import { HeadwayError } from "./errors.js";
 import { parseJson } from "./json.js";
 import type { HeldSession } from "./session.js";
@@ -18,9 +17,11 @@ const PULL_TIMEOUT = 10_000;
 /** The revisions that an operation's changes are based on, as `type.id=revision` joined by commas. */
 const BASE_REVISIONS = "Headway-Base-Revisions";
 
-/** Return the header that tells a worker how long its caller waits. The worker's clock need not agree with this one. */
-const deadlineHeader = (timeout: number, clock: ServerClock): [name: string, value: string] =>
-  ["Headway-Deadline", String(Math.round(clock.now() + timeout))];
+/** How long the caller waits from the moment of sending, in whole milliseconds: no two clocks have to agree. */
+const TIMEOUT = "Headway-Timeout";
+
+/** Return a key as a header may hold it. The server encodes what is not a token likewise. */
+const headerSafe = (key: string): string => (/^[!-~](?:[ -~]*[!-~])?$/.test(key) ? key : encodeURIComponent(key));
 
 /** Something that a service is to do. */
 export interface Operation {
@@ -54,13 +55,12 @@ export class Wire {
   private constructor(
     readonly session: HeldSession,
     private readonly nc: NatsConnection,
-    private readonly clock: ServerClock,
     private readonly listener: WireListener,
     private readonly received: { bytes: number },
   ) {}
 
   /** Connect and subscribe. Every change from now on reaches the listener. */
-  static async open(session: HeldSession, clock: ServerClock, listener: WireListener): Promise<Wire> {
+  static async open(session: HeldSession, listener: WireListener): Promise<Wire> {
     const received = { bytes: 0 };
     const nc = await wsconnect({
       servers: session.url,
@@ -89,7 +89,7 @@ export class Wire {
       nc.close().catch(() => {});
       throw error;
     }
-    return new Wire(session, nc, clock, listener, received);
+    return new Wire(session, nc, listener, received);
   }
 
   /** Resolve when the connection is gone, with the cause if there is one; at once when it is given up. */
@@ -121,8 +121,8 @@ export class Wire {
     const subject =
       kind === "call" ? `rpc.${service}.${tenant}.${operation}` : `sync.${tenant}.submit.${service}.${operation}`;
     const fields = headers();
-    if (key !== undefined) fields.set("Nats-Msg-Id", key);
-    if (kind === "call") fields.set(...deadlineHeader(timeout, this.clock));
+    if (key !== undefined) fields.set("Nats-Msg-Id", headerSafe(key));
+    if (kind === "call") fields.set(TIMEOUT, String(Math.max(0, Math.trunc(timeout))));
     if (base !== undefined) fields.set(BASE_REVISIONS, Object.entries(base).map((pair) => pair.join("=")).join());
     const answer = await this.request(subject, request, timeout, fields);
     return answer.data.length === 0 ? undefined : answer.json();

@@ -206,6 +206,11 @@ test("what was made offline is tried, however old it is", async () => {
   assert.deepEqual([sent, refusals], [["a"], []]);
 });
 
+test("a key is any text of up to 255 characters", () => {
+  for (const key of ["order:42", "ada@example.com", "a b/ü", "x".repeat(255)]) assert.equal(operations.entry("submit", "fax", "send", {}, { key }).key, key);
+  for (const key of ["", "x".repeat(256)]) assert.throws(() => operations.entry("submit", "fax", "send", {}, { key }), { code: "usage" });
+});
+
 test("operations keep their order when the machine's clock is set back", () => {
   const real = Date.now;
   try {
