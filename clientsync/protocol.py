@@ -19,7 +19,6 @@ MAX_REPLY: Final = 256 * 1024
 """Bytes of changes after which a reply is full. The object that passes it is still in it."""
 MAX_BASES: Final = 16
 """Objects that one submission may change."""
-_REVISION_DIGITS: Final = 16
 
 Token = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -30,9 +29,6 @@ Sequence = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 Fields = dict[Token, Annotated[list[Name], Field(max_length=64)]]
 Where = dict[Name, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=16)]]
-
-
-Revision = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class Conflict(BaseModel):
@@ -50,8 +46,8 @@ class Conflict(BaseModel):
 
     type: Token
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-    base: Revision
-    theirs: Revision
+    base: Sequence
+    theirs: Sequence
     kept: Literal["first", "second", "merged"]
     fields: Annotated[list[Name], Field(max_length=64)]
 
@@ -121,17 +117,10 @@ def base_revisions(header: str) -> dict[tuple[str, str], int]:
     Raises:
         BadRequest: naming what is wrong.
     """
-    found: dict[tuple[str, str], int] = {}
-    for part in filter(None, header.split(",")):
-        name, _, revision = part.partition("=")
-        type_, _, id_ = name.partition(".")
-        try:
-            key = subjects.token(type_, "type"), subjects.identifier(id_, "id")
-        except InvalidSubject as error:
-            raise BadRequest(error.message, remedy=error.remedy) from error
-        if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
-            raise BadRequest(f"{part!r} names no revision", remedy="write type.id=revision")
-        found[key] = int(revision)
+    try:
+        found = subjects.base_revisions(header)
+    except InvalidSubject as error:
+        raise BadRequest(error.message, remedy=error.remedy) from error
     if len(found) > MAX_BASES:
         raise BadRequest(f"{len(found)} base revisions", remedy=f"change at most {MAX_BASES} objects at once")
     return found

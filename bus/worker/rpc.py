@@ -20,6 +20,7 @@ from headway.bus.client.ids import unique_id
 from headway.bus.context import Context, WorkerScope, log_fields
 from headway.bus.errors import (
     CallError,
+    Conflict,
     ConnectionFailed,
     DeadlineExceeded,
     HeadwayError,
@@ -190,7 +191,7 @@ class RpcServer:
             if not self._outbox.offer(message.reply, payload):
                 await self._respond(message, payload)
             self._counters.processed += 1
-        except CallError as error:
+        except (CallError, Conflict) as error:
             _count_error(endpoint, error)
             await self._refuse(message, error)
         except asyncio.CancelledError:
@@ -210,7 +211,7 @@ class RpcServer:
         """Run the handler for one request.
 
         Raises:
-            CallError: what the caller is to be told.
+            CallError, Conflict: what the caller is to be told.
         """
         handler, message = endpoint.handler, call.message
         timeout = handler.timeout
@@ -241,8 +242,9 @@ class RpcServer:
         except Reject as error:
             self._counters.rejected += 1
             raise Rejected(error.message, remedy=error.remedy) from error
-        except (DeadlineExceeded, Overloaded, Unavailable) as error:
-            # Its own, or of a service it called: the caller can try again in both cases.
+        except (Conflict, DeadlineExceeded, Overloaded, Unavailable) as error:
+            # Its own, or of a service it called: the caller can try again in both cases. After a conflict, a page does
+            # so with the newer object at hand.
             self._counters.failed += 1
             raise type(error)(error.message, remedy="") from error
         except asyncio.CancelledError as error:

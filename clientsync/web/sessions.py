@@ -6,6 +6,7 @@ Revoking voids all tokens of a user on every server, which disconnects whoever u
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,6 +100,7 @@ class Sessions:
         life = min(self._lifetime, who.expires - now)
         if life < _SHORTEST:
             raise NotSignedIn("the token is about to expire")
+        life = math.floor(now + life) - now  # a token ends at a whole second
         made = self._mint(who, timedelta(seconds=life))
         if self._metrics is not None:
             self._metrics.opened()
