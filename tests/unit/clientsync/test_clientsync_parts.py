@@ -16,8 +16,8 @@ from headway.clientsync.beacons import beacon
 from headway.clientsync.checksum import Checksum, digest
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.objects import _seconds
-from headway.clientsync.presence import Online, Person, person
 from headway.clientsync.order import order_key
+from headway.clientsync.presence import Online, Person, person
 from headway.clientsync.protocol import base_revisions, matches, parse, shaped
 from headway.clientsync.pull import Puller
 from headway.clientsync.replica import GRACE, SILENCE, Replica, Row, checksum
