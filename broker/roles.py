@@ -136,6 +136,7 @@ _WEB: Final = _template(
         "$JS.API.STREAM.MSG.GET.OBJECTS",
         "job.*.*.*",
         "job.*.*.*.*.*",
+        "live.*.conflict",
         "live.*.head",
         "live.*.presence",
         _ANY_INBOX,

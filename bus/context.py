@@ -13,7 +13,7 @@ from headway.bus.client.bus import Tenant
 from headway.bus.client.ids import unique_id
 from headway.bus.errors import DeclarationError
 from headway.bus.nats.delivery import Delivery
-from headway.bus.wire import headers
+from headway.bus.wire import headers, subjects
 
 if TYPE_CHECKING:
     from headway.bus.client.bus import Bus
@@ -96,6 +96,16 @@ class Context(Tenant):
             own = self.headers.get(headers.ID) or self.headers.get(headers.MESSAGE_ID)
             self._id = own or stored or unique_id()
         return self._id
+
+    def base_revision(self, type_: str, id_: str) -> int | None:
+        """Return the revision of an object that a page's change is based on; None if the page did not say.
+
+        Pass it as `expect`: `put` then raises `Conflict` if somebody else was first, and the page merges and repeats.
+
+        Raises:
+            InvalidSubject: if the page said something else than revisions.
+        """
+        return subjects.base_revisions(self.headers.get(headers.BASE_REVISIONS, "")).get((type_, id_))
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headway.bus.errors import InvalidInput, TooLarge
+from headway.bus.errors import InvalidInput, InvalidSubject, TooLarge
+from headway.bus.wire import subjects
 from headway.bus.wire.codec import Codec
 from headway.clientsync.errors import BadRequest
 
@@ -16,6 +17,8 @@ MAX_LIMIT: Final = 1000
 """Changes in a reply, at most."""
 MAX_REPLY: Final = 256 * 1024
 """Bytes of changes after which a reply is full. The object that passes it is still in it."""
+MAX_BASES: Final = 16
+"""Objects that one submission may change."""
 
 Token = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -26,6 +29,27 @@ Sequence = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 Fields = dict[Token, Annotated[list[Name], Field(max_length=64)]]
 Where = dict[Name, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=16)]]
+
+
+class Conflict(BaseModel):
+    """Two writers met: the second based its change on a revision that the first had replaced.
+
+    Attributes:
+        type, id: the object.
+        base: the revision that the second writer knew.
+        theirs: the revision that it met.
+        kept: whose change stands.
+        fields: those that both had changed; `*` is the whole object.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    type: Token
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+    base: Sequence
+    theirs: Sequence
+    kept: Literal["first", "second", "merged"]
+    fields: Annotated[list[Name], Field(max_length=64)]
 
 
 class Pull(BaseModel):
@@ -41,6 +65,7 @@ class Pull(BaseModel):
         limit: changes in the reply, at most.
         checksum: wanted with the last page.
         presence: who is online is wanted instead of changes.
+        conflict: told to all pages of the tenant; nothing is answered.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -54,6 +79,7 @@ class Pull(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 500
     checksum: bool = False
     presence: bool = False
+    conflict: Conflict | None = None
 
     @model_validator(mode="after")
     def _names_its_types(self) -> Self:
@@ -83,6 +109,21 @@ def parse(data: bytes) -> Pull:
         return _codec.decode(data or b"{}")
     except InvalidInput as error:
         raise BadRequest(error.message, remedy="docs/reference/client-sync.md says what a request may hold") from error
+
+
+def base_revisions(header: str) -> dict[tuple[str, str], int]:
+    """Read the revisions, by type and id, that a page's change is based on.
+
+    Raises:
+        BadRequest: naming what is wrong.
+    """
+    try:
+        found = subjects.base_revisions(header)
+    except InvalidSubject as error:
+        raise BadRequest(error.message, remedy=error.remedy) from error
+    if len(found) > MAX_BASES:
+        raise BadRequest(f"{len(found)} base revisions", remedy=f"change at most {MAX_BASES} objects at once")
+    return found
 
 
 def matches(value: Any, where: Where | None) -> bool:

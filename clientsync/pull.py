@@ -15,6 +15,7 @@ import orjson
 
 from headway.bus.errors import ConnectionFailed, StoreError
 from headway.bus.nats.values import Page
+from headway.bus.wire import subjects
 from headway.clientsync import objects
 from headway.clientsync.objects import Change, Store
 from headway.clientsync.protocol import MAX_REPLY, Pull, matches, shaped
@@ -110,6 +111,14 @@ class Puller:
             "base": base if more else None,
             "checksum": None if more or views is None else _checksum(views, parts, next_),
         }
+
+    async def revision(self, tenant: str, type_: str, id_: str) -> int:
+        """Return the revision of an object's last change, its deletion included; 0 if there was none.
+
+        Raises:
+            StoreError, ConnectionFailed: if the stream cannot be read just now.
+        """
+        return await self._store.last(subjects.obj(tenant, type_, id_))
 
     async def _is_void(self, request: Pull, epoch: str, horizon: int) -> bool:
         """Whether what the page has cannot be brought up to date."""

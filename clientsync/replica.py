@@ -18,6 +18,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from headway.clientsync.checksum import digest
+from headway.clientsync.order import OrderKey, order_key
 from headway.clientsync.protocol import Where, matches
 
 GRACE: Final = 1.0
@@ -88,6 +89,24 @@ class Replica:
         """The objects as they are shown."""
         shown = {key: row.value for key, row in self.old.items() if row.there and key not in self.rows}
         return shown | {key: row.value for key, row in self.rows.items() if row.there}
+
+    def ordered(self, type_: str, by: str, *, descending: bool = False) -> list[tuple[str, Any]]:
+        """Return the objects of a type as pages order them: by a field, then by id.
+
+        Args:
+            type_: which objects.
+            by: the field; an object without it is ordered as if it were null.
+            descending: from the highest to the lowest.
+
+        Returns:
+            Ids and values.
+        """
+        found = [(id_, value) for (kind, id_), value in self.view().items() if kind == type_]
+
+        def position(item: tuple[str, Any]) -> tuple[OrderKey, str]:
+            return order_key(item[1].get(by) if isinstance(item[1], dict) else None), item[0]
+
+        return sorted(found, key=position, reverse=descending)
 
     def connected(self, now: float) -> None:
         """There is a connection, and its subscription stands: what was missed before it has to be asked for.

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import nats.errors
@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from headway.bus.client.bus import Bus
 from headway.bus.client.limits import Rates
-from headway.bus.errors import HeadwayError, InvalidSubject, Overloaded, TooLarge
+from headway.bus.errors import Conflict, HeadwayError, InvalidSubject, Overloaded, TooLarge
 from headway.bus.nats import direct
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.replies import error_headers
@@ -175,16 +175,20 @@ class Responder:
         self._asked[tenant] = time.monotonic()
         if request.presence:
             return orjson.dumps(self._presence.of(tenant))
+        if request.conflict is not None:
+            await self._bus.publish(subjects.live_conflict(tenant), orjson.dumps(request.conflict.model_dump()))
+            return b"{}"
         answer = await self._puller.answer(tenant, request)
         self._rates.charge(tenant, time.monotonic(), len(answer["changes"]) / CHANGES)
         self._metrics.told(len(answer["changes"]))
         return orjson.dumps(answer)
 
     async def _submit(self, tenant: str, message: Msg) -> bytes:
-        """Submit a job for a page. It cannot itself: see broker/roles.py."""
+        """Submit a job for a page, which may not do so itself (see broker/roles.py)."""
         asked = subjects.parse_sync(message.subject)
         service, operation = asked.service, asked.operation
-        key = (message.headers or {}).get(headers.MESSAGE_ID, "")
+        given = message.headers or {}
+        key = given.get(headers.MESSAGE_ID, "")
         if len(message.data) > MAX_JOB:
             raise TooLarge(f"a job of {len(message.data)} bytes", remedy=f"at most {MAX_JOB} are taken from a page")
         try:
@@ -197,11 +201,26 @@ class Responder:
         except orjson.JSONDecodeError as error:
             raise BadRequest(f"the job is no JSON: {error}") from error
         sent = {headers.MESSAGE_ID: f"{tenant}.{operation}.{key}"}
-        for name in (headers.TRACEPARENT, headers.TRACESTATE):
-            if value := (message.headers or {}).get(name):
+        for name in (headers.TRACEPARENT, headers.TRACESTATE, headers.BASE_REVISIONS):
+            if value := given.get(name):
                 sent[name] = headers.clean(value)
+        await self._check_bases(tenant, protocol.base_revisions(given.get(headers.BASE_REVISIONS, "")))
         receipt = await self._bus.store(subject, message.data or b"null", sent, _SUBMIT_TIMEOUT)
         return orjson.dumps({"stream": receipt.stream, "seq": receipt.seq, "duplicate": receipt.duplicate})
+
+    async def _check_bases(self, tenant: str, bases: Mapping[tuple[str, str], int]) -> None:
+        """Refuse a change of an object that somebody else has changed since.
+
+        The page compares first; this catches what it could not know yet. A handler that must be certain writes with
+        `expect`, from the header that it gets.
+
+        Raises:
+            Conflict: naming the object.
+        """
+        for (type_, id_), base in bases.items():
+            revision = await self._puller.revision(tenant, type_, id_)
+            if revision > base:
+                raise Conflict(f"{type_} {id_} is at revision {revision}, not {base}")
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
         await self._respond(message, b"", error_headers(error, remedy=True))

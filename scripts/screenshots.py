@@ -83,7 +83,7 @@ async def desks(page: Page) -> None:
 async def overview(page: Page) -> None:
     """The console's services, with what happened to them."""
     await until(page, "document.getElementById('status')?.textContent === 'Live'")
-    await until(page, "document.querySelector('.lately')?.textContent.includes('rolled back')")
+    await until(page, "document.querySelector('.activity')?.textContent.includes('rolled back')")
 
 
 async def release(page: Page) -> None:

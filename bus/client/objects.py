@@ -24,6 +24,7 @@ from headway.bus.nats.cas import TRIES, compare_and_set
 from headway.bus.nats.streams import OBJECTS, TOMBSTONES
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.codec import Codec, codec_for, encode
+from headway.bus.wire.exact import refuse_inexact
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class Objects:
 
         Raises:
             Conflict: if it has another revision.
+            InvalidInput: if it has an integer beyond 2^53 - 1, which browsers would round.
             TooLarge: if it has more than `MAX_OBJECT` bytes.
             RateLimited: if the tenant writes too often in this process.
             QueueFull: if the stream's bound is reached.
@@ -178,6 +180,7 @@ class Objects:
     ) -> int:
         if len(payload) > MAX_OBJECT:
             raise TooLarge(f"{subject}: an object of {len(payload)} bytes, {MAX_OBJECT} are allowed")
+        refuse_inexact(payload, subject)
         self._rates.check(self._tenant, time.monotonic(), f"objects of tenant {self._tenant} written by this process")
         return await values.write(self._js, OBJECTS, subject, payload, sent, expect, ttl=ttl)
 

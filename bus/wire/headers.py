@@ -14,6 +14,8 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 ID: Final = "Headway-Id"
 """The id a job was known by before it was moved to another version's queue, where it needs another message id."""
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
+BASE_REVISIONS: Final = "Headway-Base-Revisions"
+"""The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 

@@ -35,6 +35,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ID_REMEDY = "use letters, digits, '-' and '_', at most 63 characters, starting with a letter or digit"
 
 _KEY_MAX = 255
+_REVISION_DIGITS = 15  # below 2^53
 
 # A hot path checks the same few names over and over; the set is bounded because tenants come from outside.
 _known: set[str] = set()
@@ -117,6 +118,25 @@ def key_token(key: str) -> str:
     return f"={hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"  # no quoted text has a '='
 
 
+def base_revisions(header: str) -> dict[tuple[str, str], int]:
+    """Read the header `Headway-Base-Revisions`: `type.id=revision`, joined by commas.
+
+    Returns:
+        Revisions by type and id.
+
+    Raises:
+        InvalidSubject: naming the part that is wrong.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for part in filter(None, header.split(",")):
+        name, _, revision = part.partition("=")
+        type_, _, id_ = name.partition(".")
+        if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
+            raise InvalidSubject(f"{part!r} names no revision", remedy="write type.id=revision")
+        found[token(type_, "type"), identifier(id_)] = int(revision)
+    return found
+
+
 def event_type(value: str) -> str:
     """Check an event type: one or more tokens joined by '.', such as `call.ended`.
 
@@ -190,6 +210,11 @@ def obj_all(tenant: str) -> str:
 def live_head(tenant: str) -> str:
     """Where a tenant's head beacons go."""
     return f"live.{token(tenant, 'tenant')}.head"
+
+
+def live_conflict(tenant: str) -> str:
+    """Return the subject on which a tenant's pages hear that two writers met."""
+    return f"live.{token(tenant, 'tenant')}.conflict"
 
 
 def live_presence(tenant: str) -> str:

@@ -22,6 +22,7 @@ from headway.bus.client.ids import unique_id
 from headway.bus.context import Context, WorkerScope, log_fields
 from headway.bus.errors import (
     CallError,
+    Conflict,
     ConnectionFailed,
     DeadlineExceeded,
     HeadwayError,
@@ -199,7 +200,7 @@ class RpcServer:
             if not self._outbox.offer(message.reply, payload):
                 await self._respond(message, payload)
             self._counters.processed += 1
-        except CallError as error:
+        except (CallError, Conflict) as error:
             _count_error(endpoint, error)
             await self._refuse(message, error)
         except asyncio.CancelledError:
@@ -223,7 +224,7 @@ class RpcServer:
         """Run the handler for one request.
 
         Raises:
-            CallError: what the caller is to be told.
+            CallError, Conflict: what the caller is to be told.
         """
         handler, message = endpoint.handler, call.message
         value, context = self._open(handler, call)
@@ -271,7 +272,7 @@ class RpcServer:
         self._timeouts.limit(call, until)
         return value, context
 
-    def _told(self, call: Call, context: Context, error: BaseException) -> CallError:
+    def _told(self, call: Call, context: Context, error: BaseException) -> CallError | Conflict:
         """What the caller is told of what a handler raised.
 
         Raises:
@@ -280,8 +281,9 @@ class RpcServer:
         if isinstance(error, Reject):
             self._counters.rejected += 1
             return Rejected(error.message, remedy=error.remedy)
-        if isinstance(error, (DeadlineExceeded, Overloaded, Unavailable)):
-            # Its own, or of a service it called: the caller can try again in both cases.
+        if isinstance(error, (Conflict, DeadlineExceeded, Overloaded, Unavailable)):
+            # Its own, or of a service it called: the caller can try again in both cases. After a conflict, a page does
+            # so with the newer object at hand.
             self._counters.failed += 1
             return type(error)(error.message, remedy="")
         if isinstance(error, asyncio.CancelledError):

@@ -7,6 +7,7 @@ import { build } from "esbuild";
 const here = new URL(".", import.meta.url);
 const at = (path) => new URL(path, here).pathname;
 const common = { bundle: true, format: "esm", target: "es2022", logLevel: "warning", absWorkingDir: at(".") };
+const alias = { "@nats-io/nkeys": "./src/no-signing.ts" };
 
 if (process.argv.includes("--tests")) {
   const tests = (await readdir(at("test"))).filter((name) => name.endsWith(".test.ts"));
@@ -18,7 +19,7 @@ if (process.argv.includes("--tests")) {
 } else {
   await rm(at("dist"), { recursive: true, force: true });
   await mkdir(at("dist"), { recursive: true });
-  const minified = { ...common, minify: true, legalComments: "none", sourcemap: true };
+  const minified = { ...common, alias, minify: true, legalComments: "none", sourcemap: true };
   await build({ ...minified, entryPoints: ["src/index.ts"], outfile: "dist/index.js" });
   await build({ ...minified, entryPoints: ["src/react.ts"], outfile: "dist/react.js", external: ["react"] });
   await build({ ...minified, entryPoints: ["demo/demo.ts"], outfile: "dist/demo.js" });

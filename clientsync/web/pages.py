@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,6 +87,11 @@ class Pages:
             said = "The pages are not built: run `npm ci && npm run build` in clientsync/browser.\n"
             await PlainTextResponse(said, status_code=404)(scope, receive, send)
             return
+        if _is_directory_without_slash(self._directory, scope["path"]):
+            # The answer of Starlette is absolute, and would lead out of the path that a proxy serves this below.
+            name = scope["path"].rpartition("/")[2]
+            await Response(status_code=307, headers={"Location": f"{name}/"})(scope, receive, send)
+            return
         lasting = _FOREVER if _NAMED_BY_CONTENT.search(scope["path"]) else _LOOK_AGAIN
 
         async def cached(message: Message) -> None:
@@ -96,3 +101,9 @@ class Pages:
             await send(message)
 
         await self._files(scope, receive, cached)
+
+
+def _is_directory_without_slash(directory: Path, path: str) -> bool:
+    """Return whether a path names a directory of pages, such as `/console`, without a slash at its end."""
+    name = path.removeprefix("/")
+    return "/" not in name and ".." not in name and name != "" and (directory / name).is_dir()

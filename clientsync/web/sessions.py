@@ -1,11 +1,12 @@
-"""Sessions: a bearer user token of one user that ends soon; of the role browser, bound to a tenant, or console.
+"""Sessions: short-lived bearer tokens of one user, in the role browser (bound to a tenant) or console.
 
-A page gets the next one at 80% of its life. Revoking voids all of a user's tokens on every server, which disconnects
-whoever uses them.
+A page renews its session at 80% of its life. Lifetimes are told as durations, since a browser's clock may be wrong.
+Revoking voids all tokens of a user on every server, which disconnects whoever uses them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,31 +24,34 @@ LIFETIME: Final = 600.0
 """Seconds that a session lasts unless its page renews it."""
 _REFRESH: Final = 0.8
 _SHORTEST: Final = 5.0
-"""Seconds below which a session is not worth its connection."""
+"""Shortest life in seconds that is worth a connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a page is given.
+    """A session as a page gets it.
 
     Attributes:
-        jwt: a bearer token: who has it can connect.
-        inbox: what the names of the page's inboxes have to begin with.
-        expires, refresh_at: unix seconds.
+        jwt: a bearer token: whoever has it can connect.
+        inbox: the prefix of the page's inboxes.
+        opened: when it was opened, in Unix seconds of this machine's clock.
+        life: seconds that it lasts.
+        refresh: seconds after which the page should renew it.
     """
 
     jwt: str
     tenant: str
     user: str
     inbox: str
-    expires: float
-    refresh_at: float
+    opened: float
+    life: float
+    refresh: float
 
     def shown(self, url: str) -> dict[str, Any]:
-        """As it is sent.
+        """Return the answer to the page.
 
         Args:
-            url: of the websocket.
+            url: where the page opens its websocket.
         """
         return {
             "jwt": self.jwt,
@@ -55,22 +59,25 @@ class Session:
             "tenant": self.tenant,
             "user": self.user,
             "inbox": self.inbox,
-            "expires": int(self.expires),
-            "refresh_at": int(self.refresh_at),
+            "expires_in": round(self.life, 3),
+            "refresh_in": round(self.refresh, 3),
+            "now": round(self.opened, 3),
+            "expires": int(self.opened + self.life),
+            "refresh_at": int(self.opened + self.refresh),
         }
 
 
 class Sessions:
-    """Opens and revokes them.
+    """Opens and revokes sessions.
 
     Args:
         broker: has the keys.
-        metrics: is told of each session, if there is any.
-        lifetime: seconds.
-        role: what pages may do with them.
+        metrics: counts sessions, if given.
+        lifetime: seconds that a session lasts.
+        role: what pages may do with a session.
 
     Raises:
-        ConfigError: if sessions would outlive what is remembered of revocations.
+        ConfigError: if sessions would outlive the memory of their revocation.
     """
 
     def __init__(
@@ -84,7 +91,7 @@ class Sessions:
         self._role: Role = role
 
     def open(self, who: SignedIn) -> Session:
-        """A session, which ends with the application's token at the latest.
+        """Open a session. It ends with the application's token at the latest.
 
         Raises:
             NotSignedIn: if that is too soon.
@@ -93,11 +100,12 @@ class Sessions:
         life = min(self._lifetime, who.expires - now)
         if life < _SHORTEST:
             raise NotSignedIn("the token is about to expire")
+        life = math.floor(now + life) - now  # a token ends at a whole second
         made = self._mint(who, timedelta(seconds=life))
         if self._metrics is not None:
             self._metrics.opened()
         inbox = f"_INBOX.{made.public_key}"
-        return Session(made.jwt, who.tenant, who.user, inbox, now + life, now + life * _REFRESH)
+        return Session(made.jwt, who.tenant, who.user, inbox, now, life, life * _REFRESH)
 
     async def revoke(self, who: SignedIn) -> None:
         """Void all sessions of a user.

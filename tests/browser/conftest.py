@@ -19,18 +19,23 @@ from headway.clientsync.server import PAGES, Options, serving
 BROWSER = PAGES.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-_OPEN = """async ({tenant, user, ...options}) => {
-  const { openStore } = await import('/index.js');
+_OPEN = """async ({tenant, user, base, badToken, ...options}) => {
+  const { openStore } = await import(`${base}/index.js`);
   const token = async () => {
+    if (badToken) return badToken;
     const body = JSON.stringify({tenant, user});
-    const asked = await fetch('/dev/token', {method: 'POST', headers: {'Content-Type': 'application/json'}, body});
+    const headers = {'Content-Type': 'application/json'};
+    const asked = await fetch(`${base}/dev/token`, {method: 'POST', headers, body});
     return (await asked.json()).token;
   };
   window.seen = []; window.statuses = []; window.refusals = []; window.disks = [];
-  window.store = await openStore({session: {url: '/session', token}, cache: `${tenant}/${user}`, ...options});
+  window.troubles = []; window.conflicts = [];
+  window.store = await openStore({session: {url: `${base}/session`, token}, cache: `${tenant}/${user}`, ...options});
   store.subscribe((keys) => seen.push(...keys.map(({type, id}) => [type, id, store.read(type, id)?.seq ?? null])));
   store.on('status', (status) => statuses.push(status));
   store.on('disk', (state) => disks.push(state));
+  store.on('trouble', (error) => troubles.push(error.code));
+  store.on('conflict', (report) => conflicts.push(report));
   store.on('refused', ({entry, error}) => refusals.push([entry.id, error.code]));
   return store.status;
 }"""
@@ -48,7 +53,7 @@ class Tab:
             self.errors.append(message.text)
 
     async def open(self, *types: str, tenant: str = "acme", user: str = "ada", **options: Any) -> str:
-        return await self.page.evaluate(_OPEN, {"tenant": tenant, "user": user, "types": types, **options})
+        return await self.page.evaluate(_OPEN, {"tenant": tenant, "user": user, "base": "", "types": types, **options})
 
     async def run(self, script: str, argument: Any = None) -> Any:
         return await self.page.evaluate(script, argument)

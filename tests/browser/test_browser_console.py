@@ -155,7 +155,7 @@ async def test_services_workers_and_decisions_appear_and_change_while_one_looks(
         )
         await Control(bus.bus).put(scale_key("press", "v1"), record)
         await tab.until(f"{row('press')}.textContent.includes('1 / 2')")
-        await tab.until(shows(".lately", "lag needs 2 workers"))
+        await tab.until(shows(".activity", "lag needs 2 workers"))
         broken = {"health": "crash-loop", "deaths": 5, "last_exit": "exit code 1", "stderr": ("no disk", EVIL)}
         await Control(bus.bus).put(scale_key("press", "v1"), record.model_copy(update=broken))
         await tab.until(f"{row('press')}.dataset.state === 'down'")
@@ -210,7 +210,7 @@ async def test_a_dead_letter_is_found_and_replayed_and_is_gone_once_it_is_handle
         await clicks(tab, "Replay all shown")
         await says(tab, "Replay")
         await until(lambda: sorted(press.done) == sorted(["first", "second", EVIL]))
-        await tab.until(shows(".empty", "Nothing was given up"))
+        await tab.until(shows(".empty", "No dead letters"))
         await tab.run("location.hash = '#/installation'")
         await tab.until(shows(".installation .wide", "replayed 2 of 2"))
     assert await tab.run("document.title") != "broken"

@@ -63,6 +63,42 @@ async def test_when_it_hangs_its_connection_is_taken_away(site, acme):
     await first.until("store.get('note', 'a')")
 
 
+async def test_a_tab_whose_token_is_refused_hands_the_connection_over_and_follows(site, acme):
+    context = await site.context()
+    first, second = await site.tab(context), await site.tab(context)
+    await first.open("note", badToken="no token of anybody")
+    await first.until("troubles.length > 0")
+    assert await first.run("store.stats().role") == "leader"
+    await second.open("note")
+    await second.until("store.stats().role === 'leader' && store.status === 'current'")
+    await first.until("store.stats().role === 'follower' && store.status === 'current'")
+    await acme.objects.put("note", "a", {"n": 1})
+    for tab in (first, second):
+        await tab.until("store.get('note', 'a')?.n === 1")
+
+
+async def test_a_tab_that_never_gets_a_token_hands_over_after_a_few_seconds(site):
+    context = await site.context()
+    first, second = await site.tab(context), await site.tab(context)
+    # The application hangs: its request for a token is never answered.
+    await first.page.route("**/dev/token", lambda _route: None)
+    await first.open("note")
+    await second.open("note")
+    await second.until("store.stats().role === 'leader' && store.status === 'current'", 15)
+    await first.until("store.stats().role === 'follower' && store.status === 'current'")
+
+
+async def test_tabs_that_all_cannot_connect_do_not_flood_the_session_endpoint(site):
+    context = await site.context()
+    asked = []
+    tabs = [await site.tab(context) for _ in range(3)]
+    for tab in tabs:
+        tab.page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/session") else None)
+        await tab.open("note", badToken="no token of anybody")
+    await asyncio.sleep(12)
+    assert 3 <= len(asked) <= 15, len(asked)
+
+
 async def test_what_a_following_tab_asks_for_goes_through_the_other_ones_connection(site, bus):
     from headway import Context, Reject, Service
 

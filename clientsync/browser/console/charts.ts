@@ -1,28 +1,28 @@
-/** Lines, bars and ranges, as SVG or plain elements. They say in words what they show. */
+/** Lines, bars and ranges, as SVG or plain elements. Each has a label that says what it shows. */
 import { h, svg, text } from "../shared/dom.js";
-import type { Line, P95, Version } from "./models.js";
-import { milliseconds } from "./words.js";
+import { milliseconds } from "./format.js";
+import type { P95, Series, Version } from "./models.js";
 
 const HEIGHT = 32;
 
-/** A line of the last minutes. Where nothing was measured it has a gap. */
-export class Spark {
+/** A line of the last minutes, with a gap where nothing was measured. */
+export class Sparkline {
   readonly element: SVGElement;
   private readonly area = svg("path", { class: "area" });
   private readonly line = svg("path", { class: "line", fill: "none" });
-  private shown: Line = [];
+  private shown: Series = [];
 
-  constructor(private readonly points: number, private readonly what: string) {
+  constructor(private readonly points: number, private readonly label: string) {
     const base = svg("path", { class: "base", d: `M0 ${HEIGHT - 1}H${points - 1}` });
     this.element = svg("svg", { class: "spark", viewBox: `0 0 ${points - 1} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, base, this.area, this.line);
   }
 
-  show(line: Line, said: (value: number) => string): void {
+  show(line: Series, format: (value: number) => string): void {
     if (line === this.shown) return;
     this.shown = line;
     const known = line.filter((value): value is number => value !== null);
     const most = Math.max(...known, 0);
-    this.element.setAttribute("aria-label", known.length === 0 ? `${this.what}: nothing measured` : `${this.what}: now ${said(known.at(-1)!)}, at most ${said(most)}`);
+    this.element.setAttribute("aria-label", known.length === 0 ? `${this.label}: nothing measured` : `${this.label}: now ${format(known.at(-1)!)}, at most ${format(most)}`);
     const start = this.points - line.length;
     const y = (value: number): string => (HEIGHT - 1.5 - (most === 0 ? 0 : (value / most) * (HEIGHT - 4))).toFixed(1);
     let path = "";
@@ -44,34 +44,34 @@ export class Spark {
   }
 }
 
-/** How the traffic is shared, as a bar with a part for each version. */
-export class Weights {
+/** The split of the traffic, as a bar with a part for each version. */
+export class TrafficBar {
   readonly element = h("div", { class: "weights", role: "img" });
 
   show(versions: readonly Version[]): void {
-    const with_ = versions.filter(({ weight }) => weight !== null && weight > 0);
-    while (this.element.childElementCount > with_.length) this.element.lastElementChild!.remove();
-    while (this.element.childElementCount < with_.length) this.element.append(h("span", {}));
-    with_.forEach(({ version, weight }, n) => {
+    const weighted = versions.filter(({ weight }) => weight !== null && weight > 0);
+    while (this.element.childElementCount > weighted.length) this.element.lastElementChild!.remove();
+    while (this.element.childElementCount < weighted.length) this.element.append(h("span", {}));
+    weighted.forEach(({ version, weight }, n) => {
       const part = this.element.children[n] as HTMLElement;
       part.style.flexGrow = String(weight);
       part.title = `${version} ${weight}%`;
-      text(part, with_.length === 1 ? version : `${version} ${weight}%`);
+      text(part, weighted.length === 1 ? version : `${version} ${weight}%`);
     });
-    this.element.classList.toggle("none", with_.length === 0);
-    this.element.classList.toggle("split", with_.length > 1);
-    this.element.setAttribute("aria-label", with_.length === 0 ? "no traffic" : with_.map(({ version, weight }) => `${version} ${weight}%`).join(", "));
+    this.element.classList.toggle("none", weighted.length === 0);
+    this.element.classList.toggle("split", weighted.length > 1);
+    this.element.setAttribute("aria-label", weighted.length === 0 ? "no traffic" : weighted.map(({ version, weight }) => `${version} ${weight}%`).join(", "));
   }
 }
 
-/** The bounds of an estimate, in words. */
+/** Describe the bounds of an estimate. */
 export function between(low: number | null, high: number | null): string {
   const [from, to] = [low, high].map((seconds) => (seconds === null ? "" : milliseconds(seconds * 1000)));
   if (from && to) return `between ${from} and ${to}`;
-  return from ? `at least ${from}` : to ? `at most ${to}` : "too few for bounds";
+  return from ? `at least ${from}` : to ? `at most ${to}` : "too few requests for bounds";
 }
 
-/** Estimates with their bounds, on one scale. */
+/** Show estimates with their bounds, on one scale. */
 export function ranges(sides: readonly { readonly name: string; readonly p95: P95 }[]): HTMLElement {
   const most = Math.max(...sides.map(({ p95: { at, high } }) => high ?? at * 1.5)) * 1.08 || 1;
   const x = (seconds: number): string => `${Math.min(100, (seconds / most) * 100).toFixed(2)}%`;
@@ -81,7 +81,7 @@ export function ranges(sides: readonly { readonly name: string; readonly p95: P9
     span.style.right = high === null ? "0" : `${(100 - Number.parseFloat(x(high))).toFixed(2)}%`;
     const point = h("i", { class: "point" });
     point.style.left = x(at);
-    const said = `${name}: ${milliseconds(at * 1000)}, ${between(low, high)}`;
-    return h("div", { class: n === 0 ? "range canary" : "range", role: "img", "aria-label": said, title: said }, span, point);
+    const label = `${name}: ${milliseconds(at * 1000)}, ${between(low, high)}`;
+    return h("div", { class: n === 0 ? "range canary" : "range", role: "img", "aria-label": label, title: label }, span, point);
   }));
 }

@@ -1,10 +1,10 @@
-/** The rows that the server keeps: headway/console/rows.py says what each field means. */
+/** The rows that the console's projector writes. headway/console/rows.py says what each field means. */
 
 export const TYPES = ["service", "trend", "scaling", "rollout", "worker", "dead", "installation", "pulse", "action"] as const;
 
 export type State = "ok" | "busy" | "rollout" | "unwell" | "down" | "stopped";
 
-/** What a version, or all of a service, has and does. */
+/** The load of a version, or of a whole service. */
 interface Load {
   readonly workers: number;
   readonly unhealthy: number;
@@ -40,15 +40,16 @@ export interface Service extends Load {
   readonly versions: readonly Version[];
 }
 
-export type Line = readonly (number | null)[];
+/** Values of the last minutes; null where nothing was measured. */
+export type Series = readonly (number | null)[];
 
 export interface Trend {
   /** Seconds between two points. */
   readonly step: number;
-  readonly rate: Line;
-  readonly failed: Line;
-  readonly p95_ms: Line;
-  readonly waiting: Line;
+  readonly rate: Series;
+  readonly failed: Series;
+  readonly p95_ms: Series;
+  readonly waiting: Series;
 }
 
 export interface Worker {
@@ -129,9 +130,10 @@ export interface Rollout {
   readonly past: readonly { readonly number: number; readonly version: string; readonly before: string | null; readonly outcome: string; readonly began: number; readonly ended: number; readonly reason: string }[];
 }
 
-export const over = ({ phase }: Rollout): boolean => ["done", "rolled-back", "refused"].includes(phase);
+/** Return whether a rollout has ended. */
+export const hasEnded = ({ phase }: Rollout): boolean => ["done", "rolled-back", "refused"].includes(phase);
 
-export interface Dead {
+export interface DeadLetter {
   readonly seq: number;
   readonly service: string;
   readonly tenant: string;
@@ -154,7 +156,7 @@ export interface Installation {
   readonly blind: Readonly<Record<string, string>>;
 }
 
-export interface Done {
+export interface OperatorAction {
   readonly at: number;
   readonly by: string;
   readonly do: string;
@@ -162,7 +164,7 @@ export interface Done {
   readonly ok: boolean;
 }
 
-/** What an operator may have done: headway/console/actions.py. */
+/** The actions that an operator may run; see headway/console/actions.py. */
 export type Action =
   | { readonly do: "replay" | "discard"; readonly seqs: readonly number[] }
   | { readonly do: "promote" | "pause" | "resume" | "abort" | "rollback"; readonly service: string };

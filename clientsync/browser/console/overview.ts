@@ -1,15 +1,15 @@
-/** The overview: one line for each service. */
-import { h, Keyed, type Shown, text } from "../shared/dom.js";
+/** The overview: one row for each service. */
+import { h, type ItemElement, KeyedList, text } from "../shared/dom.js";
 import type { Item, Store, View } from "../src/index.js";
-import { Spark, Weights } from "./charts.js";
-import { Lately } from "./lately.js";
+import { Activity } from "./activity.js";
+import { Sparkline, TrafficBar } from "./charts.js";
+import { count, milliseconds, percent, plural, rate, span } from "./format.js";
 import type { Service, Trend } from "./models.js";
-import { count, many, milliseconds, percent, rate, span } from "./words.js";
 
 export const POINTS = 60;
 const COLUMNS = ["Service", "Versions", "Workers", "Waiting", "Per second", "95th percentile", "Failed", "Dead"];
 
-interface Line {
+interface ServiceRow {
   readonly item: Item<Service>;
   readonly trend: Trend | undefined;
 }
@@ -20,21 +20,21 @@ export class Overview {
   readonly views: readonly View<never>[];
   private readonly services: View<Service>;
   private readonly trends: View<Trend>;
-  private readonly lately: Lately;
+  private readonly activity: Activity;
   private readonly summary = h("p", { class: "summary", role: "status" });
-  private readonly empty = h("p", { class: "empty" }, "No service runs here yet. `headway up` starts those of headway.yaml.");
+  private readonly empty = h("p", { class: "empty" }, "No service runs here yet. `headway up` starts the services of headway.yaml.");
   private readonly body = h("tbody", { role: "rowgroup" });
-  private readonly rows = new Keyed<Line>(this.body, row, ({ item }) => item.id);
+  private readonly rows = new KeyedList<ServiceRow>(this.body, serviceRow, ({ item }) => item.id);
 
   constructor(store: Store) {
     this.services = store.view<Service>({ type: "service", orderBy: "name" });
     this.trends = store.view<Trend>({ type: "trend" });
-    this.lately = new Lately(store);
-    this.views = [this.services, this.trends, ...this.lately.views] as unknown as View<never>[];
+    this.activity = new Activity(store);
+    this.views = [this.services, this.trends, ...this.activity.views] as unknown as View<never>[];
     const head = h("tr", { role: "row" }, ...COLUMNS.map((name, n) => h("th", { scope: "col", role: "columnheader", class: n > 1 ? "number" : "" }, name)));
     this.element = h("section", { class: "overview" }, this.summary,
       h("table", { class: "card", role: "table", "aria-label": "Services" }, h("thead", { role: "rowgroup" }, head), this.body), this.empty,
-      this.lately.element);
+      this.activity.element);
   }
 
   show(): void {
@@ -42,27 +42,27 @@ export class Overview {
     const trends = new Map(this.trends.get().items.map(({ id, value }) => [id, value]));
     this.rows.show(items.map((item) => ({ item, trend: trends.get(item.id) })));
     this.empty.hidden = items.length > 0;
-    this.lately.show();
+    this.activity.show();
     const values = items.map(({ value }) => value);
-    const unwell = values.filter(({ state }) => state === "down" || state === "unwell");
+    const unhealthy = values.filter(({ state }) => state === "down" || state === "unwell");
     const sum = (of: (service: Service) => number): number => values.reduce((total, service) => total + of(service), 0);
-    const how = unwell.length === 0 ? "All are well" : `${unwell.map(({ name }) => name).join(", ")} ${unwell.length === 1 ? "needs" : "need"} attention`;
-    text(this.summary, values.length === 0 ? "" : `${how}. ${many(values.length, "service")}, ${many(sum((s) => s.workers), "worker")}, ${rate(sum((s) => s.rate))} messages a second, ${count(sum((s) => s.waiting ?? 0))} waiting.`);
-    this.summary.classList.toggle("bad", unwell.length > 0);
+    const headline = unhealthy.length === 0 ? "All services are healthy" : `${unhealthy.map(({ name }) => name).join(", ")} ${unhealthy.length === 1 ? "needs" : "need"} attention`;
+    text(this.summary, values.length === 0 ? "" : `${headline}. ${plural(values.length, "service")}, ${plural(sum((s) => s.workers), "worker")}, ${rate(sum((s) => s.rate))} messages a second, ${count(sum((s) => s.waiting ?? 0))} waiting.`);
+    this.summary.classList.toggle("bad", unhealthy.length > 0);
   }
 }
 
-function row(): Shown<Line> {
+function serviceRow(): ItemElement<ServiceRow> {
   const name = h("a", { class: "link" });
   const note = h("span", { class: "note" });
-  const weights = new Weights();
+  const weights = new TrafficBar();
   const workers = h("strong");
   const bounds = h("span", { class: "note" });
   const waiting = h("strong");
   const oldest = h("span", { class: "note" });
   const perSecond = h("strong");
   const p95 = h("strong");
-  const spark = new Spark(POINTS, "95th percentile of the last five minutes");
+  const spark = new Sparkline(POINTS, "95th percentile of the last five minutes");
   const failed = h("strong");
   const dead = h("a", { class: "link" });
   const cell = (label: string, ...inside: (Node | string)[]): HTMLElement => h("td", { role: "cell", class: "number", "data-label": label }, ...inside);

@@ -1,9 +1,9 @@
-/** A rollout: where it is, what the judge has measured, what happened and who asked for it. */
+/** A rollout: its phase, what the judge has measured, and its history. */
 import { h, text } from "../shared/dom.js";
 import { between, ranges } from "./charts.js";
-import type { Doer } from "./dialog.js";
-import { type Measured, over, type P95, type Rollout } from "./models.js";
-import { count, KINDS, milliseconds, percent, phase, time } from "./words.js";
+import type { ActionRunner } from "./actions.js";
+import { count, KINDS, milliseconds, percent, phase, plural, time } from "./format.js";
+import { hasEnded, type Measured, type P95, type Rollout } from "./models.js";
 
 const BACK = new Set(["back", "take-over", "rolled-back", "refused"]);
 const OUTCOMES: Readonly<Record<string, string>> = { pass: "As good as before", fail: "Worse than before", waiting: "Not decided yet" };
@@ -21,22 +21,22 @@ export class RolloutPanel {
   private record: Rollout | undefined;
   private shown: Rollout | undefined;
 
-  constructor(doer: Doer, service: string) {
+  constructor(runner: ActionRunner, service: string) {
     const to = (): string => this.record?.before ?? "nothing";
     this.buttons = {
-      promote: doer.button("Promote", () => ({ action: { do: "promote", service }, ask: {
+      promote: runner.button("Promote", () => ({ action: { do: "promote", service }, confirm: {
         title: `Promote ${service} ${this.record?.version}?`, yes: "Promote",
-        text: "It goes to the next step now, whatever the judge waits for.",
+        text: "It goes to the next step now, without waiting for the judge.",
       } })),
-      pause: doer.button("Pause", () => ({ action: { do: "pause", service } })),
-      resume: doer.button("Resume", () => ({ action: { do: "resume", service } })),
-      abort: doer.button("Abort", () => ({ action: { do: "abort", service }, ask: {
+      pause: runner.button("Pause", () => ({ action: { do: "pause", service } })),
+      resume: runner.button("Resume", () => ({ action: { do: "resume", service } })),
+      abort: runner.button("Abort", () => ({ action: { do: "abort", service }, confirm: {
         title: `Abort ${service} ${this.record?.version}?`, yes: "Abort",
-        text: `All traffic goes back to ${to()} at once, and what is queued with it.`,
+        text: `All traffic and all queued jobs go back to ${to()} at once.`,
       } }), "small risky"),
-      rollback: doer.button("Roll back", () => ({ action: { do: "rollback", service }, ask: {
+      rollback: runner.button("Roll back", () => ({ action: { do: "rollback", service }, confirm: {
         title: `Roll ${service} back to ${to()}?`, yes: "Roll back",
-        text: `All traffic goes back to ${to()}, and what is queued with it. It is warm for a while after a release; later its workers are started first.`,
+        text: `All traffic and all queued jobs go back to ${to()}. Its workers are kept for a while after a release; later they are started first.`,
       } }), "small risky"),
     };
     this.element = h("section", { class: "card rollout", "aria-label": "Rollout" },
@@ -48,7 +48,7 @@ export class RolloutPanel {
     this.element.hidden = record === undefined;
     if (record === undefined || record === this.shown) return;
     this.record = this.shown = record;
-    const ended = over(record);
+    const ended = hasEnded(record);
     const back = record.abort !== null || BACK.has(record.phase);
     text(this.title, `Release ${record.number}: ${record.before ?? "nothing"} → ${record.version}`);
     text(this.state, record.paused && !ended ? "paused" : phase(record.phase));
@@ -65,40 +65,40 @@ export class RolloutPanel {
       const now = n === record.step && (record.phase === "judge" || record.phase === "shift");
       return h("li", { class: back ? "undone" : passed ? "passed" : now ? "now" : "", "aria-current": now && !back ? "step" : "false" }, `${weight}%`);
     }));
-    text(this.note, record.abort !== null ? `Going back: ${record.abort}` : record.note);
+    text(this.note, record.abort !== null ? `Rolling back: ${record.abort}` : record.note);
     this.note.hidden = this.note.textContent === "" || ended;
-    this.judge(record);
-    this.tell(record);
+    this.showVerdict(record);
+    this.showHistory(record);
     this.past.hidden = record.past.length === 0;
     this.past.replaceChildren(h("summary", {}, "Earlier releases"), h("ol", { class: "events" }, ...[...record.past].reverse().map((one) =>
       h("li", { class: one.outcome === "done" ? "" : "bad" }, h("time", {}, time(one.began)), h("strong", {}, `${one.before ?? "–"} → ${one.version}`), h("span", {}, `${phase(one.outcome)}: ${one.reason}`)))));
   }
 
-  private judge(record: Rollout): void {
+  private showVerdict(record: Rollout): void {
     const { verdict } = record;
     this.judged.hidden = verdict === null;
     if (verdict === null) return;
     const live = record.phase === "judge";
     this.judged.replaceChildren(
       h("div", { class: "verdict", "data-outcome": verdict.outcome },
-        h("h4", {}, live ? "The judge" : "The judge's last word"),
+        h("h4", {}, live ? "The judge" : "The judge's last verdict"),
         h("strong", {}, OUTCOMES[verdict.outcome] ?? verdict.outcome),
         ...verdict.reasons.map((reason) => h("p", {}, reason))),
       ...(verdict.measured.length > 0 ? [numbers(verdict.measured, record)] : []));
   }
 
-  /** What happened, and in between who asked for what; the newest first. */
-  private tell(record: Rollout): void {
+  /** Show what happened and who requested what, the newest first. */
+  private showHistory(record: Rollout): void {
     const entries = [
       ...record.history.map(({ at, after, reason, measured, weight, before }) => ({
-        at, bad: BACK.has(after), what: after === "judge" ? `at ${weight}%` : phase(after), said: reason,
-        // The judge's own words have the numbers; those of a person, or of a check, do not.
-        detail: before === "judge" && !reason.includes("%") ? brief(measured) : "",
+        at, bad: BACK.has(after), what: after === "judge" ? `at ${weight}%` : phase(after), detail: reason,
+        // The judge's own reasons have the numbers; those of a person, or of a check, do not.
+        note: before === "judge" && !reason.includes("%") ? brief(measured) : "",
       })),
-      ...record.asked.map(({ at, what, by }) => ({ at, bad: false, what, said: by === "hand" ? "asked at the command line" : `asked by ${by}`, detail: "" })),
+      ...record.asked.map(({ at, what, by }) => ({ at, bad: false, what, detail: by === "hand" ? "requested at the command line" : `requested by ${by}`, note: "" })),
     ].reverse().sort((a, b) => b.at - a.at);
-    this.events.replaceChildren(...entries.map(({ at, bad, what, said, detail }) =>
-      h("li", { class: bad ? "bad" : "" }, h("time", {}, time(at)), h("strong", {}, what), h("span", {}, said, ...(detail ? [h("small", {}, detail)] : [])))));
+    this.events.replaceChildren(...entries.map(({ at, bad, what, detail, note }) =>
+      h("li", { class: bad ? "bad" : "" }, h("time", {}, time(at)), h("strong", {}, what), h("span", {}, detail, ...(note ? [h("small", {}, note)] : [])))));
   }
 }
 
@@ -111,7 +111,7 @@ function bounded({ at, low, high }: P95): Node {
   return h("span", {}, milliseconds(at * 1000), h("small", {}, between(low, high)));
 }
 
-/** Canary and baseline beside each other. */
+/** Show canary and baseline side by side. */
 function numbers(sides: readonly Measured[], { criteria }: Rollout): HTMLElement {
   const line = (name: string, of: (side: Measured) => string | Node, hint = ""): HTMLElement =>
     h("tr", { title: hint }, h("th", { scope: "row" }, name), ...sides.map((side) => h("td", { class: "number" }, of(side))));
@@ -129,7 +129,7 @@ function numbers(sides: readonly Measured[], { criteria }: Rollout): HTMLElement
   return h("div", { class: "numbers" },
     h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), ...sides.map(({ version }, n) => h("th", { scope: "col", class: "number" }, `${version} `, h("small", {}, n === 0 ? "new" : "old"))))),
       h("tbody", {}, line("Requests", ({ tries }) => count(tries)), line("Failed", (side) => `${count(side.errors)} (${share(side)})`),
-        line("Given up", ({ dead }) => count(dead)), line("Refused under load", ({ shed }) => count(shed)), ...rows)),
-    h("p", { class: "note" }, `Needs ${count(criteria.requests)} requests of each. Worse is more than ${percent(100 * criteria.errors)} more errors, or ${criteria.latency} times the 95th percentile, beyond chance.`));
+        line("Dead letters", ({ dead }) => count(dead)), line("Shed under load", ({ shed }) => count(shed)), ...rows)),
+    h("p", { class: "note" }, `Needs ${plural(criteria.requests, "request")} of each version. Worse means at least ${percent(100 * criteria.errors)} more errors, or ${criteria.latency} times the 95th percentile, beyond chance.`));
 }
 

@@ -1,16 +1,16 @@
 /** One service in detail: charts, rollout, versions, workers, scaling decisions. */
-import { h, Keyed, type Shown, text } from "../shared/dom.js";
+import { h, type ItemElement, KeyedList, text } from "../shared/dom.js";
 import type { Item, Store, View } from "../src/index.js";
-import { Spark, Weights } from "./charts.js";
-import type { Doer } from "./dialog.js";
+import type { ActionRunner } from "./actions.js";
+import { Sparkline, TrafficBar } from "./charts.js";
+import { count, megabytes, milliseconds, percent, plural, rate, span, time } from "./format.js";
 import type { Decision, Rollout, Scaling, Service, Trend, Version, Worker } from "./models.js";
 import { POINTS } from "./overview.js";
 import { RolloutPanel } from "./rollout.js";
-import { count, many, megabytes, milliseconds, percent, rate, span, time } from "./words.js";
 
 const CHARTS = ["rate", "p95_ms", "failed", "waiting"] as const;
 const NAMES = { rate: "Messages a second", p95_ms: "95th percentile", failed: "Failed", waiting: "Jobs waiting" };
-const SAID = { rate, p95_ms: milliseconds, failed: percent, waiting: count };
+const FORMATS = { rate, p95_ms: milliseconds, failed: percent, waiting: count };
 
 export class ServicePage {
   readonly title: string;
@@ -23,17 +23,17 @@ export class ServicePage {
   private readonly workers: View<Worker>;
   private readonly heading = h("h2");
   private readonly note = h("p", { class: "summary", role: "status" });
-  private readonly weights = new Weights();
+  private readonly weights = new TrafficBar();
   private readonly facts = h("p", { class: "facts" });
-  private readonly tiles = CHARTS.map((name) => ({ name, value: h("strong"), spark: new Spark(POINTS, NAMES[name]) }));
+  private readonly tiles = CHARTS.map((name) => ({ name, value: h("strong"), spark: new Sparkline(POINTS, NAMES[name]) }));
   private readonly panel: RolloutPanel;
-  private readonly versions: Keyed<Version>;
-  private readonly rows: Keyed<Item<Worker>>;
-  private readonly decisions: Keyed<Decision>;
-  private readonly nobody = h("p", { class: "empty" }, "No worker has been heard of.");
-  private readonly undecided = h("p", { class: "empty" }, "The scaler has decided nothing yet.");
+  private readonly versions: KeyedList<Version>;
+  private readonly rows: KeyedList<Item<Worker>>;
+  private readonly decisions: KeyedList<Decision>;
+  private readonly nobody = h("p", { class: "empty" }, "No worker runs.");
+  private readonly undecided = h("p", { class: "empty" }, "The scaler has made no decision yet.");
 
-  constructor(store: Store, doer: Doer, name: string) {
+  constructor(store: Store, runner: ActionRunner, name: string) {
     this.title = name;
     const one = <T>(type: string): View<T> => store.view<T>({ type, filter: (_, id) => id === name });
     this.service = one("service");
@@ -42,13 +42,13 @@ export class ServicePage {
     this.rollout = one("rollout");
     this.workers = store.view<Worker>({ type: "worker", where: { service: name }, orderBy: "started" });
     this.views = [this.service, this.trend, this.scaling, this.rollout, this.workers] as unknown as View<never>[];
-    this.panel = new RolloutPanel(doer, name);
+    this.panel = new RolloutPanel(runner, name);
     const versions = h("ul", { class: "versions" });
     const workers = h("tbody", { role: "rowgroup" });
     const decisions = h("ol", { class: "events" });
-    this.versions = new Keyed(versions, version, (item) => item.version);
-    this.rows = new Keyed(workers, worker, ({ id }) => id);
-    this.decisions = new Keyed(decisions, decision, ({ version: of, at, desired }) => `${of} ${at} ${desired}`);
+    this.versions = new KeyedList(versions, version, (item) => item.version);
+    this.rows = new KeyedList(workers, () => worker(store), ({ id }) => id);
+    this.decisions = new KeyedList(decisions, decision, ({ version: of, at, desired }) => `${of} ${at} ${desired}`);
     const columns = ["Worker", "State", "Calls", "Jobs", "Longest", "CPU", "Memory", "Running for"];
     const head = h("tr", { role: "row" }, ...columns.map((label, n) => h("th", { scope: "col", role: "columnheader", class: n > 1 ? "number" : "" }, label)));
     this.element = h("section", { class: "service" },
@@ -61,7 +61,7 @@ export class ServicePage {
       h("section", { class: "card" }, h("h3", {}, "Versions"), versions),
       h("section", { class: "card" }, h("h3", {}, "Workers"),
         h("table", { role: "table", "aria-label": "Workers", class: "workers" }, h("thead", { role: "rowgroup" }, head), workers), this.nobody),
-      h("section", { class: "card" }, h("h3", {}, "Why so many workers"), decisions, this.undecided));
+      h("section", { class: "card" }, h("h3", {}, "Scaling decisions"), decisions, this.undecided));
   }
 
   show(): void {
@@ -77,8 +77,8 @@ export class ServicePage {
     const trend = this.trend.get().items[0]?.value;
     for (const { name, value, spark } of this.tiles) {
       const now = service?.[name] ?? null;
-      text(value, name === "p95_ms" ? milliseconds(now) : now === null ? "–" : SAID[name](now));
-      spark.show(trend?.[name] ?? [], SAID[name]);
+      text(value, name === "p95_ms" ? milliseconds(now) : now === null ? "–" : FORMATS[name](now));
+      spark.show(trend?.[name] ?? [], FORMATS[name]);
     }
     if (service === undefined) {
       text(this.note, "There is no such service.");
@@ -90,17 +90,17 @@ export class ServicePage {
     this.versions.show(service.versions);
     const wanted = service.desired === null || service.desired === service.workers ? "" : ` of ${service.desired} wanted`;
     const bounds = service.high === 0 ? "" : service.low === service.high ? ", fixed" : `, ${service.low} to ${service.high} allowed`;
-    text(this.facts, `${many(service.workers, "worker")}${wanted}${bounds}; ${megabytes(service.rss_mb)}`);
+    text(this.facts, `${plural(service.workers, "worker")}${wanted}${bounds}; ${megabytes(service.rss_mb)}`);
   }
 }
 
-function version(): Shown<Version> {
+function version(): ItemElement<Version> {
   const name = h("strong");
   const tag = h("span", { class: "tag" });
   const facts = h("span", { class: "facts" });
   const image = h("code");
   const trouble = h("p", { class: "bad" });
-  const stderr = h("pre", { tabindex: "0", "aria-label": "What the last worker wrote" });
+  const stderr = h("pre", { tabindex: "0", "aria-label": "Standard error of the last worker" });
   const bar = h("i");
   const element = h("li", {}, h("div", { class: "line" }, name, tag, h("span", { class: "share", "aria-hidden": "true" }, bar), facts, image), trouble, stderr);
   return {
@@ -113,11 +113,11 @@ function version(): Shown<Version> {
       bar.style.width = `${of.weight ?? 0}%`;
       const wanted = of.desired === null || of.desired === of.workers ? "" : ` of ${of.desired}`;
       const waiting = of.waiting === null ? "" : `, ${count(of.waiting)} waiting`;
-      text(facts, `${of.weight ?? "?"}% of the traffic, ${wanted === "" ? many(of.workers, "worker") : `${of.workers}${wanted} workers`}${waiting}, ${rate(of.rate)}/s, 95% within ${milliseconds(of.p95_ms)}, ${percent(of.failed)} failed${of.deaths > 0 && of.health === "ok" ? `, ${many(of.deaths, "worker")} died lately` : ""}`);
+      text(facts, `${of.weight ?? "?"}% of the traffic, ${wanted === "" ? plural(of.workers, "worker") : `${of.workers}${wanted} workers`}${waiting}, ${rate(of.rate)}/s, 95% within ${milliseconds(of.p95_ms)}, ${percent(of.failed)} failed${of.deaths > 0 && of.health === "ok" ? `, ${plural(of.deaths, "worker")} died recently` : ""}`);
       text(image, of.image.replace(/^sha256:/, "").slice(0, 12));
       image.title = of.image;
       const again = of.retry_at === null ? "" : `; the next one starts at ${time(of.retry_at)}`;
-      text(trouble, of.health === "ok" ? "" : `${many(of.deaths, "worker")} died within a minute, the last one with ${of.last_exit || "no word"}${again}`);
+      text(trouble, of.health === "ok" ? "" : `${plural(of.deaths, "worker")} died within a minute, the last one with ${of.last_exit || "an unknown exit"}${again}`);
       trouble.hidden = of.health === "ok";
       text(stderr, of.stderr.join("\n"));
       stderr.hidden = of.health === "ok" || of.stderr.length === 0;
@@ -125,7 +125,7 @@ function version(): Shown<Version> {
   };
 }
 
-function worker(): Shown<Item<Worker>> {
+function worker(store: Store): ItemElement<Item<Worker>> {
   const id = h("strong");
   const where = h("span", { class: "note" });
   const tag = h("span", { class: "tag" });
@@ -143,13 +143,13 @@ function worker(): Shown<Item<Worker>> {
       tag.dataset["mood"] = of.note !== "" || of.state === "silent" ? "bad" : of.state === "serving" ? "good" : "busy";
       text(note, of.note);
       const busy = (now: number, most: number): string => (most === 0 ? `${now}` : `${now} of ${most}`);
-      const values = [busy(of.calls, of.limit), busy(of.jobs, of.slots), of.oldest_s === 0 ? "–" : span(of.oldest_s), `${of.cpu}%`, megabytes(of.rss_mb), span(Date.now() / 1000 - of.started)];
+      const values = [busy(of.calls, of.limit), busy(of.jobs, of.slots), of.oldest_s === 0 ? "–" : span(of.oldest_s), `${of.cpu}%`, megabytes(of.rss_mb), span(store.now() / 1000 - of.started)];
       values.forEach((value, n) => text(cells[n]!, value));
     },
   };
 }
 
-function decision(first: Decision): Shown<Decision> {
+function decision(first: Decision): ItemElement<Decision> {
   const { version: of, at, before, desired, reason } = first;
   const way = desired > before ? "up" : desired < before ? "down" : "";
   const element = h("li", { class: way }, h("time", {}, time(at)), h("strong", {}, `${before} → ${desired}`), h("span", {}, `${of}: ${reason}`));

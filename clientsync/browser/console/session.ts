@@ -1,32 +1,35 @@
-/** Who sits here: a code or a token from the address, kept for this tab alone; and what is asked of the server with it. */
+/** The operator's session: a code or a token from the address, kept for this tab alone, and requests made with it. */
 import { HeadwayError } from "../src/index.js";
 import type { Action } from "./models.js";
 
-const KEPT = "headway-operator";
+const STORAGE_KEY = "headway-operator";
 /** Milliseconds for an answer. Many dead letters take a while. */
 const TIMEOUT = 60_000;
 
-export class Session {
-  private token: string | null = sessionStorage.getItem(KEPT);
+/** Return the address of an endpoint. It is relative to this script, so a proxy may serve it all below a path. */
+export const endpoint = (name: string): string => new URL(name, import.meta.url).href;
+
+export class OperatorSession {
+  private token: string | null = sessionStorage.getItem(STORAGE_KEY);
 
   get signedIn(): boolean {
     return this.token !== null;
   }
 
-  /** Use what the address brings behind its `#`, and take it out of there: it is nobody else's. */
-  async arrive(): Promise<void> {
-    const brought = new URLSearchParams(location.hash.slice(1));
-    const [code, token] = [brought.get("code"), brought.get("token")];
+  /** Use the secret behind the `#` of the address, and remove it from there, since it is nobody else's business. */
+  async fromAddress(): Promise<void> {
+    const fragment = new URLSearchParams(location.hash.slice(1));
+    const [code, token] = [fragment.get("code"), fragment.get("token")];
     if (code === null && token === null) return;
     history.replaceState(null, "", location.pathname);
-    await (token !== null ? this.use(token) : this.enter(code!));
+    await (token !== null ? this.use(token) : this.signIn(code!));
   }
 
-  /** Sign in with what somebody has typed: a code, the whole address, or a token of the application. */
-  async enter(typed: string): Promise<void> {
+  /** Sign in with what was typed: a code, the whole address, or a token of the application. */
+  async signIn(typed: string): Promise<void> {
     const secret = typed.trim().replace(/^.*#(code|token)=/, "");
     if (secret.split(".").length === 3) return this.use(secret);
-    const { token } = (await post("/console/sign-in", { code: secret })) as { token: string };
+    const { token } = (await request("POST", "sign-in", { code: secret })) as { token: string };
     this.use(token);
   }
 
@@ -35,35 +38,33 @@ export class Session {
     return this.token;
   };
 
-  /** Have something done. Resolves with what was done, in words. */
+  /** Run an action. Resolves with a sentence about what was done. */
   async act(action: Action): Promise<string> {
-    return ((await post("/console/act", action, this.current())) as { said: string }).said;
+    return ((await request("POST", "act", action, this.current())) as { said: string }).said;
   }
 
-  /** Nobody is signed in any more, here; at the server, too, if it can be reached. */
-  async leave(): Promise<void> {
+  /** Sign out, here and, if it can be reached, at the server. */
+  async signOut(): Promise<void> {
     const token = this.token;
     this.forget();
-    if (token !== null) await ask("DELETE", "/console/session", undefined, token).catch(() => undefined);
+    if (token !== null) await request("DELETE", "session", undefined, token).catch(() => undefined);
   }
 
   forget(): void {
     this.token = null;
-    sessionStorage.removeItem(KEPT);
+    sessionStorage.removeItem(STORAGE_KEY);
   }
 
   private use(token: string): void {
     this.token = token;
-    sessionStorage.setItem(KEPT, token);
+    sessionStorage.setItem(STORAGE_KEY, token);
   }
 }
 
-const post = (path: string, body: unknown, token?: string): Promise<unknown> => ask("POST", path, body, token);
-
-async function ask(method: string, path: string, body: unknown, token?: string): Promise<unknown> {
+async function request(method: string, name: string, body: unknown, token?: string): Promise<unknown> {
   let answer: Response;
   try {
-    answer = await fetch(path, {
+    answer = await fetch(endpoint(name), {
       method, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT),
       headers: { "Content-Type": "application/json", ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -71,8 +72,8 @@ async function ask(method: string, path: string, body: unknown, token?: string):
   } catch {
     throw new HeadwayError("offline", "the server does not answer", true, "try again once it does");
   }
-  const said = (await answer.json().catch(() => null)) as { error?: { code: string; message: string; remedy: string } } | null;
-  if (answer.ok) return said;
-  const { code = "session", message = `the server answered ${answer.status}`, remedy = "" } = said?.error ?? {};
+  const content = (await answer.json().catch(() => null)) as { error?: { code: string; message: string; remedy: string } } | null;
+  if (answer.ok) return content;
+  const { code = "session", message = `the server answered ${answer.status}`, remedy = "" } = content?.error ?? {};
   throw new HeadwayError(code, message, false, remedy, answer.status);
 }

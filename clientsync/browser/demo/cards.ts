@@ -1,13 +1,16 @@
-/** What a call, a fax and a voicemail look like. */
+/** How calls, faxes and voicemails look. */
 import type { Item } from "../src/index.js";
-import { ago, clock, h, type Shown, svg, text } from "../shared/dom.js";
+import { ago, clock, h, type ItemElement, svg, text } from "../shared/dom.js";
 import type { Call, Fax, Voicemail } from "./models.js";
 
-/** Blocks that a fax's pages are shown as, at most; longer ones share blocks. */
+/** Blocks that show the pages of a fax, at most. In a longer fax, pages share blocks. */
 const BLOCKS = 12;
 const BARS = 50;
 
-export function callRow(hangUp: (item: Item<Call>) => void): (first: Item<Call>) => Shown<Item<Call>> {
+/** Returns the server's time in Unix seconds. */
+type Clock = () => number;
+
+export function callRow(now: Clock, hangUp: (item: Item<Call>) => void): (first: Item<Call>) => ItemElement<Item<Call>> {
   return (first) => {
     let item = first;
     const title = h("strong");
@@ -19,15 +22,15 @@ export function callRow(hangUp: (item: Item<Call>) => void): (first: Item<Call>)
       h("div", { class: "what" }, title, detail), h("div", { class: "how" }, state, time), button);
     return {
       element,
-      update(now) {
-        item = now;
-        const call = now.value;
+      update(latest) {
+        item = latest;
+        const call = latest.value;
         element.dataset["state"] = call.state;
-        element.classList.toggle("pending", now.pending);
+        element.classList.toggle("pending", latest.pending);
         text(title, call.caller || call.call);
         text(detail, call.skill);
-        text(state, callState(call, now.pending));
-        text(time, callTime(call));
+        text(state, callState(call, latest.pending));
+        text(time, callTime(call, now()));
         button.hidden = call.state === "ended" || call.state === "missed";
       },
     };
@@ -41,14 +44,13 @@ function callState(call: Call, pending: boolean): string {
   return call.reason === "no_agent" ? "Missed, no agent" : "Missed";
 }
 
-function callTime(call: Call): string {
-  const now = Date.now() / 1000;
+function callTime(call: Call, now: number): string {
   if (call.state === "queued") return clock(now - call.queued_at);
   if (call.state === "active") return clock(now - (call.started_at ?? now));
-  return ago(call.over_at ?? now);
+  return ago(call.over_at ?? now, now);
 }
 
-export function faxRow(): Shown<Item<Fax>> {
+export function faxRow(now: Clock): ItemElement<Item<Fax>> {
   const title = h("strong");
   const detail = h("span", { class: "detail" });
   const state = h("span", { class: "state" });
@@ -64,7 +66,7 @@ export function faxRow(): Shown<Item<Fax>> {
       text(title, fax.to);
       text(detail, fax.reason ?? (fax.dials > 1 ? `dialled ${fax.dials} times` : fax.pages > 0 ? `${fax.pages} page${fax.pages === 1 ? "" : "s"}` : "letter"));
       text(state, faxState(fax, pending));
-      text(time, fax.state === "sent" || fax.state === "failed" ? ago(fax.at) : "");
+      text(time, fax.state === "sent" || fax.state === "failed" ? ago(fax.at, now()) : "");
       const blocks = Math.min(fax.pages, BLOCKS);
       while (bar.childElementCount > blocks) bar.lastElementChild!.remove();
       while (bar.childElementCount < blocks) bar.append(h("i"));
@@ -80,7 +82,7 @@ export function faxRow(): Shown<Item<Fax>> {
 
 function faxState(fax: Fax, pending: boolean): string {
   switch (fax.state) {
-    case "queued": return pending ? "Not sent yet" : fax.dials > 0 ? "Dials again soon" : "Queued";
+    case "queued": return pending ? "Not sent yet" : fax.dials > 0 ? "Will redial" : "Queued";
     case "rendering": return "Rendering";
     case "dialing": return "Dialling";
     case "sending": return `Page ${Math.min(fax.page + 1, fax.pages)} of ${fax.pages}`;
@@ -92,13 +94,13 @@ function faxState(fax: Fax, pending: boolean): string {
 export interface Recording {
   readonly item: Item<Voicemail>;
   readonly unheard: boolean;
-  /** 0 to 1 while it is played. */
+  /** 0 to 1 while it plays; null otherwise. */
   readonly progress: number | null;
 }
 
 export function voicemailRow(
-  play: (item: Item<Voicemail>) => void, remove: (item: Item<Voicemail>) => void,
-): (first: Recording) => Shown<Recording> {
+  now: Clock, play: (item: Item<Voicemail>) => void, remove: (item: Item<Voicemail>) => void,
+): (first: Recording) => ItemElement<Recording> {
   return (first) => {
     let { item } = first;
     const icon = svg("path", { d: "M6 4l10 6-10 6z" });
@@ -117,15 +119,15 @@ export function voicemailRow(
     const element = h("li", { class: "row voicemail" }, button, h("div", { class: "what" }, title, h("span", { class: "detail" }, time, fresh)), wave as unknown as HTMLElement, length, drop);
     return {
       element,
-      update({ item: now, unheard, progress }) {
-        item = now;
+      update({ item: latest, unheard, progress }) {
+        item = latest;
         element.classList.toggle("unheard", unheard);
         fresh.hidden = !unheard;
-        element.classList.toggle("pending", now.pending);
-        text(title, now.value.caller || "Unknown");
-        text(time, ago(now.value.at));
+        element.classList.toggle("pending", latest.pending);
+        text(title, latest.value.caller || "Unknown");
+        text(time, ago(latest.value.at, now()));
         const playing = progress !== null;
-        button.setAttribute("aria-label", `${playing ? "Stop" : "Play"} voicemail of ${now.value.caller}`);
+        button.setAttribute("aria-label", `${playing ? "Stop" : "Play"} voicemail of ${latest.value.caller}`);
         icon.setAttribute("d", playing ? "M5 4h4v12H5zM11 4h4v12h-4z" : "M6 4l10 6-10 6z");
         const reached = playing ? progress * BARS : -1;
         bars.forEach((bar, n) => bar.classList.toggle("played", n <= reached));
@@ -134,7 +136,7 @@ export function voicemailRow(
   };
 }
 
-/** As many peaks as there are bars, each the highest of those it stands for. */
+/** Return one peak for each bar: the highest of those that the bar stands for. */
 function bucketed(peaks: readonly number[]): number[] {
   return Array.from({ length: BARS }, (_, n) => {
     const part = peaks.slice(Math.floor((n * peaks.length) / BARS), Math.max(1, Math.ceil(((n + 1) * peaks.length) / BARS)));

@@ -13,7 +13,7 @@ const names = ["Acme", "Globex"];
 const buttons = names.map((name, number) => h("button", { type: "button", click: () => show(number) }, name));
 let shown = 0;
 
-/** On a narrow page one desk is shown; the keys act on it, or on the one that has the focus. */
+/** Show one desk on a narrow page. Keys act on it, or on the desk that has the focus. */
 function show(number: number): void {
   shown = number;
   main.dataset["shown"] = String(number);

@@ -1,4 +1,4 @@
-/** The objects that the reference services write, as far as the page shows them (services/…/models.py). */
+/** The objects that the reference services write, with the fields that the page shows (services/…/models.py). */
 
 export interface Call {
   readonly call: string;

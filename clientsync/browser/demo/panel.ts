@@ -1,4 +1,4 @@
-/** The panel: what the store does, in numbers, and the last minute of received bytes as a line. */
+/** The panel: the store's statistics, and the bytes received in the last minute as a line. */
 import type { Stats } from "../src/index.js";
 import { h, size, svg, text } from "../shared/dom.js";
 
@@ -20,13 +20,13 @@ export class Panel {
 
   constructor() {
     const tiles: [name: string, title: string][] = [
-      ["Revision", "Sequence of the newest change that is here"],
-      ["Behind", "Sequences that the tenant's last known change is ahead"],
-      ["Delay", "From a change being stored to its being here"],
+      ["Revision", "Sequence of the newest change in this page"],
+      ["Behind", "How far the tenant's last known change is ahead"],
+      ["Delay", "From a change being stored to its arrival in this page"],
       ["Round trip", "To the server and back"],
-      ["Received", "Bytes over the one connection of all tabs"],
+      ["Received", "Bytes over the connection that all tabs share"],
       ["Objects", "In memory and on disk"],
-      ["Healed", "Lost changes that were found missing and fetched"],
+      ["Healed", "Lost changes that were detected and fetched"],
     ];
     this.values = Object.fromEntries(tiles.map(([name]) => [name, h("dd", {}, "–")]));
     const chart = svg("svg", { class: "chart", viewBox: `0 0 ${SECONDS} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": "Bytes received in the last minute" }, this.area, this.line);

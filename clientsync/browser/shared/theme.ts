@@ -1,6 +1,6 @@
-/** Light or dark: as the system has it, until somebody chooses. */
+/** Light or dark: as the system says, until the user chooses. */
 
-/** Choose the other one. */
+/** Switch to the other theme, and remember it. */
 export function switchTheme(): void {
   const root = document.documentElement;
   const dark = root.dataset["theme"] ? root.dataset["theme"] === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -8,16 +8,16 @@ export function switchTheme(): void {
   try {
     localStorage.setItem("theme", root.dataset["theme"]);
   } catch {
-    // private mode: the choice holds for this page
+    // Private mode: the choice holds for this page alone.
   }
 }
 
-/** What was chosen before. */
+/** Apply the theme that was chosen before. */
 export function restoreTheme(): void {
   try {
     const chosen = localStorage.getItem("theme");
     if (chosen !== null) document.documentElement.dataset["theme"] = chosen;
   } catch {
-    // private mode: as the system has it
+    // Private mode: the system decides.
   }
 }

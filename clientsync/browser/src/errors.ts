@@ -1,6 +1,6 @@
-/** Every error of this package: what happened, and what to do about it. */
+/** Every error of this package says what happened, and what to do about it. */
 
-/** What `code` says. The server's own codes (`rejected`, `invalid_input`, `forbidden`, ...) come through as they are. */
+/** The kinds of errors. The server's own codes (`rejected`, `invalid_input`, `forbidden`, ...) are passed on as they are. */
 export type ErrorCode =
   | "offline" // no connection, and the operation may not wait
   | "closed" // the store was closed
@@ -8,6 +8,9 @@ export type ErrorCode =
   | "not_served" // nobody serves it
   | "session" // the session endpoint refused or failed
   | "cancelled" // taken out of the outbox
+  | "conflict" // somebody else changed the object first, and their change was kept
+  | "expired" // could not be done in time: parked in the outbox
+  | "inexact" // an integer that a number cannot hold exactly
   | "usage" // called wrongly
   | (string & {});
 
@@ -15,11 +18,11 @@ export class HeadwayError extends Error {
   override readonly name = "HeadwayError";
 
   /**
-   * @param code what kind it is, for programs
+   * @param code the kind, for programs
    * @param message what happened
    * @param retryable whether the same may succeed later
    * @param remedy what to do about it
-   * @param status the number an answer carried; 0 if there was none
+   * @param status the answer's status; 0 if there was no answer
    */
   constructor(
     readonly code: ErrorCode,

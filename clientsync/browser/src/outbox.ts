@@ -1,214 +1,182 @@
 /**
- * Operations on their way: kept until the server has answered, repeated with the same key until then, in order within a
- * service. Until the outcome shows in the objects themselves, an optimistic change lies over them; a refusal takes it off.
+ * Operations on their way: kept until the server has answered, and repeated with the same key until then.
+ *
+ * Operations that change the same object, or name the same `order`, are sent one after the other; all others pass each
+ * other, so that one that cannot be done holds up nothing else. One that is older than its limit is parked: it stays in
+ * the list, but is sent again only when the page says so.
  */
-import { asError, HeadwayError } from "./errors.js";
-import type { Key } from "./types.js";
-import type { Operation } from "./wire.js";
-
-/** What an object is to look like until the server has said. Without a value: deleted. */
-export interface Optimistic extends Key {
-  readonly value?: unknown;
-}
-
-export interface Entry extends Operation {
-  /** Its name here, and its idempotency key. */
-  readonly id: string;
-  readonly optimistic: readonly Optimistic[];
-  /** Milliseconds by this machine's clock; entries go out in this order. */
-  readonly at: number;
-}
-
-export interface Outcome {
-  readonly id: string;
-  readonly answer?: unknown;
-  readonly error?: { readonly code: string; readonly message: string; readonly status: number };
-}
-
-export interface OutboxHost {
-  /** Perform an operation now; throws a HeadwayError. */
-  perform(entry: Entry): Promise<unknown>;
-  /** An entry was answered: forget it everywhere, and say so. */
-  settled(outcome: Outcome): void;
-  /** These objects look different now. */
-  changed(keys: readonly Key[]): void;
-  /** The revision of an object; 0 if there is none. */
-  revision(key: Key): number;
-}
+import { asError, type HeadwayError } from "./errors.js";
+import type { Entry, Outcome, OutcomeError } from "./operations.js";
+import { Backoff, monotonic } from "./timers.js";
+import { nameOf } from "./types.js";
 
 /** Milliseconds before the first repetition; doubled each time, at most RETRY_MAX. */
 const RETRY = 500;
 const RETRY_MAX = 30_000;
-/** Milliseconds that an accepted change is shown while its effect has not arrived. */
-const LINGER = 10_000;
+/** Operations that are under way at the same time. */
+const AT_A_TIME = 8;
 
-interface Overlay {
-  readonly entry: string;
-  readonly change: Optimistic;
-  /** The revision it lies over; one that is higher shows the effect. */
-  over: number;
-  accepted: boolean;
+/** What is known of an operation that waits. */
+export interface PendingOperation extends Entry {
+  /** `waiting` for a connection, its turn or its next attempt; `sending`; or `parked`, given up until it is retried. */
+  readonly state: "waiting" | "sending" | "parked";
+  /** Attempts since the page was opened that failed. */
+  readonly attempts: number;
+  /** Why the last attempt failed. */
+  readonly error: OutcomeError | null;
+}
+
+export interface OutboxHost {
+  /** Bring an operation up to date before it is sent; null if it was settled instead. Throws a HeadwayError. */
+  prepare(entry: Entry): Promise<Entry | null>;
+  /** Perform an operation now. Throws a HeadwayError. */
+  perform(entry: Entry): Promise<unknown>;
+  /** An operation was answered: forget it everywhere, and tell the page. */
+  settled(outcome: Outcome): void;
+  /** An attempt failed and will be repeated, or, if `parked`, was the last one. */
+  failed(entry: Entry, error: HeadwayError, parked: boolean): void;
+}
+
+interface Sending {
+  entry: Entry;
+  state: PendingOperation["state"];
+  attempts: number;
+  error: OutcomeError | null;
+  /** No attempt before this time, on the monotonic clock; Infinity waits for the next connection. */
+  notBefore: number;
+  readonly backoff: Backoff;
 }
 
 export class Outbox {
-  private readonly entries = new Map<string, Entry>();
-  private readonly overlays = new Map<string, Overlay[]>();
-  private readonly busy = new Set<string>();
-  private readonly lingering = new Set<ReturnType<typeof setTimeout>>();
-  /** Ends the waits before repetitions. */
-  private readonly sleepers = new Set<() => void>();
-  private sending = false;
+  private readonly entries = new Map<string, Sending>();
+  private started = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly host: OutboxHost) {}
 
   /** What waits for an answer, oldest first. */
-  get waiting(): readonly Entry[] {
-    return [...this.entries.values()];
+  get pending(): readonly PendingOperation[] {
+    return [...this.entries.values()].map(({ entry, state, attempts, error }) =>
+      ({ ...entry, state, attempts, error: error ?? entry.parked ?? null }));
   }
 
-  /** What lies over an object; undefined if nothing does. */
-  overlay(type: string, id: string): Optimistic | undefined {
-    return this.overlays.get(`${type}.${id}`)?.at(-1)?.change;
+  get size(): number {
+    return this.entries.size;
   }
 
-  /** The objects that something lies over. */
-  get covered(): readonly Optimistic[] {
-    return [...this.overlays.values()].map((list) => list.at(-1)!.change);
+  get(id: string): Entry | undefined {
+    return this.entries.get(id)?.entry;
   }
 
-  /** Take an entry, this tab's or another's. */
-  add(entry: Entry): void {
-    if (this.entries.has(entry.id)) return;
-    this.entries.set(entry.id, entry);
-    this.cover(entry);
-    if (this.sending) void this.drain(entry.service);
-  }
-
-  /** Lay an operation's changes over the objects, without sending it. */
-  cover(entry: Entry): void {
-    for (const change of entry.optimistic) {
-      const name = `${change.type}.${change.id}`;
-      const overlay = { entry: entry.id, change, over: this.host.revision(change), accepted: false };
-      this.overlays.set(name, [...(this.overlays.get(name) ?? []), overlay]);
+  /** Take an operation, this tab's or another's. One that is known already is replaced. */
+  put(entry: Entry): void {
+    const known = this.entries.get(entry.id);
+    if (known === undefined) {
+      this.entries.set(entry.id, {
+        entry, state: entry.parked === undefined ? "waiting" : "parked", attempts: 0, error: null, notBefore: -Infinity,
+        backoff: new Backoff(RETRY, RETRY_MAX),
+      });
+    } else {
+      known.entry = entry;
+      if (known.state !== "sending") known.state = entry.parked === undefined ? "waiting" : "parked";
+      known.notBefore = -Infinity;
     }
-    if (entry.optimistic.length > 0) this.host.changed(entry.optimistic);
+    this.pump();
   }
 
-  /** An entry was answered, here or in another tab. */
-  settle(outcome: Outcome): void {
-    const entry = this.entries.get(outcome.id);
-    if (entry === undefined) return;
-    this.entries.delete(outcome.id);
-    this.resolve(entry, outcome);
+  /** Remember what another tab found out about an operation. */
+  note(id: string, error: OutcomeError, attempts: number): void {
+    const known = this.entries.get(id);
+    if (known === undefined) return;
+    known.error = error;
+    known.attempts = attempts;
   }
 
-  /** What lies over the objects for an operation goes away: at once if it was refused, else with its effect. */
-  resolve(entry: Entry, { id, error }: Outcome): void {
-    if (error !== undefined) this.uncover(entry);
-    else {
-      for (const change of entry.optimistic) {
-        for (const overlay of this.overlays.get(`${change.type}.${change.id}`) ?? []) {
-          if (overlay.entry === id) overlay.accepted = true;
-        }
-      }
-      this.seen(entry.optimistic);
-      if (entry.optimistic.length === 0) return;
-      this.host.changed(entry.optimistic);
-      const timer = setTimeout(() => {
-        this.lingering.delete(timer);
-        this.uncover(entry);
-      }, LINGER);
-      this.lingering.add(timer);
-    }
+  /** Forget an operation. Returns it if it was known. */
+  take(id: string): Entry | undefined {
+    const entry = this.entries.get(id)?.entry;
+    this.entries.delete(id);
+    this.pump();
+    return entry;
   }
 
-  /** Objects have changed: where that is the effect of what was accepted, nothing needs to lie over them. */
-  seen(keys: Iterable<Key>): void {
-    if (this.overlays.size === 0) return;
-    for (const key of keys) {
-      const name = `${key.type}.${key.id}`;
-      const list = this.overlays.get(name);
-      if (list === undefined) continue;
-      const revision = this.host.revision(key);
-      this.lay(name, list.filter((overlay) => !overlay.accepted || overlay.over >= revision));
-    }
-  }
-
-  /** Send, from now on. Only the tab with the connection does. */
+  /** Send from now on. Only the tab with the connection does. */
   start(): void {
-    this.sending = true;
-    for (const service of new Set(this.waiting.map((entry) => entry.service))) void this.drain(service);
+    this.started = true;
+    for (const one of this.entries.values()) if (one.notBefore === Infinity) one.notBefore = -Infinity;
+    this.pump();
   }
 
-  /** Send nothing more for now; what is under way is. */
+  /** Send nothing more for now. What is under way stays so. */
   stop(): void {
-    this.sending = false;
-    for (const wake of this.sleepers) wake();
+    this.started = false;
+    clearTimeout(this.timer);
   }
 
-  close(): void {
-    this.stop();
-    for (const timer of this.lingering) clearTimeout(timer);
-    this.lingering.clear();
-  }
-
-  /** Send the entries of one service, one after the other. */
-  private async drain(service: string): Promise<void> {
-    if (this.busy.has(service)) return;
-    this.busy.add(service);
-    let failures = 0;
-    try {
-      while (this.sending) {
-        const entry = this.waiting.find((one) => one.service === service);
-        if (entry === undefined) return;
-        try {
-          const answer = await this.host.perform(entry);
-          this.host.settled({ id: entry.id, answer });
-          failures = 0;
-        } catch (thrown) {
-          const error = asError(thrown);
-          if (!error.retryable) {
-            const { code, message, status } = error;
-            this.host.settled({ id: entry.id, error: { code, message, status } });
-            continue;
-          }
-          if (error.code === "offline") return; // the next connection starts it again
-          const wait = Math.min(RETRY_MAX, RETRY * 2 ** failures++);
-          await this.sleep(wait * (0.5 + Math.random() / 2));
-        }
+  /** Send what may be sent now, oldest first, and come back when the next one is due. */
+  private pump(): void {
+    clearTimeout(this.timer);
+    if (!this.started) return;
+    const now = monotonic();
+    let sending = 0;
+    for (const { state } of this.entries.values()) sending += Number(state === "sending");
+    let next = Infinity;
+    const taken = new Set<string>();
+    for (const one of this.entries.values()) {
+      if (one.state === "parked") continue;
+      const orders = ordersOf(one.entry);
+      const free = !orders.some((order) => taken.has(order));
+      for (const order of orders) taken.add(order);
+      if (one.state === "sending" || !free) continue;
+      if (one.notBefore > now) next = Math.min(next, one.notBefore);
+      else if (sending < AT_A_TIME) {
+        sending++;
+        void this.send(one);
       }
-    } finally {
-      this.busy.delete(service);
     }
+    if (next < Infinity) this.timer = setTimeout(() => this.pump(), next - now + 1);
   }
 
-  private uncover(entry: Entry): void {
-    for (const { type, id } of entry.optimistic) {
-      const name = `${type}.${id}`;
-      const list = this.overlays.get(name);
-      if (list !== undefined) this.lay(name, list.filter((overlay) => overlay.entry !== entry.id));
+  private async send(one: Sending): Promise<void> {
+    one.state = "sending";
+    try {
+      const entry = await this.host.prepare(one.entry);
+      if (entry === null) return;
+      one.entry = entry;
+      this.host.settled({ id: entry.id, answer: await this.host.perform(entry) });
+    } catch (thrown) {
+      this.fail(one, asError(thrown));
     }
-    if (entry.optimistic.length > 0) this.host.changed(entry.optimistic);
+    if (one.state === "sending") one.state = "waiting";
+    this.pump();
   }
 
-  private lay(name: string, list: Overlay[]): void {
-    if (list.length === 0) this.overlays.delete(name);
-    else this.overlays.set(name, list);
-  }
-
-  private sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer);
-        this.sleepers.delete(wake);
-        resolve();
-      };
-      const timer = setTimeout(wake, ms);
-      this.sleepers.add(wake);
-    });
+  private fail(one: Sending, error: HeadwayError): void {
+    const { entry } = one;
+    const { code, message, status } = error;
+    if (!this.entries.has(entry.id)) return; // cancelled meanwhile
+    if (!error.retryable) {
+      this.host.settled({ id: entry.id, error: { code, message, status } });
+      return;
+    }
+    if (error.code === "offline") {
+      one.notBefore = Infinity; // until the next connection
+      return;
+    }
+    one.attempts++;
+    one.error = { code, message, status };
+    one.notBefore = monotonic() + one.backoff.next();
+    // A clock that was set back makes an operation young, not old.
+    const parked = Date.now() - entry.at > entry.maxAge;
+    if (parked) {
+      one.state = "parked";
+      one.entry = { ...entry, parked: one.error };
+    }
+    this.host.failed(one.entry, error, parked);
   }
 }
 
-/** The error of an outcome, as it was thrown where the operation was performed. */
-export const raised = ({ code, message, status }: NonNullable<Outcome["error"]>): HeadwayError =>
-  new HeadwayError(code, message, false, "", status);
+/** The names within which an operation keeps its place: the objects that it changes, and what the page has named. */
+const ordersOf = ({ order, optimistic }: Entry): readonly string[] => [
+  ...order.map((name) => `order ${name}`), ...optimistic.map(nameOf),
+];

@@ -1,12 +1,12 @@
-/** A React hook for views. React is the application's own. */
+/** A React hook for views. The application brings React. */
 import { useMemo, useSyncExternalStore } from "react";
 import type { Store } from "./store.js";
 import type { Query, Snapshot } from "./view.js";
 
 /**
- * The objects a query describes, kept up to date.
+ * Return the objects of a query, kept up to date.
  *
- * Queries are compared by content; a `filter` is a function, so give the same one each time (`useCallback`).
+ * Queries are compared by content. A `filter` is a function, so give the same one each time (`useCallback`).
  */
 export function useView<T = unknown>(store: Store, query: Query<T>): Snapshot<T> {
   const { filter, ...rest } = query;

@@ -1,15 +1,16 @@
 /** Views: the objects of one type that a query describes, kept in order while they change. */
 import { meets } from "./core/fields.js";
-import { fieldOf, fieldsOf, type Shelf } from "./core/table.js";
+import { compare } from "./core/order.js";
+import { fieldOf, fieldsOf, type TableReader } from "./core/table.js";
 import type { Item, Key } from "./types.js";
 
 export interface Query<T = unknown> {
   readonly type: string;
-  /** Fields that must have a value, or one of several. */
+  /** Fields that must have a value, or one of several values. */
   readonly where?: Readonly<Record<string, unknown>>;
-  /** Any other condition; the same function for the same view, since it is not looked into. */
+  /** Any other condition. Give the same function for the same view, since functions are compared by identity. */
   readonly filter?: (value: Readonly<T>, id: string) => boolean;
-  /** A field to order by; by id without one, and among equals. */
+  /** A field to order by, in the order of core/order.ts. Objects without one, and equal ones, are ordered by id. */
   readonly orderBy?: string;
   readonly descending?: boolean;
   readonly limit?: number;
@@ -18,24 +19,24 @@ export interface Query<T = unknown> {
 export interface Source {
   read(type: string, id: string): Item | undefined;
   all(type: string): Iterable<Item>;
-  /** The same as tables, if that is how they are. */
-  shelves?(type: string): readonly Shelf[] | undefined;
-  /** Whether all that was known to have changed is applied. */
+  /** The same as tables, if that is how they are stored. */
+  tables?(type: string): readonly TableReader[] | undefined;
+  /** Whether everything that is known to have changed is applied. */
   readonly current: boolean;
   /** Another number after each change. */
   readonly version: number;
 }
 
-/** What a view shows. The same object until something of it changes, as React's useSyncExternalStore wants it. */
+/** What a view shows: the same object until something in it changes, as React's useSyncExternalStore requires. */
 export interface Snapshot<T = unknown> {
   readonly items: readonly Item<T>[];
-  /** How many there are without the limit. */
+  /** How many objects there are without the limit. */
   readonly total: number;
-  /** False while this is what was stored, and the server has not been heard yet. */
+  /** False while this is only what was stored, and the server has not answered yet. */
   readonly current: boolean;
 }
 
-/** Whether a query takes an object. */
+/** Return whether a query takes an object. */
 export function matches({ where, filter }: Query, item: Item): boolean {
   if (where !== undefined && !meets(item, where, fieldOf)) return false;
   return filter === undefined || filter(item.value as never, item.id);
@@ -50,7 +51,7 @@ interface Placed {
 const placed = ({ orderBy }: Query, item: Item): Placed =>
   ({ item, by: orderBy === undefined ? undefined : fieldOf(item, orderBy) });
 
-/** The order of a query. */
+/** Return the order of a query. */
 function order({ descending }: Query): (a: Placed, b: Placed) => number {
   const sign = descending ? -1 : 1;
   return (a, b) => {
@@ -59,17 +60,6 @@ function order({ descending }: Query): (a: Placed, b: Placed) => number {
     return a.item.id < b.item.id ? -sign : a.item.id > b.item.id ? sign : 0;
   };
 }
-
-/** What is missing comes first, then numbers, then texts. */
-function compare(a: unknown, b: unknown): number {
-  if (a === b) return 0;
-  if (typeof a === "number" && typeof b === "number") return a - b;
-  if (typeof a === "string" && typeof b === "string") return a < b ? -1 : 1;
-  return rank(a) - rank(b);
-}
-
-const rank = (value: unknown): number =>
-  value == null ? 0 : typeof value === "number" ? 1 : typeof value === "string" ? 2 : 3;
 
 function all(source: Source, query: Query): Placed[] {
   let items = [...source.all(query.type)];
@@ -84,40 +74,40 @@ function all(source: Source, query: Query): Placed[] {
   }
   const general = order(query);
   if (!numbers) return found.sort(general);
-  // The usual case, times and counts, in half the time: this is what the first paint of many objects waits for.
+  // Times and counts are the usual case, and the first paint of many objects waits for this: it takes half the time.
   const sign = query.descending ? -1 : 1;
   return (found as (Placed & { by: number })[]).sort((a, b) => sign * (a.by - b.by) || general(a, b));
 }
 
 /**
- * The first of many, straight from the tables in which they are stored: of all others no object is made. The usual first
- * paint: so many rows of so many, in the order of a field. Undefined where that is not what is asked for.
+ * Return the first objects of a query straight from the tables in which they are stored, without making an object of any
+ * other. This is the usual first paint: a few rows of many, in the order of a field. Undefined for any other query.
  */
 export function first(source: Source, query: Query): Pick<Snapshot, "items" | "total"> | undefined {
-  const shelves = query.where || query.filter || query.limit === undefined ? undefined : source.shelves?.(query.type);
-  if (shelves === undefined) return undefined;
+  const tables = query.where || query.filter || query.limit === undefined ? undefined : source.tables?.(query.type);
+  if (tables === undefined) return undefined;
   const { orderBy, limit = 0 } = query;
   const before = order(query);
-  const best: (Placed & { shelf: Shelf; index: number })[] = [];
+  const best: (Placed & { reader: TableReader; index: number })[] = [];
   const probe = { item: { id: "" } as Item & { id: string }, by: undefined as unknown };
   let total = 0;
-  // The newest are stored last and asked for first: once there are enough, one look at each of the others will do.
-  for (const shelf of [...shelves].reverse()) {
-    const values = orderBy === undefined ? undefined : shelf.values(orderBy);
-    for (let index = shelf.ids.length - 1; index >= 0; index--) {
-      if (!shelf.has(index)) continue;
+  // The newest are stored last, and usually wanted first: once there are enough, each of the others costs one comparison.
+  for (const reader of [...tables].reverse()) {
+    const values = orderBy === undefined ? undefined : reader.values(orderBy);
+    for (let index = reader.ids.length - 1; index >= 0; index--) {
+      if (!reader.has(index)) continue;
       total++;
-      probe.item.id = shelf.ids[index]!;
+      probe.item.id = reader.ids[index]!;
       probe.by = values?.(index);
       if (best.length >= limit && (limit === 0 || before(best[limit - 1]!, probe) < 0)) continue;
-      best.splice(position(best, probe, before), 0, { item: { ...probe.item }, by: probe.by, shelf, index });
+      best.splice(position(best, probe, before), 0, { item: { ...probe.item }, by: probe.by, reader, index });
       if (best.length > limit) best.pop();
     }
   }
-  return { items: best.map(({ shelf, index }) => shelf.row(index)), total };
+  return { items: best.map(({ reader, index }) => reader.row(index)), total };
 }
 
-/** Where something is in what is in order, or would be. */
+/** Return the index at which something is, or would be, in a sorted list. */
 function position(sorted: readonly Placed[], one: Placed, before: (a: Placed, b: Placed) => number): number {
   let low = 0;
   let high = sorted.length;
@@ -129,18 +119,18 @@ function position(sorted: readonly Placed[], one: Placed, before: (a: Placed, b:
   return low;
 }
 
-/** The objects a query describes, as they are now. */
+/** Return the objects of a query, as they are now. */
 export const list = (source: Source, query: Query): Item[] =>
   all(source, query).slice(0, query.limit).map(({ item }) => item);
 
 /**
- * A query that is kept up to date while somebody listens; otherwise it is worked out when it is asked for. So a view
- * needs no closing: without listeners nothing refers to it.
+ * A query that is kept up to date while somebody listens, and worked out on demand otherwise. A view need not be closed:
+ * without listeners nothing refers to it.
  */
 export class View<T = unknown> {
-  /** All of them in order; null while the first ones are enough. */
+  /** All objects in order; null while the first ones are enough. */
   private sorted: Placed[] | null = null;
-  /** By id; made when something changes, which the first paint need not wait for. */
+  /** The same by id. Made when something changes, so that the first paint need not wait for it. */
   private known: Map<string, Placed> | null = null;
   private readonly listeners = new Set<() => void>();
   private shown: Snapshot<T> | null = null;
@@ -148,9 +138,9 @@ export class View<T = unknown> {
   private readonly order: (a: Placed, b: Placed) => number;
 
   /**
-   * @param source where the objects are
-   * @param query which of them
-   * @param attach has `update` called from now on, or no more
+   * @param source has the objects
+   * @param query says which of them
+   * @param attach starts or stops the calls of `update`
    */
   constructor(
     private readonly source: Source,
@@ -160,13 +150,13 @@ export class View<T = unknown> {
     this.order = order(query as Query);
   }
 
-  /** What to show: at once what is stored, later what the server says. */
+  /** Return what to show: what is stored at once, what the server says later. */
   readonly get = (): Snapshot<T> => {
     if (this.listeners.size === 0 && this.version !== this.source.version) this.forget();
     return (this.shown ??= this.snapshot());
   };
 
-  /** Hear of each change. Returns how to stop. */
+  /** Hear of each change. Returns a function that stops it. */
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.listeners.size === 0) {
       if (this.version !== this.source.version) this.forget();
@@ -181,7 +171,7 @@ export class View<T = unknown> {
     };
   };
 
-  /** Objects have changed, or whether they are current; the store calls this. */
+  /** Take over that objects, or whether they are current, have changed. The store calls this. */
   update(keys: Iterable<Key>): void {
     let touched = this.source.current !== this.shown?.current;
     for (const { type, id } of keys) {
@@ -201,13 +191,13 @@ export class View<T = unknown> {
 
   private snapshot(): Snapshot<T> {
     const { current } = this.source;
-    const some = this.sorted === null ? first(this.source, this.query as Query) : undefined;
-    if (some !== undefined) return { ...(some as Pick<Snapshot<T>, "items" | "total">), current };
+    const quick = this.sorted === null ? first(this.source, this.query as Query) : undefined;
+    if (quick !== undefined) return { ...(quick as Pick<Snapshot<T>, "items" | "total">), current };
     const sorted = (this.sorted ??= all(this.source, this.query as Query));
     return { items: sorted.slice(0, this.query.limit).map(({ item }) => item as Item<T>), total: sorted.length, current };
   }
 
-  /** Put one object where it belongs now. Returns whether that changed anything. */
+  /** Move one object to where it belongs now. Returns whether that changed anything. */
   private place(sorted: Placed[], id: string): boolean {
     const known = (this.known ??= new Map(sorted.map((one) => [one.item.id, one])));
     const before = known.get(id);

@@ -1,57 +1,70 @@
-/** One connection to nats-server: subscriptions, pulls, calls and jobs of one session. It never reconnects itself. */
+/** One connection to nats-server: subscriptions, pulls, calls and jobs of one session. It never reconnects by itself. */
 import {
-  errors, headers, jwtAuthenticator, type Msg, type MsgHdrs, type NatsConnection, NoRespondersError, PermissionViolationError,
+  errors, headers, type Msg, type MsgHdrs, type NatsConnection, NoRespondersError, PermissionViolationError,
   RequestError, TimeoutError, wsconnect,
 } from "@nats-io/nats-core";
 import { HeadwayError } from "./errors.js";
-import type { Session } from "./session.js";
-import type { Beacon, Change, Presence, PullReply, PullRequest } from "./types.js";
+import { parseJson } from "./json.js";
+import type { HeldSession } from "./session.js";
+import { within } from "./timers.js";
+import type { Beacon, Change, ConflictNotice, Presence, PullReply, PullRequest } from "./types.js";
 
-/** Milliseconds to connect. */
+/** Milliseconds to connect, to close, and for one page of changes. */
 const CONNECT_TIMEOUT = 10_000;
-/** Milliseconds to close. */
 const CLOSE_TIMEOUT = 2000;
-/** Milliseconds for a page. */
 const PULL_TIMEOUT = 10_000;
 
-/** Something to be done by a service. */
+/** The revisions that an operation's changes are based on, as `type.id=revision` joined by commas. */
+const BASE_REVISIONS = "Headway-Base-Revisions";
+
+/** How long the caller waits from the moment of sending, in whole milliseconds: no two clocks have to agree. */
+const TIMEOUT = "Headway-Timeout";
+
+/** Return a key as a header may hold it. The server encodes what is not a token likewise. */
+const headerSafe = (key: string): string => (/^[!-~](?:[ -~]*[!-~])?$/.test(key) ? key : encodeURIComponent(key));
+
+/** Something that a service is to do. */
 export interface Operation {
-  /** `call`: by a worker, now, with an answer. `submit`: stored, and done as soon as a worker can. */
+  /** `call`: a worker does it now and answers. `submit`: it is stored, and done as soon as a worker can. */
   readonly kind: "call" | "submit";
   readonly service: string;
   readonly operation: string;
   readonly request: unknown;
-  /** Done once for each key, as far as the server remembers it. */
+  /** The server does one operation for each key, as long as it remembers the key. */
   readonly key?: string | undefined;
   /** Milliseconds for an answer. */
   readonly timeout: number;
+  /** Revisions by `type.id` that the changes are based on. */
+  readonly base?: Readonly<Record<string, number>> | undefined;
 }
 
-export interface Listener {
-  /** `at` is when the server stored it, in milliseconds by its clock. */
+export interface WireListener {
+  /** An object changed. `at` is when the server stored it, in Unix milliseconds by its clock. */
   live(change: Change, at: number): void;
   beacon(beacon: Beacon): void;
   presence(presence: Presence): void;
+  conflict(notice: ConflictNotice): void;
+  /** A message had an integer that a number cannot hold exactly. */
+  inexact(subject: string, integer: string): void;
 }
 
-const decoder = new TextDecoder();
-
 export class Wire {
-  private given = (): void => {};
-  private readonly givenUp = new Promise<null>((resolve) => (this.given = () => resolve(null)));
+  private giveUp = (): void => {};
+  private readonly givenUp = new Promise<null>((resolve) => (this.giveUp = () => resolve(null)));
 
   private constructor(
-    readonly session: Session,
+    readonly session: HeldSession,
     private readonly nc: NatsConnection,
-    private readonly count: { bytes: number },
+    private readonly listener: WireListener,
+    private readonly received: { bytes: number },
   ) {}
 
-  /** Connect and subscribe; what changes from now on reaches the listener. */
-  static async open(session: Session, listener: Listener): Promise<Wire> {
-    const count = { bytes: 0 };
+  /** Connect and subscribe. Every change from now on reaches the listener. */
+  static async open(session: HeldSession, listener: WireListener): Promise<Wire> {
+    const received = { bytes: 0 };
     const nc = await wsconnect({
       servers: session.url,
-      authenticator: jwtAuthenticator(session.jwt),
+      authenticator: () => ({ jwt: session.jwt, nkey: "", sig: "" }), // a bearer token: nothing is signed
       inboxPrefix: session.inbox,
       name: `browser ${session.user}`,
       reconnect: false,
@@ -60,7 +73,7 @@ export class Wire {
       noAsyncTraces: true,
       wsFactory: (url: string) => {
         const socket = new WebSocket(url);
-        socket.addEventListener("message", ({ data }) => (count.bytes += (data as ArrayBuffer).byteLength));
+        socket.addEventListener("message", ({ data }) => (received.bytes += (data as ArrayBuffer).byteLength));
         return Promise.resolve({ socket, encrypted: url.startsWith("wss:") });
       },
     });
@@ -70,26 +83,26 @@ export class Wire {
       },
     });
     try {
-      // A flush whose connection is lost never ends by itself.
+      // A flush never ends by itself if its connection is lost.
       await within(nc.flush(), CONNECT_TIMEOUT, nc.closed());
     } catch (error) {
       nc.close().catch(() => {});
       throw error;
     }
-    return new Wire(session, nc, count);
+    return new Wire(session, nc, listener, received);
   }
 
-  /** Resolves when the connection is gone, with the cause if there is one; at once when it is given up. */
+  /** Resolve when the connection is gone, with the cause if there is one; at once when it is given up. */
   async closed(): Promise<Error | null> {
     return (await Promise.race([this.nc.closed(), this.givenUp])) ?? null;
   }
 
   /** Bytes received. */
   get bytes(): number {
-    return this.count.bytes;
+    return this.received.bytes;
   }
 
-  /** Milliseconds to the server and back. */
+  /** Return the milliseconds to the server and back. */
   async ping(timeout: number): Promise<number> {
     const began = performance.now();
     await within(this.nc.flush(), timeout);
@@ -97,45 +110,48 @@ export class Wire {
   }
 
   async pull(request: PullRequest): Promise<PullReply> {
-    const message = await this.request(`sync.${this.session.tenant}.pull`, request, PULL_TIMEOUT);
-    return message.json<PullReply>();
+    const subject = `sync.${this.session.tenant}.pull`;
+    const { value, inexact } = parseJson((await this.request(subject, request, PULL_TIMEOUT)).data);
+    if (inexact !== undefined) this.listener.inexact(`a page of ${request.types.join()}`, inexact);
+    return value as PullReply;
   }
 
-  async presence(): Promise<Presence> {
-    const message = await this.request(`sync.${this.session.tenant}.pull`, { presence: true }, PULL_TIMEOUT);
-    return message.json<Presence>();
-  }
-
-  async perform({ kind, service, operation, request, key, timeout }: Operation): Promise<unknown> {
+  async perform({ kind, service, operation, request, key, timeout, base }: Operation): Promise<unknown> {
     const { tenant } = this.session;
     const subject =
       kind === "call" ? `rpc.${service}.${tenant}.${operation}` : `sync.${tenant}.submit.${service}.${operation}`;
-    const sent = headers();
-    if (key !== undefined) sent.set("Nats-Msg-Id", key);
-    if (kind === "call") sent.set("Headway-Deadline", String(Date.now() + timeout));
-    const answer = await this.request(subject, request, timeout, sent);
+    const fields = headers();
+    if (key !== undefined) fields.set("Nats-Msg-Id", headerSafe(key));
+    if (kind === "call") fields.set(TIMEOUT, String(Math.max(0, Math.trunc(timeout))));
+    if (base !== undefined) fields.set(BASE_REVISIONS, Object.entries(base).map((pair) => pair.join("=")).join());
+    const answer = await this.request(subject, request, timeout, fields);
     return answer.data.length === 0 ? undefined : answer.json();
   }
 
-  /** Deliver what has arrived, and close. */
+  /** Tell the other pages of the tenant about a conflict. Nothing depends on its arrival. */
+  async tell(conflict: ConflictNotice): Promise<void> {
+    await this.request(`sync.${this.session.tenant}.pull`, { conflict }, PULL_TIMEOUT);
+  }
+
+  /** Deliver what has arrived, then close. */
   async close(): Promise<void> {
     if (this.nc.isClosed()) return;
     await within(this.nc.drain(), CLOSE_TIMEOUT).catch(() => this.abort());
   }
 
-  /** Give it up: over a dead network the closing itself takes its time, which nobody needs to wait for. */
+  /** Give it up at once. Over a dead network closing takes its time, which nobody needs to wait for. */
   async abort(): Promise<void> {
-    this.given();
+    this.giveUp();
     await within(this.nc.close(), CLOSE_TIMEOUT).catch(() => {});
   }
 
-  private async request(subject: string, body: unknown, timeout: number, sent?: MsgHdrs): Promise<Msg> {
+  private async request(subject: string, body: unknown, timeout: number, fields?: MsgHdrs): Promise<Msg> {
     const payload = body === undefined ? "" : JSON.stringify(body);
     let answer: Msg;
     try {
-      answer = await this.nc.request(subject, payload, { timeout, ...(sent === undefined ? {} : { headers: sent }) });
+      answer = await this.nc.request(subject, payload, { timeout, ...(fields === undefined ? {} : { headers: fields }) });
     } catch (error) {
-      throw failure(subject, error);
+      throw requestError(subject, error);
     }
     const code = answer.headers?.get("Nats-Service-Error-Code");
     if (!code) return answer;
@@ -150,7 +166,7 @@ export class Wire {
   }
 }
 
-function failure(subject: string, error: unknown): HeadwayError {
+function requestError(subject: string, error: unknown): HeadwayError {
   const cause = error instanceof RequestError && error.cause !== undefined ? error.cause : error;
   if (cause instanceof NoRespondersError || (cause instanceof RequestError && cause.isNoResponders())) {
     return new HeadwayError("not_served", `nobody serves ${subject}`, true, "", 404);
@@ -162,53 +178,42 @@ function failure(subject: string, error: unknown): HeadwayError {
   if (cause instanceof errors.InvalidArgumentError) {
     return new HeadwayError("too_large", `${subject}: ${cause.message}`, false, "send less at once", 413);
   }
-  return new HeadwayError("offline", `the connection was lost while ${subject} was asked`, true, "", 503);
+  return new HeadwayError("offline", `the connection was lost during a request to ${subject}`, true, "", 503);
 }
 
-function deliver(message: Msg, listener: Listener): void {
+function deliver(message: Msg, listener: WireListener): void {
   const parts = message.subject.split(".");
   try {
     if (parts.length === 3) {
       if (parts[2] === "head") listener.beacon(message.json<Beacon>());
       else if (parts[2] === "presence") listener.presence(message.json<Presence>());
+      else if (parts[2] === "conflict") listener.conflict(message.json<ConflictNotice>());
       return;
     }
     const [, , type, id] = parts as [string, string, string, string];
     const seq = Number(message.headers?.get("Nats-Sequence"));
     if (!(seq > 0)) return;
-    const what = isTombstone(message) ? { deleted: true } : content(message);
-    listener.live({ type, id, seq, ...what }, Date.parse(message.headers!.get("Nats-Time-Stamp")));
+    const content = isTombstone(message) ? { deleted: true } : contentOf(message, listener);
+    listener.live({ type, id, seq, ...content }, Date.parse(message.headers!.get("Nats-Time-Stamp")));
   } catch (error) {
-    // What cannot be read is reported by its absence: the next beacon finds it missing.
+    // An unreadable change counts as lost: the next beacon lists it, and a pull brings it.
     console.warn(`headway: ${message.subject} cannot be read:`, error);
   }
 }
 
-function isTombstone({ data, headers: found }: Msg): boolean {
+function isTombstone({ data, headers: fields }: Msg): boolean {
   return (
-    data.length === 0 || found?.get("Headway-Operation") === "delete" || !!found?.get("Nats-Marker-Reason") ||
-    /^(DEL|PURGE)$/.test(found?.get("KV-Operation") ?? "")
+    data.length === 0 || fields?.get("Headway-Operation") === "delete" || !!fields?.get("Nats-Marker-Reason") ||
+    /^(DEL|PURGE)$/.test(fields?.get("KV-Operation") ?? "")
   );
 }
 
-function content(message: Msg): { value: unknown } | { gone: true } {
+function contentOf({ subject, data }: Msg, listener: WireListener): { value: unknown } | { gone: true } {
   try {
-    return { value: JSON.parse(decoder.decode(message.data)) };
+    const { value, inexact } = parseJson(data);
+    if (inexact !== undefined) listener.inexact(subject, inexact);
+    return { value };
   } catch {
-    return { gone: true }; // no JSON: nothing that a store can hold
-  }
-}
-
-/** Wait for something, but not for longer than that, nor after `end`. */
-async function within<T>(promise: Promise<T>, timeout: number, end?: Promise<unknown>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new HeadwayError("timeout", "no answer in time", true, "", 504)), timeout);
-    void end?.then((error) => reject(error instanceof Error ? error : new HeadwayError("offline", "the connection was lost", true)));
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
+    return { gone: true }; // not JSON: a store cannot hold it
   }
 }

@@ -6,10 +6,10 @@ import { meets, type Where } from "../src/core/fields.js";
 import { Rows } from "../src/core/rows.js";
 import { sha256head } from "../src/core/sha256.js";
 import { Sum } from "../src/core/sums.js";
-import { packed, Shelf } from "../src/core/table.js";
+import { packed, TableReader } from "../src/core/table.js";
 import { Sync } from "../src/core/sync.js";
 import type { Beacon, Key, PullRequest } from "../src/types.js";
-import { type Event, MINE, Stream } from "./model.js";
+import { type StreamEvent, MINE, Stream } from "./model.js";
 
 const TYPES = ["fax", "call"];
 const RUNS = process.env["CI"] === "true" ? 4000 : 1000;
@@ -19,7 +19,7 @@ class Page {
   sync: Sync;
   now = 0;
   connected = false;
-  live: Event[] = [];
+  live: StreamEvent[] = [];
   beacons: Beacon[] = [];
   pulls: { request: PullRequest; flight: number; sync: Sync }[] = [];
   /** The highest revision that was shown of each object, by epoch. */
@@ -79,7 +79,7 @@ class Page {
     this.disconnect();
     const { epoch, cursor, base } = this.sync.rows;
     const restored = new Rows(epoch, cursor, base);
-    for (const table of packed(this.sync.rows)) restored.restore(table.type, new Shelf(table, lost === undefined ? undefined : new Set([lost])));
+    for (const table of packed(this.sync.rows)) restored.restore(table.type, new TableReader(table, lost === undefined ? undefined : new Set([lost])));
     this.sync = this.made(restored);
   }
 
@@ -125,7 +125,7 @@ class Page {
   }
 }
 
-const truth = (stream: Stream, where: Readonly<Record<string, Where>> = {}): unknown =>
+const snapshot = (stream: Stream, where: Readonly<Record<string, Where>> = {}): unknown =>
   stream.last().filter((e) => TYPES.includes(e.type) && !e.deleted && meets(e.value, where[e.type] ?? {})).map(({ type, id, seq, value }) => ({ type, id, seq, value }));
 
 type Step = (page: Page) => void;
@@ -164,7 +164,7 @@ test("whatever is lost, late, doubled or out of order: at rest the copy equals t
       const page = new Page(new Stream());
       for (const one of steps) one(page);
       page.rest();
-      assert.deepEqual(page.view, truth(page.stream));
+      assert.deepEqual(page.view, snapshot(page.stream));
     }),
     { numRuns: RUNS },
   );
@@ -179,7 +179,7 @@ test("with a condition likewise: what comes to match appears, what does not matc
       const page = new Page(new Stream(), where);
       for (const one of steps) one(page);
       page.rest();
-      assert.deepEqual(page.view, truth(page.stream, where));
+      assert.deepEqual(page.view, snapshot(page.stream, where));
       page.sync.suspect(page.now);
       const { gaps, resets } = page.sync.counts;
       while (page.pulls.length > 0) page.answer(0, 3);
@@ -224,7 +224,7 @@ test("a lost change is pulled a second after the beacon that lists it, also when
   page.pass(700);
   assert.equal(page.sync.counts.gaps, 1);
   page.answer(0, 3);
-  assert.deepEqual(page.view, truth(page.stream));
+  assert.deepEqual(page.view, snapshot(page.stream));
   assert.ok(page.sync.current);
 });
 
@@ -270,7 +270,7 @@ test("while everything is loaded anew, the old rows are shown until the new set 
   page.answer(0, 1);
   assert.equal(page.sync.rows.size, 8);
   while (page.pulls.length > 0) page.answer(0, 1);
-  assert.deepEqual(page.view, truth(page.stream));
+  assert.deepEqual(page.view, snapshot(page.stream));
   assert.equal(page.sync.counts.resets, 1);
 });
 
@@ -302,7 +302,7 @@ test("a wrong copy is found by the checksum: first asked again, then loaded anew
   page.rest();
   page.reload("f2"); // a damaged disk
   page.rest();
-  assert.deepEqual(page.view, truth(page.stream));
+  assert.deepEqual(page.view, snapshot(page.stream));
   assert.ok(page.sync.counts.gaps > 0 && page.sync.counts.resets === 1);
 });
 

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { createElement } from "react";
 import { renderToString } from "react-dom/server";
 import { newRow } from "../src/core/rows.js";
-import { packed, Shelf } from "../src/core/table.js";
+import { packed, TableReader } from "../src/core/table.js";
 import { useView } from "../src/react.js";
 import type { Store } from "../src/store.js";
 import type { Item } from "../src/types.js";
@@ -74,14 +74,14 @@ test("the first ones straight from the tables are those of the whole list", () =
   fc.assert(
     fc.property(rows, fc.integer({ min: 1, max: 40 }), fc.array(fc.nat(79), { maxLength: 5 }), asked, (stored, size, gone, one) => {
       const without = new Set(gone.map((n) => stored[n]?.id ?? ""));
-      const shelves: Shelf[] = [];
+      const tables: TableReader[] = [];
       for (let from = 0; from < stored.length; from += size) {
-        for (const table of packed(stored.slice(from, from + size))) shelves.push(new Shelf(table, without));
+        for (const table of packed(stored.slice(from, from + size))) tables.push(new TableReader(table, without));
       }
-      const source: Source = { read: () => undefined, all: () => shelves.flatMap((shelf) => shelf.rows()), shelves: () => shelves, current: true, version: 1 };
+      const source: Source = { read: () => undefined, all: () => tables.flatMap((reader) => reader.rows()), tables: () => tables, current: true, version: 1 };
       const found = first(source, one);
       assert.deepEqual(found?.items, list(source, one));
-      assert.equal(found?.total, shelves.flatMap((shelf) => shelf.rows()).length);
+      assert.equal(found?.total, tables.flatMap((reader) => reader.rows()).length);
       const view = new View(source, one, () => {});
       assert.deepEqual(view.get().items, found?.items);
     }),

@@ -105,7 +105,14 @@ MAY_PUBLISH = {
     "client": ["rpc.fax.acme.status", "rpc.fax.v1.acme.status", "job.fax.acme.send", "event.acme.call.ended"],
     "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status", "rpc.fax.v1.acme.status"],
     "web": [
-        *("job.fax.acme.send", "job.fax.v1.3.acme.send", "live.acme.head", "live.acme.presence", "_INBOX.SOMEBODY.1"),
+        *(
+            "job.fax.acme.send",
+            "job.fax.v1.3.acme.send",
+            "live.acme.conflict",
+            "live.acme.head",
+            "live.acme.presence",
+            "_INBOX.SOMEBODY.1",
+        ),
         *("$JS.API.DIRECT.GET.OBJECTS", "$JS.API.STREAM.INFO.OBJECTS", "$JS.API.STREAM.MSG.GET.OBJECTS"),
     ],
     "control": [

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from headway import Conflict, InvalidSubject, MissingStream, NotFound
 from headway.bus.client.limits import Rates
-from headway.bus.errors import RateLimited, TooLarge
+from headway.bus.errors import InvalidInput, RateLimited, TooLarge
 
 
 class Agent(BaseModel):
@@ -166,6 +166,17 @@ async def test_a_patch_that_others_keep_beating_gives_up(bus, monkeypatch):
     monkeypatch.setattr(type(objects), "_write", beaten)
     with pytest.raises(Conflict, match="3 times"):
         await objects.patch("fax", "f", {"mine": 1}, tries=3)
+
+
+@pytest.mark.parametrize("number", [1 << 53, -(1 << 53), (1 << 63) - 1])
+async def test_an_integer_that_browsers_would_round_is_refused_naming_the_field(bus, number):
+    objects = bus.tenant("acme").objects
+    with pytest.raises(InvalidInput, match=rf"lines\.1\.amount is {number}") as caught:
+        await objects.put("fax", "f", {"lines": [{}, {"amount": number}], "text": "x"})
+    assert "text" in caught.value.remedy
+    await objects.put("fax", "f", {"amount": (1 << 53) - 1, "text": str(number)})
+    with pytest.raises(InvalidInput):
+        await objects.patch("fax", "f", {"amount": number})
 
 
 async def test_what_is_too_large_or_too_often_is_refused_by_tenant(bus):

@@ -289,11 +289,62 @@ async def test_a_pages_job_is_stored_once_under_its_own_tenant(bus, site, open_p
     assert sorted(done, key=str) == [("acme", {"n": 1}), ("acme", {"n": 2}), ("zeta", {"n": 3})]
 
 
+async def test_a_change_that_is_based_on_an_old_revision_is_refused_and_its_base_reaches_the_handler(
+    site, bus, open_page, until
+):
+    fax, bases = Service("fax"), []
+
+    @fax.job("send")
+    async def send(request: dict[str, int], ctx) -> None:
+        bases.append(ctx.base_revision("note", "a"))
+
+    objects = bus.tenant("acme").objects
+    first = await objects.put("note", "a", {"n": 1})
+    page = await open_page(site, follow=False)
+
+    def submitted(key: str, base: str):
+        fields = {"Nats-Msg-Id": key, "Headway-Base-Revisions": base}
+        return page.request("sync.acme.submit.fax.send", b"{}", fields)
+
+    async with bus.serving(fax):
+        await submitted("a", f"note.a={first}")
+        second = await objects.put("note", "a", {"n": 2})
+        with pytest.raises(Refused, match=f"at revision {second}") as refused:
+            await submitted("b", f"note.a={first}")
+        assert refused.value.status == 409
+        await submitted("c", f"note.a={second},note.never=0")
+        await objects.delete("note", "a")
+        with pytest.raises(Refused):
+            await submitted("d", f"note.a={second}")
+        with pytest.raises(Refused) as refused:
+            await submitted("e", "nonsense")
+        assert refused.value.status == 400
+        await until(lambda: bases == [first, second])
+
+
+async def test_a_conflict_is_told_to_all_pages_of_the_tenant_and_to_no_other(site, open_page, until):
+    page, other = await open_page(site), await open_page(site, "zeta", "bob")
+    heard = {"acme": [], "zeta": []}
+    for tenant, one in (("acme", page), ("zeta", other)):
+
+        async def on_conflict(message, tenant=tenant):
+            heard[tenant].append(orjson.loads(message.data))
+
+        await one.nc.subscribe(f"live.{tenant}.conflict", cb=on_conflict)
+        await one.nc.flush()
+    told = {"type": "note", "id": "a", "base": 1, "theirs": 2, "kept": "merged", "fields": ["title"]}
+    assert await page.ask(conflict=told) == {}
+    await until(lambda: heard["acme"] == [told])
+    assert heard["zeta"] == []
+    with pytest.raises(Refused):
+        await page.ask(conflict={**told, "fields": ["x" * 200]})
+
+
 @pytest.mark.parametrize(
     ("subject", "payload", "key", "status"),
     [
         ("sync.acme.submit.fax.send", b"{}", None, 400),
-        ("sync.acme.submit.fax.send", b"{}", "a.b", 400),
+        ("sync.acme.submit.fax.send", b"{}", "x" * 256, 400),
         ("sync.acme.submit.fax.send", b"{", "k", 400),
         ("sync.acme.submit.FAX.send", b"{}", "k", 400),
         ("sync.acme.submit.nobody.send", b"{}", "k", 404),

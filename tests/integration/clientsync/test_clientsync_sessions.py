@@ -107,6 +107,10 @@ async def test_the_applications_token_opens_a_session_of_its_tenant(signed, issu
     assert session["url"] == signed.broker.ws_url
     assert session["expires"] - time.time() == pytest.approx(300, abs=5)  # not longer than the token
     assert session["refresh_at"] - time.time() == pytest.approx(240, abs=5)
+    # Pages use the durations: their clocks may be wrong.
+    assert session["expires_in"] == pytest.approx(300, abs=5)
+    assert session["refresh_in"] == pytest.approx(0.8 * session["expires_in"], abs=0.01)
+    assert session["now"] == pytest.approx(time.time(), abs=5)
     assert reply.headers["cache-control"] == "no-store"
     async with Page.open(signed.broker.url, session, follow=False) as page:
         assert (await page.ask())["changes"] == []

@@ -16,10 +16,11 @@ from headway.clientsync.beacons import beacon
 from headway.clientsync.checksum import Checksum, digest
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.objects import _seconds
+from headway.clientsync.order import order_key
 from headway.clientsync.presence import Online, Person, person
-from headway.clientsync.protocol import matches, parse, shaped
+from headway.clientsync.protocol import base_revisions, matches, parse, shaped
 from headway.clientsync.pull import Puller
-from headway.clientsync.replica import GRACE, SILENCE, Replica, checksum
+from headway.clientsync.replica import GRACE, SILENCE, Replica, Row, checksum
 from headway.clientsync.server import PAGES
 from headway.clientsync.tail import KEPT, Recent, Tail
 from tests.support.clientsync_model import ModelStore
@@ -54,6 +55,33 @@ WHERE = orjson.loads((PAGES.parent / "test" / "where.json").read_bytes())
 @pytest.mark.parametrize(("value", "where", "found"), WHERE)
 def test_an_object_matches_when_each_field_has_a_value_that_is_asked_for(value, where, found):
     assert matches(value, where) is found
+
+
+ORDER = orjson.loads((PAGES.parent / "test" / "order.json").read_bytes())
+"""How pages order values, too: see clientsync/browser/test/order.test.ts."""
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), ORDER)
+def test_two_values_have_the_order_that_pages_give_them(first, second, expected):
+    one, other = order_key(first), order_key(second)
+    assert (one > other) - (one < other) == expected
+
+
+def test_a_replica_orders_objects_by_a_field_then_by_id():
+    values = {"a": {"n": True}, "b": {"n": 2}, "c": {}, "d": {"n": False}, "e": 7, "f": {"n": "1"}}
+    replica = Replica(rows={("note", id_): Row(1, value, there=True) for id_, value in values.items()})
+    assert [id_ for id_, _ in replica.ordered("note", "n")] == ["c", "e", "d", "a", "b", "f"]
+    assert [id_ for id_, _ in replica.ordered("note", "n", descending=True)] == ["f", "b", "a", "d", "e", "c"]
+
+
+def test_base_revisions_are_read_or_refused():
+    assert base_revisions("") == {}
+    assert base_revisions("note.a=17,fax.F_1=0") == {("note", "a"): 17, ("fax", "F_1"): 0}
+    for header in ("note.a", "note.a=", "note.a=-1", "note=1", "note.*=1", "x" * 70 + ".a=1", "note.a=" + "9" * 20):
+        with pytest.raises(BadRequest):
+            base_revisions(header)
+    with pytest.raises(BadRequest, match="17 base revisions"):
+        base_revisions(",".join(f"note.n{n}=1" for n in range(17)))
 
 
 def test_a_shape_has_the_fields_that_are_there_and_asked_for():

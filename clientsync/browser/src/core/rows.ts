@@ -1,14 +1,14 @@
 /**
- * One generation of objects. Per object the higher sequence wins, whatever the order in which changes come.
+ * A set of objects. Of each object the higher sequence wins, in whatever order the changes arrive.
  *
- * `cursor` is the watermark: all changes up to it are applied, so what comes from below it is old. A tombstone is
- * therefore needed only as long as the cursor has not passed it.
+ * All changes up to `cursor` are applied, so any that arrives from below it is old. A tombstone is therefore needed only
+ * until the cursor has passed it.
  */
-import type { Change, Item } from "../types.js";
-import type { Shelf } from "./table.js";
+import { type Change, type Item, nameOf } from "../types.js";
+import type { TableReader } from "./table.js";
 import { Sum } from "./sums.js";
 
-/** An object as it is kept, which is also what an application sees of it while nothing lies over it. */
+/** An object as it is kept, and as an application sees it unless an optimistic change lies over it. */
 export type Row = Item;
 
 export const newRow = (type: string, id: string, seq: number, value: unknown): Row =>
@@ -16,18 +16,19 @@ export const newRow = (type: string, id: string, seq: number, value: unknown): R
 
 export class Rows {
   private readonly types = new Map<string, Map<string, Row>>();
-  /** What was stored and nobody has asked for by its id yet: a map of thousands would delay the first paint. */
-  private readonly stored = new Map<string, Shelf[]>();
+  /** Stored rows that nobody has asked for by id yet: a map of thousands would delay the first paint. */
+  private readonly stored = new Map<string, TableReader[]>();
   /** The highest sequence applied. */
   seen: number;
-  private readonly graves = new Map<string, number>();
-  /** Made when they are first asked for: hashing thousands of rows would delay the first paint. */
+  /** Sequences of tombstones that the cursor has not passed yet. */
+  private readonly tombstones = new Map<string, number>();
+  /** Checksums by type, made on demand: hashing thousands of rows would delay the first paint. */
   private readonly sums = new Map<string, Sum>();
 
   /**
-   * @param epoch which life of the stream the sequences belong to; null before the first answer
-   * @param cursor everything up to here is applied
-   * @param base where the tenant stood when this load from 0 began; 0 once it is complete
+   * @param epoch identifies the stream that the sequences belong to; null before the first answer
+   * @param cursor everything up to this sequence is applied
+   * @param base the tenant's last sequence when this load from 0 began; 0 once the load is complete
    */
   constructor(
     public epoch: string | null = null,
@@ -37,11 +38,11 @@ export class Rows {
     this.seen = cursor;
   }
 
-  /** How many objects there are. */
+  /** The number of objects. */
   get size(): number {
     let size = 0;
     for (const rows of this.types.values()) size += rows.size;
-    for (const shelves of this.stored.values()) for (const shelf of shelves) size += shelf.size;
+    for (const tables of this.stored.values()) for (const reader of tables) size += reader.size;
     return size;
   }
 
@@ -51,11 +52,11 @@ export class Rows {
 
   /** The objects of a type. */
   all(type: string): Iterable<Row> {
-    return this.stored.get(type)?.flatMap((shelf) => shelf.rows()) ?? this.types.get(type)?.values() ?? [];
+    return this.stored.get(type)?.flatMap((reader) => reader.rows()) ?? this.types.get(type)?.values() ?? [];
   }
 
-  /** The same as tables, as long as nobody has asked for one by its id; undefined then. */
-  shelves(type: string): readonly Shelf[] | undefined {
+  /** The same as tables; undefined once an object was asked for by its id. */
+  tables(type: string): readonly TableReader[] | undefined {
     return this.stored.get(type);
   }
 
@@ -63,50 +64,50 @@ export class Rows {
     for (const type of [...this.stored.keys(), ...this.types.keys()]) yield* this.all(type);
   }
 
-  /** Put back rows of one type that were stored, before there are others; each object once. */
-  restore(type: string, shelf: Shelf): void {
+  /** Put back stored rows of one type, before any others exist; each object once. */
+  restore(type: string, reader: TableReader): void {
     const stored = this.stored.get(type);
-    if (stored === undefined) this.stored.set(type, [shelf]);
-    else stored.push(shelf);
-    this.seen = Math.max(this.seen, shelf.newest);
+    if (stored === undefined) this.stored.set(type, [reader]);
+    else stored.push(reader);
+    this.seen = Math.max(this.seen, reader.newest);
   }
 
-  /** Apply a change. Returns whether it was news. */
+  /** Apply a change. Returns whether it was newer than what was known. */
   apply(change: Change): boolean {
     const { type, id, seq } = change;
     if (seq <= this.cursor) return false;
-    const grave = `${type}.${id}`;
-    const known = this.get(type, id)?.seq ?? this.graves.get(grave);
+    const name = nameOf(change);
+    const known = this.get(type, id)?.seq ?? this.tombstones.get(name);
     if (known !== undefined && known >= seq) return false;
     if (change.deleted || change.gone) {
       this.drop(type, id);
-      this.graves.set(grave, seq);
+      this.tombstones.set(name, seq);
     } else {
-      this.graves.delete(grave);
+      this.tombstones.delete(name);
       this.set(newRow(type, id, seq, change.value));
     }
     if (seq > this.seen) this.seen = seq;
     return true;
   }
 
-  /** The changes past a sequence, as far as they are known. */
+  /** The known changes after a sequence. */
   *after(seq: number): Iterable<Change> {
     for (const row of this) if (row.seq > seq) yield row;
-    for (const [grave, at] of this.graves) {
-      const [type, id] = grave.split(".") as [string, string];
+    for (const [name, at] of this.tombstones) {
+      const [type, id] = name.split(".") as [string, string];
       if (at > seq) yield { type, id, seq: at, deleted: true };
     }
   }
 
-  /** All changes up to here are applied. */
+  /** Note that all changes up to a sequence are applied. */
   advance(cursor: number): void {
     if (cursor <= this.cursor) return;
     this.cursor = cursor;
     if (cursor > this.seen) this.seen = cursor;
-    for (const [grave, seq] of this.graves) if (seq <= cursor) this.graves.delete(grave);
+    for (const [name, seq] of this.tombstones) if (seq <= cursor) this.tombstones.delete(name);
   }
 
-  /** The checksum over the objects of some types, as they are now. */
+  /** Return the checksum over the objects of some types. */
   total(types: Iterable<string>): Sum {
     const total = new Sum();
     for (const type of types) {

@@ -1,4 +1,4 @@
-/** The first eight bytes of SHA-256. The browser's own is asynchronous, which costs a promise for each object. */
+/** The first eight bytes of SHA-256. The browser's own SHA-256 is asynchronous, and would cost a promise for each object. */
 
 const K = new Uint32Array(64);
 const START = new Uint32Array(8);
@@ -19,7 +19,7 @@ const state = new Uint32Array(8);
 const encoder = new TextEncoder();
 let block = new Uint8Array(128);
 
-/** Hash a short text. Returns [high, low] 32 bits. */
+/** Hash a short text. Returns the high and the low 32 bits. */
 export function sha256head(text: string): [number, number] {
   if (block.length < text.length * 3 + 72) block = new Uint8Array(text.length * 3 + 128);
   const length = encoder.encodeInto(text, block).written;

@@ -1,6 +1,6 @@
 /**
- * The checksum of a set of objects: how many, and the 64-bit sum of a hash of each one's type, id and sequence.
- * It does not depend on an order, so a change costs one subtraction and one addition.
+ * The checksum of a set of objects: their number, and the 64-bit sum of a hash of each one's type, id and sequence. It does
+ * not depend on their order, so a change costs one subtraction and one addition.
  */
 import { sha256head } from "./sha256.js";
 

@@ -1,12 +1,12 @@
 /**
- * How a copy of a tenant's objects stays right: a state machine without time, network or disk of its own.
+ * Keeps a copy of a tenant's objects correct: a state machine without time, network or disk of its own.
  *
- * The order of things on every connection: the subscription stands first, what it brings waits while a pull catches up
- * from the cursor, then both are applied by sequence. The live feed promises nothing, so every few seconds a beacon lists
- * which changes there were; with all of them at hand the cursor moves on, with one missing a pull brings it.
+ * On every connection the subscription comes first. What it brings is buffered while a pull catches up from the cursor,
+ * then both are applied by sequence. The live feed guarantees nothing, so every few seconds a beacon lists the changes that
+ * there were: if all of them are here, the cursor moves on; if one is missing, a pull brings it.
  *
- * A reset (another life of the stream, or away for longer than tombstones are kept) loads everything anew beside the
- * rows there are, which are shown until the new set is complete.
+ * A reset (the stream was recreated, or the page was away for longer than tombstones are kept) loads everything again
+ * beside the present rows, which are shown until the new set is complete.
  */
 import type { Beacon, Change, Key, PullReply, PullRequest } from "../types.js";
 import { meets, type Where } from "./fields.js";
@@ -14,62 +14,62 @@ import { Rows } from "./rows.js";
 
 /** Objects in one page. */
 const PAGE = 500;
-/** Milliseconds that a change which a beacon lists may still be on its way. */
+/** Milliseconds that a change may still be on its way after a beacon has listed it. */
 const GRACE = 1000;
-/** Milliseconds without a beacon after which the copy is no longer taken for right. */
+/** Milliseconds without a beacon after which the copy is checked by a pull. */
 const SILENCE = 10_000;
-/** Milliseconds after which the live feed no longer waits for a pull: a responder that is down stops no updates. */
+/** Milliseconds after which buffered changes no longer wait for a pull: a responder that is down stops no updates. */
 const STALL = 2000;
-/** Milliseconds before the first retry of a failed pull; doubled each time, at most RETRY_MAX, jittered. */
+/** Milliseconds before the first retry of a failed pull; doubled each time, at most RETRY_MAX, with jitter. */
 const RETRY = 250;
 const RETRY_MAX = 15_000;
-/** Milliseconds over which the clients of a tenant spread their pulls when all of them may have missed something. */
+/** Milliseconds over which the pages of a tenant spread their pulls when all may have missed the same change. */
 const SPREAD = 500;
-/** Live sequences that are remembered for the next beacon; those past them count as missing, and are pulled. */
+/** Live sequences that are remembered for the next beacon. Any further ones count as missing, and are pulled. */
 const RECEIVED = 20_000;
 const BEACONS = 8;
 
 export interface Effects {
-  /** Send a pull; its outcome comes back as `reply` or `failed` with the same number. */
+  /** Send a pull. Its outcome comes back as `reply` or `failed` with the same number. */
   pull(request: PullRequest, flight: number): void;
-  /** These objects are not what they were. */
+  /** These objects have changed. */
   changed(keys: Iterable<Key>): void;
-  /** All rows were replaced at once; `changed` follows with those that differ. */
+  /** All rows were replaced at once. `changed` follows with those that differ. */
   replaced?(): void;
 }
 
-export interface Options {
+export interface SyncOptions {
   readonly types: readonly string[];
   readonly fields?: Readonly<Record<string, readonly string[]>> | undefined;
-  /** Which objects of a type to keep: the server sends no others, and of live changes no others are taken. */
+  /** Which objects of a type to keep. The server sends no others, and other live changes are ignored. */
   readonly where?: Readonly<Record<string, Where>> | undefined;
-  /** Between 0 and 1; tests give their own. */
+  /** Returns a number between 0 and 1; tests give their own. */
   readonly random?: () => number;
 }
 
 export interface Counts {
   changes: number;
   pulls: number;
-  /** Times that a change was found missing, or a checksum wrong. */
+  /** How often a change was found missing, or a checksum wrong. */
   gaps: number;
   resets: number;
 }
 
 interface Flight {
   readonly number: number;
-  /** When its first page was asked for. */
+  /** When its first page was requested. */
   readonly at: number;
 }
 
 export class Sync {
   readonly counts: Counts = { changes: 0, pulls: 0, gaps: 0, resets: 0 };
-  /** Sequence of the tenant's last change, as far as it was told. */
+  /** Sequence of the tenant's last change, as far as it is known. */
   head = 0;
-  /** What is being loaded anew. */
+  /** The rows of a reload that is under way. */
   private next: Rows | null = null;
-  /** How far it has to reach before it replaces the rows there are. */
+  /** The cursor that the reload has to reach before it replaces the present rows. */
   private floor = 0;
-  /** Whether the pull in flight is to be followed by another one. */
+  /** Whether another pull has to follow the one in flight. */
   private again = false;
   private flight: Flight | null = null;
   private flights = 0;
@@ -78,10 +78,11 @@ export class Sync {
   private readonly received = new Set<number>();
   private online = false;
   private complete = false;
-  /** When to pull although nothing happens; Infinity for never. */
+  /** When to pull even if nothing happens; Infinity for never. */
   private due = Infinity;
-  private doubt: Beacon | null = null;
-  private heard = 0;
+  /** A beacon that lists a change which is not here yet. */
+  private unconfirmed: Beacon | null = null;
+  private lastBeacon = 0;
   private failures = 0;
   private mismatches = 0;
   private readonly wanted: ReadonlySet<string>;
@@ -89,27 +90,27 @@ export class Sync {
 
   constructor(
     public rows: Rows,
-    private readonly options: Options,
+    private readonly options: SyncOptions,
     private readonly effects: Effects,
   ) {
     this.wanted = new Set(options.types);
     this.random = options.random ?? Math.random;
   }
 
-  /** Whether all that was known to have changed is applied. */
+  /** Whether everything that is known to have changed is applied. */
   get current(): boolean {
-    return this.online && this.complete && this.doubt === null;
+    return this.online && this.complete && this.unconfirmed === null;
   }
 
-  /** How far behind the last known change the copy may be. */
+  /** By how many sequences the copy may be behind the last known change. */
   get lag(): number {
     return Math.max(0, this.head - this.rows.seen);
   }
 
-  /** A subscription stands: nothing is missed from now on, save what gets lost. */
+  /** A subscription exists: from now on only what gets lost is missed. */
   connected(now: number): void {
     this.online = true;
-    this.heard = now;
+    this.lastBeacon = now;
     this.failures = 0;
     this.abandon();
     this.pull(now);
@@ -120,12 +121,12 @@ export class Sync {
     this.online = false;
     this.complete = false;
     this.due = Infinity;
-    this.doubt = null;
+    this.unconfirmed = null;
     this.beacons = [];
     this.abandon();
   }
 
-  /** Something makes it likely that changes were missed: the page was hidden, a computer slept. */
+  /** Changes were probably missed: the page was hidden, or the computer slept. */
   suspect(now: number): void {
     if (this.online && this.flight === null) this.pull(now);
   }
@@ -135,12 +136,12 @@ export class Sync {
     if (this.received.size < RECEIVED) this.received.add(change.seq);
     if (change.seq > this.head) this.head = change.seq;
     if (!this.wanted.has(change.type)) return;
-    this.buffer.push(this.seen(change));
+    this.buffer.push(this.filtered(change));
     if (this.flight === null || now - this.flight.at >= STALL) this.release();
   }
 
   beacon(beacon: Beacon, now: number): void {
-    this.heard = now;
+    this.lastBeacon = now;
     if (beacon.epoch === this.rows.epoch && beacon.head > this.head) this.head = beacon.head;
     if (!this.online) return;
     if (this.flight !== null) {
@@ -148,16 +149,16 @@ export class Sync {
       if (this.beacons.length > BEACONS) this.beacons.shift();
       return;
     }
-    this.judge(beacon, now);
+    this.check(beacon, now);
   }
 
-  /** A page came. */
+  /** A page of changes arrived. */
   reply(flight: number, reply: PullReply, now: number): void {
     if (this.flight?.number !== flight) return;
     this.failures = 0;
     if (reply.reset || this.target.epoch !== reply.epoch) {
       const first = !reply.reset && this.target.epoch === null;
-      this.begin(reply.epoch);
+      this.startLoad(reply.epoch);
       if (!first) {
         this.counts.resets++;
         this.send(now);
@@ -176,13 +177,13 @@ export class Sync {
       return;
     }
     if (target === this.next && target.cursor < this.floor && target.epoch === this.rows.epoch) {
-      this.failed(flight, now); // a replica that lags: what we show must not go back in time
+      this.failed(flight, now); // from a replica that lags behind: what is shown must not go back in time
       return;
     }
     this.finish(target, reply, now);
   }
 
-  /** A pull brought no page: nobody there, refused, or no answer in time. */
+  /** A pull brought no page: nobody answered, in time or at all, or it was refused. */
   failed(flight: number, now: number, after = 0): void {
     if (this.flight?.number !== flight) return;
     this.abandon();
@@ -191,22 +192,22 @@ export class Sync {
     this.due = now + Math.max(after, wait * (0.5 + this.random() / 2));
   }
 
-  /** Time passes; to be called about every second while connected. */
+  /** Time has passed. To be called about every second while connected. */
   tick(now: number): void {
     if (!this.online) return;
     if (this.flight !== null) {
       if (now - this.flight.at >= STALL) this.release();
       return;
     }
-    if (this.doubt !== null) this.recheck(this.doubt);
-    const silent = now - this.heard > SILENCE;
+    if (this.unconfirmed !== null) this.recheck(this.unconfirmed);
+    const silent = now - this.lastBeacon > SILENCE;
     if (now < this.due && !silent) return;
-    if (silent) this.heard = now;
-    if (this.doubt !== null) this.counts.gaps++;
+    if (silent) this.lastBeacon = now;
+    if (this.unconfirmed !== null) this.counts.gaps++;
     this.pull(now);
   }
 
-  /** What pages are applied to. */
+  /** The rows that pages are applied to. */
   private get target(): Rows {
     return this.next ?? this.rows;
   }
@@ -214,9 +215,9 @@ export class Sync {
   /** Catch up from the cursor. */
   private pull(now: number): void {
     this.due = Infinity;
-    this.doubt = null;
+    this.unconfirmed = null;
     const { target } = this;
-    // Rows without a cursor are of no known moment: what is deleted since would stay among them.
+    // Rows without a cursor belong to no known moment: what was deleted since would stay among them.
     if (target.cursor === 0 && target === this.rows && this.rows.size > 0) {
       this.next = new Rows(target.epoch);
     }
@@ -241,9 +242,9 @@ export class Sync {
     this.effects.pull(request, this.flight.number);
   }
 
-  /** Load everything, of one life of the stream, beside the rows there are. */
-  private begin(epoch: string): void {
-    // Which life the changes belong to that came meanwhile, nobody knows: leave them to a pull.
+  /** Load everything of an epoch beside the present rows. */
+  private startLoad(epoch: string): void {
+    // Nobody knows to which epoch the buffered changes belong: a pull brings them again.
     this.again = this.again || this.received.size > 0;
     this.buffer = [];
     this.received.clear();
@@ -260,31 +261,31 @@ export class Sync {
   private finish(target: Rows, reply: PullReply, now: number): void {
     target.base = 0;
     this.flight = null;
-    const right = this.fits(target, reply);
+    const fits = this.checksumFits(target, reply);
     if (target !== this.rows) this.swap(target);
     this.complete = true;
     this.release();
     const waiting = this.beacons;
     this.beacons = [];
-    if (right) {
-      for (const beacon of waiting) if (this.flight === null) this.judge(beacon, now);
-    } else this.mistrust(now);
+    if (fits) {
+      for (const beacon of waiting) if (this.flight === null) this.check(beacon, now);
+    } else this.checksumFailed(now);
     if (this.again && this.flight === null) {
       this.again = false;
       this.pull(now);
     }
   }
 
-  /** Whether our objects are those that the server has; changes past the page make that impossible to tell. */
-  private fits(target: Rows, { checksum, next }: PullReply): boolean {
+  /** Return whether the objects are those that the server has. With changes beyond the page that cannot be told. */
+  private checksumFits(target: Rows, { checksum, next }: PullReply): boolean {
     if (!checksum || target.seen > next) return true;
     if (!target.total(this.options.types).is(checksum.count, checksum.sum)) return false;
     this.mismatches = 0;
     return true;
   }
 
-  /** The checksum did not fit: ask again; if it still does not, load everything; then less and less often. */
-  private mistrust(now: number): void {
+  /** The checksum was wrong: pull again; if it is wrong again, load everything, less and less often. */
+  private checksumFailed(now: number): void {
     this.counts.gaps++;
     this.mismatches++;
     if (this.mismatches > 1) {
@@ -310,24 +311,24 @@ export class Sync {
     if (differing.length > 0) this.effects.changed(differing);
   }
 
-  private judge(beacon: Beacon, now: number): void {
-    if (this.doubt !== null) this.recheck(this.doubt);
-    if (this.settled(beacon) || this.failures > 0) return;
-    // What it lists may be on its way; an earlier beacon that was lost is not. All clients of a tenant may have missed
-    // the same, so they do not all ask in the same instant.
+  private check(beacon: Beacon, now: number): void {
+    if (this.unconfirmed !== null) this.recheck(this.unconfirmed);
+    if (this.confirms(beacon) || this.failures > 0) return;
+    // What this beacon lists may be on its way; what an earlier one listed that was lost is not. All pages of a tenant may
+    // have missed the same change, so they do not all pull in the same instant.
     const lost = beacon.epoch !== this.rows.epoch || beacon.from > this.rows.cursor;
-    this.doubt = beacon;
+    this.unconfirmed = beacon;
     this.due = Math.min(this.due, now + (lost ? 0 : GRACE) + this.random() * SPREAD);
   }
 
-  private recheck(doubt: Beacon): void {
-    if (!this.settled(doubt)) return;
-    this.doubt = null;
+  private recheck(beacon: Beacon): void {
+    if (!this.confirms(beacon)) return;
+    this.unconfirmed = null;
     this.due = Infinity;
   }
 
-  /** Whether all that a beacon lists is here; then we know that we are complete up to its end. */
-  private settled(beacon: Beacon): boolean {
+  /** Return whether everything that a beacon lists is here. If so, the copy is complete up to its end. */
+  private confirms(beacon: Beacon): boolean {
     const { rows, received } = this;
     if (beacon.epoch !== rows.epoch) return false;
     if (beacon.upto <= rows.cursor) return true;
@@ -349,13 +350,13 @@ export class Sync {
     if (fresh.length > 0) this.effects.changed(fresh);
   }
 
-  /** No longer wait for a pull. */
+  /** Stop waiting for a pull. */
   private abandon(): void {
     this.flight = null;
     this.release();
   }
 
-  /** Apply what waited for a pull. */
+  /** Apply the changes that were buffered during a pull. */
   private release(): void {
     if (this.buffer.length === 0) return;
     const waiting = this.buffer;
@@ -368,15 +369,15 @@ export class Sync {
     for (const seq of this.received) if (seq <= this.rows.cursor) this.received.delete(seq);
   }
 
-  /** A live change, which shows the whole object, as a page would have it. */
-  private seen(change: Change): Change {
+  /** Return a live change, which has the whole object, as a page would have it. */
+  private filtered(change: Change): Change {
     const { type, id, seq, deleted, value } = change;
     const where = this.options.where?.[type];
     if (!deleted && where !== undefined && !meets(value, where)) return { type, id, seq, gone: true };
-    return this.shaped(change);
+    return this.projected(change);
   }
 
-  private shaped(change: Change): Change {
+  private projected(change: Change): Change {
     const fields = this.options.fields?.[change.type];
     if (fields === undefined || change.value === null || typeof change.value !== "object") return change;
     const whole = change.value as Record<string, unknown>;

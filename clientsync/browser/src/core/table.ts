@@ -1,39 +1,39 @@
 /**
- * Many rows in a few texts. Objects with the same fields become a table, each field of theirs a column: one JSON array, or
- * where there are few different values these and a byte for each row. So ten thousand objects take less than half of their JSON,
- * and nothing is parsed before it is looked at: a column when something asks for that field, a value when it is read.
+ * Many rows in a few texts. Objects with the same fields become a table, and each field a column: a JSON array, or, if there
+ * are few different values, these values and a byte for each row. Ten thousand objects take less than half of their JSON,
+ * and nothing is parsed before it is used: a column when a query names the field, a value when it is read.
  */
 import type { Item } from "../types.js";
 import { field } from "./fields.js";
 import { type Row } from "./rows.js";
 
 export interface Column {
-  /** A JSON array, as bytes: texts would have to be moved about by the garbage collector before they are looked at. */
+  /** A JSON array, as bytes: the garbage collector would have to move texts about before they are ever used. */
   readonly values: Uint8Array;
-  /** Which of the values each row has; without it, each has its own. */
+  /** The index of each row's value; without it, each row has its own value. */
   readonly at?: Uint8Array;
 }
 
 /** Rows of one type, as they are stored. */
 export interface Table {
   readonly type: string;
-  /** Joined by commas, which no id has. */
+  /** Joined by commas, which no id contains. */
   readonly ids: string;
   readonly seqs: Float64Array;
-  /** What each of the objects has, in this order; null where they differ too much: one column has the values whole. */
+  /** The fields of each object, in their order. Null if objects differ too much: then one column has whole values. */
   readonly fields: readonly string[] | null;
   readonly columns: readonly Column[];
 }
 
-/** Objects that must have the same fields for a table of their own. */
+/** Objects with the same fields, at least, for a table of their own. */
 const ALIKE = 8;
-/** What a byte can tell apart. */
+/** The number of values that a byte can tell apart. */
 const FEW = 256;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** Put rows into tables. */
+/** Pack rows into tables. */
 export function packed(rows: Iterable<Row>): Table[] {
   const groups = new Map<string, { type: string; fields: string[] | null; rows: Row[] }>();
   const put = (row: Row, fields: string[] | null): void => {
@@ -59,13 +59,13 @@ export function packed(rows: Iterable<Row>): Table[] {
   }));
 }
 
-/** The rows of a table, in their order. */
-export const unpacked = (table: Table): Row[] => new Shelf(table).rows();
+/** Return the rows of a table, in their order. */
+export const unpacked = (table: Table): Row[] => new TableReader(table).rows();
 
-/** A field of an item's value, which is not made for this. */
+/** Return a field of an item's value, without making the value. */
 export const fieldOf = (item: Item, name: string): unknown => Packed.field(item, name);
 
-/** A field of each of many items. */
+/** Return a field of each of many items. */
 export const fieldsOf = (items: readonly Item[], name: string): unknown[] => Packed.fields(items, name);
 
 interface Parsed {
@@ -74,26 +74,26 @@ interface Parsed {
 }
 
 /** A table that is read from. */
-export class Shelf {
+export class TableReader {
   readonly ids: readonly string[];
   private readonly parsed: Parsed[] = [];
   private readonly made: Row[] = [];
 
   /**
-   * @param table what is stored
-   * @param without ids of objects that are not read any more
+   * @param table the stored rows
+   * @param without ids of rows that newer tables replace
    */
   constructor(private readonly table: Table, private readonly without?: ReadonlySet<string>) {
     this.ids = table.ids.split(",");
   }
 
-  /** How many rows it has. */
+  /** The number of rows. */
   get size(): number {
     if (this.without === undefined) return this.ids.length;
     return this.ids.reduce((sum, _, index) => sum + Number(this.has(index)), 0);
   }
 
-  /** The highest sequence of its rows. */
+  /** The highest sequence of the rows. */
   get newest(): number {
     return this.table.seqs.reduce((most, seq) => (seq > most ? seq : most), 0);
   }
@@ -102,7 +102,7 @@ export class Shelf {
     return this.without === undefined || !this.without.has(this.ids[index]!);
   }
 
-  /** One of its rows, the same each time. */
+  /** Return a row, the same object each time. */
   row(index: number): Row {
     return (this.made[index] ??= new Packed(this.table.type, this.ids[index]!, this.table.seqs[index]!, this, index));
   }
@@ -113,7 +113,7 @@ export class Shelf {
     return rows;
   }
 
-  /** A field of each of its rows. */
+  /** Return a function that gives a field of each row. */
   values(name: string): (index: number) => unknown {
     const column = this.column(name);
     if (column === null) return (index) => this.field(name, index);
@@ -136,7 +136,7 @@ export class Shelf {
     return number < 0 ? null : this.cell(number, index);
   }
 
-  /** A field of all rows; null if it is no column. */
+  /** Return a field of all rows; null if it is not a column. */
   column(name: string): Parsed | null {
     const number = this.table.fields?.indexOf(name) ?? -1;
     return number < 0 ? null : this.at(number);
@@ -153,43 +153,43 @@ export class Shelf {
   }
 }
 
-/** A row whose value is made when it is first read. From outside it is as any other, `value` its own property. */
+/** A row whose value is made when it is first read. From outside it looks like any other row. */
 class Packed implements Item<object> {
   declare readonly value: object;
   readonly pending = false;
-  readonly #shelf: Shelf;
+  readonly #reader: TableReader;
   readonly #index: number;
   #value: object | undefined;
 
-  constructor(readonly type: string, readonly id: string, readonly seq: number, shelf: Shelf, index: number) {
-    this.#shelf = shelf;
+  constructor(readonly type: string, readonly id: string, readonly seq: number, reader: TableReader, index: number) {
+    this.#reader = reader;
     this.#index = index;
     Object.defineProperty(this, "value", VALUE);
   }
 
   static value(row: Packed): object {
-    return (row.#value ??= row.#shelf.value(row.#index));
+    return (row.#value ??= row.#reader.value(row.#index));
   }
 
   static field(item: Item, name: string): unknown {
-    return #shelf in item && item.#value === undefined ? item.#shelf.field(name, item.#index) : field(item.value, name);
+    return #reader in item && item.#value === undefined ? item.#reader.field(name, item.#index) : field(item.value, name);
   }
 
-  /** One loop that calls nothing: it runs before the first paint, when no code is warm. */
+  /** One loop without calls: it runs before the first paint, when no code is compiled yet. */
   static fields(items: readonly Item[], name: string): unknown[] {
     const found: unknown[] = [];
-    let shelf: Shelf | undefined;
+    let reader: TableReader | undefined;
     let column: Parsed | null = null;
     for (const item of items) {
-      if (!(#shelf in item)) {
+      if (!(#reader in item)) {
         found.push(field(item.value, name));
         continue;
       }
-      if (item.#shelf !== shelf) {
-        shelf = item.#shelf;
-        column = shelf.column(name);
+      if (item.#reader !== reader) {
+        reader = item.#reader;
+        column = reader.column(name);
       }
-      if (column === null) found.push(shelf.field(name, item.#index));
+      if (column === null) found.push(reader.field(name, item.#index));
       else found.push(column.values[column.at === undefined ? item.#index : column.at[item.#index]!]);
     }
     return found;
@@ -198,7 +198,7 @@ class Packed implements Item<object> {
 
 const VALUE: PropertyDescriptor & ThisType<Packed> = { enumerable: true, get() { return Packed.value(this); } };
 
-/** The names of an object's fields; null for what has none, and for the one name that cannot simply be set. */
+/** Return the names of an object's fields; null for other values, and for the one name that cannot simply be set. */
 function namesOf(value: unknown): string[] | null {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
   const names = Object.keys(value);
@@ -217,7 +217,7 @@ function column(values: readonly unknown[]): Column {
     }
     at[index] = number;
   }
-  // Broken off, or too many to be worth it.
+  // Too many different values to be worth it.
   if (known.size === FEW || known.size * 2 > texts.length) return { values: encoder.encode(`[${texts.join()}]`) };
   return { values: encoder.encode(`[${[...known.keys()].join()}]`), at };
 }

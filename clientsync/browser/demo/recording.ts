@@ -1,10 +1,10 @@
-/** Recordings: made here, so that the demo needs no microphone, and played here. */
+/** Recordings: synthesized, so that the demo needs no microphone, and fetched to be played. */
 import type { Store } from "../src/index.js";
 import type { Voicemail } from "./models.js";
 
 const RATE = 8000;
 
-/** A WAV file in base64 that sounds like somebody humming a few words: syllables of a voice that rises and falls. */
+/** Return a WAV file in base64 that sounds like a voice humming a few words. */
 export function hum(seconds: number): string {
   const count = Math.floor(seconds * RATE);
   const bytes = new Uint8Array(44 + count);
@@ -50,7 +50,7 @@ interface Chunk {
   readonly data: string;
 }
 
-/** Fetch a recording from the service, and make it playable. */
+/** Fetch a recording from the service and make it playable. */
 export async function recording(store: Store, { message }: Voicemail): Promise<HTMLAudioElement> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   let start = 0;
