@@ -336,3 +336,19 @@ def test_a_dict_that_is_a_valid_model_is_sent_as_one():
     assert codec_for(Aliased).encode({"from": "a"}) == b'{"from":"a","pageCount":1}'
     with pytest.raises(InvalidInput, match="from: Field required"):
         codec_for(Aliased).encode({"pages": 2})
+
+
+class Labelled(BaseModel):
+    """A model whose fields have the names of a core schema's own keys."""
+
+    type: str
+    fields: list[str]
+    config: float
+
+
+def test_a_field_may_be_called_as_a_part_of_pydantics_schemas_is():
+    codec = Codec(Labelled)
+    value = Labelled(type="fax", fields=["to"], config=0.5)
+    assert codec.decode(codec.encode(value)) == value
+    with pytest.raises(InvalidInput):
+        codec.encode(Labelled(type="fax", fields=[], config=float("nan")))
