@@ -12,6 +12,7 @@ import logging
 import random
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -78,6 +79,7 @@ class Bus:
         js: its JetStream context.
         telemetry: the OpenTelemetry instruments, None while OpenTelemetry is off.
         outbox: answers to what the server delivered.
+        again: makes another connection like this one; None if it was not made by `connect()`.
         object_rates: how many objects each tenant may write over this connection.
     """
 
@@ -88,6 +90,7 @@ class Bus:
         self.outbox = Outbox(nc)
         self.object_rates = Rates(RATE, BURST)
         self.closed = asyncio.Event()
+        self.again: Callable[[], Awaitable[Bus]] | None = None
         self._up = asyncio.Event()
         # Weak: a worker that was dropped without stopping must not be kept alive by its connection.
         self._on_reconnect: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ async def connect(
             remedy=refused if "authorization violation" in detail.lower() else None,
         ) from error
     bus = Bus(nc)
+    bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
     return bus
 
 

@@ -66,6 +66,8 @@ class Cause(StrEnum):
     """The version has no handler for it."""
     WORKER_LOST = "worker_lost"
     """Workers died with it in hand as often as it may be attempted."""
+    BLOCKED = "blocked_loop"
+    """Likewise, and it was seen to block their event loop; the reason names file and line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Attempts:
 
     def failed(self) -> Attempts:
         """The record after an attempt that ended in an error."""
-        return replace(self, failures=self.failures + 1, running=False, alone=False)
+        return replace(self, failures=self.failures + 1, running=False, alone=False, blocked="")
 
     def sentenced(self, cause: str, reason: str, digest: str) -> Attempts:
         """The record of a message that is given up, but whose letter could not be stored yet."""

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -44,6 +45,9 @@ _RELEASE = 1.0
 _ALARM = 10.0
 """Seconds between two lines about the same trouble."""
 
+_COUNTED: Final = frozenset({dead.Cause.ERROR, dead.Cause.WORKER_LOST, dead.Cause.BLOCKED})
+"""Causes that are decided after an attempt was counted; the others end one."""
+
 _JOB: Final = Kind.JOB
 """Looked up once: on Python 3.11 an enum's members are slow to reach."""
 
@@ -62,13 +66,15 @@ class Attempt(Timed):
         began: when it came, then when its handler began (monotonic seconds).
         extended: when the server was last told that it is being worked on.
         record: what happened to it before.
-        noted: whether the log of attempts says that this attempt is under way.
+        noted: whether the log of attempts has a record of it.
+        alone: whether it is run alone.
         handler, invoke: who works on it; None if nobody can.
         tenant, operation: whose it is, and where its dead letter is filed.
         context: the handler's, once it runs.
     """
 
     __slots__ = (
+        "alone",
         "began",
         "context",
         "delivery",
@@ -102,7 +108,7 @@ class Attempt(Timed):
         self.began = now
         self.extended = now
         self.record = NONE
-        self.noted = False
+        self.noted = self.alone = False
         self.context: Context | None = None
         self.tenant = self.operation = ""
 
@@ -231,6 +237,26 @@ class WorkRunner:
             await self._note(attempt, attempt.record)
         await self._answer(attempt, NAK)
 
+    def blocked(self, task: asyncio.Task[Any], where: str) -> Coroutine[Any, Any, None] | None:
+        """Return what notes that a task blocks the event loop. To be run in another loop: this one stands still.
+
+        Args:
+            task: the one that runs.
+            where: it stands.
+        """
+        again = self._scope.bus.again
+        attempt = next((one for one in self._in_hand.values() if one.task is task), None)
+        if attempt is None or again is None:
+            return None
+        attempt.noted = True
+        delivery, record = attempt.delivery, attempt.record.started(alone=attempt.alone).blocking(where)
+
+        async def note() -> None:
+            async with await again() as bus:
+                await AttemptsLog(bus.js, self._service.name).save(delivery.stream, delivery.sequence, record)
+
+        return note()
+
     def _gone(self, source: Source) -> None:
         self.missing.add(source.index)
 
@@ -322,11 +348,14 @@ class WorkRunner:
         elif record.convicted(retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
             if record.blocked:
-                reason = f"it {record.blocked}; {reason}"
-            await self._give_up(attempt, dead.Cause.WORKER_LOST, reason)
+                blocked = f"it blocked the event loop at {record.blocked}; {reason}"
+                await self._give_up(attempt, dead.Cause.BLOCKED, blocked)
+            else:
+                await self._give_up(attempt, dead.Cause.WORKER_LOST, reason)
         else:
             alone = record.suspicious(retry)
             async with self._isolation.alone() if alone else self._isolation.together():
+                attempt.alone = alone
                 try:
                     await self._attempts.save(delivery.stream, delivery.sequence, record.started(alone=alone))
                 except HeadwayError as error:
@@ -468,7 +497,7 @@ class WorkRunner:
             attempt.message.headers,
             cause=cause,
             reason=reason,
-            attempts=made if cause in (dead.Cause.ERROR, dead.Cause.WORKER_LOST) else made + 1,
+            attempts=made if cause in _COUNTED else made + 1,
             error=digest,
             subject=attempt.message.subject,
             stream=delivery.stream,

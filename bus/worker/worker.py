@@ -34,6 +34,7 @@ from headway.bus.worker import queues
 from headway.bus.worker.execute import notice_forgotten
 from headway.bus.worker.micro import MicroResponder
 from headway.bus.worker.rpc import RpcServer
+from headway.bus.worker.watchdog import Watchdog
 from headway.bus.worker.work import WorkRunner
 
 DEFAULT_GRACE = 30.0
@@ -93,6 +94,7 @@ class Worker:
         )
         self._rpc = RpcServer(self._scope, service, self.counters, self._threads)
         self._work = WorkRunner(self._scope, service, self.counters, self._threads)
+        self._watchdog = Watchdog(self._work.blocked)
         self._micro = MicroResponder(bus.nc, service, version, self.name, self._rpc)
         self._started, self._began = time.time(), time.monotonic()
         self._loop_lag = 0.0
@@ -130,6 +132,8 @@ class Worker:
                 self._background.start(self._work.puller.run())
             if self.service.health_checks:
                 self._background.start(self._watch_health())
+            self._watchdog.start()
+            stack.callback(self._watchdog.stop)
             self._background.start(self._keep())
             self._background.start(self._beat())
             self.state = "serving"
@@ -237,6 +241,7 @@ class Worker:
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
             await asyncio.sleep(interval)
+            self._watchdog.turn()
             self._work.puller.tick()
             await self._work.keep_alive(time.monotonic())
             if self._work.missing and self.bus.nc.is_connected:

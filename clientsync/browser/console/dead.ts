@@ -10,6 +10,7 @@ const MOST = 300;
 const CAUSES: Readonly<Record<string, string>> = {
   error: "failed too often", rejected: "rejected by its handler", invalid_input: "invalid input", unknown_operation: "no handler for it",
   worker_lost: "killed its workers",
+  blocked_loop: "blocked its workers",
 };
 
 export class DeadLettersPage {
