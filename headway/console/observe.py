@@ -18,7 +18,7 @@ from headway.bus.client import dead
 from headway.bus.client.bus import Bus
 from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import ConnectionFailed, MissingStream
-from headway.bus.nats.streams import DEAD
+from headway.bus.nats.streams import DEAD, MAX_ACK_PENDING
 from headway.console.meter import Meter
 from headway.console.snapshot import Key, Snapshot, Worker
 from headway.control.fleet import Fleet, Member
@@ -109,6 +109,11 @@ class Observer:
                 name: self._meter.flow(now, [key for key in keys if key[0] == name]) for name in {k[0] for k in keys}
             },
             oldest={key: together(lanes.values()).oldest_s for key, lanes in lags.lanes.items() if lanes},
+            crowded={
+                key: max(lane.ack_pending for lane in lanes.values()) / MAX_ACK_PENDING
+                for key, lanes in lags.lanes.items()
+                if lanes
+            },
             letters=shown,
             servers=self._servers,
             leases=self._leases,
