@@ -23,9 +23,9 @@ import orjson
 
 from headway.broker import atomic, lock, routes
 from headway.broker.claims import Account, decode
-from headway.broker.config import FREE_PORT, ServerConfig, Trust
+from headway.broker.config import FREE_PORT, ServerConfig
 from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import Role
 from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
@@ -132,7 +132,7 @@ class Broker:
         config = ServerConfig(
             name=name,
             store=dir / "nats",
-            trust=_trust(keys, remembered),
+            trust=keys.trust(remembered.policy()),
             host=host,
             port=port or FREE_PORT,
             ws_port=FREE_PORT if ws_port == 0 else ws_port,
@@ -289,7 +289,7 @@ class Broker:
         return await self._system_bus()
 
     @asynccontextmanager
-    async def _changing(self) -> AsyncIterator[tuple[_Standing, Met]]:
+    async def _changing(self) -> AsyncIterator[tuple[_Granted, Met]]:
         """Read what stands, to change it, and who has to confirm. One at a time: also among the processes that share
         the directory of the keys, since who pushes a token pushes all that is in it.
         """
@@ -299,11 +299,11 @@ class Broker:
             for found in (standing, met):
                 if isinstance(found, BaseException):
                     raise found
-            assert isinstance(standing, _Standing)
+            assert isinstance(standing, _Granted)
             assert isinstance(met, tuple)
             yield standing, met
 
-    async def _push(self, old: _Standing, new: _Standing, met: Met) -> tuple[str, ...]:
+    async def _push(self, old: _Granted, new: _Granted, met: Met) -> tuple[str, ...]:
         pusher = await self._pushers()
         # Later ones count when servers compare tokens: never the same second twice.
         issued = self._issued = max(int(time.time()), self._issued + 1)
@@ -315,7 +315,7 @@ class Broker:
         self._remember(new, issued)
         return taken
 
-    async def _current(self) -> _Standing:
+    async def _current(self) -> _Granted:
         identities = self.identities
         nc = (await self._system_bus()).nc
         subject = f"$SYS.REQ.ACCOUNT.{identities.account}.CLAIMS.LOOKUP"
@@ -327,7 +327,7 @@ class Broker:
         if found.iss != identities.operator:
             raise BadIdentity(f"{self.url} has an account token that is not signed by our operator")
         self._issued = max(self._issued, found.iat)
-        return _Standing(routes.decompile(found.nats.mappings), found.nats.revocations)
+        return _Granted(routes.decompile(found.nats.mappings), found.nats.revocations)
 
     async def _system_bus(self) -> Bus:
         if self._system is None or self._system.nc.is_closed:
@@ -341,7 +341,7 @@ class Broker:
             self._pusher = Pusher(nc)
         return self._pusher
 
-    def _remember(self, taken: _Standing, issued: int) -> None:
+    def _remember(self, taken: _Granted, issued: int) -> None:
         """Keep it for the next start: the server's configuration file is made from it.
 
         It counts where the server has nothing yet. Issued earlier than what was pushed, it never replaces what another
@@ -351,12 +351,12 @@ class Broker:
             atomic.write(self.data_dir / ROUTES_FILE, orjson.dumps(taken.routes, option=orjson.OPT_INDENT_2))
             atomic.write(self.data_dir / REVOKED_FILE, orjson.dumps(taken.revoked, option=orjson.OPT_INDENT_2))
         if self.server is not None:
-            self.server.trust(_trust(self.identities, taken, issued_at=issued - 1))
+            self.server.trust(self.identities.trust(taken.policy(issued - 1)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """What the accounts' tokens say beside what never changes.
+class _Granted:
+    """What the accounts' tokens grant at the moment.
 
     Attributes:
         routes: the routes.
@@ -370,22 +370,19 @@ class _Standing:
         """The tokens that say so. The application account's is the last: it imports of the other, which a server of
         an earlier version has to be told of first.
         """
-        mappings = routes.compile(self.routes)
-        return (
-            identities.clients_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
-            identities.account_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
-        )
+        policy = self.policy(issued_at)
+        return (identities.clients_jwt(policy), identities.account_jwt(policy))
+
+    def policy(self, issued_at: int | None = None) -> TrafficPolicy:
+        """Return what tokens issued at a unix second (None is now) say of it."""
+        return TrafficPolicy(routes.compile(self.routes), self.revoked, issued_at)
 
 
 def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
     return nullcontext() if data_dir is None else lock.held(data_dir / LOCK_FILE)
 
 
-def _trust(identities: Identities, current: _Standing, *, issued_at: int | None = None) -> Trust:
-    return identities.trust(routes.compile(current.routes), issued_at=issued_at, revoked=current.revoked)
-
-
-def _load(data_dir: Path) -> _Standing:
+def _load(data_dir: Path) -> _Granted:
     """What was remembered.
 
     Raises:
@@ -395,7 +392,7 @@ def _load(data_dir: Path) -> _Standing:
     try:
         known = routes.check(_json(path))
         path = data_dir / REVOKED_FILE
-        return _Standing(known, {str(user): int(until) for user, until in _json(path).items()})
+        return _Granted(known, {str(user): int(until) for user, until in _json(path).items()})
     except (OSError, ValueError, TypeError, AttributeError, BadRoutes) as error:
         raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error
 

@@ -55,8 +55,6 @@ _ROLE_KEY: Final = "role-"
 _ACCOUNT: Final = re.compile(r"A[A-Z2-7]{55}")
 _TOKEN: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
 
-_Mappings = Mapping[str, list[WeightedMapping]]
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -82,6 +80,21 @@ class Credentials:
             f"-----BEGIN USER NKEY SEED-----\n{self.seed}\n------END USER NKEY SEED------\n\n"
             "*************************************************************\n"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """The part of the accounts' tokens that changes while the installation runs.
+
+    Attributes:
+        mappings: compiled routes (`headway.broker.routes.compile`).
+        revoked: by public key of a user, up to which unix second its tokens are void.
+        issued_at: unix seconds; None is now. When servers compare two tokens, the later one counts.
+    """
+
+    mappings: Mapping[str, list[WeightedMapping]] = field(default_factory=dict)
+    revoked: Mapping[str, int] = field(default_factory=dict)
+    issued_at: int | None = None
 
 
 class Identities:
@@ -224,58 +237,24 @@ class Identities:
         claims = Claims(sub=self.system, name="system", nats=Account(limits=Limits.unlimited(jetstream=False)))
         return encode(claims, self._keys[_OPERATOR_KEY])
 
-    def account_jwt(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> str:
-        """The application account's token: limits, roles, routes, users that are revoked, and what clients reach.
+    def account_jwt(self, policy: TrafficPolicy | None = None) -> str:
+        """Return the application account's token: its limits, roles and policy, and what clients reach of it."""
+        policy = policy or TrafficPolicy()
+        body = accounts.application(self.clients, self._scopes(self.account), policy.mappings, policy.revoked)
+        return self._account_jwt(self.account, "headway", body, policy.issued_at)
 
-        Args:
-            mappings: compiled routes (`headway.broker.routes.compile`).
-            revoked: by public key of a user, up to which unix second its tokens are void.
-            issued_at: unix seconds. When servers compare two tokens, the later one counts.
-        """
-        body = accounts.application(self.clients, self._scopes(self.account), mappings or {}, revoked or {})
-        return self._account_jwt(self.account, "headway", body, issued_at)
+    def clients_jwt(self, policy: TrafficPolicy | None = None) -> str:
+        """Return the token of the clients' account."""
+        policy = policy or TrafficPolicy()
+        body = accounts.clients(self.account, self._scopes(self.clients), policy.mappings, policy.revoked)
+        return self._account_jwt(self.clients, "headway-clients", body, policy.issued_at)
 
-    def clients_jwt(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> str:
-        """The token of the clients' account, with the same arguments as the application account's.
-
-        Args:
-            mappings: compiled routes.
-            revoked: users whose tokens are void.
-            issued_at: unix seconds.
-        """
-        body = accounts.clients(self.account, self._scopes(self.clients), mappings or {}, revoked or {})
-        return self._account_jwt(self.clients, "headway-clients", body, issued_at)
-
-    def trust(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> Trust:
-        """Whom a server is to believe: this operator and its accounts.
-
-        Args:
-            mappings: compiled routes.
-            revoked: users whose tokens are void.
-            issued_at: unix seconds.
-        """
+    def trust(self, policy: TrafficPolicy | None = None) -> Trust:
+        """Return whom a server is to believe: this operator and its accounts."""
         tokens = {
             self.system: self.system_jwt(),
-            self.account: self.account_jwt(mappings, issued_at=issued_at, revoked=revoked),
-            self.clients: self.clients_jwt(mappings, issued_at=issued_at, revoked=revoked),
+            self.account: self.account_jwt(policy),
+            self.clients: self.clients_jwt(policy),
         }
         return Trust(operator=self.operator_jwt(), system=self.system, accounts=tokens)
 

@@ -19,7 +19,7 @@ from headway.broker import atomic
 from headway.broker.certificates import Authority
 from headway.broker.config import Cluster, RouteTls, ServerConfig, render
 from headway.broker.errors import StoreCorrupt
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 
 CLIENT_PORT: Final = 4222
 WEBSOCKET_PORT: Final = 4280
@@ -87,7 +87,7 @@ def write(
             config = ServerConfig(
                 name=node.name,
                 store=place / "data",
-                trust=identities.trust(issued_at=_LONG_AGO),
+                trust=identities.trust(TrafficPolicy(issued_at=_LONG_AGO)),
                 host="0.0.0.0",  # noqa: S104  # whom it lets in is said by tokens and certificates
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,
