@@ -1,4 +1,4 @@
-"""The broker in one: server, identities, shared streams and routes.
+"""The broker: server, identities, shared streams and routes in one object.
 
     async with Broker.start(Path(".headway")) as broker:
         await broker.set_routes({"fax": {"v1": 100}})
@@ -44,7 +44,7 @@ _LOOKUP_TIMEOUT: Final = 2.0
 
 
 class Broker:
-    """A server with its identities and routes. Made by `start` or `external`, not by hand.
+    """A server with its identities and routes. `start` and `external` make one.
 
     Attributes:
         url: where clients connect.
@@ -79,7 +79,7 @@ class Broker:
 
     @property
     def identities(self) -> Identities:
-        """The keys of the installation.
+        """Return the keys of the installation.
 
         Raises:
             NoAuthority: if the server is external and its keys are not here.
@@ -106,7 +106,7 @@ class Broker:
         identities: Identities | None = None,
         start_timeout: float = START_TIMEOUT,
     ) -> AsyncIterator[Broker]:
-        """Start a server, and stop it when the block is left.
+        """Start a server; stop it when the block is left.
 
         Args:
             dir: everything is kept there: keys, routes, messages, log.
@@ -159,7 +159,7 @@ class Broker:
         dir: Path | None = None,  # noqa: A002  # the word for it
         ws_url: str | None = None,
     ) -> Broker:
-        """A server that somebody else runs. Nothing is started; `close` it when done.
+        """Return a broker for a server that somebody else runs. `close` it when done.
 
         Args:
             url: of the server, or several joined by commas.
@@ -203,7 +203,7 @@ class Broker:
         return await connect(self.url, creds=made.text, name=name or f"headway-{role}")
 
     async def set_routes(self, wanted: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
-        """Replace all routes, on every server of the cluster. Traffic shifts within milliseconds, none is lost.
+        """Replace all routes on every server of the cluster, within milliseconds and without losing a message.
 
         Args:
             wanted: weight by service and version; a service that is left out is no longer served.
@@ -241,7 +241,7 @@ class Broker:
             return await self._push(standing, replace(standing, revoked=revoked), met)
 
     async def change_route(self, service: str, weights: Mapping[str, int] | None) -> tuple[str, ...]:
-        """Change the weights of one service; those of others stay as they are, whoever changes them meanwhile.
+        """Change the weights of one service; the routes of other services stay as they are.
 
         Args:
             service: whose.
@@ -262,7 +262,7 @@ class Broker:
             return await self._push(standing, replace(standing, routes=new), met)
 
     async def interest(self, subject: str) -> dict[str, int]:
-        """Who would get a message that is published on a subject: subscriptions by queue group, of all servers.
+        """Return who would get a message on a subject: subscriptions by queue group, over all servers.
 
         Raises:
             RouteRefused: if a server does not tell.
@@ -272,7 +272,7 @@ class Broker:
             return await (await self._pushers()).interest(self.identities.account, subject)
 
     async def routes(self) -> Routes:
-        """The routes as the server has them.
+        """Return the routes that the server has.
 
         Raises:
             NoAuthority, ConnectionFailed: as `set_routes`.
@@ -280,7 +280,7 @@ class Broker:
         return (await self._current()).routes
 
     async def system(self) -> Bus:
-        """The broker's own connection, of the system account: shared, and closed by `close`.
+        """Return the broker's own connection to the system account; it is shared, and `close` closes it.
 
         Raises:
             NoAuthority: if the server is external and its keys are not here.
@@ -342,7 +342,7 @@ class Broker:
         return self._pusher
 
     def _remember(self, taken: _Granted, issued: int) -> None:
-        """Keep it for the next start: the server's configuration file is made from it.
+        """Save it for the next start: the server's configuration file is made from it.
 
         It counts where the server has nothing yet. Issued earlier than what was pushed, it never replaces what another
         process has pushed since.
@@ -383,7 +383,7 @@ def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
 
 
 def _load(data_dir: Path) -> _Granted:
-    """What was remembered.
+    """Read what was saved.
 
     Raises:
         StoreCorrupt: if it cannot be read.

@@ -1,4 +1,4 @@
-"""Servers that run elsewhere, in containers or on machines of their own: what each of them is given to start from.
+"""Servers that run elsewhere, in containers or on other machines: the files that each starts from.
 
     <out>/<name>/server.json    its configuration: public tokens, no secret of the installation
     <out>/<name>/tls/           its certificate and key for the routes, in a cluster
@@ -33,7 +33,7 @@ _LONG_AGO: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A server to be.
+    """A server that runs elsewhere.
 
     Attributes:
         name: its name, by which the other servers reach it, too.
@@ -54,7 +54,7 @@ def write(
     sync_interval: str = "2m",
     compression: bool = False,
 ) -> list[Path]:
-    """Write what each server starts from.
+    """Write the files that each server starts from.
 
     Args:
         identities: whom they believe.

@@ -1,4 +1,4 @@
-"""Making a backup of a running installation, or of one that is stopped."""
+"""Makes a backup of an installation, running or stopped."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
 
 
 async def _names(bus: Bus) -> list[str]:
-    """All streams.
+    """Return the names of all streams.
 
     Raises:
         SnapshotFailed: if one has no leader: a backup without it would look whole.
@@ -117,7 +117,7 @@ def kept_of(state: dict[str, Any]) -> Kept:
 
 
 async def _files(url: str, directory: Path, writer: Writer) -> int:
-    """Save what belongs to an installation of a data directory; returns how many files that is.
+    """Save the files of an installation from its data directory; returns how many there are.
 
     Raises:
         BadIdentity: if its keys are not those of the server: they would be of no use.

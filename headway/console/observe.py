@@ -1,4 +1,4 @@
-"""Looking at everything, again and again: records, heartbeats, queues, dead letters, servers, leases."""
+"""The observer: looks at records, heartbeats, queues, dead letters, servers and leases, again and again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TIMEOUT: Final = 5.0
 
 
 class Observer:
-    """Looks.
+    """Looks at a whole installation.
 
     Args:
         broker: of the installation, with its keys: for routes and servers.
@@ -144,7 +144,7 @@ class Observer:
 
 
 class Letters:
-    """The last dead letters; read anew only when there are others.
+    """The last dead letters, read anew only when they changed.
 
     Args:
         bus: a connection in the role operator.
@@ -182,7 +182,7 @@ class Letters:
         return self._kept, self._counts
 
     def _only_more(self, seen: tuple[Any, ...]) -> bool:
-        """Whether letters were added since, and none taken away."""
+        """Return whether letters were only added since."""
         if self._seen is None:
             return False
         (first, last, count), (before_first, before_last, before) = seen, self._seen

@@ -1,4 +1,4 @@
-"""From one look at everything to the rows that the page shows. Pure.
+"""From one snapshot to the rows that the page shows. Pure.
 
 Numbers are rounded to what an eye tells apart, so that an installation that does nothing changes no row.
 """
@@ -49,7 +49,7 @@ Name = tuple[str, str]
 
 
 def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
-    """The rows, by type and id."""
+    """Return the rows, by type and id."""
     rows = {("service", row.name): row for row in _services(snapshot)}
     found: dict[Name, BaseModel] = {
         **rows,
@@ -66,7 +66,7 @@ def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
 
 
 def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The newest points of the services' charts."""
+    """Return the newest points of the services' charts."""
     return {
         name: {line: row[line] for line in ("rate", "failed", "p95_ms", "waiting")}
         for (kind, name), row in rows.items()
@@ -136,7 +136,7 @@ def _flow(flow: Flow) -> dict[str, Any]:
 def _state(
     known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: Snapshot, name: str
 ) -> tuple[State, str]:
-    """Return how a service is, by what is worst, and why in a sentence."""
+    """Return how a service is, by its worst trouble, and why in a sentence."""
     used = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
     return next(
         chain(_of_records(known, snapshot, name), _of_workers(used), _of_work(known, used, snapshot, name)),
@@ -269,7 +269,7 @@ def _installation(snapshot: Snapshot) -> InstallationRow:
 
 
 def rounded(value: float, digits: int = 2) -> float:
-    """A number to so many significant digits: 1234 is 1200, 0.1234 is 0.12."""
+    """Round a number to significant digits: 1234 is 1200, 0.1234 is 0.12."""
     if abs(value) < 0.005:
         return 0.0
     return round(value, digits - 1 - floor(log10(abs(value))))

@@ -1,4 +1,4 @@
-"""What the console shows is made of this: one look at everything."""
+"""One look at everything, which the console's rows are made of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look.
+    """An installation at one moment.
 
     Attributes:
         at: unix seconds.
