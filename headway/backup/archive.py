@@ -37,7 +37,7 @@ class File(BaseModel):
     executable: bool = False
 
 
-class Kept(BaseModel):
+class StreamSummary(BaseModel):
     """One stream of a backup, for people and for the check after a restore."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,7 +71,7 @@ class Manifest(BaseModel):
     server: str
     pool: str
     settled: bool
-    streams: dict[str, Kept]
+    streams: dict[str, StreamSummary]
     files: dict[str, File]
     check: str = ""
 

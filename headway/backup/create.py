@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from headway.backup import archive, snapshot
-from headway.backup.archive import Kept, Manifest, Writer
+from headway.backup.archive import Manifest, StreamSummary, Writer
 from headway.backup.errors import SnapshotFailed
 from headway.backup.quiet import quiet
 from headway.broker import lock
@@ -54,7 +54,7 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
         names = await _names(bus)
         queues = [name for name in names if name.startswith(JOBS) or name == EVENTS]
         settled = True
-        kept: dict[str, Kept] = {}
+        kept: dict[str, StreamSummary] = {}
         if settle is None:
             for name in queues:
                 kept[name] = await _stream(bus, name, writer, say)
@@ -94,20 +94,20 @@ async def _names(bus: Bus) -> list[str]:
     return sorted(info["config"]["name"] for info in infos)
 
 
-async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> Kept:
+async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> StreamSummary:
     folder = f"{archive.STREAMS}/{name}"
     with writer.file(f"{folder}/{archive.CONTENT}") as file:
         taken = await snapshot.save(bus.nc, name, file.write)
     told = {"config": taken.config, "state": taken.state}
     writer.add(f"{folder}/{archive.STATE}", orjson.dumps(told, option=orjson.OPT_INDENT_2))
-    kept = kept_of(taken.state)
+    kept = summary_of(taken.state)
     say(f"{name}: {kept.messages:,} messages, {kept.consumers} consumers, {file.size:,} bytes")
     return kept
 
 
-def kept_of(state: dict[str, Any]) -> Kept:
+def summary_of(state: dict[str, Any]) -> StreamSummary:
     """What counts of a stream's state."""
-    return Kept(
+    return StreamSummary(
         messages=state["messages"],
         bytes=state["bytes"],
         first=state["first_seq"],

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from headway.backup import archive, snapshot
 from headway.backup.archive import Reader
-from headway.backup.create import kept_of
+from headway.backup.create import summary_of
 from headway.backup.errors import NotEmpty, SnapshotFailed
 from headway.backup.quiet import resume
 from headway.broker import lock
@@ -156,7 +156,7 @@ def _compare(name: str, reader: Reader, told: dict[str, Any]) -> None:
     Raises:
         SnapshotFailed: if not.
     """
-    was, now = reader.manifest.streams[name], kept_of(told["state"])
+    was, now = reader.manifest.streams[name], summary_of(told["state"])
     config = told["config"]
     ends = bool(config.get("max_age") or config.get("allow_msg_ttl"))
     fewer = now.messages < was.messages if ends else False

@@ -9,10 +9,10 @@ from typing import Final
 
 from headway.bus.telemetry.histogram import quantile
 from headway.control.counts import Count
+from headway.control.fleet import Key
 
 WINDOW: Final = 30.0
 """Seconds that are looked back."""
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

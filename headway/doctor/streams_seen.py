@@ -56,7 +56,7 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
         peers=tuple(map(peer, group.get("replicas") or ())),
         messages=int(state["messages"]),
         size=int(state["bytes"]),
-        bound=int(config["max_bytes"]) if config["max_bytes"] > 0 else bounds.limit_of(config) or -1,
+        bound=bounds.allowed(config) or bounds.NONE,
         refuses=config["discard"] == "new",
         consumers=consumers,
         uncovered=uncovered,
