@@ -153,7 +153,8 @@ def _plain(value: Any) -> Any:
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
     """All parts of a core schema."""
     if isinstance(schema, dict):
-        yield schema
+        if isinstance(schema.get("type"), str):  # a table of fields may have one that is called "type"
+            yield schema
         for part in schema.values():
             yield from _nodes(part)
     elif isinstance(schema, list | tuple):

@@ -336,3 +336,17 @@ def test_a_dict_that_is_a_valid_model_is_sent_as_one():
     assert codec_for(Aliased).encode({"from": "a"}) == b'{"from":"a","pageCount":1}'
     with pytest.raises(InvalidInput, match="from: Field required"):
         codec_for(Aliased).encode({"pages": 2})
+
+
+def test_a_field_may_be_called_type():
+    class Conflict(BaseModel):
+        type: str
+        share: float = 0.5
+
+    class Pull(BaseModel):
+        type: str
+        conflict: Conflict | None = None
+
+    codec = Codec(Pull)
+    value = Pull(type="order", conflict=Conflict(type="fax"))
+    assert codec.decode(codec.encode(value)) == value
