@@ -30,7 +30,7 @@ def application(
     mappings: Mapping[str, list[WeightedMapping]],
     revoked: Mapping[str, int],
 ) -> Account:
-    """The application account: JetStream, workers, pages, control.
+    """Return the application account: JetStream, workers, pages, control.
 
     Args:
         clients: public key of the clients' account.
@@ -58,7 +58,7 @@ def clients(
     mappings: Mapping[str, list[WeightedMapping]],
     revoked: Mapping[str, int],
 ) -> Account:
-    """The clients' account: nothing of its own but their inboxes.
+    """Return the clients' account, which has nothing of its own but their inboxes.
 
     Calls leave it as a stream, mapped here, and not as a service: who waits for a service's answer is kept with the
     exporting account, and forgotten whenever a server takes a new token of it, which is at each change of routes.

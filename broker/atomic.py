@@ -1,4 +1,4 @@
-"""Files that are either the old or the new one, never a half, and readable by their owner alone."""
+"""Files that are replaced as a whole, and that only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, with mode 0600."""
+    """Replace the content of a file in one step, with mode 0600."""
     temporary = _beside(path, data)
     try:
         temporary.replace(path)
@@ -18,7 +18,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Make a file with mode 0600, unless there is one already: then that one stays, and False is returned."""
+    """Make a file with mode 0600; return False and leave it alone if it exists."""
     temporary = _beside(path, data)
     try:
         path.hardlink_to(temporary)

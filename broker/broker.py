@@ -1,4 +1,4 @@
-"""The broker in one: server, identities, shared streams and routes.
+"""The broker: server, identities, shared streams and routes in one object.
 
     async with Broker.start(Path(".headway")) as broker:
         await broker.set_routes({"fax": {"v1": 100}})
@@ -23,9 +23,9 @@ import orjson
 
 from headway.broker import atomic, lock, routes
 from headway.broker.claims import Account, decode
-from headway.broker.config import FREE_PORT, ServerConfig, Trust
+from headway.broker.config import FREE_PORT, ServerConfig
 from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import Role
 from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
@@ -44,7 +44,7 @@ _LOOKUP_TIMEOUT: Final = 2.0
 
 
 class Broker:
-    """A server with its identities and routes. Made by `start` or `external`, not by hand.
+    """A server with its identities and routes. `start` and `external` make one.
 
     Attributes:
         url: where clients connect.
@@ -79,7 +79,7 @@ class Broker:
 
     @property
     def identities(self) -> Identities:
-        """The keys of the installation.
+        """Return the keys of the installation.
 
         Raises:
             NoAuthority: if the server is external and its keys are not here.
@@ -106,7 +106,7 @@ class Broker:
         identities: Identities | None = None,
         start_timeout: float = START_TIMEOUT,
     ) -> AsyncIterator[Broker]:
-        """Start a server, and stop it when the block is left.
+        """Start a server; stop it when the block is left.
 
         Args:
             dir: everything is kept there: keys, routes, messages, log.
@@ -132,7 +132,7 @@ class Broker:
         config = ServerConfig(
             name=name,
             store=dir / "nats",
-            trust=_trust(keys, remembered),
+            trust=keys.trust(remembered.policy()),
             host=host,
             port=port or FREE_PORT,
             ws_port=FREE_PORT if ws_port == 0 else ws_port,
@@ -159,7 +159,7 @@ class Broker:
         dir: Path | None = None,  # noqa: A002  # the word for it
         ws_url: str | None = None,
     ) -> Broker:
-        """A server that somebody else runs. Nothing is started; `close` it when done.
+        """Return a broker for a server that somebody else runs. `close` it when done.
 
         Args:
             url: of the server, or several joined by commas.
@@ -203,7 +203,7 @@ class Broker:
         return await connect(self.url, creds=made.text, name=name or f"headway-{role}")
 
     async def set_routes(self, wanted: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
-        """Replace all routes, on every server of the cluster. Traffic shifts within milliseconds, none is lost.
+        """Replace all routes on every server of the cluster, within milliseconds and without losing a message.
 
         Args:
             wanted: weight by service and version; a service that is left out is no longer served.
@@ -241,7 +241,7 @@ class Broker:
             return await self._push(standing, replace(standing, revoked=revoked), met)
 
     async def change_route(self, service: str, weights: Mapping[str, int] | None) -> tuple[str, ...]:
-        """Change the weights of one service; those of others stay as they are, whoever changes them meanwhile.
+        """Change the weights of one service; the routes of other services stay as they are.
 
         Args:
             service: whose.
@@ -262,7 +262,7 @@ class Broker:
             return await self._push(standing, replace(standing, routes=new), met)
 
     async def interest(self, subject: str) -> dict[str, int]:
-        """Who would get a message that is published on a subject: subscriptions by queue group, of all servers.
+        """Return who would get a message on a subject: subscriptions by queue group, over all servers.
 
         Raises:
             RouteRefused: if a server does not tell.
@@ -272,7 +272,7 @@ class Broker:
             return await (await self._pushers()).interest(self.identities.account, subject)
 
     async def routes(self) -> Routes:
-        """The routes as the server has them.
+        """Return the routes that the server has.
 
         Raises:
             NoAuthority, ConnectionFailed: as `set_routes`.
@@ -280,7 +280,7 @@ class Broker:
         return (await self._current()).routes
 
     async def system(self) -> Bus:
-        """The broker's own connection, of the system account: shared, and closed by `close`.
+        """Return the broker's own connection to the system account; it is shared, and `close` closes it.
 
         Raises:
             NoAuthority: if the server is external and its keys are not here.
@@ -289,7 +289,7 @@ class Broker:
         return await self._system_bus()
 
     @asynccontextmanager
-    async def _changing(self) -> AsyncIterator[tuple[_Standing, Met]]:
+    async def _changing(self) -> AsyncIterator[tuple[_Granted, Met]]:
         """Read what stands, to change it, and who has to confirm. One at a time: also among the processes that share
         the directory of the keys, since who pushes a token pushes all that is in it.
         """
@@ -299,11 +299,11 @@ class Broker:
             for found in (standing, met):
                 if isinstance(found, BaseException):
                     raise found
-            assert isinstance(standing, _Standing)
+            assert isinstance(standing, _Granted)
             assert isinstance(met, tuple)
             yield standing, met
 
-    async def _push(self, old: _Standing, new: _Standing, met: Met) -> tuple[str, ...]:
+    async def _push(self, old: _Granted, new: _Granted, met: Met) -> tuple[str, ...]:
         pusher = await self._pushers()
         # Later ones count when servers compare tokens: never the same second twice.
         issued = self._issued = max(int(time.time()), self._issued + 1)
@@ -315,7 +315,7 @@ class Broker:
         self._remember(new, issued)
         return taken
 
-    async def _current(self) -> _Standing:
+    async def _current(self) -> _Granted:
         identities = self.identities
         nc = (await self._system_bus()).nc
         subject = f"$SYS.REQ.ACCOUNT.{identities.account}.CLAIMS.LOOKUP"
@@ -327,7 +327,7 @@ class Broker:
         if found.iss != identities.operator:
             raise BadIdentity(f"{self.url} has an account token that is not signed by our operator")
         self._issued = max(self._issued, found.iat)
-        return _Standing(routes.decompile(found.nats.mappings), found.nats.revocations)
+        return _Granted(routes.decompile(found.nats.mappings), found.nats.revocations)
 
     async def _system_bus(self) -> Bus:
         if self._system is None or self._system.nc.is_closed:
@@ -341,8 +341,8 @@ class Broker:
             self._pusher = Pusher(nc)
         return self._pusher
 
-    def _remember(self, taken: _Standing, issued: int) -> None:
-        """Keep it for the next start: the server's configuration file is made from it.
+    def _remember(self, taken: _Granted, issued: int) -> None:
+        """Save it for the next start: the server's configuration file is made from it.
 
         It counts where the server has nothing yet. Issued earlier than what was pushed, it never replaces what another
         process has pushed since.
@@ -351,12 +351,12 @@ class Broker:
             atomic.write(self.data_dir / ROUTES_FILE, orjson.dumps(taken.routes, option=orjson.OPT_INDENT_2))
             atomic.write(self.data_dir / REVOKED_FILE, orjson.dumps(taken.revoked, option=orjson.OPT_INDENT_2))
         if self.server is not None:
-            self.server.trust(_trust(self.identities, taken, issued_at=issued - 1))
+            self.server.trust(self.identities.trust(taken.policy(issued - 1)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """What the accounts' tokens say beside what never changes.
+class _Granted:
+    """What the accounts' tokens grant at the moment.
 
     Attributes:
         routes: the routes.
@@ -370,23 +370,20 @@ class _Standing:
         """The tokens that say so. The application account's is the last: it imports of the other, which a server of
         an earlier version has to be told of first.
         """
-        mappings = routes.compile(self.routes)
-        return (
-            identities.clients_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
-            identities.account_jwt(mappings, issued_at=issued_at, revoked=self.revoked),
-        )
+        policy = self.policy(issued_at)
+        return (identities.clients_jwt(policy), identities.account_jwt(policy))
+
+    def policy(self, issued_at: int | None = None) -> TrafficPolicy:
+        """Return what tokens issued at a unix second (None is now) say of it."""
+        return TrafficPolicy(routes.compile(self.routes), self.revoked, issued_at)
 
 
 def _locked(data_dir: Path | None) -> AbstractAsyncContextManager[None]:
     return nullcontext() if data_dir is None else lock.held(data_dir / LOCK_FILE)
 
 
-def _trust(identities: Identities, current: _Standing, *, issued_at: int | None = None) -> Trust:
-    return identities.trust(routes.compile(current.routes), issued_at=issued_at, revoked=current.revoked)
-
-
-def _load(data_dir: Path) -> _Standing:
-    """What was remembered.
+def _load(data_dir: Path) -> _Granted:
+    """Read what was saved.
 
     Raises:
         StoreCorrupt: if it cannot be read.
@@ -395,7 +392,7 @@ def _load(data_dir: Path) -> _Standing:
     try:
         known = routes.check(_json(path))
         path = data_dir / REVOKED_FILE
-        return _Standing(known, {str(user): int(until) for user, until in _json(path).items()})
+        return _Granted(known, {str(user): int(until) for user, until in _json(path).items()})
     except (OSError, ValueError, TypeError, AttributeError, BadRoutes) as error:
         raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error
 

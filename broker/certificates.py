@@ -31,7 +31,7 @@ _KEY: Final = "ca.key"
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What signs the servers' certificates.
+    """The authority that signs the servers' certificates.
 
     Attributes:
         certificate: its own, which every server has.
@@ -42,7 +42,7 @@ class Authority:
 
     @classmethod
     def create_or_load(cls, directory: Path) -> Authority:
-        """The authority in a directory, made now if there is none.
+        """Return the authority of a directory; make one if there is none.
 
         Raises:
             BadIdentity: if its files are damaged, or cannot be read or written.
@@ -66,11 +66,11 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
-        """The certificate as text."""
+        """Return its certificate as text."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, name: str) -> tuple[bytes, bytes]:
-        """A certificate for the server of this name, and its key, both as text."""
+        """Make a certificate for the server of this name; return it and its key as text."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
             _builder(name, self.certificate.subject, key, SERVER_LIFE)
@@ -82,7 +82,7 @@ class Authority:
         return made.public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
     def holds(self, pem: bytes, name: str, now: datetime) -> bool:
-        """Whether a certificate is from here, for that server, and good for a while yet."""
+        """Return whether a certificate is ours, for that server, and valid for a while yet."""
         try:
             found = x509.load_pem_x509_certificate(pem)
             found.verify_directly_issued_by(self.certificate)

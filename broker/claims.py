@@ -29,20 +29,20 @@ _SIGNERS: Final[dict[str, str]] = {"operator": "O", "account": "AO", "user": "A"
 
 
 class _Claims(BaseModel):
-    """Defaults are Go's zero values, which are left out when written; so nothing is said twice."""
+    """Base of all claims. Defaults are Go's zero values, which are left out of the token."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Permission(_Claims):
-    """Subjects that may and may not be used. An empty `allow` allows everything that is not denied."""
+    """Subjects that may and may not be used. An empty `allow` allows all that are not denied."""
 
     allow: list[str] = []
     deny: list[str] = []
 
 
 class ResponsePermission(_Claims):
-    """Leave to publish to the reply subject of a message that was received.
+    """The right to publish to the reply subject of a received message.
 
     Attributes:
         max: how many replies to one message.
@@ -54,7 +54,7 @@ class ResponsePermission(_Claims):
 
 
 class Template(_Claims):
-    """What users of a scoped signing key may do; subjects may contain `{{tag(x)}}` and `{{subject()}}`."""
+    """The rights of users of a scoped signing key; subjects may contain `{{tag(x)}}` and `{{subject()}}`."""
 
     pub: Permission = Permission()
     sub: Permission = Permission()
@@ -67,7 +67,7 @@ class Template(_Claims):
 
 
 class Scope(_Claims):
-    """A signing key that can only make users with the rights of its template."""
+    """A signing key whose users all have the rights of its template."""
 
     kind: str = ""
     key: str
@@ -76,12 +76,12 @@ class Scope(_Claims):
 
     @classmethod
     def of(cls, key: str, role: str, template: Template) -> Self:
-        """A scope with its kind written out, as the server wants it."""
+        """Return a scope in the form that the server expects."""
         return cls(kind="user_scope", key=key, role=role, template=template)
 
 
 class Limits(_Claims):
-    """Bounds of an account; -1 is unlimited, 0 forbids."""
+    """Limits of an account; -1 is unlimited, 0 forbids."""
 
     subs: int = 0
     data: int = 0
@@ -102,7 +102,7 @@ class Limits(_Claims):
 
     @classmethod
     def unlimited(cls, *, jetstream: bool) -> Self:
-        """No bounds; JetStream storage only if asked for (the system account must not have any)."""
+        """Return limits without any bound; JetStream storage only if asked for."""
         core = cls(wildcards=True, subs=-1, data=-1, payload=-1, imports=-1, exports=-1, conn=-1, leaf=-1)
         storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
         return core.model_copy(update=storage) if jetstream else core
@@ -174,7 +174,7 @@ class Account(_Claims):
 
 
 class User(_Claims):
-    """The `nats` part of user claims. A scoped user carries no permissions or limits: they are its key's."""
+    """The `nats` part of user claims. A scoped user has the permissions and limits of its key."""
 
     pub: Permission = Permission()
     sub: Permission = Permission()
@@ -217,7 +217,7 @@ class Claims(_Claims, Generic[Body]):
 
 
 def encode(claims: Claims[Body], signer: nkeys.KeyPair, *, issued_at: int | None = None) -> str:
-    """Sign claims.
+    """Sign claims; returns the token.
 
     Args:
         claims: what to say; `iss`, `iat` and `jti` are filled in.
@@ -248,7 +248,7 @@ def encode(claims: Claims[Body], signer: nkeys.KeyPair, *, issued_at: int | None
 
 
 def decode(token: str, body: type[Body]) -> Claims[Body]:
-    """Read a token and check its signature; whether its issuer is to be trusted is the caller's to judge.
+    """Read a token and check its signature. The caller decides whether to trust its issuer.
 
     Raises:
         BadIdentity: if it is not a token of this kind, or was changed after it was signed.

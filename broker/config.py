@@ -1,4 +1,4 @@
-"""The configuration of nats-server, as data; JSON is a form of its configuration language."""
+"""The configuration of nats-server, as data. JSON is valid in its configuration language."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ZONE: Final = "az:"
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom a server believes: public tokens, no secrets.
+    """The operator and accounts that a server trusts: public tokens, no secrets.
 
     Attributes:
         operator: the operator's token.
@@ -34,7 +34,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class RouteTls:
-    """How the servers of a cluster prove to each other who they are; without it anybody may join.
+    """TLS between the servers of a cluster; without it anybody may join.
 
     Attributes:
         cert: this server's certificate.
@@ -71,7 +71,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a server is told.
+    """The configuration of one server.
 
     Attributes:
         name: its name in the cluster, in logs and in errors about routes.
@@ -117,7 +117,7 @@ def connections_below(descriptors: int) -> int:
 
 
 def render(config: ServerConfig) -> bytes:
-    """The configuration file."""
+    """Return the content of the configuration file."""
     rendered: dict[str, Any] = {
         "server_name": config.name,
         "host": config.host,

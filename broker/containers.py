@@ -43,7 +43,7 @@ _ALIAS: Final = "nats"
 
 
 class NatsClusterContainer:
-    """A cluster of nats-servers with identities, streams and roles; inside the block it is ready.
+    """A cluster of nats-servers with identities, streams and roles, ready inside the block.
 
     Args:
         size: how many servers, each in a zone of its own.
@@ -77,16 +77,16 @@ class NatsClusterContainer:
 
     @property
     def url(self) -> str:
-        """Where clients on this machine connect: all servers, joined by commas."""
+        """Return where clients on this machine connect: all servers, joined by commas."""
         return ",".join(f"nats://{_at(node, CLIENT_PORT)}" for node in self.nodes)
 
     @property
     def ws_url(self) -> str:
-        """Where browsers on this machine connect: the first server."""
+        """Return where browsers on this machine connect: the first server."""
         return f"ws://{_at(self.nodes[0], WEBSOCKET_PORT)}"
 
     def creds(self, role: Role, *, tenant: str | None = None, service: str | None = None) -> str:
-        """Credentials as text, for `bus.connect(..., creds=...)`. Raises as `Identities.mint`."""
+        """Return credentials as text, for `bus.connect(..., creds=...)`. Raises as `Identities.mint`."""
         return self.identities.creds(role, tenant=tenant, service=service)
 
     def start(self) -> Self:
@@ -140,7 +140,7 @@ class NatsClusterContainer:
 
 
 class HeadwayContainer(DockerContainer):
-    """Runs the services of a folder's headway.yaml, as many workers as their load needs; inside the block they serve.
+    """A container that runs the services of a folder's headway.yaml; inside the block they serve.
 
     Args:
         cluster: where; it has to be started before.
@@ -175,7 +175,7 @@ def _at(node: DockerContainer, port: int) -> str:
 
 
 def _outside_of_any_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine function to its end, also where a loop runs already, as in tests."""
+    """Run a coroutine function to its end, even where an event loop already runs, as in tests."""
     failed: list[BaseException] = []
 
     def run() -> None:

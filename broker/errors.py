@@ -1,4 +1,4 @@
-"""What can go wrong with the server, its identities and its routes; each with one clear line and a remedy.
+"""Errors of the server, its identities and its routes; each with one clear line and a remedy.
 
 bus.errors.BrokerError
 ├── BinaryMissing       no nats-server to run
@@ -68,7 +68,7 @@ class ServerDied(BrokerError):
 
 
 class NotReady(BrokerError):
-    """nats-server runs but did not become usable in time."""
+    """nats-server runs but did not become ready in time."""
 
     code = "not_ready"
     status = 503
@@ -91,7 +91,7 @@ class BadRoutes(BrokerError):
 
 
 class RouteRefused(BrokerError):
-    """A server of the cluster refused new routes or did not confirm them. The old routes stand.
+    """A server of the cluster refused or did not confirm new routes. The old routes stay in force.
 
     Attributes:
         servers: the names of the servers that did not take them.
@@ -107,7 +107,7 @@ class RouteRefused(BrokerError):
 
 
 class NoAuthority(BrokerError):
-    """It needs keys that we do not hold, because the server is somebody else's."""
+    """The request needs keys that are not here, because somebody else runs the server."""
 
     code = "no_authority"
     status = 403

@@ -55,8 +55,6 @@ _ROLE_KEY: Final = "role-"
 _ACCOUNT: Final = re.compile(r"A[A-Z2-7]{55}")
 _TOKEN: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
 
-_Mappings = Mapping[str, list[WeightedMapping]]
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -73,7 +71,7 @@ class Credentials:
 
     @property
     def text(self) -> str:
-        """The content of a `.creds` file, as all NATS clients read it."""
+        """Return the content of a `.creds` file, as all NATS clients read it."""
         return (
             f"-----BEGIN NATS USER JWT-----\n{self.jwt}\n------END NATS USER JWT------\n\n"
             "************************* IMPORTANT *************************\n"
@@ -82,6 +80,21 @@ class Credentials:
             f"-----BEGIN USER NKEY SEED-----\n{self.seed}\n------END USER NKEY SEED------\n\n"
             "*************************************************************\n"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """The part of the accounts' tokens that changes while the installation runs.
+
+    Attributes:
+        mappings: compiled routes (`headway.broker.routes.compile`).
+        revoked: by public key of a user, up to which unix second its tokens are void.
+        issued_at: unix seconds; None is now. When servers compare two tokens, the later one counts.
+    """
+
+    mappings: Mapping[str, list[WeightedMapping]] = field(default_factory=dict)
+    revoked: Mapping[str, int] = field(default_factory=dict)
+    issued_at: int | None = None
 
 
 class Identities:
@@ -112,7 +125,7 @@ class Identities:
 
     @classmethod
     def create(cls) -> Identities:
-        """Make new keys, kept nowhere."""
+        """Make new keys that are not saved anywhere."""
         return cls({name: _new_seed(name) for name in _seed_names()})
 
     @classmethod
@@ -175,14 +188,14 @@ class Identities:
 
     @staticmethod
     def store(data_dir: Path, seeds: Mapping[str, str]) -> None:
-        """Replace the key file and its checksum; what is interrupted leaves a file that can be read."""
+        """Replace the key file and its checksum, so that an interruption leaves a readable file."""
         content = orjson.dumps(dict(seeds), option=orjson.OPT_INDENT_2)
         (data_dir / SUM_FILE).unlink(missing_ok=True)
         atomic.write(data_dir / KEY_FILE, content)
         atomic.write(data_dir / SUM_FILE, _sum_of(content))
 
     def check_data(self, data_dir: Path) -> None:
-        """Check that these are the keys which the data in a directory was made with.
+        """Check that the data in a directory was made with these keys.
 
         Raises:
             BadIdentity: if they are others: a server would start empty beside the data.
@@ -196,95 +209,61 @@ class Identities:
 
     @property
     def operator(self) -> str:
-        """Public key of the operator."""
+        """Return the public key of the operator."""
         return self._public(_OPERATOR_KEY)
 
     @property
     def system(self) -> str:
-        """Public key of the system account."""
+        """Return the public key of the system account."""
         return self._public("system")
 
     @property
     def account(self) -> str:
-        """Public key of the application account."""
+        """Return the public key of the application account."""
         return self._public("account")
 
     @property
     def clients(self) -> str:
-        """Public key of the clients' account."""
+        """Return the public key of the clients' account."""
         return self._public(CLIENTS_KEY)
 
     def operator_jwt(self) -> str:
-        """The token that a server trusts as its root."""
+        """Return the token that a server trusts as its root."""
         claims = Claims(sub=self.operator, name="headway", nats=Operator(system_account=self.system))
         return encode(claims, self._keys[_OPERATOR_KEY])
 
     def system_jwt(self) -> str:
-        """The system account's token."""
+        """Return the token of the system account."""
         claims = Claims(sub=self.system, name="system", nats=Account(limits=Limits.unlimited(jetstream=False)))
         return encode(claims, self._keys[_OPERATOR_KEY])
 
-    def account_jwt(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> str:
-        """The application account's token: limits, roles, routes, users that are revoked, and what clients reach.
+    def account_jwt(self, policy: TrafficPolicy | None = None) -> str:
+        """Return the token of the application account."""
+        policy = policy or TrafficPolicy()
+        body = accounts.application(self.clients, self._scopes(self.account), policy.mappings, policy.revoked)
+        return self._account_jwt(self.account, "headway", body, policy.issued_at)
 
-        Args:
-            mappings: compiled routes (`headway.broker.routes.compile`).
-            revoked: by public key of a user, up to which unix second its tokens are void.
-            issued_at: unix seconds. When servers compare two tokens, the later one counts.
-        """
-        body = accounts.application(self.clients, self._scopes(self.account), mappings or {}, revoked or {})
-        return self._account_jwt(self.account, "headway", body, issued_at)
+    def clients_jwt(self, policy: TrafficPolicy | None = None) -> str:
+        """Return the token of the clients' account."""
+        policy = policy or TrafficPolicy()
+        body = accounts.clients(self.account, self._scopes(self.clients), policy.mappings, policy.revoked)
+        return self._account_jwt(self.clients, "headway-clients", body, policy.issued_at)
 
-    def clients_jwt(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> str:
-        """The token of the clients' account, with the same arguments as the application account's.
-
-        Args:
-            mappings: compiled routes.
-            revoked: users whose tokens are void.
-            issued_at: unix seconds.
-        """
-        body = accounts.clients(self.account, self._scopes(self.clients), mappings or {}, revoked or {})
-        return self._account_jwt(self.clients, "headway-clients", body, issued_at)
-
-    def trust(
-        self,
-        mappings: _Mappings | None = None,
-        *,
-        issued_at: int | None = None,
-        revoked: Mapping[str, int] | None = None,
-    ) -> Trust:
-        """Whom a server is to believe: this operator and its accounts.
-
-        Args:
-            mappings: compiled routes.
-            revoked: users whose tokens are void.
-            issued_at: unix seconds.
-        """
+    def trust(self, policy: TrafficPolicy | None = None) -> Trust:
+        """Return what a server needs to trust this operator and its accounts."""
         tokens = {
             self.system: self.system_jwt(),
-            self.account: self.account_jwt(mappings, issued_at=issued_at, revoked=revoked),
-            self.clients: self.clients_jwt(mappings, issued_at=issued_at, revoked=revoked),
+            self.account: self.account_jwt(policy),
+            self.clients: self.clients_jwt(policy),
         }
         return Trust(operator=self.operator_jwt(), system=self.system, accounts=tokens)
 
     def complete(self, seeds: Mapping[str, str]) -> dict[str, str]:
-        """The seeds of all keys, for the key file: those given, and those of keys that are younger."""
+        """Return the seeds of all keys for the key file, including keys that it does not have yet."""
         return {name: key.seed.decode() for name, key in self._keys.items()} | dict(seeds)
 
     def issued(self, claims: Claims[User]) -> bool:
-        """Whether a user's token is signed for an account that takes its signer, as far as keys tell."""
+        """Return whether a user's token is signed for an account that accepts its signer."""
         signers = {self._public(_ROLE_KEY + role): self._account_of(role) for role in ROLES}
         return signers.get(claims.iss) == claims.nats.issuer_account
 
@@ -333,11 +312,11 @@ class Identities:
         return self._user(body, label, _ROLE_KEY + role, expires)
 
     def role_key(self, role: Role) -> str:
-        """Public key that signs a role's users: connections show it as their issuer."""
+        """Return the public key that signs a role's users; connections show it as their issuer."""
         return self._public(_ROLE_KEY + role)
 
     def mint_system(self) -> Credentials:
-        """Make a user of the system account, who may push routes and see all servers; never given to a program."""
+        """Make a user of the system account, who may push routes. Never give it to a program."""
         unbounded = User(subs=NO_LIMIT, data=NO_LIMIT, payload=NO_LIMIT)
         return self._user(unbounded, "headway-routes", "system", None)
 
@@ -350,7 +329,7 @@ class Identities:
         name: str | None = None,
         expires: timedelta | None = None,
     ) -> str:
-        """`mint`, as the text of a `.creds` file."""
+        """Make a user as `mint` does; return the text of its `.creds` file."""
         return self.mint(role, tenant=tenant, service=service, name=name, expires=expires).text
 
     def creds_file(
@@ -362,7 +341,7 @@ class Identities:
         name: str | None = None,
         expires: timedelta | None = None,
     ) -> Path:
-        """`mint`, written to `<data_dir>/creds/<role>[.<tenant or service>].creds` with mode 0600.
+        """Make a user as `mint` does; write `<data_dir>/creds/<role>[.<tenant or service>].creds`, mode 0600.
 
         Raises:
             UsageError: if the identities have no directory, and as `mint`.
@@ -383,7 +362,7 @@ class Identities:
         return encode(Claims(sub=public, name=name, nats=body), self._keys[_OPERATOR_KEY], issued_at=issued_at)
 
     def _scopes(self, account: str) -> list[str | Scope]:
-        """The roles of an account."""
+        """Return the roles of an account."""
         here = [role for role in ROLES if self._account_of(role) == account]
         return [Scope.of(self._public(_ROLE_KEY + role), role, TEMPLATES[role]) for role in here]
 
@@ -391,7 +370,7 @@ class Identities:
         return str(self._keys[name].public_key.decode())
 
     def _derive(self, name: str, what: str) -> bytes:
-        """32 bytes that only who has the key `name` can know, always the same for the same `what`."""
+        """Derive 32 bytes from the key `name`, always the same for the same `what`."""
         return hmac.digest(bytes(self._keys[name].seed), what.encode(), hashlib.sha256)
 
     def _user(
@@ -462,7 +441,7 @@ _FIRST: Final = (_OPERATOR_KEY, "system", "account")
 
 
 def user_of(creds: str) -> Claims[User]:
-    """What the token in the text of a `.creds` file says.
+    """Return the claims of the user in the text of a `.creds` file.
 
     Raises:
         BadIdentity: if it holds none, or it is damaged.

@@ -1,4 +1,4 @@
-"""A lock between the processes of one data directory. The system frees it when its holder dies."""
+"""A lock between the processes of one data directory. The system releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL: Final = 0.002
 
 @asynccontextmanager
 async def held(path: Path, timeout: float = TIMEOUT) -> AsyncIterator[None]:
-    """Hold the lock of a file, made if it is missing.
+    """Hold the lock of a file; make the file if it is missing.
 
     Raises:
         NotReady: if somebody else holds it for too long.

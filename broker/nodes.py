@@ -1,4 +1,4 @@
-"""Servers that run elsewhere, in containers or on machines of their own: what each of them is given to start from.
+"""Servers that run elsewhere, in containers or on other machines: the files that each starts from.
 
     <out>/<name>/server.json    its configuration: public tokens, no secret of the installation
     <out>/<name>/tls/           its certificate and key for the routes, in a cluster
@@ -19,7 +19,7 @@ from headway.broker import atomic
 from headway.broker.certificates import Authority
 from headway.broker.config import Cluster, RouteTls, ServerConfig, render
 from headway.broker.errors import StoreCorrupt
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 
 CLIENT_PORT: Final = 4222
 WEBSOCKET_PORT: Final = 4280
@@ -33,7 +33,7 @@ _LONG_AGO: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A server to be.
+    """A server that runs elsewhere.
 
     Attributes:
         name: its name, by which the other servers reach it, too.
@@ -54,7 +54,7 @@ def write(
     sync_interval: str = "2m",
     compression: bool = False,
 ) -> list[Path]:
-    """Write what each server starts from.
+    """Write the files that each server starts from.
 
     Args:
         identities: whom they believe.
@@ -87,7 +87,7 @@ def write(
             config = ServerConfig(
                 name=node.name,
                 store=place / "data",
-                trust=identities.trust(issued_at=_LONG_AGO),
+                trust=identities.trust(TrafficPolicy(issued_at=_LONG_AGO)),
                 host="0.0.0.0",  # noqa: S104  # whom it lets in is said by tokens and certificates
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,

@@ -21,7 +21,7 @@ if find_spec("pytest_asyncio") is not None:
 
     @pytest_asyncio.fixture
     async def bus() -> AsyncIterator[TestBus]:
-        """A private bus: a real nats-server with the shared streams, gone when the test is over."""
+        """Give a private bus: a real nats-server with the shared streams, for one test."""
         from headway.broker import testing
 
         async with testing.start() as running:
@@ -29,7 +29,7 @@ if find_spec("pytest_asyncio") is not None:
 
     @pytest_asyncio.fixture
     async def nats_broker() -> AsyncIterator[Broker]:
-        """A private broker: server, identities and routes, gone when the test is over."""
+        """Give a private broker: server, identities and routes, for one test."""
         from headway.broker import testing
 
         async with testing.broker() as running:

@@ -38,7 +38,7 @@ _BROWSER_PAYLOAD: Final = 64 * 1024
 
 
 def _consuming(stream: str) -> list[str]:
-    """Making durable consumers on a stream, pulling from them, acknowledging."""
+    """Return the subjects for making durable consumers on a stream, pulling from them and acknowledging."""
     return [
         f"$JS.API.STREAM.INFO.{stream}",
         f"$JS.API.CONSUMER.CREATE.{stream}.>",

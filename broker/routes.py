@@ -1,4 +1,4 @@
-"""Routes: which share of a service's traffic goes to which version, as subject mappings inside nats-server.
+"""Routes: the share of a service's traffic that each version gets, as subject mappings in nats-server.
 
 Compiling is pure. Pushing sends the accounts' new tokens to every server of the cluster, and is done when each one has
 confirmed them; if one does not, the old tokens are pushed again, so that no two servers route differently.
@@ -86,7 +86,7 @@ def check(routes: Mapping[str, Mapping[str, int]]) -> Routes:
 
 
 def _names(service: str, name: str) -> str:
-    """Check a service, and a version with or without a cluster; returns the cluster, or nothing."""
+    """Check the name of a service and of a version; return the cluster that it names, if any."""
     version, at, cluster = name.partition("@")
     try:
         subjects.token(service, "service")
@@ -97,7 +97,7 @@ def _names(service: str, name: str) -> str:
 
 
 def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001  # the word for it; used as routes.compile
-    """The account mappings of routes: two for each service, and no two that match the same subject.
+    """Compile routes into account mappings: two for each service, none matching the same subject as another.
 
     Raises:
         BadRoutes: as `check`.
@@ -124,7 +124,7 @@ def _destinations(start: str, versions: Mapping[str, int], lane: str) -> list[We
 
 
 def decompile(mappings: Mapping[str, list[WeightedMapping]]) -> Routes:
-    """The routes that mappings came from; mappings that are not ours are left out."""
+    """Return the routes that mappings were compiled from; leave out mappings that are not ours."""
     return {
         service: {_name(target): target.weight or TOTAL for target in targets}
         for source, targets in mappings.items()
@@ -138,13 +138,13 @@ def _name(target: WeightedMapping) -> str:
 
 
 def here(versions: Mapping[str, int], cluster: str | None) -> dict[str, int]:
-    """The weights that hold in one cluster."""
+    """Return the weights in one cluster."""
     there = {name.partition("@")[0]: weight for name, weight in versions.items() if name.endswith(f"@{cluster}")}
     return there or {name: weight for name, weight in versions.items() if "@" not in name}
 
 
 def anywhere(routes: Mapping[str, Mapping[str, int]]) -> Routes:
-    """The largest weight that each version has in any cluster: more than none means that it gets traffic."""
+    """Return the largest weight of each version in any cluster: above 0 it gets traffic somewhere."""
     found: Routes = {service: {} for service in routes}
     for service, versions in routes.items():
         for name, weight in versions.items():
@@ -154,7 +154,7 @@ def anywhere(routes: Mapping[str, Mapping[str, int]]) -> Routes:
 
 
 def prove(account: Account) -> None:
-    """Prove of an account's token that its mappings do what they are for; to be called before it is pushed.
+    """Prove that the mappings of an account token do what they should, before it is pushed.
 
     Raises:
         BadRoutes: if two mappings match the same subject (then their order is random), if a destination is there
@@ -181,13 +181,13 @@ def prove(account: Account) -> None:
 
 
 def _start(source: str) -> str:
-    """Sources that start differently have nothing in common; `*` may have with any."""
+    """Return what a source begins with: sources that begin differently match no subject in common."""
     first = source.split(".")[:2]
     return "*" if {"*", ">"} & set(first) else ".".join(first)
 
 
 def _permitted(scope: Scope, source: str, targets: list[WeightedMapping]) -> None:
-    """Publish permission is checked on the mapped subject: a role that may use the plain one alone is refused there."""
+    """Check that each role may publish to the mapped subjects, where the server checks permissions."""
     if not permits(scope.template.pub, source.replace("*", _SAMPLE)):
         return
     for target in targets:
@@ -201,7 +201,7 @@ def _permitted(scope: Scope, source: str, targets: list[WeightedMapping]) -> Non
 
 
 def permits(permission: Permission, subject: str) -> bool:
-    """Whether a permission allows a subject, for a user whose tags are all `_SAMPLE`."""
+    """Return whether a permission allows a subject, for a user whose tags are all `_SAMPLE`."""
     return _permits(tuple(permission.allow), tuple(permission.deny), subject)
 
 
@@ -214,7 +214,7 @@ def _permits(allow: tuple[str, ...], deny: tuple[str, ...], subject: str) -> boo
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether there is a subject that both patterns match."""
+    """Return whether some subject matches both patterns."""
     ours, theirs = one.split("."), other.split(".")
     for a, b in zip(ours, theirs, strict=False):
         if ">" in {a, b}:
@@ -226,7 +226,7 @@ def _overlap(one: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one server said to a push.
+    """What one server answered to a push.
 
     Attributes:
         server: its name.
@@ -238,7 +238,7 @@ class Answer:
 
 
 class Pusher:
-    """Pushes account tokens, and knows the servers it has met, so that it can name one that is silent.
+    """Pushes account tokens and remembers the servers that it has met, to name those that are silent.
 
     Args:
         nc: a connection of the system account.
@@ -256,7 +256,7 @@ class Pusher:
         met: Met | None = None,
         timeout: float = PUSH_TIMEOUT,
     ) -> tuple[str, ...]:
-        """Have every server of the cluster take accounts' tokens, one after the other.
+        """Have every server of the cluster take account tokens, one after the other.
 
         Args:
             tokens: the new ones.
@@ -288,7 +288,7 @@ class Pusher:
         raise RouteRefused(f"new routes were not taken: {why}", servers=tuple(sorted(failed)))
 
     async def servers(self) -> Met:
-        """The servers of the cluster by id, and the names of those that should be there but do not answer.
+        """Return the servers of the cluster by id, and the names of those that do not answer.
 
         Raises:
             RouteRefused: if none answers.
@@ -312,7 +312,7 @@ class Pusher:
         return found, silent
 
     async def interest(self, account: str, subject: str, *, timeout: float = PUSH_TIMEOUT) -> dict[str, int]:
-        """Who would get a message on a subject, on all servers: how many subscriptions each queue group has.
+        """Count the subscriptions of each queue group that would get a message, over all servers.
 
         Args:
             account: its public key.
@@ -357,7 +357,7 @@ class Pusher:
     async def _gather(
         self, subject: str, payload: bytes, take: Callable[[dict[str, Any]], bool], deadline: float
     ) -> None:
-        """Ask all servers at once, and pass on their answers until `take` says that is all, or the time is up."""
+        """Ask all servers at once; pass on their answers until `take` is satisfied or the time is up."""
         done = asyncio.Event()
 
         async def on_answer(message: Msg) -> None:

@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def find_binary() -> Path:
-    """The nats-server to run: `HEADWAY_NATS_SERVER`, beside this Python, in PATH, in that order.
+    """Find nats-server: `HEADWAY_NATS_SERVER`, then beside this Python, then in PATH.
 
     Raises:
         BinaryMissing: if there is none, or the variable names none.
@@ -60,7 +60,7 @@ def find_binary() -> Path:
 
 
 class Server:
-    """A nats-server process on one data directory.
+    """A nats-server process with one data directory.
 
     Args:
         config: what to tell it; its ports may be `FREE_PORT`.
@@ -92,27 +92,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """Return where clients connect."""
         return f"nats://{self.config.host}:{self.config.port}"
 
     @property
     def ws_url(self) -> str | None:
-        """Where browsers connect; None without a websocket listener."""
+        """Return where browsers connect; None without a websocket listener."""
         return None if self.config.ws_port is None else f"ws://{self.config.host}:{self.config.ws_port}"
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """Return its process id while it runs."""
         return self._process.pid if self.running and self._process is not None else None
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Return whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> Path:
-        """Its log file."""
+        """Return the path of its log file."""
         return self.config.store / "nats.log"
 
     async def start(self) -> None:
@@ -135,7 +135,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        """End it in order: SIGTERM, and SIGKILL if it has not gone after `STOP_TIMEOUT`. Safe to call twice."""
+        """Stop it with SIGTERM, and with SIGKILL after `STOP_TIMEOUT`. Safe to call twice."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
@@ -144,7 +144,7 @@ class Server:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """Kill it at once, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             # Not cancellable: SIGKILL takes effect in a moment, and the lock must not be given up before.
@@ -152,7 +152,7 @@ class Server:
         self._release_lock()
 
     async def restart(self) -> None:
-        """Stop it, unless it is dead already, and start it on the same ports."""
+        """Stop it if it runs, and start it on the same ports."""
         await self.stop()
         await self.start()
 
@@ -169,7 +169,7 @@ class Server:
         return status
 
     def trust(self, trust: Trust) -> None:
-        """What it is to believe from its next start on."""
+        """Set whom it trusts from its next start on."""
         self.config = replace(self.config, trust=trust)
 
     async def _start(self, binary: Path) -> None:
@@ -183,7 +183,7 @@ class Server:
             raise StoreCorrupt(f"nats-server cannot read a part of its store in {self.config.store}: {damage}")
 
     def _spawn(self, binary: Path) -> int:
-        """Start the process; returns where in the log its words begin."""
+        """Start the process; returns the offset in the log where its output begins."""
         store = self.config.store
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # Go raises the soft limit to the hard one
         allowed = connections_below(-1 if descriptors == resource.RLIM_INFINITY else descriptors)
@@ -224,7 +224,7 @@ class Server:
             await asyncio.sleep(_POLL)
 
     async def _answers(self) -> bool:
-        """Whether it greets a client, and says that it has JetStream."""
+        """Return whether it greets a client and has JetStream."""
         try:
             reader, writer = await asyncio.open_connection(self.config.host, self.config.port)
         except OSError:
@@ -273,7 +273,7 @@ class Server:
 
 
 def _read_ports(file: Path) -> dict[str, int] | None:
-    """The ports of each listener; None as long as the file is not there or not complete."""
+    """Return the port of each listener; None until the file is complete."""
     try:
         found = orjson.loads(file.read_bytes())
         ports = {kind: urlsplit(urls[0]).port for kind, urls in found.items() if urls}
@@ -303,7 +303,7 @@ def _alive(pid: str) -> bool:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
-    """What a child runs before its program: have the kernel send it a signal when we die; None off Linux."""
+    """Return what a child runs first so that the kernel signals it when we die; None off Linux."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: after fork, as little as possible may happen

@@ -1,4 +1,4 @@
-"""What nats-server's log says about a start: a pure reading of its lines."""
+"""What the log of nats-server says about a start. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SERIOUS: Final = {"WRN", "ERR", "FTL"}
 
 
 def corruption(log: str) -> str | None:
-    """The first line that says that something in the store cannot be read; None if there is none."""
+    """Return the first line about a part of the store that cannot be read; None without one."""
     for level, text in _lines(log):
         if level in _SERIOUS and not text.startswith("Filestore") and _LEFT_OUT.search(text):
             return text
@@ -29,7 +29,7 @@ def corruption(log: str) -> str | None:
 
 
 def cause_of_death(log: str, store: str, status: int) -> BrokerError:
-    """The error that a server's last words amount to.
+    """Return the error that the last lines of a dead server's log mean.
 
     Args:
         log: what it wrote since it was started.
@@ -46,12 +46,12 @@ def cause_of_death(log: str, store: str, status: int) -> BrokerError:
 
 
 def too_late(log: str, seconds: float) -> BrokerError:
-    """The error of a server that still runs, but is not ready."""
+    """Return the error of a server that runs but is not ready."""
     return NotReady(f"nats-server was not ready within {seconds:g} s: {last_words(log)}")
 
 
 def last_words(log: str) -> str:
-    """Its last serious line, or else its last one."""
+    """Return its last serious line, or else its last line."""
     lines = _lines(log)
     serious = [text for level, text in lines if level in {"ERR", "FTL"}]
     plain = [line.strip() for line in log.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Keeps a server of ours running: starts it again when it dies, and restarts one that stores nothing.
+"""Supervises our server: starts it again when it dies, and restarts one that stores nothing.
 
 A server whose descriptors or disk were used up for a moment may go on to take connections, and never store anything
 again. Only a write shows that. While the disk is full a restart would not help: then it is told, and waited for room.

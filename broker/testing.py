@@ -49,11 +49,11 @@ class TestBus:
 
     @property
     def url(self) -> str:
-        """Where the server listens."""
+        """Return where the server listens."""
         return self.broker.url
 
     def tenant(self, tenant: str = TENANT) -> Tenant:
-        """A handle for one tenant: calls, jobs, events, objects, blobs."""
+        """Return a handle for one tenant: calls, jobs, events, objects, blobs."""
         return self.bus.tenant(tenant)
 
     async def call(
@@ -66,7 +66,7 @@ class TestBus:
         returns: type[Any] | None = None,
         timeout: float = CALL_TIMEOUT,
     ) -> Any:
-        """As `bus.Bus.call`."""
+        """Call an operation, as `bus.Bus.call`."""
         return await self.bus.call(service, operation, request, tenant=tenant, returns=returns, timeout=timeout)
 
     async def submit(
@@ -79,7 +79,7 @@ class TestBus:
         key: str | None = None,
         timeout: float = STORE_TIMEOUT,
     ) -> Receipt:
-        """As `bus.Bus.submit`."""
+        """Submit a job, as `bus.Bus.submit`."""
         return await self.bus.submit(service, operation, request, tenant=tenant, key=key, timeout=timeout)
 
     async def emit(
@@ -91,7 +91,7 @@ class TestBus:
         key: str | None = None,
         timeout: float = STORE_TIMEOUT,
     ) -> Receipt:
-        """As `bus.Bus.emit`."""
+        """Publish an event, as `bus.Bus.emit`."""
         return await self.bus.emit(event_type, event, tenant=tenant, key=key, timeout=timeout)
 
     @asynccontextmanager
@@ -105,7 +105,7 @@ class TestBus:
         weights: dict[str, int] | None = None,
         grace: float = 5.0,
     ) -> AsyncIterator[Sequence[Worker]]:
-        """Run workers of a service in this process; inside the block they serve, at its end they drain.
+        """Run workers of a service in this process: they serve inside the block, and drain at its end.
 
         Args:
             service: what to serve.
@@ -129,7 +129,7 @@ class TestBus:
 
 @asynccontextmanager
 async def broker(*, sync_interval: str = "2m") -> AsyncIterator[Broker]:
-    """A fresh broker on free ports in a temporary directory, without anything of an earlier one."""
+    """Start a fresh broker on free ports in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
         async with Broker.start(
             Path(directory), port=0, identities=_identities(), sync_interval=sync_interval
@@ -139,14 +139,14 @@ async def broker(*, sync_interval: str = "2m") -> AsyncIterator[Broker]:
 
 @asynccontextmanager
 async def start() -> AsyncIterator[TestBus]:
-    """A fresh broker, and an operator's connection to it."""
+    """Start a fresh broker and connect to it as an operator."""
     async with broker() as running, await running.connect("operator") as connection:
         yield TestBus(running, connection)
 
 
 @dataclass(frozen=True, slots=True)
 class TestCluster:
-    """Servers that know each other, with one set of keys.
+    """A cluster of servers with one set of keys.
 
     Attributes:
         servers: named `n0`, `n1`, ...; stop, kill and restart them at will.
@@ -170,7 +170,7 @@ async def cluster(
     home: Path | None = None,
     make: Callable[[ServerConfig], Server] = Server,
 ) -> AsyncIterator[TestCluster]:
-    """A fresh cluster on free ports in a temporary directory, without anything of an earlier one.
+    """Start a fresh cluster on free ports in a temporary directory.
 
     Args:
         size: how many servers.
@@ -234,7 +234,7 @@ async def _elected(broker: Broker, size: int) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago: servers of a cluster have to know each other's."""
+    """Return free ports: the servers of a cluster have to know each other's in advance."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
     for one in held:
@@ -244,5 +244,5 @@ def _free_ports(count: int) -> list[int]:
 
 @cache
 def _identities() -> Identities:
-    """Keys are the same for all servers of a test run: private servers need no private keys."""
+    """Return the keys that all servers of a test run share."""
     return Identities.create()

@@ -1,4 +1,4 @@
-"""An installation of an earlier version, given what this one expects.
+"""Brings an installation of an earlier version up to date.
 
 Clients were users of the application account once, and their credentials are refused since they have one of their own.
 Those that are kept in the data directory are made anew in their place; of copies elsewhere nobody here knows.
@@ -18,7 +18,7 @@ from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
 
 
 def upgrade(directory: Path) -> str | None:
-    """Bring a data directory up to date. What is interrupted is done again the next time.
+    """Bring a data directory up to date. If it is interrupted, the next call does the rest.
 
     Servers that run already are told by the next change of routes, which `headway apply` and `headway up` make.
 
@@ -48,7 +48,7 @@ def upgrade(directory: Path) -> str | None:
 
 
 def _renewed(identities: Identities, path: Path) -> bool:
-    """Make the credentials of a client anew, with the same tenant, name and end; False if they are something else."""
+    """Renew the credentials of a client, same tenant, name and expiry; False if they are something else."""
     try:
         old = user_of(path.read_text())
     except (BadIdentity, OSError, UnicodeDecodeError):

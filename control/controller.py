@@ -63,7 +63,7 @@ class Controller(abc.ABC):
 
     @property
     def period(self) -> float:
-        """Seconds between the end of a round and the next one."""
+        """Return the seconds between the end of a round and the next one."""
         return self._rounds.period
 
     def wake(self) -> None:

@@ -43,7 +43,7 @@ class Member:
 
     @property
     def last(self) -> Beat:
-        """Its last heartbeat."""
+        """Return its last heartbeat."""
         return self.beats[-1]
 
 
@@ -72,12 +72,12 @@ class Fleet:
             yield
 
     def reconnected(self) -> None:
-        """Begin to listen anew: what was silent until now may have spoken while we could not hear."""
+        """Begin to listen anew: workers that seem silent may have spoken while we could not hear."""
         self.listening_since = time.monotonic()
 
     @property
     def settled(self) -> bool:
-        """Whether we have listened for long enough that silence means something."""
+        """Return whether we have listened for long enough that silence means something."""
         return time.monotonic() - self.listening_since >= SILENCE
 
     def hear(self, beat: Beat) -> None:

@@ -1,4 +1,4 @@
-"""Hearing the heartbeats of all workers: one subscription, however many in this process have use for them."""
+"""Heartbeats of all workers: one subscription for everything in this process that needs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL: Final = "beat.>"
 
 @asynccontextmanager
 async def heard(bus: Bus, *ears: Callable[[Beat], object]) -> AsyncIterator[None]:
-    """Pass each heartbeat on while the context is open.
+    """Pass on each heartbeat while the context is open.
 
     Args:
         bus: a connection in the control or operator role.

@@ -1,4 +1,4 @@
-"""A leader's lease: of several equal controllers one acts.
+"""The lease of a leader: of several equal controllers one acts.
 
 The holder writes `lease.<controller>` with a time to live (ADR-43) and renews it; when it stops, the server removes
 the record and another takes it. The epoch, which grows with each new holder, is kept beside it without a time to live.
@@ -24,7 +24,7 @@ MARGIN: Final = 0.5
 
 
 def holds(renewed: float | None, now: float, ttl: float = TTL) -> bool:
-    """Whether a holder may still act.
+    """Return whether a holder may still act.
 
     Args:
         renewed: when its last successful renewal was *begun*, in monotonic seconds: the server may count from then.
@@ -35,7 +35,7 @@ def holds(renewed: float | None, now: float, ttl: float = TTL) -> bool:
 
 
 class Lease:
-    """One contender.
+    """One contender for a lease.
 
     Args:
         bus: a connection in the control or operator role.
@@ -57,11 +57,11 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether we may act now."""
+        """Return whether we may act now."""
         return holds(self._renewed, time.monotonic(), self._ttl)
 
     async def acquire_or_renew(self) -> bool:
-        """Try to get or keep it; to be called about three times per `ttl`. Without an answer, `held` runs out."""
+        """Try to get or keep the lease. Call it about three times per `ttl`; without an answer, `held` expires."""
         began = time.monotonic()
         try:
             if self._revision is None:
@@ -79,7 +79,7 @@ class Lease:
         return True
 
     async def lead(self, changed: Callable[[bool], None]) -> None:
-        """Get it and keep it until cancelled.
+        """Get the lease and keep it until cancelled.
 
         Args:
             changed: called when it is ours, and when it is no longer.
@@ -93,7 +93,7 @@ class Lease:
             await asyncio.sleep(self._ttl / 3 if held else min(0.5, self._ttl / 3))
 
     async def release(self) -> None:
-        """Give it up at once, if it is ours."""
+        """Give the lease up at once, if it is ours."""
         revision, self._revision, self._renewed = self._revision, None, None
         if revision is not None:
             try:

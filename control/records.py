@@ -1,4 +1,4 @@
-"""The control records: what should run, and what is known of it. Kept in the key-value bucket `CONTROL`.
+"""The control records: the desired state and what is known of it, in the key-value bucket `CONTROL`.
 
     service.<service>              ServiceRecord   how it is scaled; written by `headway up` and the deployer
     version.<service>.<version>    VersionRecord   what a worker of it is started from; written likewise
@@ -53,25 +53,25 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 
 
 class Record(BaseModel):
-    """Base of all: unknown fields are refused, values do not change."""
+    """Base of all records: unknown fields are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Lag(Record):
-    """Jobs and events: as many workers as have the backlog gone within some seconds."""
+    """For jobs and events: enough workers to drain the backlog within some seconds."""
 
     drain_within: Seconds = 10.0
 
 
 class Cpu(Record):
-    """As many workers as keep each at this share of a core."""
+    """Enough workers to keep each at this share of a core."""
 
     target: Share = 0.7
 
 
 class Latency(Record):
-    """Calls: as many workers as keep the mean or the 95th percentile below a bound."""
+    """For calls: enough workers to keep the mean or the 95th percentile below a bound."""
 
     mean: Seconds | None = None
     p95: Seconds | None = None
@@ -84,13 +84,13 @@ class Latency(Record):
 
 
 class Inflight(Record):
-    """Calls: as many workers as keep each at this share of its in-flight limit."""
+    """For calls: enough workers to keep each at this share of its in-flight limit."""
 
     target: Share = 0.7
 
 
 class Floor(Record):
-    """At least so many workers from each time `start` fires until `end` fires next (five-field cron expressions)."""
+    """A minimum of workers from each time `start` fires until `end` fires next (five-field cron expressions)."""
 
     start: str
     end: str
@@ -119,7 +119,7 @@ class Floor(Record):
 
 
 class Scale(Record):
-    """How a service is scaled: the largest of what its policies want, between `min` and `max`.
+    """How a service is scaled: by the policy that asks for most, between `min` and `max`.
 
     Attributes:
         min, max: workers. 0 stops the last one when nothing is left to do, and starts one for the first message.
@@ -149,12 +149,12 @@ class Scale(Record):
 
     @classmethod
     def fixed(cls, workers: int) -> Scale:
-        """Always the same number of workers."""
+        """Return a scale that always has the same number of workers."""
         return cls(min=workers, max=max(1, workers), lag=None, cpu=None, inflight=None)
 
 
 class ServiceRecord(Record):
-    """What is true of all versions of a service.
+    """What all versions of a service share.
 
     Attributes:
         calls: whether it serves calls; then at least one worker runs, since nothing could wake it for a call.
@@ -231,7 +231,7 @@ class ScaleRecord(Record):
 
 
 class LeaseRecord(Record):
-    """Who holds a lease. `epoch` grows with each new holder: a command with an older one is refused."""
+    """The holder of a lease. `epoch` grows with each holder; commands with an older one are refused."""
 
     holder: str
     epoch: int
@@ -446,10 +446,10 @@ class RolloutRecord(Record):
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether nothing is left to do."""
         return self.phase in OVER
 
     @property
     def weight(self) -> int:
-        """The share of the step it is at."""
+        """Return the traffic share of the current step, in percent."""
         return self.steps[self.step]

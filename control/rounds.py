@@ -1,4 +1,4 @@
-"""The rounds of a controller: it reads the whole truth, decides, acts, and does so again.
+"""The rounds of a controller: it reads everything, decides, acts, and starts again.
 
 One round each period, and one at once when something happened. Rounds are level-triggered: one that fails is given
 up, and the next one sees whatever it left undone.
@@ -20,7 +20,7 @@ _LATE: Final = 1.0
 
 
 class Rounds:
-    """The rounds of one of several equal controllers, of which the leader acts.
+    """The rounds of one of several equal controllers, of which only the leader acts.
 
     Args:
         controller: what it is, in a word for the log: "scaler".
@@ -36,16 +36,16 @@ class Rounds:
         self._log = logging.getLogger(f"headway.{controller}")
 
     def wake(self) -> None:
-        """Something happened: begin the next round now."""
+        """Begin the next round now."""
         self._wake.set()
 
     def led(self, held: bool) -> None:  # noqa: FBT001  # a callback
-        """To be called by `Lease.lead`: the lease is ours, or is no longer."""
+        """Take note that the lease is ours, or no longer; `Lease.lead` calls it."""
         self._log.info("%s the %s that acts", "this is" if held else "this is no longer", self._controller)
         self.wake()
 
     async def run(self, act: Callable[[], Awaitable[None]], *, timeout: float, late: Callable[[], None]) -> None:
-        """Go on until cancelled.
+        """Run rounds until cancelled.
 
         Args:
             act: one round; called only while the lease is ours.

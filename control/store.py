@@ -52,27 +52,27 @@ _log = logging.getLogger("headway.broker")
 
 
 def service_key(service: str) -> str:
-    """Key of a `ServiceRecord`."""
+    """Return the key of a `ServiceRecord`."""
     return f"service.{token(service, 'service')}"
 
 
 def version_key(service: str, version: str) -> str:
-    """Key of a `VersionRecord`."""
+    """Return the key of a `VersionRecord`."""
     return f"version.{token(service, 'service')}.{token(version, 'version')}"
 
 
 def scale_key(service: str, version: str) -> str:
-    """Key of a `ScaleRecord`."""
+    """Return the key of a `ScaleRecord`."""
     return f"scale.{token(service, 'service')}.{token(version, 'version')}"
 
 
 def rollout_key(service: str) -> str:
-    """Key of a `RolloutRecord`."""
+    """Return the key of a `RolloutRecord`."""
     return f"rollout.{token(service, 'service')}"
 
 
 def _copy_key(key: str) -> str:
-    """Key of the copy of a record."""
+    """Return the key of a record's copy."""
     return f"copy.{key}"
 
 
@@ -82,13 +82,13 @@ def rollout_service(subject: str) -> str:
 
 
 def lease_key(controller: str) -> str:
-    """Key of a `LeaseRecord`."""
+    """Return the key of a `LeaseRecord`."""
     return f"lease.{token(controller, 'controller')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Versioned(Generic[R]):
-    """A record as it was read; its revision is what `put` takes as `expect`."""
+    """A record and the revision it was read at, which `put` takes as `expect`."""
 
     value: R
     revision: int
@@ -211,7 +211,7 @@ class Control(Mirror):
         return revision
 
     async def change(self, key: str, kind: type[R], alter: Callable[[R], R]) -> R:
-        """Read, alter and write a record, again if somebody else wrote in between.
+        """Read, alter and write a record; repeat if somebody else wrote in between.
 
         Raises:
             NotFound: if there is none.
@@ -232,13 +232,13 @@ class Control(Mirror):
         raise Conflict(f"control record {key} was changed {_TRIES} times while it was being changed")
 
     async def delete(self, key: str, *, expect: int | None = None) -> None:
-        """Delete a record and its copy, leaving markers that mirrors see. Raises as `put`."""
+        """Delete a record and its copy; mirrors see markers of that. Raises as `put`."""
         await values.write(self._js, CONTROL, _PREFIX + key, b"", {_OPERATION: "DEL"}, expect)
         if key.partition(".")[0] in _COPIED:
             await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), b"", {_OPERATION: "DEL"}, None)
 
     async def mend(self, key: str) -> str:
-        """Put a readable value in the place of a record that cannot be read; returns what was done, in words.
+        """Replace a record that cannot be read by a readable value; returns what was done, in words.
 
         Nothing else is touched: the scaler writes its own records anew, all others have a copy of what was last
         written by a program of ours.
@@ -269,7 +269,7 @@ class Control(Mirror):
         return "restored from the copy of what was last written"
 
     async def marker(self, key: str) -> int:
-        """What to expect when a record that does not exist is written: its deletion's marker has a revision, or 0.
+        """Return the revision to expect when writing a record that does not exist: its deletion marker's, or 0.
 
         Raises:
             Conflict: if it does exist.
@@ -281,7 +281,7 @@ class Control(Mirror):
         return int((message.headers or {}).get(values.SEQUENCE, "0"))
 
     async def refresh(self) -> None:
-        """Take over what changed since the last time; everything, if the stream is another one than it was.
+        """Take over what changed since the last time, or everything if the stream was replaced.
 
         Raises:
             MissingStream: if the bucket does not exist.
@@ -305,7 +305,7 @@ class Control(Mirror):
         self.rollouts, self.unreadable = mirror.rollouts, mirror.unreadable
 
     async def _read(self, mirror: Mirror, sequence: int) -> int:
-        """Read what was written after a sequence; returns the last one. Reading a part of it twice does no harm."""
+        """Read everything after a sequence; returns the last sequence. Reading something twice is harmless."""
         async for message in values.since(self._js, CONTROL, f"{_PREFIX}>", sequence + 1):
             fields = message.headers or {}
             mirror.take(fields[values.SUBJECT].removeprefix(_PREFIX), None if _gone(message) else message.data, self)
@@ -313,7 +313,7 @@ class Control(Mirror):
         return sequence
 
     async def _watch_epoch(self) -> None:
-        """Notice that the stream was replaced by another one, or by an older copy of itself: then read all anew."""
+        """Notice that the stream was replaced, or that an older copy of it was put back."""
         now = time.monotonic()
         if not self._stale and now - self._asked < EPOCH_EVERY:
             return

@@ -65,6 +65,11 @@ async def apply(bus: Bus) -> dict[str, int]:
     return changed
 
 
+def allowed(config: dict[str, Any]) -> int:
+    """Return the bytes that a stream may hold, whether its bound is set by now or not; 0 if it has none."""
+    return max(0, int(config["max_bytes"]), limit_of(config) or 0)
+
+
 def limit_of(config: dict[str, Any]) -> int | None:
     """Return the bytes that a stream may have, if its bound is set only when it is needed."""
     try:

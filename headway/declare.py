@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
 from headway.bus.errors import UsageError
 from headway.bus.handlers import Kind
+from headway.bus.nats import jsapi
 from headway.bus.service import Service
 from headway.bus.worker import queues
 from headway.bus.worker.runner import load
 from headway.config import Config, ServiceConfig
 from headway.control.records import ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key
+from headway.deployer import bounds
 from headway.place import pool_of
 from headway.scaler.drivers.process.follow import Say
+
+GIB: Final = 1 << 30
+ROOM_SHARE: Final = 0.75
+"""Share of the free disk that nats-server gives to streams if it is not told otherwise."""
 
 
 def check(config: Config) -> dict[str, Service]:
@@ -60,6 +69,21 @@ async def declare(
         for name in control.services.keys() - services.keys():
             await suspend(control, name)
     await _route(control, config, broker, say)
+    if broker.server is not None:
+        await _tell_room(bus, broker.server.config.store, say)
+
+
+async def _tell_room(bus: Bus, store: Path, say: Say) -> None:
+    """Say if all streams together may hold more than the disk has room for."""
+    streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
+    allowed = sum(bounds.allowed(stream["config"]) for stream in streams)
+    used = sum(stream["state"]["bytes"] for stream in streams)
+    room = used + await asyncio.to_thread(lambda: shutil.disk_usage(store).free * ROOM_SHARE)
+    if allowed > room:
+        what = (
+            f"{len(streams)} streams may hold {allowed / GIB:.0f} GiB together, the disk has room for {room / GIB:.0f}"
+        )
+        say("store", f"{what} GiB: when it is full, publishers of all services are refused (queue_bytes lowers it)")
 
 
 async def suspend(control: Control, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The deployer's loop: read the whole truth, plan, act, repeat. Of several deployers the one with the lease acts.
+"""The deployer: reads everything, plans, acts, and starts again. Of several the one with the lease acts.
 
 It keeps nothing that a successor would miss: how far a rollout is stands in its record, written after each effect by
 compare-and-set. Services are seen to side by side; a slow one holds up no other. A command that writes into a record
@@ -143,7 +143,7 @@ class Deployer(Controller):
                 _log.warning("%s: what retired versions left is cleaned up the next time: %s", service, error)
 
     def _begin(self, service: str, record: RolloutRecord) -> None:
-        """See to a service, unless that is being done, or there is hardly anything to do."""
+        """Start on a service, unless that is under way or there is hardly anything to do."""
         now = time.monotonic()
         if service in self._tasks or (record.over and now - self._looked.get(service, 0.0) < STRAYS):
             return
@@ -164,7 +164,7 @@ class Deployer(Controller):
             _log.warning("bounds of queues stay as they are until the next time: %s", error)
 
     async def _service(self, service: str) -> None:
-        """One round of one service: as many steps as can be taken at once."""
+        """Take as many steps of one service as can be taken at once."""
         try:
             async with asyncio.timeout(ROUND_TIMEOUT):
                 while await self._step(service):
@@ -194,7 +194,7 @@ class Deployer(Controller):
         return await self._write(service, kept, then) and then.phase != record.phase
 
     async def _act(self, record: RolloutRecord, made: Plan) -> RolloutRecord:
-        """Do what is planned; returns what the record becomes."""
+        """Carry out the plan; returns what the record becomes."""
         moved = 0
         try:
             if not made.first:
@@ -213,7 +213,7 @@ class Deployer(Controller):
         return made.then.model_copy(update={"took_over": made.then.took_over + moved}) if moved else made.then
 
     async def _write(self, service: str, kept: Versioned[RolloutRecord], then: RolloutRecord) -> bool:
-        """Write the record; False if somebody else has written meanwhile. Then all is looked at again."""
+        """Write the record; returns False if somebody else has written it meanwhile."""
         try:
             await self.control.put(rollout_key(service), then, expect=kept.revision)
         except Conflict:
@@ -222,7 +222,7 @@ class Deployer(Controller):
         return True
 
     async def _facts(self, record: RolloutRecord) -> Facts:
-        """What is known of a rollout's versions. Nothing, where it is to go back: that is to happen now."""
+        """Return what is known of a rollout's versions; nothing if it is to go back, which must not wait."""
         if record.phase == "back" or (record.abort is not None and _forward(record)):
             return Facts()
         service, fleet = record.service, self.fleet
@@ -252,7 +252,7 @@ class Deployer(Controller):
         await trial.go_on(self._bus, self.control, record)
 
     def _looping(self, service: str, versions: list[str]) -> dict[str, str]:
-        """Versions that the scaler says are in a crash loop."""
+        """Return the versions that the scaler reports in a crash loop."""
         found = {version: self.control.scales.get((service, version)) for version in versions}
         return {
             version: f"{scale.deaths} workers died, the last one with {scale.last_exit or 'no word'}"
@@ -262,5 +262,5 @@ class Deployer(Controller):
 
 
 def _forward(record: RolloutRecord) -> bool:
-    """Whether a rollout is on its way, rather than back or over."""
+    """Return whether a rollout is on its way, rather than back or over."""
     return not record.over and record.phase not in {"back", "take-over"}

@@ -1,4 +1,4 @@
-"""A backup on disk: written beside its place and renamed when it is whole, read only after all of it was checked."""
+"""A backup on disk: written aside and renamed when complete; fully checked before it is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class File(BaseModel):
     executable: bool = False
 
 
-class Kept(BaseModel):
+class StreamSummary(BaseModel):
     """One stream of a backup, for people and for the check after a restore."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class Kept(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a backup is.
+    """The description of a backup.
 
     Attributes:
         format: of the backup.
@@ -71,18 +71,18 @@ class Manifest(BaseModel):
     server: str
     pool: str
     settled: bool
-    streams: dict[str, Kept]
+    streams: dict[str, StreamSummary]
     files: dict[str, File]
     check: str = ""
 
     @property
     def digest(self) -> str:
-        """What `check` has to be."""
+        """Return the digest that `check` must be."""
         return hashlib.sha256(orjson.dumps(self.model_dump(exclude={"check"}), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Writer:
-    """A backup being written, in a folder beside its place."""
+    """A backup that is being written, in a folder beside its destination."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -108,7 +108,7 @@ class Writer:
 
 
 class _Hashing:
-    """A file that knows what was written to it."""
+    """A file that hashes what is written to it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -127,7 +127,7 @@ class _Hashing:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Writer]:
-    """Write a backup; it is at its place, whole, when `finish` was called and the block is left without an error.
+    """Write a backup. It appears complete, once `finish` was called and the block ends without an error.
 
     Args:
         target: its place: a new folder, or a file if the name ends in `.tar`.
@@ -159,7 +159,7 @@ def writing(target: Path) -> Iterator[Writer]:
 
 
 def finish(writer: Writer, manifest: Manifest) -> None:
-    """Write what makes it a backup: the last file."""
+    """Write the manifest, the last file of a backup."""
     whole = manifest.model_copy(update={"check": manifest.digest})
     text = orjson.dumps(whole.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     with writer.file(MANIFEST) as file:
@@ -167,25 +167,25 @@ def finish(writer: Writer, manifest: Manifest) -> None:
 
 
 class Reader:
-    """A backup, checked: every file is there, is what was written, and nothing else is."""
+    """A backup whose files are all there, unchanged, and nothing else."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
 
     def snapshot(self, stream: str) -> Snapshot:
-        """What the snapshot of a stream is of."""
+        """Return what the snapshot of a stream is of."""
         found = orjson.loads((self.folder / STREAMS / stream / STATE).read_bytes())
         return Snapshot(found["config"], found["state"])
 
     def chunks(self, stream: str) -> Iterator[bytes]:
-        """The data of a stream's snapshot."""
+        """Return the data of a stream's snapshot."""
         with (self.folder / STREAMS / stream / CONTENT).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
     def data(self) -> Iterator[tuple[PurePosixPath, Path, File]]:
-        """The files of the data directory: their place in it, where they are now, and what they are."""
+        """Return the files of the data directory: their path in it, where they are now, and what they are."""
         for name, file in self.manifest.files.items():
             path = PurePosixPath(name)
             if path.parts[0] == DATA:
@@ -263,7 +263,7 @@ def _sum(path: Path) -> tuple[int, str]:
 
 
 def _pack(folder: Path, target: Path) -> None:
-    """Put a backup's folder into one file; its parts are deleted as they are taken, so it needs room but once."""
+    """Pack a backup's folder into one file, deleting each part once it is packed to save room."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -276,7 +276,7 @@ def _pack(folder: Path, target: Path) -> None:
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A member that tells nothing of who wrote it."""
+    """Return a member without the traces of who wrote it."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mode = 0o600
@@ -308,7 +308,7 @@ def _sync_folders(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder on disk."""
+    """Sync a folder, so that the names in it are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

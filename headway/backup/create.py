@@ -1,4 +1,4 @@
-"""Making a backup of a running installation, or of one that is stopped."""
+"""Makes a backup of an installation, running or stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from headway.backup import archive, snapshot
-from headway.backup.archive import Kept, Manifest, Writer
+from headway.backup.archive import Manifest, StreamSummary, Writer
 from headway.backup.errors import SnapshotFailed
 from headway.backup.quiet import quiet
 from headway.broker import lock
@@ -54,7 +54,7 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
         names = await _names(bus)
         queues = [name for name in names if name.startswith(JOBS) or name == EVENTS]
         settled = True
-        kept: dict[str, Kept] = {}
+        kept: dict[str, StreamSummary] = {}
         if settle is None:
             for name in queues:
                 kept[name] = await _stream(bus, name, writer, say)
@@ -83,7 +83,7 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
 
 
 async def _names(bus: Bus) -> list[str]:
-    """All streams.
+    """Return the names of all streams.
 
     Raises:
         SnapshotFailed: if one has no leader: a backup without it would look whole.
@@ -94,20 +94,20 @@ async def _names(bus: Bus) -> list[str]:
     return sorted(info["config"]["name"] for info in infos)
 
 
-async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> Kept:
+async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> StreamSummary:
     folder = f"{archive.STREAMS}/{name}"
     with writer.file(f"{folder}/{archive.CONTENT}") as file:
         taken = await snapshot.save(bus.nc, name, file.write)
     told = {"config": taken.config, "state": taken.state}
     writer.add(f"{folder}/{archive.STATE}", orjson.dumps(told, option=orjson.OPT_INDENT_2))
-    kept = kept_of(taken.state)
+    kept = summary_of(taken.state)
     say(f"{name}: {kept.messages:,} messages, {kept.consumers} consumers, {file.size:,} bytes")
     return kept
 
 
-def kept_of(state: dict[str, Any]) -> Kept:
+def summary_of(state: dict[str, Any]) -> StreamSummary:
     """What counts of a stream's state."""
-    return Kept(
+    return StreamSummary(
         messages=state["messages"],
         bytes=state["bytes"],
         first=state["first_seq"],
@@ -117,7 +117,7 @@ def kept_of(state: dict[str, Any]) -> Kept:
 
 
 async def _files(url: str, directory: Path, writer: Writer) -> int:
-    """Save what belongs to an installation of a data directory; returns how many files that is.
+    """Save the files of an installation from its data directory; returns how many there are.
 
     Raises:
         BadIdentity: if its keys are not those of the server: they would be of no use.

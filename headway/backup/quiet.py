@@ -1,4 +1,4 @@
-"""A moment in which no job and no event is being worked on.
+"""Pauses delivery, for a moment in which no job and no event is being worked on.
 
 A job's handler stores its effects, and then the job is acknowledged and gone. Streams are saved one after the other, so
 an acknowledgement in between could take a job out of one and leave its effect out of another. Therefore nothing is
@@ -35,7 +35,7 @@ Consumer = tuple[str, str]
 
 @asynccontextmanager
 async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterator[bool]:
-    """Deliver nothing from some streams inside the block.
+    """Pause the delivery of some streams inside the block.
 
     Args:
         bus: an operator's connection.
@@ -64,7 +64,7 @@ async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterato
 
 
 async def resume(bus: Bus, stream: str) -> None:
-    """End the pauses that a snapshot was taken in; those of an operator, who pauses for longer, stay.
+    """End the pauses that a snapshot was taken in; longer ones, set by an operator, stay.
 
     Raises:
         StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
@@ -75,7 +75,7 @@ async def resume(bus: Bus, stream: str) -> None:
 
 
 async def _running(bus: Bus, stream: str) -> list[Consumer]:
-    """The consumers of a stream that nobody else has paused."""
+    """Return the consumers of a stream that nobody else has paused."""
     found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
     return [(stream, one["name"]) for one in found if not one.get("paused")]
 
@@ -87,7 +87,7 @@ async def _keep_paused(bus: Bus, consumers: list[Consumer]) -> None:
 
 
 async def _each(bus: Bus, consumers: list[Consumer], seconds: float | None) -> None:
-    """Pause consumers for some seconds, or let them go on."""
+    """Pause consumers for some seconds, or resume them."""
     slots = asyncio.Semaphore(_AT_ONCE)
     until = None if seconds is None else (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
@@ -100,7 +100,7 @@ async def _each(bus: Bus, consumers: list[Consumer], seconds: float | None) -> N
 
 
 async def _settled(bus: Bus, settle: float) -> bool:
-    """Whether all workers come to have nothing in hand within some seconds."""
+    """Wait until all workers have nothing in hand; return False if that takes too long."""
     clock = asyncio.get_running_loop().time
     until = clock() + settle
     while True:

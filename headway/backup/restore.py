@@ -1,4 +1,4 @@
-"""Making an installation of a backup: a data directory, built aside and put in place; or streams on a server."""
+"""Restores a backup: into a data directory, built aside and moved into place; or onto a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from headway.backup import archive, snapshot
 from headway.backup.archive import Reader
-from headway.backup.create import kept_of
+from headway.backup.create import summary_of
 from headway.backup.errors import NotEmpty, SnapshotFailed
 from headway.backup.quiet import resume
 from headway.broker import lock
@@ -35,7 +35,7 @@ _PIECE: Final = 1 << 20
 
 
 async def into_directory(source: Path, directory: Path, *, replace: bool, say: Say) -> Path | None:
-    """Make a data directory of a backup. It is put in place at the end, in one step; until then nothing is changed.
+    """Make a data directory of a backup. Nothing is changed until it is moved into place at the end.
 
     Args:
         source: the backup.
@@ -72,7 +72,7 @@ async def into_directory(source: Path, directory: Path, *, replace: bool, say: S
 
 
 async def into_server(source: Path, bus: Bus, scratch: Path, *, replace: bool, replicas: int | None, say: Say) -> None:
-    """Give the streams of a backup to a running server. Its keys and routes stay as they are.
+    """Restore the streams of a backup to a running server. Its keys and routes stay as they are.
 
     Args:
         source: the backup.
@@ -91,7 +91,7 @@ async def into_server(source: Path, bus: Bus, scratch: Path, *, replace: bool, r
 
 
 async def _free(directory: Path) -> None:
-    """Refuse a directory that somebody uses."""
+    """Refuse a directory that is in use."""
     running = read_running(directory)
     if running is not None:
         raise AlreadyRunning(f"`headway up` (process {running.pid}) runs on {directory}", remedy="stop it first")
@@ -137,7 +137,7 @@ async def _streams(bus: Bus, reader: Reader, say: Say, *, replace: bool, replica
 
 
 async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
-    """Delete the streams that are to be restored: empty ones always, others only if told to; and all or none."""
+    """Delete the streams that will be restored: all or none, and only empty ones unless told to."""
     infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     there = {info["config"]["name"]: info["state"]["messages"] for info in infos}
     full = sorted(name for name in reader.manifest.streams if there.get(name) or name in silent)
@@ -151,12 +151,12 @@ async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
 
 
 def _compare(name: str, reader: Reader, told: dict[str, Any]) -> None:
-    """Whether a stream became what it was. Messages whose time was over by now may be gone.
+    """Return whether a stream is what it was; messages that have expired since may be gone.
 
     Raises:
         SnapshotFailed: if not.
     """
-    was, now = reader.manifest.streams[name], kept_of(told["state"])
+    was, now = reader.manifest.streams[name], summary_of(told["state"])
     config = told["config"]
     ends = bool(config.get("max_age") or config.get("allow_msg_ttl"))
     fewer = now.messages < was.messages if ends else False
@@ -168,7 +168,7 @@ def _compare(name: str, reader: Reader, told: dict[str, Any]) -> None:
 
 
 async def _moved(bus: Bus, before: str, now: str) -> None:
-    """Versions that ran in the pool of the saved directory run in that of the restored one."""
+    """Move versions from the pool of the saved directory to that of the restored one."""
     if before in {"", now}:
         return
     control = Control(bus)
@@ -183,7 +183,7 @@ async def _moved(bus: Bus, before: str, now: str) -> None:
 
 
 def _put(aside: Path, directory: Path) -> Path | None:
-    """Put a data directory in place, and a former one out of the way."""
+    """Move a data directory into place, and a former one aside."""
     former = None
     if _filled(directory):
         former = directory.with_name(f"{directory.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
@@ -201,7 +201,7 @@ def _put(aside: Path, directory: Path) -> Path | None:
 
 
 def _remove(tree: Path) -> None:
-    """Delete what a restore that failed has left; folders of images are read-only."""
+    """Delete what a failed restore has left; folders of images are read-only."""
     if not tree.exists():
         return
     for at, folders, _ in os.walk(tree):

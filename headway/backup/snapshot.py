@@ -1,4 +1,4 @@
-"""A stream as one file, with its consumers and their positions: taken from a server, and given to one.
+"""A stream with its consumers and their positions as one file: taken from a server, and restored to one.
 
 It is JetStream's own snapshot (`$JS.API.STREAM.SNAPSHOT` and `RESTORE`), as `nats stream backup` writes it too. Chunks
 are acknowledged one by one as they are written, so a slow disk slows the server down instead of losing any.
@@ -34,7 +34,7 @@ _BUILD: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a snapshot is of.
+    """The stream and server that a snapshot is of.
 
     Attributes:
         config: the stream's configuration, as the server told it.
@@ -97,7 +97,7 @@ async def save(nc: Client, stream: str, write: Callable[[bytes], object]) -> Sna
 async def load(
     nc: Client, snapshot: Snapshot, chunks: Iterable[bytes], *, replicas: int | None = None
 ) -> dict[str, Any]:
-    """Make a stream of its snapshot.
+    """Restore a stream from its snapshot.
 
     Args:
         nc: a connection with an operator's rights.
@@ -132,13 +132,13 @@ async def load(
 
 
 async def _accepted(nc: Client, config: dict[str, Any], state: dict[str, Any]) -> str:
-    """Where to send the chunks."""
+    """Return where to send the chunks."""
     what = f"STREAM.RESTORE.{config['name']}"
     return str((await jsapi.request(nc, what, {"config": config, "state": state}, timeout=_SILENCE))["deliver_subject"])
 
 
 async def _first(nc: Client, subject: str, chunk: bytes) -> Msg:
-    """Send the first chunk. Another server than ours may wait for it, and ours may not know of that yet."""
+    """Send the first chunk. Our server may not know yet that another one waits for it."""
     async with asyncio.timeout(_SILENCE):
         while True:
             try:

@@ -1,1 +1,1 @@
-"""The operator's console: what an installation does, as objects of the tenant `headway`; and what is asked there."""
+"""The operator's console: the state of an installation as objects of the tenant `headway`, and actions on it."""

@@ -1,4 +1,4 @@
-"""Who is an operator: whose token of the application says so in its role, or who was given a code at the machine.
+"""Who is an operator: by a role in the application's token, or by a code given at the machine.
 
 A code is for whom has an operator's credentials: `headway up` and `headway console` make them. It is good once, for a
 while, and is exchanged for a token that lasts a day's work. Of both only digests are stored (in the bucket `CONTROL`,
@@ -32,7 +32,7 @@ _AGAIN: Final = "`headway console` prints a new address"
 
 
 class Pass(Record):
-    """What is stored of a code or a token: whose it is, and until when (unix seconds)."""
+    """What is stored of a code or token: its owner, and until when (unix seconds)."""
 
     by: str
     until: float
@@ -40,7 +40,7 @@ class Pass(Record):
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Whose tokens of the application are an operator's.
+    """Which of the application's tokens are an operator's.
 
     Attributes:
         claim: the claim that names roles: one, or a list of them; `a.b` is b inside a.
@@ -52,7 +52,7 @@ class Roles:
 
 
 class Access:
-    """Codes, and the tokens that are given for them.
+    """Codes, and the tokens that they are exchanged for.
 
     Args:
         control: the records, by a connection in the role operator.
@@ -74,7 +74,7 @@ class Access:
         return await self._make("code", by, lifetime)
 
     async def exchange(self, code: str) -> str:
-        """The token for a code, once.
+        """Exchange a code for a token, once.
 
         Raises:
             NotSignedIn: if it is none, was used, or has expired.
@@ -90,7 +90,7 @@ class Access:
         return _MARK + await self._make("operator", found.value.by, TOKEN)
 
     async def operator(self, token: str, verifier: Verifier, roles: Roles | None) -> SignedIn:
-        """Whose a token is.
+        """Return the owner of a token.
 
         Args:
             token: one of ours, or the application's.
@@ -117,7 +117,7 @@ class Access:
         return SignedIn(CONSOLE, verifier.user(claims), float(claims["exp"]))
 
     async def leave(self, token: str) -> None:
-        """Void a token of ours; the application's are its own matter."""
+        """Void one of our tokens; the application voids its own."""
         if token.startswith(_MARK):
             await self._control.delete(_key("operator", token.removeprefix(_MARK)))
 

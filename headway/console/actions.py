@@ -1,4 +1,4 @@
-"""What an operator may have done from the page: the same functions as the commands, and each is remembered."""
+"""Actions of operators from the page: the same functions as the commands, each logged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Letters(_Wanted):
 
 
 class Release(_Wanted):
-    """Ask something of a service's rollout."""
+    """Steer the rollout of a service."""
 
     do: Literal["promote", "pause", "resume", "abort", "rollback"]
     service: str
@@ -61,7 +61,7 @@ _DONE: Final = {"replay": "replayed", "discard": "discarded"}
 
 
 def parse(request: object) -> Letters | Release:
-    """What is wanted.
+    """Parse the action that was requested.
 
     Raises:
         BadRequest: if that is nothing there is.
@@ -75,7 +75,7 @@ def parse(request: object) -> Letters | Release:
 
 
 class Actions:
-    """Does what operators want.
+    """Performs the actions of operators.
 
     Args:
         bus: a connection in the role operator.
@@ -87,7 +87,7 @@ class Actions:
         self._objects = bus.tenant(CONSOLE).objects
 
     async def perform(self, wanted: Letters | Release, by: str) -> str:
-        """Do it; returns what was done, in words.
+        """Perform an action; returns what was done, in words.
 
         Args:
             wanted: what.
@@ -129,7 +129,7 @@ class Actions:
         raise NotAllDone(f"{done}; the first that was not: {first.message}", remedy=first.remedy) from first
 
     async def _remember(self, wanted: Letters | Release, by: str, said: str, *, ok: bool) -> None:
-        """Keep who had what done: in the log, and as an object that the page shows."""
+        """Log who did what, and keep it as an object that the page shows."""
         _log.info("operator %s: %s", by, said, extra={"headway": {"operator": by, "ok": ok}})
         entry = {"at": round(time.time(), 3), "by": by, "do": wanted.do, "said": said, "ok": ok}
         try:

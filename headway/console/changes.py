@@ -21,7 +21,7 @@ class Write:
 
 
 def changes(before: Mapping[Name, Mapping[str, Any]], now: Mapping[Name, dict[str, Any]]) -> list[Write]:
-    """What has to be written, deletions first.
+    """Return what has to be written, deletions first.
 
     Args:
         before: the rows as they are written.
@@ -33,7 +33,7 @@ def changes(before: Mapping[Name, Mapping[str, Any]], now: Mapping[Name, dict[st
 
 
 def alike(a: Any, b: Any, field: str = "") -> bool:
-    """Whether nobody would see a difference."""
+    """Return whether nobody would see a difference."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(alike(a[key], b[key], key) for key in a)
     if isinstance(a, list) and isinstance(b, list):

@@ -1,4 +1,4 @@
-"""What can go wrong with what an operator asks of the console, beside the errors of what it does."""
+"""Errors of what an operator requests in the console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from headway.bus.errors import HeadwayError
 
 
 class NotAllDone(HeadwayError):
-    """Of several things that an operator wanted, some could not be done; the others are."""
+    """Some of the things that an operator requested could not be done; the others were."""
 
     code = "not_all_done"
     status = 409

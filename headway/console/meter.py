@@ -1,4 +1,4 @@
-"""What versions have done lately, from what their heartbeats add up to."""
+"""What versions did lately, added up from their heartbeats."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 
 from headway.bus.telemetry.histogram import quantile
 from headway.control.counts import Count
+from headway.control.fleet import Key
 
 WINDOW: Final = 30.0
 """Seconds that are looked back."""
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Flow:
 
 
 class Meter:
-    """Remembers counts for as long as the window is."""
+    """Remembers counts for the length of the window."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self._window = window
@@ -39,7 +39,7 @@ class Meter:
         self._began: float | None = None
 
     def note(self, now: float, key: Key, count: Count) -> None:
-        """A version has done something since the last time.
+        """Remember what a version has done since the last time.
 
         Args:
             now: on a steady clock.
@@ -54,7 +54,7 @@ class Meter:
             kept.popleft()
 
     def flow(self, now: float, keys: Iterable[Key]) -> Flow:
-        """What some versions have done together."""
+        """Return what some versions did together within the window."""
         counts = [count for key in keys for _, count in self._counts.get(key, ())]
         tries = sum(count.tries for count in counts)
         if not tries or self._began is None:

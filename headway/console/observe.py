@@ -1,4 +1,4 @@
-"""Looking at everything, again and again: records, heartbeats, queues, dead letters, servers, leases."""
+"""The observer: looks at records, heartbeats, queues, dead letters, servers and leases, again and again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headway.bus.client import dead
 from headway.bus.client.bus import Bus
 from headway.bus.client.dead import DeadLetter
 from headway.bus.errors import ConnectionFailed, MissingStream
-from headway.bus.nats.streams import DEAD
+from headway.bus.nats.streams import DEAD, MAX_ACK_PENDING
 from headway.console.meter import Meter
 from headway.console.snapshot import Key, Snapshot, Worker
 from headway.control.fleet import Fleet, Member
@@ -40,7 +40,7 @@ _TIMEOUT: Final = 5.0
 
 
 class Observer:
-    """Looks.
+    """Looks at a whole installation.
 
     Args:
         broker: of the installation, with its keys: for routes and servers.
@@ -109,6 +109,11 @@ class Observer:
                 name: self._meter.flow(now, [key for key in keys if key[0] == name]) for name in {k[0] for k in keys}
             },
             oldest={key: together(lanes.values()).oldest_s for key, lanes in lags.lanes.items() if lanes},
+            crowded={
+                key: max(lane.ack_pending for lane in lanes.values()) / MAX_ACK_PENDING
+                for key, lanes in lags.lanes.items()
+                if lanes
+            },
             letters=shown,
             servers=self._servers,
             leases=self._leases,
@@ -139,7 +144,7 @@ class Observer:
 
 
 class Letters:
-    """The last dead letters; read anew only when there are others.
+    """The last dead letters, read anew only when they changed.
 
     Args:
         bus: a connection in the role operator.
@@ -177,7 +182,7 @@ class Letters:
         return self._kept, self._counts
 
     def _only_more(self, seen: tuple[Any, ...]) -> bool:
-        """Whether letters were added since, and none taken away."""
+        """Return whether letters were only added since."""
         if self._seen is None:
             return False
         (first, last, count), (before_first, before_last, before) = seen, self._seen

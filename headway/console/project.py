@@ -1,11 +1,12 @@
-"""From one look at everything to the rows that the page shows. Pure.
+"""From one snapshot to the rows that the page shows. Pure.
 
 Numbers are rounded to what an eye tells apart, so that an installation that does nothing changes no row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import floor, log10
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ HISTORY: Final = 40
 WORKERS: Final = 1000
 LONG: Final = 10.0
 """Seconds that a job may wait before its service is called busy."""
+CROWDED: Final = 0.8
+"""Share of the unfinished messages a consumer may have, from which on its service is called busy."""
 LATE: Final = 0.5
 """Seconds by which an event loop may be late."""
 
@@ -46,7 +49,7 @@ Name = tuple[str, str]
 
 
 def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
-    """The rows, by type and id."""
+    """Return the rows, by type and id."""
     rows = {("service", row.name): row for row in _services(snapshot)}
     found: dict[Name, BaseModel] = {
         **rows,
@@ -63,7 +66,7 @@ def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
 
 
 def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The newest points of the services' charts."""
+    """Return the newest points of the services' charts."""
     return {
         name: {line: row[line] for line in ("rate", "failed", "p95_ms", "waiting")}
         for (kind, name), row in rows.items()
@@ -133,30 +136,50 @@ def _flow(flow: Flow) -> dict[str, Any]:
 def _state(
     known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: Snapshot, name: str
 ) -> tuple[State, str]:
-    """How a service is, by what is worst."""
-    versions = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
-    if damaged := [key for key in snapshot.unreadable if key.split(".")[1] == name]:
-        return "unwell", f"the control record {damaged[0]} cannot be read: headway records mend {damaged[0]}"
+    """Return how a service is, by its worst trouble, and why in a sentence."""
+    used = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
+    return next(
+        chain(_of_records(known, snapshot, name), _of_workers(used), _of_work(known, used, snapshot, name)),
+        ("ok", "all is well"),
+    )
+
+
+def _of_records(known: ServiceRecord | None, snapshot: Snapshot, name: str) -> Iterator[tuple[State, str]]:
+    for key in snapshot.unreadable:
+        if key.split(".")[1] == name:
+            yield "unwell", f"the control record {key} cannot be read: headway records mend {key}"
     if known is not None and known.suspended:
-        return "stopped", "stopped: nobody runs its workers"
+        yield "stopped", "stopped: nobody runs its workers"
+
+
+def _of_workers(versions: Iterable[VersionRow]) -> Iterator[tuple[State, str]]:
     for one in versions:
         if one.health == "crash-loop":
-            return "down", f"{one.version} is in a crash loop: {one.last_exit or 'its workers die'}"
+            yield "down", f"{one.version} is in a crash loop: {one.last_exit or 'its workers die'}"
         if one.weight and not one.workers and (one.desired is None or one.desired > 0):
-            return "down", f"{one.version} has {one.weight}% of the traffic and no worker"
+            yield "down", f"{one.version} has {one.weight}% of the traffic and no worker"
     for one in versions:
         if one.health == "restarting":
-            return "unwell", f"{one.version}: {one.deaths} of its workers died within a minute"
+            yield "unwell", f"{one.version}: {one.deaths} of its workers died within a minute"
         if one.unhealthy:
-            return "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are not well"
+            yield "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are not well"
+
+
+def _of_work(
+    known: ServiceRecord | None, versions: Sequence[VersionRow], snapshot: Snapshot, name: str
+) -> Iterator[tuple[State, str]]:
     rollout = snapshot.rollouts.get(name)
     if rollout is not None and not rollout.over and rollout.phase != "standby":
         where = f"at {rollout.weight}% of the traffic" if rollout.phase in {"shift", "judge"} else rollout.phase
-        return "rollout", f"{rollout.version} is being released: {where}"
+        yield "rollout", f"{rollout.version} is being released: {where}"
+    for (service, version), share in snapshot.crowded.items():
+        if service == name and share >= CROWDED:
+            yield "busy", f"{version} has {share:.0%} of the unfinished messages that a consumer may have"
+    if known is not None and known.orphans:
+        yield "unwell", f"no deployed version handles {known.orphans[0]}: its events wait for nobody"
     oldest = max(versions, key=lambda one: one.oldest_s, default=None)
     if oldest is not None and oldest.oldest_s > LONG and (oldest.waiting or 0) > 0:
-        return "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"
-    return "ok", "all is well"
+        yield "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"
 
 
 def _worker(heard: Worker) -> WorkerRow:
@@ -246,7 +269,7 @@ def _installation(snapshot: Snapshot) -> InstallationRow:
 
 
 def rounded(value: float, digits: int = 2) -> float:
-    """A number to so many significant digits: 1234 is 1200, 0.1234 is 0.12."""
+    """Round a number to significant digits: 1234 is 1200, 0.1234 is 0.12."""
     if abs(value) < 0.005:
         return 0.0
     return round(value, digits - 1 - floor(log10(abs(value))))

@@ -1,4 +1,4 @@
-"""Keeps the objects that the console shows like what they are made of. Of several projectors one acts, by lease.
+"""The projector: keeps the objects that the console shows up to date. Of several one acts, by lease.
 
 It writes by compare-and-set: one that was believed dead and goes on writes over nobody, it reads again what is there.
 """
@@ -58,7 +58,7 @@ class Projector(Controller):
         return (self._listen(),)
 
     async def _listen(self) -> None:
-        """Take over what is heard, also while another projector acts: then there is something to go on with."""
+        """Take over what is heard, even while another projector leads, to be ready to go on."""
         while True:
             self._observer.note()
             await asyncio.sleep(self.period)
@@ -85,7 +85,7 @@ class Projector(Controller):
             self._pulsed = now
 
     async def _read(self) -> dict[Name, tuple[dict[str, Any], int]]:
-        """The rows as they are written, with their revisions."""
+        """Read the rows as they are stored, with their revisions."""
         found: dict[Name, tuple[dict[str, Any], int]] = {}
         for kind in TYPES:
             for one in await self._objects.list(kind, dict[str, Any]):

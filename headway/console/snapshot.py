@@ -1,4 +1,4 @@
-"""What the console shows is made of this: one look at everything."""
+"""One look at everything, which the console's rows are made of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look.
+    """An installation at one moment.
 
     Attributes:
         at: unix seconds.
@@ -43,6 +43,7 @@ class Snapshot:
         flows: what each version has done lately.
         together: what all versions of a service have.
         oldest: seconds for which the oldest job of a version has waited or been worked on.
+        crowded: by version, how much of the unfinished messages that it may have its fullest consumer has, from 0 to 1.
         letters: the last dead letters, oldest first.
         servers: those that answered.
         leases: who leads.
@@ -61,6 +62,7 @@ class Snapshot:
     flows: Mapping[Key, Flow] = field(default_factory=dict)
     together: Mapping[str, Flow] = field(default_factory=dict)
     oldest: Mapping[Key, float] = field(default_factory=dict)
+    crowded: Mapping[Key, float] = field(default_factory=dict)
     letters: tuple[DeadLetter, ...] = ()
     servers: tuple[Server, ...] = ()
     leases: Mapping[str, LeaseRecord] = field(default_factory=dict)

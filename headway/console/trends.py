@@ -14,7 +14,7 @@ Line = list[float | None]
 
 
 class Trends:
-    """Keeps points by service.
+    """Keeps the points of each service's charts.
 
     Args:
         kept: what the last projector had written, by service.
@@ -28,7 +28,7 @@ class Trends:
         self._due = 0.0
 
     def note(self, now: float, points: Mapping[str, Mapping[str, float | None]]) -> None:
-        """Add a point to each line, if it is time to. A service that is gone is forgotten.
+        """Add a point to each line if one is due; forget services that are gone.
 
         Args:
             now: on a steady clock.
@@ -43,5 +43,5 @@ class Trends:
             self._lines[service] = {name: [*lines[name], values.get(name)][-POINTS:] for name in LINES}
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The lines by service."""
+        """Return the lines by service."""
         return {service: {"step": STEP, **lines} for service, lines in self._lines.items()}

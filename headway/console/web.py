@@ -30,7 +30,7 @@ from headway.control.store import Control
 
 
 class Console:
-    """What `headway web` serves beside the pages; see `headway.clientsync.server.Beside`.
+    """The part of `headway web` that serves the console; see `headway.clientsync.server.Beside`.
 
     Args:
         broker: of the installation, with its keys.
@@ -61,7 +61,7 @@ class Console:
         self.ws_url = ws_url
 
     def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
-        """Its routes."""
+        """Return its HTTP routes."""
         endpoints = _Endpoints(self, guard, verifier)
         return [
             Route("/console/sign-in", endpoints.sign_in, methods=["POST"]),
@@ -101,7 +101,7 @@ class _Endpoints:
         return answer(self._console.sessions.open(who).shown(self._console.ws_url))
 
     async def _leave(self, request: Request) -> Response:
-        """Void the token, and the sessions of its owner: the server cuts their connections."""
+        """Void the token and the sessions of its owner: the server cuts their connections."""
         who = await self._who(request)
         await self._console.access.leave(request.headers["authorization"].partition(" ")[2].strip())
         await self._console.sessions.revoke(who)

@@ -1,4 +1,4 @@
-"""Looking at an installation: its servers, JetStream, workers, control records, and files on this machine.
+"""Collects facts about an installation: servers, JetStream, workers, records, and files on this machine.
 
 What cannot be looked at (no answer, no rights, no keys) is noted with its reason, and the rest goes on.
 """
@@ -40,7 +40,7 @@ class Blind:
     reasons: dict[str, str] = field(default_factory=dict)
 
     async def unless(self, what: str, look: Awaitable[T], otherwise: T) -> T:
-        """What a look shows, or that it was in vain."""
+        """Return what a look shows, or `otherwise` if it fails; the reason is kept."""
         try:
             return await look
         except HeadwayError as error:
@@ -99,7 +99,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: Endpoint, directory: Path) -> 
 
 
 async def _store(blind: Blind, bus: Bus) -> tuple[float | None, str, dict[str, float]]:
-    """Prove that the server stores a write, and see how long ago leases were renewed, by the server's clock."""
+    """Prove that the server stores a write; return the ages of leases by the server's clock."""
     took: float | None = None
     failed = ""
     try:
@@ -115,7 +115,7 @@ async def _store(blind: Blind, bus: Bus) -> tuple[float | None, str, dict[str, f
 
 
 async def _ages(bus: Bus) -> dict[str, float]:
-    """How many seconds before the last write of all each lease was renewed. Both times are the server's."""
+    """Return for how many seconds each lease was not renewed, by the server's clock."""
     at: dict[str, datetime] = {}
     latest = None
     async for message in values.since(bus.js, CONTROL, f"{_CONTROL}>", 1):
@@ -130,7 +130,7 @@ async def _ages(bus: Bus) -> dict[str, float]:
 async def _with_keys(
     blind: Blind, endpoint: Endpoint, directory: Path
 ) -> tuple[tuple[Server, ...], dict[str, dict[str, int]] | None]:
-    """What only the system account may see."""
+    """Return what only the system account may see."""
     if not (directory / KEY_FILE).exists():
         blind.reasons["servers and routes"] = f"the keys of the installation are not in {directory}"
         return (), None

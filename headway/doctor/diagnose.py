@@ -38,11 +38,11 @@ _ORDER: Final = ("error", "warning", "note")
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """All that is wrong, the worst first."""
+    """Return all findings, the worst first."""
     found = [finding for check in CHECKS.values() for finding in check(facts)]
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
 def well(findings: Iterable[Finding]) -> bool:
-    """Whether nothing is wrong: notes do not count."""
+    """Return whether nothing is wrong; notes do not count."""
     return all(finding.severity == "note" for finding in findings)

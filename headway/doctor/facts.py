@@ -1,4 +1,4 @@
-"""What the doctor sees: plain data, so that what it makes of it can be tested without any server."""
+"""The facts that the doctor collects: plain data, so that findings can be tested without a server."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Consumer:
 
     @property
     def left(self) -> int:
-        """Not acknowledged."""
+        """Return the messages that are not acknowledged."""
         return self.pending + self.ack_pending
 
 
@@ -147,7 +147,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look at an installation.
+    """An installation at one moment.
 
     Attributes:
         at: unix seconds.

@@ -14,7 +14,7 @@ SOON: Final = 7 * 86_400.0
 
 
 def permissions(facts: Facts) -> Iterator[Finding]:
-    """Secrets that others may read."""
+    """Find secrets that others may read."""
     for secret in facts.secrets:
         if secret.mode & 0o077:
             octal = "700" if secret.path.endswith("/") else "600"
@@ -30,7 +30,7 @@ def keys(facts: Facts) -> Iterator[Finding]:
 
 
 def credentials(facts: Facts) -> Iterator[Finding]:
-    """Credentials that have ended or are about to, or that are not of this installation (any more)."""
+    """Find credentials that have expired or soon will, or that are of another installation."""
     for one in facts.credentials:
         used = ", which is in use here" if one.used else ""
         if one.problem:

@@ -1,4 +1,4 @@
-"""What the doctor says."""
+"""The findings of the doctor."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Finding:
 
 
 def error(code: str, subject: str, what: str, fix: str) -> Finding:
-    """Something is broken now."""
+    """Return a finding about something that is broken now."""
     return Finding("error", code, subject, what, fix)
 
 
 def warning(code: str, subject: str, what: str, fix: str) -> Finding:
-    """Something will break, or may."""
+    """Return a finding about something that will break, or may."""
     return Finding("warning", code, subject, what, fix)
 
 
 def note(code: str, subject: str, what: str, fix: str = "") -> Finding:
-    """Good to know."""
+    """Return a finding that is good to know."""
     return Finding("note", code, subject, what, fix)

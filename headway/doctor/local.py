@@ -1,4 +1,4 @@
-"""What the doctor sees on this machine: modes of secret files, ends of credentials, room on the disk."""
+"""Facts about this machine: modes of secret files, expiry of credentials, room on the disk."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _secrets(directory: Path, credentials: list[Path]) -> Iterator[Secret]:
 
 
 def _identities(directory: Path) -> Identities | None:
-    """The keys of the installation, if they are here and can be used."""
+    """Return the keys of the installation, if they are here and can be used."""
     try:
         return Identities.load(directory) if (directory / KEY_FILE).is_file() else None
     except BadIdentity:
@@ -52,7 +52,7 @@ def _identities(directory: Path) -> Identities | None:
 
 
 def keys(directory: Path) -> tuple[str, str] | tuple[()]:
-    """Say why the keys of a data directory cannot be used, and what to do; nothing if there is no data either."""
+    """Say why the keys of a data directory cannot be used, and what to do; nothing if all is well."""
     if not has_data(directory) and not (directory / KEY_FILE).is_file():
         return ()
     try:
@@ -63,7 +63,7 @@ def keys(directory: Path) -> tuple[str, str] | tuple[()]:
 
 
 def _credentials(path: Path, identities: Identities | None, *, used: bool) -> Credentials:
-    """What is to be said of a credentials file, which was made by the keys given if there are any."""
+    """Return the facts about a credentials file; `identities` are the keys that should have made it."""
     try:
         claims = user_of(path.read_text())
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ from headway.doctor.findings import Finding, error
 
 
 def unreadable(facts: Facts) -> Iterator[Finding]:
-    """Find records that cannot be read. What they say is unknown, so whatever they are about stays as it was."""
+    """Find records that cannot be read: whatever they are about stays as it was."""
     for key, why in sorted(facts.unreadable.items()):
         what = f"cannot be read, so what it is about stays as it was: {why}"
         yield error("record-unreadable", key, what, f"headway records mend {key}")

@@ -27,7 +27,7 @@ FREE_LITTLE: Final = 0.03
 
 
 def reached(facts: Facts) -> Iterator[Finding]:
-    """Whether there is a server at all, and what could not be looked at."""
+    """Find out whether a server answers at all, and what could not be looked at."""
     if facts.unreachable:
         fix = "start it (`headway up`), or name it: --url or HEADWAY_NATS_URL, --creds or HEADWAY_NATS_CREDS"
         yield error("unreachable", facts.url, facts.unreachable, fix)
@@ -36,7 +36,7 @@ def reached(facts: Facts) -> Iterator[Finding]:
 
 
 def versions(facts: Facts) -> Iterator[Finding]:
-    """Servers that are too old, or not all of one version."""
+    """Find servers that are too old, or not all of one version."""
     for server in facts.servers:
         if server.version < OLDEST:
             need = ".".join(map(str, OLDEST))
@@ -48,7 +48,7 @@ def versions(facts: Facts) -> Iterator[Finding]:
 
 
 def clocks(facts: Facts) -> Iterator[Finding]:
-    """Clocks that differ from ours."""
+    """Find clocks that differ from ours."""
     for server in facts.servers:
         away = abs(server.skew)
         if away >= SKEW:
@@ -59,7 +59,7 @@ def clocks(facts: Facts) -> Iterator[Finding]:
 
 
 def cluster(facts: Facts) -> Iterator[Finding]:
-    """JetStream off, a cluster without a leader, servers that are gone."""
+    """Find servers without JetStream, clusters without a leader, and servers that are gone."""
     for server in facts.servers:
         if not server.jetstream:
             yield error("no-jetstream", server.name, "has no JetStream", "give it a store; see the end of its log")
@@ -82,7 +82,7 @@ def cluster(facts: Facts) -> Iterator[Finding]:
 
 
 def copies(facts: Facts) -> Iterator[Finding]:
-    """Streams that are missing, lead by nobody, or have fewer copies than they should."""
+    """Find streams that are missing, have no leader, or have fewer copies than they should."""
     if "streams" in facts.blind or facts.unreachable:
         return
     for name in facts.silent:
@@ -134,7 +134,7 @@ def writes(facts: Facts) -> Iterator[Finding]:
 
 
 def room(facts: Facts) -> Iterator[Finding]:
-    """Streams, servers and disks that fill up."""
+    """Find streams, servers and disks that fill up."""
     for stream in facts.streams:
         if stream.refuses and stream.bound > 0 and stream.size >= FULL * stream.bound:
             share = stream.size / stream.bound
@@ -176,7 +176,7 @@ def _disk(disk: Disk) -> Iterator[Finding]:
 
 
 def durability(facts: Facts) -> Iterator[Finding]:
-    """What a power cut may cost."""
+    """Say what a power cut may cost."""
     if facts.servers and not any(server.strict for server in facts.servers):
         yield note(
             "durability",

@@ -1,4 +1,4 @@
-"""The servers as the system account sees them: every one answers for itself."""
+"""The servers, as the system account sees them: each answers for itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUIET: Final = 0.3
 
 
 async def look(broker: Broker) -> tuple[Server, ...]:
-    """All servers that answer, by name.
+    """Return all servers that answer, by name.
 
     Raises:
         ConnectionFailed: if the system account cannot connect.
@@ -68,7 +68,7 @@ def _server(answer: dict[str, Any], asked: float, heard: float) -> Server:
 
 
 def peer(info: dict[str, Any]) -> Peer:
-    """Another server, as a leader tells of it."""
+    """Return another server, as a leader reports it."""
     return Peer(
         name=info.get("name", "?"),
         current=bool(info.get("current")),
@@ -78,6 +78,6 @@ def peer(info: dict[str, Any]) -> Peer:
 
 
 def _skew(at: str, asked: float, heard: float) -> float:
-    """How far a time lies outside of what can be: it was told after we asked and before we heard of it."""
+    """Return how far a server's time lies outside of the moment between our question and its answer."""
     told = datetime.fromisoformat(at).timestamp()
     return told - min(max(told, asked), heard)

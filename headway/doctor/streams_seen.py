@@ -1,4 +1,4 @@
-"""Streams and consumers, as their leaders tell of them."""
+"""Streams and consumers, as their leaders report them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE: Final = 16
 
 
 async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
-    """All streams with their consumers, and the names of those that do not answer.
+    """Return all streams with their consumers, and the names of those that do not answer.
 
     Raises:
         StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
@@ -56,7 +56,7 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
         peers=tuple(map(peer, group.get("replicas") or ())),
         messages=int(state["messages"]),
         size=int(state["bytes"]),
-        bound=int(config["max_bytes"]) if config["max_bytes"] > 0 else bounds.limit_of(config) or -1,
+        bound=bounds.allowed(config) or bounds.NONE,
         refuses=config["discard"] == "new",
         consumers=consumers,
         uncovered=uncovered,
@@ -81,7 +81,7 @@ def _consumer(info: dict[str, Any], now: str) -> Consumer:
 
 
 async def _uncovered(nc: Client, name: str, consumers: tuple[Consumer, ...]) -> Counter[str]:
-    """Messages by version that no consumer is there for."""
+    """Count the messages that have no consumer, by version."""
     known = {lane.version for one in consumers if (lane := parse_lane_consumer(one.name)) is not None}
     found: Counter[str] = Counter()
     offset = 0

@@ -19,7 +19,7 @@ LOOP: Final = 1.0
 
 
 def stranded(facts: Facts) -> Iterator[Finding]:
-    """Jobs and events that nobody is going to take."""
+    """Find jobs and events that nobody is going to take."""
     if "workers" in facts.blind:
         return
     alive = _alive(facts)
@@ -58,12 +58,12 @@ def _stranded_events(stream: Stream, services: set[str]) -> Iterator[Finding]:
 
 
 def _past_wait(consumer: Consumer) -> bool:
-    """Whether what was delivered should have been delivered again: it would be, if somebody pulled."""
+    """Return whether delivered messages are overdue: they would be delivered again if somebody pulled."""
     return bool(consumer.ack_pending) and not consumer.pulls and (consumer.idle or 0.0) > 2 * consumer.ack_wait
 
 
 def _wakes(facts: Facts, service: str, version: str) -> bool:
-    """Whether the scaler is about to start a worker: a service at zero is no trouble, as long as somebody scales it."""
+    """Return whether the scaler is about to start a worker, so that a service at zero is no trouble."""
     record, scale = facts.services.get(service), facts.scales.get((service, version))
     known = facts.versions.get((service, version))
     if record is None or known is None or record.suspended or known.phase == "retired":
@@ -73,7 +73,7 @@ def _wakes(facts: Facts, service: str, version: str) -> bool:
 
 
 def lag(facts: Facts) -> Iterator[Finding]:
-    """Queues that stand still or are paused, although there are workers."""
+    """Find queues that stand still or are paused, although there are workers."""
     alive = _alive(facts)
     for stream in facts.streams:
         service = stream.name.removeprefix(JOBS)
@@ -97,7 +97,7 @@ def lag(facts: Facts) -> Iterator[Finding]:
 
 
 def unacknowledged(facts: Facts) -> Iterator[Finding]:
-    """Find consumers that come near the number of unfinished messages at which they deliver no more."""
+    """Find consumers close to their limit of unfinished messages, where they deliver no more."""
     for stream in facts.streams:
         for consumer in stream.consumers:
             if not consumer.limit or consumer.ack_pending < CROWDED * consumer.limit:
@@ -122,7 +122,7 @@ def orphans(facts: Facts) -> Iterator[Finding]:
 
 
 def traffic(facts: Facts) -> Iterator[Finding]:
-    """Routes to nobody, workers whom no route reaches."""
+    """Find routes that lead to nobody, and workers that no route reaches."""
     if facts.routes is None or "workers" in facts.blind:
         return
     alive = {key: beats for key, beats in _alive(facts).items() if any(one.state == "serving" for one in beats)}
@@ -137,13 +137,13 @@ def traffic(facts: Facts) -> Iterator[Finding]:
 
 
 def _idle(facts: Facts, service: str, version: str) -> bool:
-    """Whether it is at zero workers on purpose: its jobs wake it, and it serves no calls."""
+    """Return whether it has no workers on purpose: its jobs wake it, and it serves no calls."""
     record = facts.services.get(service)
     return record is not None and not record.calls and record.scale.min == 0 and _wakes(facts, service, version)
 
 
 def health(facts: Facts) -> Iterator[Finding]:
-    """Workers that die or are ill, and nobody to replace them."""
+    """Find workers that die or are sick, and scalers that are missing."""
     for (service, version), scale in sorted(facts.scales.items()):
         if scale.health != "ok":
             kind = error if scale.health == "crash-loop" else warning
@@ -171,7 +171,7 @@ def health(facts: Facts) -> Iterator[Finding]:
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
-    """Releases that nobody carries on, or that wait for somebody."""
+    """Find releases that nobody continues, or that wait for somebody."""
     led = any(name.startswith("deployer") for name in facts.leases)
     for service, rollout in sorted(facts.rollouts.items()):
         if rollout.over:
@@ -191,7 +191,7 @@ def releases(facts: Facts) -> Iterator[Finding]:
 
 
 def letters(facts: Facts) -> Iterator[Finding]:
-    """Work that was given up."""
+    """Find dead letters."""
     for service, count in facts.dead.items():
         fix = f"headway dead ls --service {service}; then `headway dead replay` or `headway dead purge`"
         yield warning("dead-letters", service, f"{count:,} dead letter{'' if count == 1 else 's'}", fix)

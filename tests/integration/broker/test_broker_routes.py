@@ -21,7 +21,7 @@ from headway.broker.broker import Broker
 from headway.broker.claims import WeightedMapping
 from headway.broker.config import FREE_PORT, ServerConfig
 from headway.broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.routes import Pusher
 from headway.broker.server import Server
 from headway.broker.testing import TestCluster
@@ -113,7 +113,7 @@ async def test_a_refused_push_names_the_server_and_the_old_routes_stand(nats_bro
     await nats_broker.set_routes({"fax": {"v1": 100}})
     identities = nats_broker.identities
     too_much = {"rpc.fax.*.*": [WeightedMapping(subject=f"rpc.fax.v{n}.a.b", weight=90) for n in (1, 2)]}
-    bad = identities.account_jwt(too_much)
+    bad = identities.account_jwt(TrafficPolicy(too_much))
     async with await connect(nats_broker.url, creds=identities.mint_system().text) as system:
         with pytest.raises(RouteRefused, match="server headway") as caught:
             await Pusher(system.nc).push([bad])

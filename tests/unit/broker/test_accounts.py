@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headway.broker import accounts, routes
 from headway.broker.claims import Account, decode
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import ROLES
 
 ROUTES = routes.compile({"fax": {"v1": 95, "v2": 5}})
@@ -31,11 +31,8 @@ def test_the_clients_account_stores_nothing_and_maps_calls_alone() -> None:
 
 
 def test_each_role_is_of_one_account_and_revocations_hold_in_both() -> None:
-    identities = Identities.create()
-    tokens = [
-        decode(token, Account).nats
-        for token in (identities.account_jwt(revoked={"U": 1}), identities.clients_jwt(revoked={"U": 1}))
-    ]
+    identities, policy = Identities.create(), TrafficPolicy(revoked={"U": 1})
+    tokens = [decode(token, Account).nats for token in (identities.account_jwt(policy), identities.clients_jwt(policy))]
     roles = [{scope.role for scope in account.signing_keys if not isinstance(scope, str)} for account in tokens]
     assert roles == [set(ROLES) - {"client"}, {"client"}]
     assert [account.revocations for account in tokens] == [{"U": 1}, {"U": 1}]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headway.broker import routes
 from headway.broker.claims import Account, Permission, Scope, WeightedMapping, decode
 from headway.broker.errors import BadRoutes
-from headway.broker.identity import Identities
+from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import OUTSIDE, ROLES, TEMPLATES
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True)
@@ -128,7 +128,7 @@ FAX = routes.compile({"fax": {"v1": 95, "v2": 5, "v1@eu": 100}, "faxes": {"v1": 
 def test_what_we_compile_is_proven() -> None:
     routes.prove(account(FAX))
     identities = Identities.create()
-    for token in (identities.account_jwt(FAX), identities.clients_jwt(FAX)):
+    for token in (identities.account_jwt(TrafficPolicy(FAX)), identities.clients_jwt(TrafficPolicy(FAX))):
         routes.prove(decode(token, Account).nats)
 
 

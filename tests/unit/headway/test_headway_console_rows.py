@@ -123,6 +123,11 @@ def releasing(phase: str) -> dict[str, RolloutRecord]:
         ({"rollouts": releasing("judge")}, "rollout", "at 5%"),
         ({"rollouts": releasing("done")}, "ok", "all is well"),
         ({"services": {"fax": ServiceRecord(service="fax", suspended=True)}}, "stopped", "stopped"),
+        ({"unreadable": {"version.fax.v1": "EOF"}}, "unwell", "headway records mend version.fax.v1"),
+        ({"unreadable": {"version.voicemail.v1": "EOF"}}, "ok", "all is well"),
+        ({"crowded": {("fax", "v1"): 0.85}}, "busy", "85% of the unfinished messages"),
+        ({"crowded": {("fax", "v1"): 0.5}}, "ok", "all is well"),
+        ({"services": {"fax": ServiceRecord(service="fax", orphans=("order.gone",))}}, "unwell", "order.gone"),
     ],
 )
 def test_the_worst_that_is_true_of_a_service_is_its_state(different, state, says):
@@ -307,6 +312,6 @@ def test_no_application_has_the_consoles_tenant(use):
     assert use("headway-2")
 
 
-def test_a_truth_without_anything_has_the_installation_alone():
+def test_a_snapshot_without_anything_has_the_installation_alone():
     empty = replace(look(), status=summarise("u", [], {}, {}, {}), services={}, versions={}, workers=())
     assert list(project(empty)) == [("installation", "main")]
