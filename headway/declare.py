@@ -20,6 +20,7 @@ from headway.config import Config, ServiceConfig
 from headway.control.records import ServiceRecord, VersionRecord
 from headway.control.store import Control, service_key, version_key
 from headway.deployer import bounds
+from headway.ownership import owned
 from headway.place import pool_of
 from headway.scaler.drivers.process.follow import Say
 
@@ -66,7 +67,8 @@ async def declare(
     for service in services.values():
         await _service(control, config, service, bus, grace=grace, say=say)
     if broker.server is not None:
-        for name in control.services.keys() - services.keys():
+        others = control.services.keys() - services.keys()
+        for name in others - await owned(control, others):
             await suspend(control, name)
     await _route(control, config, broker, say)
     if broker.server is not None:
@@ -140,4 +142,6 @@ async def _route(control: Control, config: Config, broker: Broker, say: Say) -> 
     elif broker.server is None:
         await broker.set_routes({**await broker.routes(), **wanted})  # others serve there, too
     else:
-        await broker.set_routes(wanted)
+        routes = await broker.routes()
+        others = await owned(control, routes.keys() - wanted.keys())  # they joined our server, and run still
+        await broker.set_routes({**{name: routes[name] for name in others}, **wanted})

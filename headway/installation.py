@@ -38,7 +38,8 @@ from headway.control.store import Control
 from headway.declare import check, declare, suspend
 from headway.endpoint import RUNNING_FILE, Running
 from headway.lifeline import Lifeline
-from headway.place import run_dir
+from headway.ownership import Ownership
+from headway.place import pool_of, run_dir
 from headway.process import Process
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.follow import Follower, Say
@@ -82,6 +83,7 @@ class Installation:
         self._control = Control(bus)
         self._say = say
         self._lifeline = Lifeline()
+        self._ownership = Ownership(bus, Path(config.server.store), pool_of(Path(config.server.store)))
         self._serving: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
 
@@ -110,17 +112,22 @@ class Installation:
         Raises:
             BrokerError: if the server cannot be used.
             UsageError, ConfigError: if a service cannot be loaded or its configuration does not validate.
+            ServiceTaken: if somebody else runs one of the services.
             StartFailed: if no service has its workers in time.
         """
         services = check(config)
         async with _broker(config, external) as broker, await broker.connect("operator", name="up") as bus:
             running = cls(config, broker, bus, say)
             rundir.prepare(running.run)
+            await running._ownership.claim(services)
             running._forget_epochs()
             _announce(broker)
             try:
                 async with heard(bus, running._beat), asyncio.TaskGroup() as group:
-                    helping = [group.create_task(Follower(running.run, say).follow())]
+                    helping = [
+                        group.create_task(Follower(running.run, say).follow()),
+                        group.create_task(running._ownership.keep()),
+                    ]
                     if broker.server is not None:
                         helping.append(group.create_task(Supervisor(broker, say).run()))
                     try:
@@ -198,7 +205,8 @@ class Installation:
         """Drain all workers of our services, then end the control processes; return when nobody is left."""
         try:
             async with asyncio.timeout(_SUSPEND_TIMEOUT):
-                await asyncio.gather(*(suspend(self._control, name) for name in self.config.services))
+                await asyncio.gather(*(suspend(self._control, name) for name in self._ownership.services))
+                await self._ownership.release()
         except (HeadwayError, TimeoutError):
             self._lifeline.cut()  # without the server the scaler does not hear of it, but the zygotes hear this
         await self._until_drained(grace, hurry)
