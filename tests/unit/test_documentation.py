@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import headway
+from headway.config import ServerConfig, ServiceConfig, WebConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -155,3 +156,24 @@ def test_the_headway_side_of_a_migration_guide_declares_a_service_that_can_be_lo
         exec(compile(code, page, "exec"), scope)  # the page's own code
         [service] = [value for value in scope.values() if isinstance(value, headway.Service)]
         assert service.handlers
+
+
+def test_every_finding_of_the_doctor_is_explained():
+    code = "".join(path.read_text() for path in (ROOT / "headway/doctor").rglob("*.py"))
+    codes = set(
+        re.findall(r"\b(?:error|warning|note|kind|\(error if \w+ else warning\))\(\s*\"([a-z]+(?:-[a-z]+)*)\"", code)
+    )
+    assert len(codes) > 35
+    page = (ROOT / "docs/how-to/diagnose.md").read_text()
+    assert not {code for code in codes if f"`{code}`" not in page}
+
+
+@pytest.mark.parametrize(
+    ("section", "model"), [("services.<name>", ServiceConfig), ("server", ServerConfig), ("web", WebConfig)]
+)
+def test_every_key_of_headway_yaml_is_in_its_reference(section, model):
+    page = (ROOT / "docs/reference/headway-yaml.md").read_text()
+    keys = set(re.findall(r"`\.?([a-z_]+)`", page)) | {
+        row.split(".")[-1] for row in re.findall(r"`([a-z<>_.]+)`", page)
+    }
+    assert not {name for name in model.model_fields if name not in keys and f"`{section}.{name}" not in page}

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.support.headway_process import FREE, ROOT, alive, children, environment
 
 PAGE = (ROOT / "docs/tutorial.md").read_text()
@@ -106,6 +108,7 @@ class Reader:
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.timeout(300)
 def test_a_reader_who_follows_the_tutorial_sees_what_it_shows(tmp_path):
     reader = Reader(tmp_path)
     try:
