@@ -179,7 +179,7 @@ def _mutant(module: str, key: str, code: int | None, sources: dict[str, list[str
     rows = [
         row
         for row in difflib.unified_diff(before, after, lineterm="", n=0)
-        if row[:1] in "+-" and not row.startswith(("+++", "---"))
+        if row[:1] in "+-" and row[1:] and not row.startswith(("+++", "---"))
     ]
     fate = KILLED.get(code or 0) or UNTESTED.get(code or 0) or ("survived" if code == 0 else f"exit code {code}")
     return Mutant(base.lstrip("x").lstrip("_ǁ").replace("ǁ", "."), module, fate, " ".join(rows))
