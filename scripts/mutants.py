@@ -126,7 +126,9 @@ def run(module: str, tests: list[str], workers: int) -> list[Mutant]:
         return []
     fates = json.loads(result.read_text())["exit_code_by_key"]
     sources = _sources((COPY / "mutants" / "headway" / module).read_text())
-    return [_mutant(module, key, code, sources) for key, code in fates.items()]
+    io = tuple(tomllib.loads(KNOWN.read_text()).get("io", {}).get(module, ()))
+    mutants = [_mutant(module, key, code, sources) for key, code in fates.items()]
+    return [mutant for mutant in mutants if not mutant.name.startswith(io or ("\0",))]
 
 
 def _copy(path: str, tests: list[str]) -> None:
