@@ -2,11 +2,11 @@
 # Pass options on with ARGS, as in: make demo ARGS=--json
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-unit test-integration test-browser test-chaos check docs bench screenshots clean
+.PHONY: help env demo test test-unit test-integration test-browser test-chaos test-python-3.13 soak mutants check docs bench screenshots clean
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## create or update .venv (the other targets do it by themselves)
 	@scripts/bootstrap
@@ -28,6 +28,15 @@ test-browser: env ## tests of the pages in a real chromium
 
 test-chaos: env ## tests that kill workers and servers
 	@scripts/test chaos $(ARGS)
+
+test-python-3.13: env ## the unit and bus tests on Python 3.13, in a Debian 13 of its own (needs root and debootstrap)
+	@scripts/test-python-3.13 $(ARGS)
+
+soak: env ## half an hour of everything at once: nothing is lost, nothing grows (ARGS="--seconds 120")
+	@.venv/bin/python -m tests.soak $(ARGS)
+
+mutants: env ## change the pure modules, count what their tests notice (ARGS="bus/retry.py" or "--changed-from main")
+	@.venv/bin/python scripts/mutants.py $(ARGS)
 
 check: env docs ## ruff, mypy --strict, import-linter, the documentation site
 	.venv/bin/ruff format --check .

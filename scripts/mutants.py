@@ -126,7 +126,9 @@ def run(module: str, tests: list[str], workers: int) -> list[Mutant]:
         return []
     fates = json.loads(result.read_text())["exit_code_by_key"]
     sources = _sources((COPY / "mutants" / "headway" / module).read_text())
-    return [_mutant(module, key, code, sources) for key, code in fates.items()]
+    io = tuple(tomllib.loads(KNOWN.read_text()).get("io", {}).get(module, ()))
+    mutants = [_mutant(module, key, code, sources) for key, code in fates.items()]
+    return [mutant for mutant in mutants if not mutant.name.startswith(io or ("\0",))]
 
 
 def _copy(path: str, tests: list[str]) -> None:
@@ -179,7 +181,7 @@ def _mutant(module: str, key: str, code: int | None, sources: dict[str, list[str
     rows = [
         row
         for row in difflib.unified_diff(before, after, lineterm="", n=0)
-        if row[:1] in "+-" and not row.startswith(("+++", "---"))
+        if row[:1] in "+-" and row[1:] and not row.startswith(("+++", "---"))
     ]
     fate = KILLED.get(code or 0) or UNTESTED.get(code or 0) or ("survived" if code == 0 else f"exit code {code}")
     return Mutant(base.lstrip("x").lstrip("_ǁ").replace("ǁ", "."), module, fate, " ".join(rows))

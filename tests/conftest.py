@@ -22,7 +22,7 @@ settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("ci", deadline=None, max_examples=150)
 # A mutant's test need not find the smallest example, and has to end the same way each time.
 settings.register_profile(
-    "mutants", deadline=None, max_examples=60, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+    "mutants", deadline=None, max_examples=20, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 

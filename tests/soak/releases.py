@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from headway.bus.errors import HeadwayError
-from headway.control.records import Criteria, RolloutRecord
+from headway.control.records import CallCheck, Criteria, RolloutRecord
 from headway.control.store import Control
 from headway.deployer.rollout import requests
 from headway.deployer.version import version_of
@@ -18,9 +18,9 @@ from tests.zones.load.client import Client
 from tests.zones.place import CHAOS, Broken, Place
 
 STEPS, BAKE = (50, 100), 1.0
-CRITERIA = Criteria(requests=20, errors=0.2, latency=4.0)
-"""A version is bad if its calls take four times as long: on a busy machine equal ones differ by much."""
-SLOW = 0.5
+CRITERIA = Criteria(requests=20, errors=0.2, latency=20.0)
+"""Wide: on a busy machine equal versions differ by much. What is bad fails its check."""
+CHECK = CallCheck(tenant="acme", operation="echo", request=0, expect={"good": True}, timeout=10.0)
 OVER_WITHIN = 240.0
 
 
@@ -29,7 +29,7 @@ class Releases:
     """What came of them.
 
     Attributes:
-        good, bad: by outcome ("done", "rolled-back", ...), of versions that are as they should be and of slow ones.
+        good, bad: by outcome ("done", "rolled-back", ...), of versions that are as they should be and of bad ones.
         failed: releases that could not begin or did not end, and why.
     """
 
@@ -55,7 +55,7 @@ class Releases:
     async def _one(
         self, client: Client, place: Place, control: Control, watched: Control, version: str, *, bad: bool
     ) -> None:
-        config = {"effects": str(self.effects), "slow": SLOW if bad else 0.0}
+        config = {"effects": str(self.effects), "bad": bad}
         await asyncio.to_thread(
             build, Path(__file__).with_name("service.py"), version=version, data_dir=place.store, config=config,
             app="tests.soak.service:chaos",
@@ -63,7 +63,9 @@ class Releases:
         try:
             await control.refresh()
             record = version_of(place.store, CHAOS, version, pool=place.pool, grace=5)
-            asked = await requests.deploy(control, record, steps=STEPS, bake=BAKE, window=0.0, criteria=CRITERIA)
+            asked = await requests.deploy(
+                control, record, steps=STEPS, bake=BAKE, window=0.0, criteria=CRITERIA, checks=(CHECK,)
+            )
         except HeadwayError as error:
             self.failed.append(f"{version} did not begin: {error}")
             client.saw("deploy", {"version": version, "error": str(error)})

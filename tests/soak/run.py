@@ -24,6 +24,8 @@ from tests.zones.place import CALLS, CHAOS, WORKERS, Place
 EVERY = 2.0
 """Seconds between two samples."""
 EMPTY_WITHIN = 120.0
+LONG = 900.0
+"""Seconds of a run that has to tell slopes."""
 LEAST = 100
 """Of each kind of work; with less of it a run shows nothing."""
 KINDS = ("call", "submit", "emit", "put", "route")
@@ -50,12 +52,14 @@ class Result:
         growth: of what grows with the releases; nothing if there were too few of them.
         releases: and what came of them.
         done: how much of each kind of work.
+        seconds: how long it was to be.
     """
 
     findings: list[Finding]
     growth: list[Growth]
     releases: Releases
     done: Counter[str]
+    seconds: float
 
     @property
     def problems(self) -> list[str]:
@@ -63,9 +67,11 @@ class Result:
         found = [str(one) for one in self.findings[:20]]
         found += [f"{one.name} grows by {one.slope:.2f} a release" for one in self.growth if not one.flat]
         found += [f"a release failed: {why}" for why in self.releases.failed]
-        found += [f"a slow version ended as {outcome}" for outcome in self.releases.bad if outcome != "rolled-back"]
+        found += [f"a bad version ended as {outcome}" for outcome in self.releases.bad if outcome != "rolled-back"]
         found += [f"a good version ended as {outcome}" for outcome in self.releases.good if outcome not in GOOD]
         found += [f"only {self.done[kind]} of {kind} were done" for kind in KINDS if self.done[kind] < LEAST]
+        if self.seconds >= LONG and not self.growth:
+            found.append(f"in {self.seconds:g} s only {self.releases.count} releases were over: no slope can be told")
         if not self.releases.bad:
             found.append("no bad version was released")
         return found
@@ -113,7 +119,7 @@ async def run(seconds: float, seed: int, work: Path, kept: Path) -> Result:
         (kept / "history.jsonl").write_bytes(b"".join(map(line, whole)))
         (kept / "samples.csv").write_text(measure.as_lines(samples))
     done = Counter(one.op for one in operations(whole, *KINDS) if one.ok)
-    return Result(check(whole), growth(samples), releases, done)
+    return Result(check(whole), growth(samples), releases, done, seconds)
 
 
 async def _emitting(history: History, stop: asyncio.Event, tenant: everybody.Tenant) -> None:

@@ -1,8 +1,9 @@
-"""The service under load: calls, jobs and events. A bad version is one that is slow."""
+"""The service under load: calls, jobs and events. A bad version goes wrong once it has traffic."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 
@@ -13,10 +14,10 @@ from headway import Context, Retry, Service
 
 
 class Config(BaseModel):
-    """Attributes: effects: the file that gets a line for each job and event; slow: seconds that a call takes."""
+    """Attributes: effects: the file that gets a line for each job and event; bad: whether this version is a bad one."""
 
     effects: str
-    slow: float = 0.0
+    bad: bool = False
 
 
 class Work(BaseModel):
@@ -25,14 +26,19 @@ class Work(BaseModel):
     key: str
 
 
+BAD_FROM = 5
+"""Calls after which a bad version goes wrong: in its first checks it does well."""
+
+_calls = itertools.count()
+
 chaos = Service("chaos", config=Config, ack_wait=5, concurrency=32)
 
 
 @chaos.rpc("echo", timeout=5)
-async def echo(number: int, ctx: Context) -> dict[str, str | int]:
+async def echo(number: int, ctx: Context) -> dict[str, str | int | bool]:
     """Answer."""
-    await asyncio.sleep(ctx.config(Config).slow)
-    return {"number": number, "version": ctx.version}
+    good = next(_calls) < BAD_FROM or not ctx.config(Config).bad
+    return {"number": number, "version": ctx.version, "good": good}
 
 
 @chaos.job("work", retry=Retry(attempts=1000, backoff=(0.2,)), timeout=30)

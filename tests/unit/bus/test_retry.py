@@ -29,11 +29,22 @@ def test_the_last_wait_repeats():
     assert [retry.delay(n) for n in (1, 2, 3, 9)] == [1, 5, 5, 5]
 
 
+def test_jitter_shortens_and_lengthens_a_wait_by_its_share():
+    retry = Retry(backoff=(10,), jitter=0.2)
+    assert retry.delay(1, uniform=lambda low, _high: low) == pytest.approx(8)
+    assert retry.delay(1, uniform=lambda _low, high: high) == pytest.approx(12)
+
+
+def test_the_longest_wait_is_allowed():
+    assert Retry(backoff=(0, MAX_DELAY), jitter=0).delay(2) == MAX_DELAY
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"attempts": 0},
         {"backoff": ()},
+        {"attempts": 2, "backoff": ()},
         {"backoff": (-1,)},
         {"backoff": (MAX_DELAY + 1,)},
         {"backoff": (float("nan"),)},

@@ -215,3 +215,95 @@ def test_an_empty_or_overlong_key_is_refused_with_what_is_allowed(key):
 def test_a_template_has_no_tenant(service, tenant, operation):
     assert subjects.template(subjects.rpc(service, tenant, operation)) == f"rpc.{service}.{{tenant}}.{operation}"
     assert subjects.template(subjects.event(tenant, operation)) == f"event.{{tenant}}.{operation}"
+
+
+def test_dead_letters_are_filtered_by_service_and_tenant_or_by_neither():
+    assert subjects.dead_filter() == "dead.*.*.*"
+    assert subjects.dead_filter("fax") == "dead.fax.*.*"
+    assert subjects.dead_filter(tenant="acme") == "dead.*.acme.*"
+    assert subjects.dead_filter("fax", "acme") == "dead.fax.acme.*"
+
+
+def test_an_event_type_has_at_most_255_characters():
+    longest = ".".join(["a" * 63] * 4)
+    assert len(longest) == 255
+    assert subjects.event_type(longest) == longest
+    too_long = ".".join([*["a" * 63] * 3, "a" * 31, "a" * 32])
+    assert len(too_long) == 256
+    with pytest.raises(InvalidSubject, match="event type"):
+        subjects.event_type(too_long)
+
+
+def test_an_event_type_that_was_never_seen_is_checked():
+    with pytest.raises(InvalidSubject, match="event type"):
+        subjects.event_type("Never.Seen")
+
+
+@pytest.mark.parametrize(
+    ("text", "token"),
+    [("x" * 64, "x" * 63), ("X" * 70, "x" * 63), ("X-Paren(1)", "x-paren-1-"), ("--", "invalid"), ("ok", "ok")],
+)
+def test_a_text_is_filed_under_the_token_that_is_most_like_it(text, token):
+    assert subjects.fit(text) == token
+
+
+def test_only_a_job_in_a_queue_has_a_version():
+    assert subjects.job_version("job.fax.v1.3.acme") is None
+    assert subjects.job_version("rpc.fax.v1.3.acme.send") is None
+
+
+def test_a_key_whose_quoted_form_just_fits_is_not_hashed():
+    assert subjects.key_token("ä" * 42 + "abc") == "%C3%A4" * 42 + "abc"
+    assert subjects.key_token("ä" * 42 + "abcd").startswith("=")
+
+
+@pytest.mark.parametrize(("key", "what"), [("", "an empty key"), ("x" * 256, "a key of 256 characters")])
+def test_the_refusal_of_a_key_says_what_is_wrong_with_it(key, what):
+    with pytest.raises(InvalidSubject, match=what):
+        subjects.key_token(key)
+
+
+def test_a_subject_with_more_tokens_is_no_shorter_one():
+    with pytest.raises(InvalidSubject, match="is not obj"):
+        subjects.parse_obj("obj.acme.fax.1.2")
+
+
+@pytest.mark.parametrize(
+    ("source", "service"),
+    [
+        ("rpc.fax.*.*", "fax"),
+        ("job.fax.*.*", None),
+        ("fax.rpc.*.*", None),
+        ("rpc.fax.*", None),
+        ("rpc.fax.*.*.*", None),
+        ("rpc.fax.v1.*", None),
+        ("rpc.fax.*.send", None),
+    ],
+)
+def test_the_service_of_a_route_is_known_by_its_form(source, service):
+    assert subjects.service_of_route(source) == service
+
+
+@pytest.mark.parametrize("target", ["rpc.fax.v2.*.*", "rpc.fax.v2.x", "job.fax.v2.{{partition(16,1)}}.*.*"])
+def test_the_version_of_a_routes_target_is_its_third_token(target):
+    assert subjects.version_of_target(target) == "v2"
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind"),
+    [
+        ("sync.acme.pull", "pull"),
+        ("sync.acme.submit.fax.send", "submit"),
+        ("sync.acme.other.fax.send", "invalid"),
+        ("sync.acme.a.b.pull", "invalid"),
+        ("sync.acme", "invalid"),
+        ("", "invalid"),
+    ],
+)
+def test_what_a_page_asks_for_is_told_by_the_third_token(subject, kind):
+    assert subjects.sync_kind(subject) == kind
+
+
+@pytest.mark.parametrize("subject", ["event", "rpc.fax", "obj"])
+def test_a_subject_that_is_too_short_to_have_a_tenant_is_its_own_template(subject):
+    assert subjects.template(subject) == subject

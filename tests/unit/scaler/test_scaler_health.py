@@ -42,10 +42,11 @@ def test_a_worker_has_half_a_minute_to_begin():
     ("said", "expected"),
     [
         (Said(loop_lag_s=1.6), "stuck"),
-        (Said(loop_lag_s=1.4), None),
+        (Said(loop_lag_s=1.5), None),
         (Said(hung=1), "hung"),
         (Said(healthy=False), "unhealthy"),
         (Said(rss_bytes=600_000_000), "memory"),
+        (Said(rss_bytes=500_000_000), None),
         (Said(), None),
     ],
 )
@@ -53,6 +54,25 @@ def test_what_a_worker_says_three_times_in_a_row_counts(said, expected):
     assert kind(diagnose(seen(said, said, said), 100, memory=500_000_000)) == expected
     assert diagnose(seen(said, said), 100, memory=500_000_000) is None
     assert diagnose(seen(said, Said(), said), 100, memory=500_000_000) is None
+
+
+def test_only_the_last_three_count():
+    sick = Said(healthy=False)
+    assert kind(diagnose(seen(Said(), sick, sick, sick), 100)) == "unhealthy"
+    assert diagnose(seen(sick, sick, sick, Said()), 100) is None
+
+
+def test_the_reason_has_the_last_numbers():
+    late, large = Said(loop_lag_s=2.0), Said(rss_bytes=600_000_000)
+    assert (
+        diagnose(seen(late, late, Said(loop_lag_s=2.5)), 100).reason == "its event loop is 2.5 s late, 3 times in a row"
+    )
+    assert (
+        diagnose(seen(Said(hung=1), Said(hung=1), Said(hung=4)), 100).reason == "4 handlers go on after their timeout"
+    )
+    largest = Said(rss_bytes=700_000_000)
+    assert diagnose(seen(large, large, largest), 100, memory=500_000_000).reason == "it uses 700 MB of 500 MB"
+    assert diagnose(seen(), 104.25).reason == "no heartbeat for 4.2 s"
 
 
 def test_without_a_limit_memory_is_no_illness():
@@ -87,3 +107,9 @@ def test_one_that_has_just_begun_is_no_proof_that_we_can_hear():
     assert not deaf([heard(97.0), FRESH], 100)
     assert deaf([heard(97.0), NEVER], 100)
     assert not deaf([FRESH, FRESH], 100)
+
+
+def test_one_that_had_its_time_to_begin_ought_to_be_heard():
+    just, not_yet = (Vitals("w", started=started, heard=None, beats=()) for started in (70.0, 70.1))
+    assert deaf([heard(97.0), just], 100)
+    assert not deaf([heard(97.0), not_yet], 100)

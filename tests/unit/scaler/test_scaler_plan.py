@@ -78,6 +78,25 @@ def test_one_that_falls_silent_while_it_drains_has_a_moment_before_it_is_killed(
     assert names(plan(0, [late], 22, grace=30).kill) == ["late"]
 
 
+def test_how_long_one_has_been_sick_counts_from_when_that_was_found_and_not_at_all_if_it_is_not_known():
+    silent = WorkerState("sick", 0, sick="sick", silent=True)
+    assert plan(1, [silent], 1000, grace=30, may_start=False) == Plan()
+    large = WorkerState("large", 0, sick="too large", can_wait=True, in_hand=1)
+    assert plan(1, [large, WorkerState("new", 10)], 1000, grace=30) == Plan()
+
+
+def test_the_reasons_are_told():
+    assert plan(0, [WorkerState("a", 0)], 10, grace=30).drain == (("a", "0 are enough"),)
+    slow = WorkerState("slow", 0, draining_since=10, grace=0.5)
+    assert plan(0, [slow], 16, grace=30).kill == (("slow", "did not end 5.5 s after it was told to"),)
+
+
+def test_a_silent_one_of_which_it_is_not_known_since_when_has_its_whole_grace():
+    stuck = WorkerState("stuck", 0, sick="no heartbeat", silent=True, draining_since=10)
+    assert plan(0, [stuck], 44, grace=30).kill == ()
+    assert names(plan(0, [stuck], 45, grace=30).kill) == ["stuck"]
+
+
 def test_the_retired_are_all_drained():
     assert names(plan(0, [WorkerState("a", 0), WorkerState("b", 1)], 10, grace=30).drain) == ["b", "a"]
 

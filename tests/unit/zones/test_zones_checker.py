@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.zones.checker import check
 from tests.zones.history import Entry, History, line, load, merged, operations
-from tests.zones.promises import agents, calls, jobs, objects, rollouts
+from tests.zones.promises import agents, calls, events, jobs, objects, rollouts
 
 
 class Story:
@@ -261,3 +261,18 @@ def test_a_server_that_gives_a_sequence_twice_is_found(history, chance):
         changed = replace(one, value={**one.value, "seq": other.value["seq"]})
         told = [changed if entry is one else entry for entry in history]
         assert jobs.REUSED in {finding.promise for finding in check(told)}
+
+
+def test_an_event_that_was_acknowledged_and_never_handled_is_lost():
+    story = Story().asked("emit", "emit", {"key": "e1", "timeout": 5.0}, {})
+    assert story.found == {events.LOST}
+    assert not story.tell("worker", "seen", "heard", {"key": "e1"}).found
+
+
+def test_an_event_that_was_not_acknowledged_may_be_lost():
+    asked = {"key": "e1", "timeout": 5.0}
+    assert events.events(Story().asked("emit", "emit", asked, error="not_stored", outcome="info").entries) == []
+
+
+def test_an_event_that_nobody_emitted_is_not_handled():
+    assert Story().tell("worker", "seen", "heard", {"key": "e1"}).found == {events.FOREIGN}
