@@ -1,4 +1,4 @@
-"""How rollouts are shown: in 80 columns, live or as a history."""
+"""Pictures of rollouts in 80 columns: live, or as a history."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
 def live(
     record: RolloutRecord, versions: Mapping[str, VersionRecord], scales: Mapping[str, ScaleRecord]
 ) -> RenderableType:
-    """A rollout as it is now.
+    """Return a picture of a rollout as it is now.
 
     Args:
         record: of the rollout.
@@ -61,7 +61,7 @@ def live(
 
 
 def transitions(record: RolloutRecord, last: int | None = None) -> RenderableType:
-    """What happened, and why; and in between who asked for what."""
+    """Return a table of what happened and why, and of who asked for what."""
     table = _table("WHEN", "PHASE", "WHY")
     table.columns[2].overflow = "fold"
     table.columns[2].no_wrap = False
@@ -73,7 +73,7 @@ def transitions(record: RolloutRecord, last: int | None = None) -> RenderableTyp
 
 
 def past(record: RolloutRecord) -> RenderableType:
-    """All rollouts that are remembered, the oldest first."""
+    """Return a table of the rollouts that are remembered, oldest first."""
     table = _table("#", "BEGAN", "VERSION", "BEFORE", "OUTCOME", "WHY")
     reason = record.abort or (record.history[-1].reason if record.history else record.note)
     rows = [

@@ -1,4 +1,4 @@
-"""`headway apply`: what `headway.yaml` says, made so on servers that run elsewhere."""
+"""`headway apply`: apply `headway.yaml` to servers that run elsewhere."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def _make(
 
 
 async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
-    """The names of the servers, once all of them are there and have elected who leads.
+    """Wait until all servers answer and have elected a leader; return their names.
 
     Args:
         broker: of the servers.

@@ -10,7 +10,7 @@ import orjson
 
 from headway.commands.base import INTERRUPTED, examples, run
 from headway.demo import summary, work
-from headway.demo.perform import Plan, perform
+from headway.demo.perform import DemoPlan, perform
 
 
 @click.command(
@@ -54,7 +54,7 @@ def demo(
     shrink again, and the others' calls go on. Then fax v2 is rolled out step by step, and a v3 in which 30% of the
     dials fail is taken back by itself. Exits with 1 if anything was lost or a release ended wrongly.
     """
-    plan = Plan(
+    plan = DemoPlan(
         jobs=(*work.faxes(faxes), *work.recordings(voicemails)),
         callers=tuple(work.callers(calls)),
         burst=burst,
@@ -65,7 +65,7 @@ def demo(
     return run(_until_interrupted(plan, as_json=as_json))
 
 
-async def _until_interrupted(plan: Plan, *, as_json: bool) -> int:
+async def _until_interrupted(plan: DemoPlan, *, as_json: bool) -> int:
     task = asyncio.ensure_future(perform(plan))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

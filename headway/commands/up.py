@@ -185,7 +185,7 @@ async def _serve(
 
 
 def _external(directory: Path) -> Broker | None:
-    """The server that the environment names, with the installation's keys or else the credentials given."""
+    """Return the server that the environment names, with the keys of the installation or the credentials given."""
     url, creds = server_url(None), credentials(None)
     if url is None:
         return None

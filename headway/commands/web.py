@@ -153,7 +153,7 @@ async def _serve(url: str, directory: Path, settings: Options, roles: Roles | No
 async def _beside(
     broker: Broker, settings: Options, roles: Roles | None, *, console: bool
 ) -> AsyncIterator[list[Beside]]:
-    """The console, if it is wanted."""
+    """Yield the console, if it is wanted."""
     if not console:
         yield []
         return

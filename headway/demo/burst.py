@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from headway.demo import work
 from headway.demo.outbox import Faxes
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import Callers
 from headway.demo.tally import milliseconds, percentile
 from headway.demo.watch import Watch
@@ -59,7 +59,7 @@ class BurstResult:
         return problems
 
     def summary(self) -> dict[str, Any]:
-        """One object of plain JSON types."""
+        """Return one object of plain JSON types."""
         return {
             "faxes": self.faxes,
             "lost": self.faxes - self.sent,
@@ -85,7 +85,7 @@ class Burst:
         result: what came of it so far.
     """
 
-    def __init__(self, running: Installation, watch: Watch, progress: Progress, faxes: int) -> None:
+    def __init__(self, running: Installation, watch: Watch, progress: DemoProgress, faxes: int) -> None:
         self._running = running
         self._watch = watch
         self._progress = progress

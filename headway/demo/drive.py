@@ -18,7 +18,7 @@ from headway.bus.wire import subjects
 from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.demo import work
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import PATIENCE, Switchboard
 from headway.demo.tally import Tally
 from headway.demo.work import Caller, Job
@@ -46,7 +46,7 @@ class Drive:
         tally: Tally,
         jobs: Sequence[Job],
         callers: Sequence[Caller],
-        progress: Progress,
+        progress: DemoProgress,
     ) -> None:
         self._running = running
         self._progress = progress
@@ -83,7 +83,7 @@ class Drive:
         self._tally.retried = sum(self._retried.values())
 
     async def _tenant(self, tenant: str) -> None:
-        """All that one tenant does, over a connection with a client's rights."""
+        """Do all that one tenant does, over a connection with the rights of a client."""
         async with await self._running.broker.connect("client", tenant=tenant) as bus:
             client = bus.tenant(tenant)
             board = Switchboard(client, self._progress)

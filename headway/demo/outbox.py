@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from headway.bus.client.bus import Bus, Tenant
 from headway.bus.wire import subjects
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import PATIENCE
 
 
@@ -27,7 +27,7 @@ class Faxes:
         sent: seen to go out, by tenant and id.
     """
 
-    def __init__(self, prefix: str, progress: Progress) -> None:
+    def __init__(self, prefix: str, progress: DemoProgress) -> None:
         self._progress = progress
         self._prefix = f"{prefix}-"
         self._changed = asyncio.Event()

@@ -17,7 +17,7 @@ from headway.demo import screen, work
 from headway.demo.burst import Burst
 from headway.demo.check import check
 from headway.demo.drive import Drive
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.release import Release
 from headway.demo.tally import Tally
 from headway.demo.watch import Watch
@@ -33,7 +33,7 @@ _GRACE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """What a demo does.
 
     Attributes:
@@ -52,14 +52,14 @@ class Plan:
     verbose: bool = False
 
 
-async def perform(plan: Plan) -> tuple[Tally, dict[str, Any]]:
+async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
     """Run a demo; its picture goes to standard error.
 
     Returns:
         the numbers, and all that is to be told, as one object of plain JSON types.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    tally, progress = Tally(), Progress()
+    tally, progress = Tally(), DemoProgress()
 
     def say(label: str, line: str) -> None:
         text = readable(line)
@@ -77,7 +77,9 @@ async def perform(plan: Plan) -> tuple[Tally, dict[str, Any]]:
     return tally, {**tally.summary(), **acts}
 
 
-async def _acts(plan: Plan, running: Installation, watch: Watch, tally: Tally, progress: Progress) -> dict[str, Any]:
+async def _acts(
+    plan: DemoPlan, running: Installation, watch: Watch, tally: Tally, progress: DemoProgress
+) -> dict[str, Any]:
     """Play the acts one after the other; what each adds to the summary, by its name."""
     told: dict[str, Any] = {}
     release = Release(running, progress, _LINE)

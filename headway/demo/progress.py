@@ -12,7 +12,7 @@ _RECENT: Final = 60
 """Calls of a tenant whose latencies are shown."""
 
 
-class Event(NamedTuple):
+class DemoEvent(NamedTuple):
     """Something that was done or decided: at (unix seconds), by whom, and why."""
 
     at: float
@@ -21,7 +21,7 @@ class Event(NamedTuple):
 
 
 @dataclass(slots=True)
-class Progress:
+class DemoProgress:
     """What was sent and what became of it so far.
 
     Attributes:
@@ -34,7 +34,7 @@ class Progress:
     act: str = "starting nats-server, the scaler, and workers of three services"
     sent: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
-    events: list[Event] = field(default_factory=list)
+    events: list[DemoEvent] = field(default_factory=list)
     _latencies: dict[str, deque[float]] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -45,7 +45,7 @@ class Progress:
 
     def say(self, text: str, who: str = "demo") -> None:
         """Note what was done, now."""
-        self.events.append(Event(time.time(), who, text))
+        self.events.append(DemoEvent(time.time(), who, text))
 
     def called(self, tenant: str, seconds: float) -> None:
         """Note the latency of a call."""

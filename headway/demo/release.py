@@ -13,7 +13,7 @@ from headway.control.records import Criteria, RolloutRecord
 from headway.control.store import Control, rollout_key
 from headway.demo import work
 from headway.demo.outbox import Faxes
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import Callers
 from headway.deployer.rollout import requests
 from headway.deployer.version import version_of
@@ -36,7 +36,7 @@ _SETTLED: Final = frozenset({"standby", "done", "rolled-back", "refused"})
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReleaseOutcome:
     """What became of one release.
 
     Attributes:
@@ -89,7 +89,7 @@ class Release:
         config: of the version that serves; the releases differ in their lines alone.
     """
 
-    def __init__(self, running: Installation, progress: Progress, config: dict[str, Any]) -> None:
+    def __init__(self, running: Installation, progress: DemoProgress, config: dict[str, Any]) -> None:
         self._running = running
         self._progress = progress
         self._config = config
@@ -98,7 +98,7 @@ class Release:
         self._faxes = Faxes("release", progress)
         self._callers = Callers(running, work.TENANTS[1:], "meanwhile", progress)
         self._over = asyncio.Event()
-        self.outcomes = [Outcome(GOOD, "standby"), Outcome(BAD, "rolled-back")]
+        self.outcomes = [ReleaseOutcome(GOOD, "standby"), ReleaseOutcome(BAD, "rolled-back")]
 
     async def build(self) -> None:
         """Build the images of both versions."""
@@ -144,7 +144,7 @@ class Release:
             "releases": [one.summary() for one in self.outcomes],
         }
 
-    async def _deploy(self, outcome: Outcome) -> None:
+    async def _deploy(self, outcome: ReleaseOutcome) -> None:
         began = time.monotonic()
         what = "the good one" if outcome.wanted == "standby" else f"{BAD_SHARE:.0%} of its dials fail"
         self._progress.act = f"fax {outcome.version} is rolled out: {what}"
@@ -164,7 +164,7 @@ class Release:
             await asyncio.sleep(_POLL)
 
     async def _submit(self) -> None:
-        """Faxes of all tenants, one after the other, until the releases are over."""
+        """Submit faxes of all tenants until the releases are over."""
         async with asyncio.TaskGroup() as group:
             for number, name in enumerate(work.TENANTS):
                 group.create_task(self._submit_for(name, number))
@@ -179,7 +179,7 @@ class Release:
 
 
 def _folder(module: str) -> Path:
-    """Where a package is, without importing it."""
+    """Return the folder of a package without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.submodule_search_locations

@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.demo import work
-from headway.demo.progress import Event, Progress
+from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.tally import percentile
-from headway.demo.watch import Row, Watch
+from headway.demo.watch import VersionRow, Watch
 from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
@@ -32,7 +32,7 @@ _STYLES: Final = {"scaler": "cyan", "rollout": "magenta", "demo": "yellow"}
 
 
 @asynccontextmanager
-async def shown(console: Console, progress: Progress, watch: Watch) -> AsyncIterator[None]:
+async def shown(console: Console, progress: DemoProgress, watch: Watch) -> AsyncIterator[None]:
     """Show what goes on while the block runs.
 
     Args:
@@ -49,7 +49,7 @@ async def shown(console: Console, progress: Progress, watch: Watch) -> AsyncIter
         await asyncio.gather(task, return_exceptions=True)
 
 
-def picture(progress: Progress, watch: Watch, width: int, height: int) -> RenderableType:
+def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> RenderableType:
     """Return the picture for a terminal of so many columns and lines.
 
     Args:
@@ -76,7 +76,7 @@ def picture(progress: Progress, watch: Watch, width: int, height: int) -> Render
     )
 
 
-def line(progress: Progress, watch: Watch) -> str:
+def line(progress: DemoProgress, watch: Watch) -> str:
     """Return the same in a line of 79 characters."""
     workers, waiting = len(watch.serving("fax")), watch.waiting.get("fax", 0)
     p95 = percentile(progress.recent(work.TENANTS), 0.95)
@@ -86,12 +86,12 @@ def line(progress: Progress, watch: Watch) -> str:
     return (text + progress.act)[:_WIDTH]
 
 
-def events(progress: Progress, watch: Watch) -> list[Event]:
+def events(progress: DemoProgress, watch: Watch) -> list[DemoEvent]:
     """Return what the demo did and what scaler and deployer decided, oldest first."""
     return sorted([*progress.events, *watch.decided()])
 
 
-async def _live(console: Console, progress: Progress, watch: Watch) -> None:
+async def _live(console: Console, progress: DemoProgress, watch: Watch) -> None:
     def now() -> RenderableType:
         return picture(progress, watch, *console.size)
 
@@ -104,9 +104,9 @@ async def _live(console: Console, progress: Progress, watch: Watch) -> None:
             live.update(now(), refresh=True)
 
 
-async def _plain(console: Console, progress: Progress, watch: Watch) -> None:
+async def _plain(console: Console, progress: DemoProgress, watch: Watch) -> None:
     """Print a line a second, and each decision once, until cancelled."""
-    told: set[Event] = set()
+    told: set[DemoEvent] = set()
     while True:
         await asyncio.sleep(_PLAIN_TICK)
         for event in events(progress, watch):
@@ -116,7 +116,7 @@ async def _plain(console: Console, progress: Progress, watch: Watch) -> None:
         console.print(line(progress, watch), markup=False)
 
 
-def _tenants(progress: Progress) -> Table:
+def _tenants(progress: DemoProgress) -> Table:
     table = _table(("TENANT", "left", 10), ("SENT", "right", 6), ("DONE", "right", 6), ("OPEN", "right", 6))
     table.add_column("", width=_BAR + 4, no_wrap=True)
     table.add_column("CALLS P95", justify="right", width=9, no_wrap=True)
@@ -134,7 +134,7 @@ def _tenants(progress: Progress) -> Table:
     return table
 
 
-def _services(rows: list[Row], watch: Watch) -> Table:
+def _services(rows: list[VersionRow], watch: Watch) -> Table:
     table = _table(("SERVICE", "left", 10), ("VER", "left", 4))
     table.add_column("TRAFFIC", width=_BAR + 5, no_wrap=True)
     table.add_column("WORKERS", width=13, no_wrap=True)
@@ -159,7 +159,7 @@ def _services(rows: list[Row], watch: Watch) -> Table:
     return table
 
 
-def _events(found: list[Event], width: int, room: int, *, wrap: bool) -> list[Text]:
+def _events(found: list[DemoEvent], width: int, room: int, *, wrap: bool) -> list[Text]:
     """Return the lines of the last events that fit."""
     lines: list[Text] = []
     for event in reversed(found):

@@ -41,7 +41,7 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def verdict(summary: dict[str, Any]) -> Panel:
-    """Return the verdict: green if nothing was lost and each release ended as it must, else red with what is wrong."""
+    """Return the verdict: green if nothing was lost and each release ended as it must, else red."""
     problems = list(summary["wrong"])
     if summary["lost"]:
         problems.insert(0, f"{summary['lost']:,} lost")

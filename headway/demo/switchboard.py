@@ -13,7 +13,7 @@ from headway.bus.client.bus import Tenant
 from headway.bus.errors import CallError
 from headway.bus.tasks import end
 from headway.demo import work
-from headway.demo.progress import Progress
+from headway.demo.progress import DemoProgress
 from headway.demo.work import Caller
 from headway.installation import Installation
 
@@ -35,7 +35,7 @@ class Switchboard:
         repeated: requests that were sent again after an error that allowed it.
     """
 
-    def __init__(self, client: Tenant, progress: Progress) -> None:
+    def __init__(self, client: Tenant, progress: DemoProgress) -> None:
         self._client = client
         self._progress = progress
         self.latencies: list[float] = []
@@ -50,7 +50,7 @@ class Switchboard:
             await asyncio.sleep(_PRESENCE)
 
     async def place(self, caller: Caller) -> None:
-        """One call, from asking for somebody to hanging up."""
+        """Place one call, from asking for somebody to hanging up."""
         request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
@@ -90,7 +90,7 @@ class Callers:
         progress: what to show.
     """
 
-    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str, progress: Progress) -> None:
+    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str, progress: DemoProgress) -> None:
         self._running = running
         self._progress = progress
         self._tenants = tenants
@@ -100,7 +100,7 @@ class Callers:
         self._numbers = itertools.count()
 
     def take(self) -> list[float]:
-        """All latencies since the last time, in seconds."""
+        """Return all latencies since the last time, in seconds."""
         found = [latency for board in self._boards for latency in board.latencies]
         for board in self._boards:
             board.latencies.clear()

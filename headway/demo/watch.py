@@ -1,4 +1,4 @@
-"""What can be seen of an installation while the demo runs: workers by their heartbeats, decisions, queues."""
+"""The installation as the demo sees it: workers by their heartbeats, decisions, queues."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from headway.control.fleet import Fleet
 from headway.control.heartbeats import heard
 from headway.control.records import Decided
 from headway.control.store import Control
-from headway.demo.progress import Event
+from headway.demo.progress import DemoEvent
 from headway.rollouts import PHASES
 
 _PERIOD: Final = 0.25
 
 
-class Row(NamedTuple):
+class VersionRow(NamedTuple):
     """One version of a service, as it is now.
 
     Attributes:
@@ -81,22 +81,22 @@ class Watch:
         found = [one for history in histories for one in history if one.before != one.desired]
         return sorted(found, key=lambda one: one.at)
 
-    def decided(self) -> list[Event]:
+    def decided(self) -> list[DemoEvent]:
         """Return what scaler and deployer decided, each with its reason."""
         found = [
-            Event(one.at, "scaler", f"{service} {version} {one.before} -> {one.desired}: {one.reason}")
+            DemoEvent(one.at, "scaler", f"{service} {version} {one.before} -> {one.desired}: {one.reason}")
             for (service, version), record in self._control.scales.items()
             for one in record.history
             if one.before != one.desired
         ]
         for service, record in self._control.rollouts.items():
             found += [
-                Event(one.at, "rollout", f"{service} {record.version} {PHASES[one.after]}: {one.reason}")
+                DemoEvent(one.at, "rollout", f"{service} {record.version} {PHASES[one.after]}: {one.reason}")
                 for one in record.history
             ]
         return found
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[VersionRow]:
         """Return the versions that have traffic or workers, in the order of their names."""
         found = []
         for (service, version), record in sorted(self._control.versions.items()):
@@ -104,7 +104,7 @@ class Watch:
             if record.weight or beats or (scale is not None and scale.desired):
                 in_hand = sum(beat.in_hand + beat.rpc_inflight for beat in beats)
                 desired = None if scale is None else scale.desired
-                found.append(Row(service, version, record.weight, len(beats), desired, in_hand))
+                found.append(VersionRow(service, version, record.weight, len(beats), desired, in_hand))
         return found
 
     def _note(self, beat: Beat) -> None:

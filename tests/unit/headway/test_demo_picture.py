@@ -9,10 +9,10 @@ from rich.console import Console
 
 from headway.control.records import Measured, RolloutRecord, Transition
 from headway.demo import screen, summary, work
-from headway.demo.progress import Event, Progress
-from headway.demo.release import Outcome
+from headway.demo.progress import DemoEvent, DemoProgress
+from headway.demo.release import ReleaseOutcome
 from headway.demo.tally import Tally
-from headway.demo.watch import Row
+from headway.demo.watch import VersionRow
 
 REASON = "lag: 1,170 waiting and 105.1/s arriving need 9.4 workers at 36.3/s each to be gone in 10 s; held at 6"
 
@@ -26,7 +26,7 @@ class Seen:
     def serving(self, service: str) -> list[None]:
         return [None] * 6
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[VersionRow]:
         versions = [
             ("calls", "v1", 100),
             ("fax", "v1", 50),
@@ -34,14 +34,14 @@ class Seen:
             ("fax", "v3", 0),
             ("voicemail", "v1", 100),
         ]
-        return [Row(service, version, weight, 6, 7, 160) for service, version, weight in versions]
+        return [VersionRow(service, version, weight, 6, 7, 160) for service, version, weight in versions]
 
-    def decided(self) -> list[Event]:
-        return [Event(1e9 + n, "scaler", f"fax v1 {n} -> {n + 1}: {REASON}") for n in range(40)]
+    def decided(self) -> list[DemoEvent]:
+        return [DemoEvent(1e9 + n, "scaler", f"fax v1 {n} -> {n + 1}: {REASON}") for n in range(40)]
 
 
 def drawn(width: int, height: int) -> list[str]:
-    progress = Progress(act="acme submits 1,000 faxes at once; the others go on calling")
+    progress = DemoProgress(act="acme submits 1,000 faxes at once; the others go on calling")
     for tenant in work.TENANTS:
         progress.sent[tenant], progress.done[tenant] = 123_456, 98_765
         progress.called(tenant, 1.234)
@@ -66,7 +66,7 @@ def test_a_tall_terminal_shows_reasons_in_full():
 
 
 def test_a_line_is_at_most_79_characters():
-    assert len(screen.line(Progress(act="x" * 100), Seen())) == 79
+    assert len(screen.line(DemoProgress(act="x" * 100), Seen())) == 79
 
 
 def told(**changed) -> dict:
@@ -114,5 +114,5 @@ def test_a_bad_release_was_caught_between_its_first_traffic_and_the_way_back():
         ),
     )
     record = RolloutRecord(service="fax", version="v3", before="v2", history=history)
-    assert Outcome("v3", "rolled-back", record=record).caught == (6.5, 43)
-    assert Outcome("v2", "standby", record=record.model_copy(update={"history": history[:1]})).caught is None
+    assert ReleaseOutcome("v3", "rolled-back", record=record).caught == (6.5, 43)
+    assert ReleaseOutcome("v2", "standby", record=record.model_copy(update={"history": history[:1]})).caught is None
