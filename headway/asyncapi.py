@@ -171,7 +171,7 @@ def _address(service: Service, handler: Handler) -> str:
 
 
 def _queue(service: Service, handler: Handler, version: str) -> str:
-    """What shares the messages out: the queue group of calls, the durable consumers of jobs and events."""
+    """Return the bindings that share messages out: a queue group for calls, durable consumers for jobs and events."""
     return service.name if handler.kind is Kind.EVENT else subjects.queue_group(service.name, version)
 
 

@@ -34,8 +34,8 @@ _SECTIONS = {
         "scale": "Show why there are so many workers; try policies on load.",
     },
     "Operator Commands": {
-        "init": "Make keys, and what servers that run elsewhere start from.",
-        "apply": "Make headway.yaml so on servers that run elsewhere.",
+        "init": "Make keys and the configuration of servers that run elsewhere.",
+        "apply": "Apply headway.yaml to servers that run elsewhere.",
         "records": "List control records that cannot be read, and restore them.",
         "backup": "Save an installation, and restore it.",
         "env": 'Print exports for the nats CLI: eval "$(headway env)".',

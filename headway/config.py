@@ -31,7 +31,7 @@ from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
 from headway.control.records import Scale, Seconds
 from headway.endpoint import CONFIG_FILE, DEFAULT_DIR
-from headway.yamlfile import Document, Path_, Problem, parse, read
+from headway.yamlfile import Problem, ValuePath, YamlDocument, parse, read
 
 DEFAULT_VERSION: Final = "v1"
 
@@ -205,7 +205,7 @@ class Config(_Strict):
         return self
 
 
-def load(path: Path) -> tuple[Config, Document]:
+def load(path: Path) -> tuple[Config, YamlDocument]:
     """Read and check `headway.yaml`.
 
     Returns:
@@ -227,7 +227,7 @@ def loads(text: str, name: str = str(CONFIG_FILE)) -> Config:
     return _validate(parse(name, text))
 
 
-def _validate(document: Document) -> Config:
+def _validate(document: YamlDocument) -> Config:
     try:
         return Config.model_validate({} if document.value is None else document.value)
     except ValidationError as error:
@@ -235,8 +235,8 @@ def _validate(document: Document) -> Config:
         raise document.error(problems, remedy=_REMEDY) from error
 
 
-def _problem(document: Document, detail: ErrorDetails) -> Problem:
-    path: Path_ = tuple(part for part in detail["loc"] if part != "[key]")
+def _problem(document: YamlDocument, detail: ErrorDetails) -> Problem:
+    path: ValuePath = tuple(part for part in detail["loc"] if part != "[key]")
     where = ".".join(map(str, path)) or "the file"
     kind = detail["type"]
     if kind == "extra_forbidden":
@@ -286,14 +286,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _suggest(path: Path_) -> str:
+def _suggest(path: ValuePath) -> str:
     known = list(_model_at(path[:-1]).model_fields)
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
 
 
-def _model_at(path: Path_) -> type[BaseModel]:
-    """The model whose fields the mapping at a path has."""
+def _model_at(path: ValuePath) -> type[BaseModel]:
+    """Return the model of the mapping at a path."""
     here: Any = Config
     for part in path:
         if isinstance(here, type) and issubclass(here, BaseModel):

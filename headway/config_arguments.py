@@ -1,4 +1,4 @@
-"""A version's configuration, as it is given on the command line."""
+"""The configuration of a version, from the arguments of a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headway.bus.errors import UsageError
 
 
 def configuration(file: Path | None, values: Iterable[str]) -> dict[str, Any]:
-    """What a JSON file has, and `KEY=VALUE` pairs on top of it; a VALUE is JSON, or else text.
+    """Return the values of a JSON file, overridden by `KEY=VALUE` pairs. A VALUE is JSON, or else text.
 
     Raises:
         UsageError: if the file cannot be read, or a pair is none.

@@ -1,4 +1,4 @@
-"""What a configuration says, made so: `headway up` does it on its own server, `headway apply` on those elsewhere."""
+"""Apply a configuration: `headway up` does it on its own server, `headway apply` on servers elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOM_SHARE: Final = 0.75
 
 
 def check(config: Config) -> dict[str, Service]:
-    """Find out before anything is started whether all services load and take their configuration.
+    """Check that all services load and take their configuration, before anything is started.
 
     Raises:
         UsageError, ConfigError: if one does not.
@@ -49,7 +49,7 @@ def check(config: Config) -> dict[str, Service]:
 async def declare(
     config: Config, services: Mapping[str, Service], broker: Broker, bus: Bus, *, grace: float | None, say: Say
 ) -> None:
-    """Say what shall run: records, queues, routes. Jobs are kept from then on, whoever is slow to start.
+    """Write what shall run: records, queues and routes. Jobs are kept from then on, even before a worker serves.
 
     A service that was deployed in another version since stays at that.
 
@@ -89,7 +89,7 @@ async def _tell_room(bus: Bus, store: Path, say: Say) -> None:
 
 
 async def suspend(control: Control, name: str) -> None:
-    """Have a service run no workers."""
+    """Suspend a service: it runs no workers."""
     await control.change(service_key(name), ServiceRecord, lambda record: record.model_copy(update={"suspended": True}))
 
 

@@ -1,4 +1,4 @@
-"""How an error leaves the command line: one line, a remedy, and an exit code that tells its class.
+"""Errors at the command line: one line, a remedy, and an exit code by class.
 
 0 done   1 unexpected   2 usage   3 no connection   4 not served   5 invalid input   6 rejected
 7 overloaded or unavailable   8 deadline exceeded   9 the handler failed   10 store   11 broker   78 configuration
@@ -30,12 +30,12 @@ CODES: Final[dict[type[BaseException], int]] = {
 
 
 def code_of(error: BaseException) -> int:
-    """The exit code of an error: that of the nearest class above it that has one."""
+    """Return the exit code of an error: that of its nearest class that has one."""
     return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), 1)
 
 
 def describe(error: errors.HeadwayError) -> str:
-    """The lines to show for an error."""
+    """Return the lines that show an error."""
     return f"error: {error.message}\nfix: {error.remedy}" if error.remedy else f"error: {error.message}"
 
 

@@ -20,12 +20,12 @@ POOL: Final = "HEADWAY_POOL"
 
 
 def run_dir(store: Path) -> Path:
-    """The run directory of a data directory."""
+    """Return the run directory of a data directory."""
     return store / "run"
 
 
 def pool_of(store: Path) -> str:
-    """The pool of the workers in a data directory: the same for all scalers there, and for nobody elsewhere.
+    """Return the pool of the workers of a data directory: the same for all its scalers, and for no others.
 
     HEADWAY_POOL names another one: containers that share the directory are one place, whatever their host names.
     """
@@ -37,7 +37,7 @@ def pool_of(store: Path) -> str:
 
 
 def launcher(broker: Broker) -> Callable[[VersionRecord], Launch]:
-    """What turns a version into a launch: its workers get credentials of their own, if the keys are here."""
+    """Return a function that makes a launch of a version. With the keys, its workers get credentials of their own."""
     files: dict[str, Path] = {}
 
     def launch(version: VersionRecord) -> Launch:

@@ -1,4 +1,4 @@
-"""How rollouts are shown: in 80 columns, live or as a history."""
+"""Pictures of rollouts in 80 columns: live, or as a history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headway.format import counted
 _BAR: Final = 30
 _LAST: Final = 6
 """Transitions that the live view shows."""
-_WORDS: Final[Mapping[Phase, str]] = {
+PHASES: Final[Mapping[Phase, str]] = {
     "verify": "verifying",
     "warm-up": "warming up",
     "shift": "shifting",
@@ -29,13 +29,14 @@ _WORDS: Final[Mapping[Phase, str]] = {
     "rolled-back": "rolled back",
     "refused": "refused",
 }
+"""What a phase is called where people read it."""
 _BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
 
 
 def live(
     record: RolloutRecord, versions: Mapping[str, VersionRecord], scales: Mapping[str, ScaleRecord]
 ) -> RenderableType:
-    """A rollout as it is now.
+    """Return a picture of a rollout as it is now.
 
     Args:
         record: of the rollout.
@@ -46,20 +47,21 @@ def live(
     step = f" {record.weight}%{where}" if record.phase in {"shift", "judge"} else ""
     style = "red" if record.phase in _BAD else "green" if record.phase in {"done", "standby"} else "yellow"
     title = Text(f"{record.service} {record.before or '-'} -> {record.version}  ", style="bold")
-    title.append(f"{_WORDS[record.phase]}{step}", style=style)
+    title.append(f"{PHASES[record.phase]}{step}", style=style)
     title.append("  paused" if record.paused else "", style="bold yellow")
     parts: list[RenderableType] = [title, _shares(record, versions, scales), _steps(record)]
-    if record.note:
+    verdict = record.verdict if record.phase == "judge" else None
+    if record.note and not (verdict and any(record.note in reason for reason in verdict.reasons)):
         parts.append(Text(record.note, style="dim"))
-    if record.verdict is not None and record.phase == "judge":
-        parts += [Text(f"{record.verdict.outcome}: {reason}") for reason in record.verdict.reasons]
+    if verdict is not None:
+        parts += [Text(f"{verdict.outcome}: {reason}") for reason in verdict.reasons]
     if record.abort:
         parts.append(Text(record.abort, style="red"))
     return Group(*parts, Text(), transitions(record, _LAST))
 
 
 def transitions(record: RolloutRecord, last: int | None = None) -> RenderableType:
-    """What happened, and why; and in between who asked for what."""
+    """Return a table of what happened and why, and of who asked for what."""
     table = _table("WHEN", "PHASE", "WHY")
     table.columns[2].overflow = "fold"
     table.columns[2].no_wrap = False
@@ -71,7 +73,7 @@ def transitions(record: RolloutRecord, last: int | None = None) -> RenderableTyp
 
 
 def past(record: RolloutRecord) -> RenderableType:
-    """All rollouts that are remembered, the oldest first."""
+    """Return a table of the rollouts that are remembered, oldest first."""
     table = _table("#", "BEGAN", "VERSION", "BEFORE", "OUTCOME", "WHY")
     reason = record.abort or (record.history[-1].reason if record.history else record.note)
     rows = [

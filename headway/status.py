@@ -177,7 +177,7 @@ def _row(
 
 
 async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
-    """The last beat of each worker that beats within some seconds."""
+    """Listen for some seconds; return the last beat of each worker."""
     beats: dict[str, Beat] = {}
 
     def hear(beat: Beat) -> None:
@@ -201,7 +201,7 @@ async def records(bus: Bus) -> Control:
 
 
 async def leases(bus: Bus) -> dict[str, LeaseRecord]:
-    """Who leads, by controller.
+    """Return who leads, by controller.
 
     Raises:
         ConnectionFailed: without an answer in time.
@@ -218,7 +218,7 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
 
 
 async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
-    """The job queues of all services and versions, from their lane consumers.
+    """Return the job queues of all services and versions, from their lane consumers.
 
     While a consumer has no leader that could tell, its version is left out.
 
@@ -244,7 +244,7 @@ async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
 
 
 async def dead_letters(bus: Bus) -> dict[str, int]:
-    """The number of dead letters of each service.
+    """Return the number of dead letters of each service.
 
     Raises:
         ConnectionFailed: without an answer in time.

@@ -15,7 +15,7 @@ import yaml
 
 from headway.bus.errors import ConfigError
 
-Path_ = tuple[str | int, ...]
+ValuePath = tuple[str | int, ...]
 """Where a value stands in the document: keys and list indexes from the top."""
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -39,7 +39,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """A parsed file.
 
     Attributes:
@@ -53,15 +53,15 @@ class Document:
     name: str
     text: str
     value: Any
-    keys: dict[Path_, Mark]
-    values: dict[Path_, Mark]
+    keys: dict[ValuePath, Mark]
+    values: dict[ValuePath, Mark]
 
-    def key(self, path: Path_) -> Mark:
-        """Where the key of `path` stands, or else the nearest thing around it."""
+    def key(self, path: ValuePath) -> Mark:
+        """Return where the key of `path` stands, or else the nearest thing around it."""
         return self.keys.get(path) or self.at(path)
 
-    def at(self, path: Path_) -> Mark:
-        """Where the value of `path` stands, or else the nearest thing around it."""
+    def at(self, path: ValuePath) -> Mark:
+        """Return where the value of `path` stands, or else the nearest thing around it."""
         while path:
             if path in self.values:
                 return self.values[path]
@@ -69,13 +69,13 @@ class Document:
         return self.values.get((), Mark(1, 1))
 
     def error(self, problems: Iterable[Problem], *, remedy: str) -> ConfigError:
-        """One error that shows each problem with its line, in the order of the file."""
+        """Return one error that shows each problem with its line, in the order of the file."""
         lines = self.text.splitlines()
         ordered = sorted(problems, key=lambda problem: (problem.mark.line, problem.mark.column))
         return ConfigError("\n".join(_show(self.name, lines, problem) for problem in ordered), remedy=remedy)
 
 
-def parse(name: str, text: str) -> Document:
+def parse(name: str, text: str) -> YamlDocument:
     """Read one YAML document.
 
     Args:
@@ -85,7 +85,7 @@ def parse(name: str, text: str) -> Document:
     Raises:
         ConfigError: if it is not YAML, repeats a key, or has a key that is not text.
     """
-    document = Document(name, text, None, {}, {})
+    document = YamlDocument(name, text, None, {}, {})
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -107,10 +107,10 @@ def parse(name: str, text: str) -> Document:
         ) from error
     if problems:
         raise document.error(problems, remedy="every key is text and stands once in its mapping")
-    return Document(name, text, value, document.keys, document.values)
+    return YamlDocument(name, text, value, document.keys, document.values)
 
 
-def read(path: Path) -> Document:
+def read(path: Path) -> YamlDocument:
     """Read a YAML file.
 
     Raises:
@@ -127,7 +127,9 @@ def read(path: Path) -> Document:
     return parse(str(path), text)
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node, path: Path_, document: Document, problems: list[Problem]) -> Any:
+def _value(
+    loader: yaml.SafeLoader, node: yaml.Node, path: ValuePath, document: YamlDocument, problems: list[Problem]
+) -> Any:
     document.values[path] = _mark(node)
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*path, i), document, problems) for i, item in enumerate(node.value)]

@@ -309,6 +309,8 @@ class VersionController:
 
     def ended(self, worker: ExitedWorker, now: float) -> bool:
         """Note that a worker ended; return whether it died, which is to say that nobody had told it to stop."""
+        if worker.code == 0 and worker.worker not in self._first_seen:  # it drained under a scaler before this one
+            return False
         lived = self._lived(worker.worker, now)
         self._first_seen.pop(worker.worker, None)
         self._sick.pop(worker.worker, None)

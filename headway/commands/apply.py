@@ -1,4 +1,4 @@
-"""`headway apply`: what `headway.yaml` says, made so on servers that run elsewhere."""
+"""`headway apply`: apply `headway.yaml` to servers that run elsewhere."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
     broker = Broker.external(url, dir=Path(config.server.store))
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait
+    told = ""
     try:
         while True:
             names = await _ready(broker, wait, deadline)
@@ -70,7 +71,9 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
                 # Each stream and consumer of a cluster elects a leader of its own: it is ready little by little.
                 if clock() > deadline:
                     raise
-                say("apply", f"{error.message}; trying again")
+                if error.message != told:  # a line for each reason, not for each attempt
+                    told = error.message
+                    say("apply", f"{told}; trying again")
                 await asyncio.sleep(_AGAIN)
     finally:
         await broker.close()
@@ -90,7 +93,7 @@ async def _make(
 
 
 async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
-    """The names of the servers, once all of them are there and have elected who leads.
+    """Wait until all servers answer and have elected a leader; return their names.
 
     Args:
         broker: of the servers.

@@ -34,7 +34,7 @@ async def _console(endpoint: Endpoint, web_url: str, name: str) -> None:
 
 
 async def address(control: Control, web_url: str, by: str) -> str:
-    """Where the console is, with a code in it. It is behind the `#`, which browsers do not send.
+    """Return the address of the console. The code in it is behind the `#`, which browsers do not send.
 
     Args:
         control: the records.
@@ -50,7 +50,7 @@ async def address(control: Control, web_url: str, by: str) -> str:
 
 
 def person() -> str:
-    """Who sits at this machine."""
+    """Return the name of the user of this machine."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name

@@ -1,4 +1,4 @@
-"""`headway doctor`: what is wrong with an installation, and what to do about it."""
+"""`headway doctor`: check an installation, and say what to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _doctor(endpoint: Endpoint, directory: Path, *, as_json: bool) -> int:
 
 
 def render(facts: Facts, findings: list[Finding]) -> str:
-    """The findings as text of 80 columns."""
+    """Return the findings as text of 80 columns."""
     lines = []
     for finding in findings:
         lines += _wrapped(finding.severity.upper(), f"{finding.subject}: {finding.what}")

@@ -1,4 +1,4 @@
-"""`headway env`: what a shell needs so that the `nats` CLI and other programs reach the running installation."""
+"""`headway env`: variables by which the `nats` CLI and other programs find the running installation."""
 
 from __future__ import annotations
 

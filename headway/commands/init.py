@@ -1,4 +1,4 @@
-"""`headway init`: keys, and what servers that run elsewhere start from."""
+"""`headway init`: make keys, and the configuration of servers that run elsewhere."""
 
 from __future__ import annotations
 

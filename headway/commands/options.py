@@ -35,6 +35,24 @@ file = click.option(
 )
 
 
+def configuration(function: F) -> F:
+    """Add --config and --set, the configuration of a version, to a command."""
+    file = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The version's configuration, a JSON file.",
+    )
+    values = click.option(
+        "--set",
+        "values",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="One value of the configuration; VALUE is JSON, or else text.",
+    )
+    return file(values(function))
+
+
 def server(function: F) -> F:
     """Add --url, --creds and --dir to a command."""
     return url(creds(directory(function)))

@@ -88,7 +88,7 @@ async def check_job(bus: Bus, service: str, operation: str, request: Any) -> boo
 
 
 async def check_event(bus: Bus, event_type: str, event: Any) -> bool:
-    """Refuse an event that its subscribers do not take, or whose type is nearly the name of one that has subscribers.
+    """Refuse an event that its subscribers do not take, or whose type looks misspelt.
 
     Returns:
         whether a worker that answers subscribes to it.

@@ -87,7 +87,7 @@ async def _collect(bus: Bus, endpoint: Endpoint, directory: Path) -> Status:
 
 
 async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
-    """The routes; None where the installation's keys are not at hand."""
+    """Return the routes; None without the keys of the installation."""
     if not (directory / "keys.json").exists():
         return None
     broker = Broker.external(endpoint.url, dir=directory)
@@ -100,7 +100,7 @@ async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[s
 
 
 def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) -> Group:
-    """A table that fits 80 columns, and the dead letters below it.
+    """Return a table that fits 80 columns, with the dead letters below it.
 
     Args:
         found: what to show.
@@ -142,7 +142,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
 
 
 def _trouble(row: Row) -> list[str]:
-    """Why workers of a version die, with what the last one wrote."""
+    """Return why workers of a version die, with the last output of one."""
     if row.trouble is None:
         return []
     found = row.trouble

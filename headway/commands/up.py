@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from pathlib import Path
+from typing import Final
 
 import click
 
 from headway import config as configuration
 from headway import extras
 from headway.broker.broker import Broker
+from headway.broker.errors import PortInUse
 from headway.broker.identity import KEY_FILE
 from headway.broker.upgrade import upgrade
 from headway.bus.errors import UsageError
@@ -25,6 +28,8 @@ from headway.endpoint import DIR_VARIABLE, credentials, default_directory, serve
 from headway.installation import Installation, for_apps
 from headway.loglines import say
 from headway.output import Stream, echo
+
+_OTHER_PORT: Final = "stop what listens there, or take another port: {option} 0 finds a free one"
 
 
 @click.command(
@@ -101,7 +106,26 @@ def up(
         web = web.model_copy(update={"port": web_port})
     if web is not None:
         extras.check("web")
-    return run(_up(config.model_copy(update={"server": server, "web": web}), grace, start_timeout))
+        _check_port(web.host, web.port)
+    config = config.model_copy(update={"server": server, "web": web})
+    try:
+        return run(_up(config, grace, start_timeout))
+    except PortInUse as error:
+        option = "--websocket-port" if f":{server.websocket_port}" in error.message else "--port"
+        raise PortInUse(error.message, remedy=_OTHER_PORT.format(option=option)) from error
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port of the pages that is taken, before anything is started.
+
+    Raises:
+        PortInUse: naming the option that takes another one.
+    """
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise PortInUse(message, remedy=_OTHER_PORT.format(option="--web-port")) from error
 
 
 async def _up(config: Config, grace: float, start_timeout: float) -> None:
@@ -161,7 +185,7 @@ async def _serve(
 
 
 def _external(directory: Path) -> Broker | None:
-    """The server that the environment names, with the installation's keys or else the credentials given."""
+    """Return the server that the environment names, with the keys of the installation or the credentials given."""
     url, creds = server_url(None), credentials(None)
     if url is None:
         return None

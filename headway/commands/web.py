@@ -11,6 +11,7 @@ import click
 
 from headway import endpoint
 from headway.broker.broker import Broker
+from headway.broker.errors import PortInUse
 from headway.bus.errors import UsageError
 from headway.clientsync import server
 from headway.clientsync.server import Beside, Options
@@ -126,7 +127,10 @@ def web(
     server.check(settings)
     # Who is given any claims by the development issuer must not be given those of an operator.
     roles = Roles(role_claim, operator_role) if rules is not None else None
-    return run(_serve(found.url, directory, settings, roles, console=console))
+    try:
+        return run(_serve(found.url, directory, settings, roles, console=console))
+    except PortInUse as error:
+        raise PortInUse(error.message, remedy="stop what listens there, or take another port with --port") from error
 
 
 async def _serve(url: str, directory: Path, settings: Options, roles: Roles | None, *, console: bool) -> None:
@@ -149,7 +153,7 @@ async def _serve(url: str, directory: Path, settings: Options, roles: Roles | No
 async def _beside(
     broker: Broker, settings: Options, roles: Roles | None, *, console: bool
 ) -> AsyncIterator[list[Beside]]:
-    """The console, if it is wanted."""
+    """Yield the console, if it is wanted."""
     if not console:
         yield []
         return

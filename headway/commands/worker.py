@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from headway.bus.errors import UsageError
+from headway.commands import options
 from headway.commands.base import examples
 from headway.config_arguments import configuration
 
@@ -27,21 +28,9 @@ from headway.config_arguments import configuration
 )
 @click.option("--version", help="The version's label.  [default: v1, or the image's]")
 @click.option("--name", help="The worker's id; a random one by default.")
-@click.option("--url", help="Server. [env: HEADWAY_NATS_URL]")
-@click.option("--creds", type=click.Path(dir_okay=False), help="Credentials file. [env: HEADWAY_NATS_CREDS]")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The version's configuration, a JSON file.",
-)
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One value of the configuration; VALUE is JSON, or else text.",
-)
+@options.url
+@options.creds
+@options.configuration
 @click.option(
     "--grace",
     type=float,

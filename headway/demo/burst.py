@@ -1,27 +1,31 @@
-"""The second act: one tenant submits thousands of faxes. Workers grow and shrink; the others' calls go on as before."""
+"""The second act: one tenant submits a burst of faxes. Workers grow and shrink; the others' calls go on as before."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from headway.demo import work
 from headway.demo.outbox import Faxes
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import Callers
 from headway.demo.tally import milliseconds, percentile
 from headway.demo.watch import Watch
 from headway.installation import Installation
 
-_QUIET: Final = 3.0
+_QUIET: Final = 2.0
 """Seconds of calls alone, to compare with."""
 _AT_ONCE: Final = 64
+_SHRINKS: Final = 6.0
+"""Seconds after the burst in which workers go because of it."""
 _POLL: Final = 0.05
 
 
 @dataclass(slots=True)
-class Result:
+class BurstResult:
     """What came of it.
 
     Attributes:
@@ -44,7 +48,7 @@ class Result:
     reasons: list[str] = field(default_factory=list)
 
     def wrong(self) -> list[str]:
-        """What is not as it must be, in words."""
+        """Return what is not as it must be, in words."""
         problems = []
         if self.sent < self.faxes:
             problems.append(f"{self.faxes - self.sent} faxes of the burst were not sent")
@@ -55,7 +59,7 @@ class Result:
         return problems
 
     def summary(self) -> dict[str, Any]:
-        """One object of plain JSON types."""
+        """Return one object of plain JSON types."""
         return {
             "faxes": self.faxes,
             "lost": self.faxes - self.sent,
@@ -74,30 +78,31 @@ class Burst:
     Args:
         running: where to.
         watch: sees the workers.
+        progress: what to show.
         faxes: how many.
 
     Attributes:
         result: what came of it so far.
-        stage: what is happening, in words.
     """
 
-    def __init__(self, running: Installation, watch: Watch, faxes: int) -> None:
+    def __init__(self, running: Installation, watch: Watch, progress: DemoProgress, faxes: int) -> None:
         self._running = running
         self._watch = watch
-        self._faxes = Faxes("burst")
-        self._callers = Callers(running, work.TENANTS[1:], "during")
-        self.result = Result(faxes=faxes)
-        self.stage = "calls alone"
-
-    @property
-    def recent(self) -> list[float]:
-        """Latencies of the last calls, in seconds."""
-        return self._callers.recent
+        self._progress = progress
+        self._faxes = Faxes("burst", progress)
+        self._callers = Callers(running, work.TENANTS[1:], "during", progress)
+        self._began = self._ended = time.time()
+        self.result = BurstResult(faxes=faxes)
 
     async def run(self, timeout: float) -> None:
-        """Run it; what is missing when the time is over is in the result."""
+        """Submit the burst and wait until all faxes are sent. What is missing when the time is over is in the result.
+
+        Args:
+            timeout: seconds that it may take.
+        """
         result, watch = self.result, self._watch
-        began = time.time()
+        self._began = time.time()
+        self._progress.act = "calls alone, to compare with"
         async with self._faxes.watching(self._running.bus), self._callers.calling():
             try:
                 async with asyncio.timeout(timeout):
@@ -108,17 +113,31 @@ class Burst:
                     await self._flood()
                     result.busy = self._callers.take()
                     result.workers_peak = watch.peak["fax"]
-                    self.stage = "the burst is over, workers go"
-                    await self._shrunk()
+                    self._ended = time.time()
             except TimeoutError:
-                self.stage = "the time is over"
+                self._progress.say("the time for the burst is over")
         result.sent = len(self._faxes.sent)
+
+    async def shrunk(self, timeout: float) -> None:
+        """Wait until the workers that the burst needed have begun to go.
+
+        Args:
+            timeout: seconds that it may take.
+        """
+        result, watch = self.result, self._watch
+        self._progress.act = "the burst is over, its workers go"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while len(watch.serving("fax")) >= result.workers_peak:  # noqa: ASYNC110  # heartbeats set no event
+                    await asyncio.sleep(_POLL)
         result.workers_after = len(watch.serving("fax"))
-        result.reasons = [f"{d.before} -> {d.desired}: {d.reason}" for d in watch.decisions("fax") if d.at > began]
+        decisions = [one for one in watch.decisions("fax") if self._began < one.at < self._ended + _SHRINKS]
+        result.reasons = [f"{one.before} -> {one.desired}: {one.reason}" for one in decisions]
 
     async def _flood(self) -> None:
         name, turn = work.TENANTS[0], asyncio.Semaphore(_AT_ONCE)
-        self.stage = f"{name} submits {self.result.faxes:,} faxes"
+        self._progress.act = f"{name} submits {self.result.faxes:,} faxes at once; the others go on calling"
+        self._progress.say(f"{name} submits {self.result.faxes:,} faxes at once")
         start = time.monotonic()
         async with await self._running.broker.connect("client", tenant=name) as bus:
             client = bus.tenant(name)
@@ -132,7 +151,3 @@ class Burst:
                     group.create_task(one(number))
         await self._faxes.all_sent()
         self.result.seconds = time.monotonic() - start
-
-    async def _shrunk(self) -> None:
-        while len(self._watch.serving("fax")) > self.result.workers_before:  # noqa: ASYNC110  # heartbeats set no event
-            await asyncio.sleep(_POLL)

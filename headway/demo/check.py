@@ -1,4 +1,4 @@
-"""Reads back what became of the demo's work: objects, mailboxes, dead letters. Only what is found counts."""
+"""Read back what became of the demo's work: objects, mailboxes, dead letters. Only what is found counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Value = dict[str, Any]
 
 
 async def check(bus: Bus, tally: Tally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
-    """Count what is done and what is dead-lettered, and note what is not as it must be."""
+    """ServiceCount what is done and what is dead-lettered, and note what is not as it must be."""
     letters = await _letters(bus)
     for name in work.TENANTS:
         tenant = bus.tenant(name)
@@ -51,7 +51,7 @@ async def check(bus: Bus, tally: Tally, jobs: Sequence[Job], callers: Sequence[C
 
 
 async def _missed_calls(tenant: Tenant, tally: Tally, missed: Sequence[Caller]) -> None:
-    """The event of a missed call makes an entry in the mailbox of the skill."""
+    """Check that each missed call has made an entry in the mailbox of its skill."""
     try:
         async with asyncio.timeout(_SETTLE):
             while True:

@@ -18,6 +18,7 @@ from headway.bus.wire import subjects
 from headway.bus.wire.beat import Beat
 from headway.control.heartbeats import heard
 from headway.demo import work
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import PATIENCE, Switchboard
 from headway.demo.tally import Tally
 from headway.demo.work import Caller, Job
@@ -36,10 +37,19 @@ class Drive:
         tally: what to count in.
         jobs: faxes and voicemails.
         callers: who calls.
+        progress: what to show.
     """
 
-    def __init__(self, running: Installation, tally: Tally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
+    def __init__(
+        self,
+        running: Installation,
+        tally: Tally,
+        jobs: Sequence[Job],
+        callers: Sequence[Caller],
+        progress: DemoProgress,
+    ) -> None:
         self._running = running
+        self._progress = progress
         self._tally = tally
         self._jobs = jobs
         self._callers = callers
@@ -49,12 +59,6 @@ class Drive:
         self._enough_faxes = asyncio.Event()
         self._faxes = sum(job.service == "fax" for job in jobs)
         self._retried: dict[str, int] = {}
-        self.calls_over = 0
-
-    @property
-    def jobs_over(self) -> int:
-        """Jobs that were seen to end, well or as a dead letter."""
-        return len(self._ended)
 
     async def run(self, timeout: float) -> None:
         """Send everything, kill a worker, wait until all has ended or the time is over."""
@@ -79,10 +83,10 @@ class Drive:
         self._tally.retried = sum(self._retried.values())
 
     async def _tenant(self, tenant: str) -> None:
-        """All that one tenant does, over a connection with a client's rights."""
+        """Do all that one tenant does, over a connection with the rights of a client."""
         async with await self._running.broker.connect("client", tenant=tenant) as bus:
             client = bus.tenant(tenant)
-            board = Switchboard(client)
+            board = Switchboard(client, self._progress)
             async with asyncio.TaskGroup() as group:
                 agents = group.create_task(board.agents())
                 jobs = [group.create_task(self._submit(client, job)) for job in self._jobs if job.tenant == tenant]
@@ -97,18 +101,21 @@ class Drive:
         self._sent_at[job.tenant, job.service, job.id] = time.monotonic()
         await client.submit(job.service, job.operation, job.request, key=job.id, timeout=PATIENCE)
         self._tally.counts[job.service].sent += 1
+        self._progress.sent[job.tenant] += 1
 
     async def _caller(self, board: Switchboard, caller: Caller, turn: asyncio.Semaphore) -> None:
         async with turn:
             self._tally.counts["calls"].sent += 1
+            self._progress.sent[caller.tenant] += 1
             await board.place(caller)
-            self.calls_over += 1
+            self._progress.done[caller.tenant] += 1
 
     async def _kill_one(self) -> None:
         """Kill a worker of `fax` in the middle of its work, as a crash would."""
         await self._enough_faxes.wait()
         os.kill(self._running.workers("fax")[0].pid, signal.SIGKILL)
         self._tally.killed += 1
+        self._progress.say("killed a worker of fax with work in hand; its faxes go on elsewhere")
 
     async def _until_ended(self) -> None:
         if self._jobs:
@@ -130,6 +137,7 @@ class Drive:
         if began is None or key in self._ended:
             return
         self._ended.add(key)
+        self._progress.done[tenant] += 1
         self._tally.counts[service].latencies.append(time.monotonic() - began)
         if sum(kind == "fax" for _, kind, _ in self._ended) >= self._faxes * _KILL_AT:
             self._enough_faxes.set()

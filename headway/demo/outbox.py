@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 
 from headway.bus.client.bus import Bus, Tenant
 from headway.bus.wire import subjects
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import PATIENCE
 
 
@@ -19,13 +20,15 @@ class Faxes:
 
     Args:
         prefix: of their ids, which tells the acts apart.
+        progress: what to show.
 
     Attributes:
         submitted: stored by JetStream.
         sent: seen to go out, by tenant and id.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, progress: DemoProgress) -> None:
+        self._progress = progress
         self._prefix = f"{prefix}-"
         self._changed = asyncio.Event()
         self.submitted = 0
@@ -46,6 +49,7 @@ class Faxes:
         request = {"fax": id_, "to": f"+49 40 {100000 + number}", "from": "+49 30 999", "text": f"Offer {number}.\n"}
         await client.submit("fax", "send", request, key=id_, timeout=PATIENCE)
         self.submitted += 1
+        self._progress.sent[client.tenant] += 1
 
     async def all_sent(self) -> None:
         """Wait until all that were submitted have gone out."""
@@ -56,5 +60,7 @@ class Faxes:
     async def _on_change(self, message: Msg) -> None:
         tenant, _, id_ = subjects.parse_live(message.subject)
         if id_.startswith(self._prefix) and message.data and orjson.loads(message.data).get("state") == "sent":
+            if (tenant, id_) not in self.sent:
+                self._progress.done[tenant] += 1
             self.sent.add((tenant, id_))
             self._changed.set()

@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
-from headway import rollouts
 from headway.control.records import Criteria, RolloutRecord
 from headway.control.store import Control, rollout_key
 from headway.demo import work
 from headway.demo.outbox import Faxes
+from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import Callers
-from headway.demo.tally import percentile
 from headway.deployer.rollout import requests
 from headway.deployer.version import version_of
-from headway.format import milliseconds
 from headway.images.build import build
 from headway.installation import Installation
 from headway.place import pool_of
@@ -41,7 +36,7 @@ _SETTLED: Final = frozenset({"standby", "done", "rolled-back", "refused"})
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReleaseOutcome:
     """What became of one release.
 
     Attributes:
@@ -58,13 +53,27 @@ class Outcome:
     seconds: float = 0.0
     record: RolloutRecord | None = None
 
+    @property
+    def caught(self) -> tuple[float, int] | None:
+        """The seconds and requests between its first traffic and its being taken back; None if it was not."""
+        history = () if self.record is None else self.record.history
+        first = next((one.at for one in history if one.after == "judge"), None)
+        back = next((one for one in history if one.after == "back"), None)
+        if first is None or back is None:
+            return None
+        tries = sum(one.tries for one in back.measured if one.version == self.version)
+        return back.at - first, tries
+
     def summary(self) -> dict[str, Any]:
-        """One object of plain JSON types."""
+        """Return one object of plain JSON types."""
         record = self.record
+        caught = self.caught
         return {
             "version": self.version,
             "phase": self.phase,
             "seconds": round(self.seconds, 2),
+            "caught_after_s": None if caught is None else round(caught[0], 1),
+            "caught_after_requests": None if caught is None else caught[1],
             "taken_back_because": None if record is None else record.abort,
             "took_over": 0 if record is None else record.took_over,
             "transitions": [] if record is None else [f"{one.after}: {one.reason}" for one in record.history],
@@ -76,25 +85,33 @@ class Release:
 
     Args:
         running: where to.
+        progress: what to show.
         config: of the version that serves; the releases differ in their lines alone.
     """
 
-    def __init__(self, running: Installation, config: dict[str, Any]) -> None:
+    def __init__(self, running: Installation, progress: DemoProgress, config: dict[str, Any]) -> None:
         self._running = running
+        self._progress = progress
         self._config = config
         self._store = Path(running.config.server.store)
         self._control = Control(running.bus)
-        self._faxes = Faxes("release")
-        self._callers = Callers(running, work.TENANTS[1:], "meanwhile")
+        self._faxes = Faxes("release", progress)
+        self._callers = Callers(running, work.TENANTS[1:], "meanwhile", progress)
         self._over = asyncio.Event()
-        self._record: RolloutRecord | None = None
-        self.outcomes = [Outcome(GOOD, "standby"), Outcome(BAD, "rolled-back")]
+        self.outcomes = [ReleaseOutcome(GOOD, "standby"), ReleaseOutcome(BAD, "rolled-back")]
 
-    async def run(self, timeout: float) -> None:
-        """Build, deploy, watch; what is missing when the time is over is in the outcomes."""
+    async def build(self) -> None:
+        """Build the images of both versions."""
         folder = _folder("headway.services.fax")
         for version, config in ((GOOD, self._config), (BAD, {**self._config, "busy_share": BAD_SHARE})):
             await asyncio.to_thread(build, folder, version=version, data_dir=self._store, config=config)
+
+    async def run(self, timeout: float) -> None:
+        """Roll out both versions under load. What is missing when the time is over is in the outcomes.
+
+        Args:
+            timeout: seconds that both may take.
+        """
         try:
             async with self._faxes.watching(self._running.bus), self._callers.calling():
                 async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
@@ -110,7 +127,7 @@ class Release:
             return
 
     def wrong(self) -> list[str]:
-        """What is not as it must be, in words."""
+        """Return what is not as it must be, in words."""
         problems = [
             f"the release of fax {one.version} ended at {one.phase}, not {one.wanted}"
             for one in self.outcomes
@@ -120,36 +137,17 @@ class Release:
         return [*problems, *([f"{lost} faxes submitted during the releases were not sent"] if lost else [])]
 
     def summary(self) -> dict[str, Any]:
-        """One object of plain JSON types."""
+        """Return one object of plain JSON types."""
         return {
             "faxes": self._faxes.submitted,
             "lost": self._faxes.submitted - len(self._faxes.sent),
             "releases": [one.summary() for one in self.outcomes],
         }
 
-    def picture(self) -> RenderableType:
-        """The rollout as it is now, and the load beside it."""
-        if self._record is None:
-            return Text("building images of fax v2 and v3 ...", style="bold")
-        versions = {v: one for (of, v), one in self._control.versions.items() if of == "fax"}
-        scales = {v: one for (of, v), one in self._control.scales.items() if of == "fax"}
-        return Group(rollouts.live(self._record, versions, scales), Text(self._load(), style="dim"))
-
-    def line(self) -> str:
-        """The same in a line."""
-        if self._record is None:
-            return "building images of fax v2 and v3"
-        weights = {v: one.weight for (of, v), one in self._control.versions.items() if of == "fax" and one.weight}
-        shares = ", ".join(f"{version} {weight}%" for version, weight in sorted(weights.items()))
-        return f"fax {self._record.version}: {self._record.phase}, traffic {shares}; {self._load()}"
-
-    def _load(self) -> str:
-        p95 = percentile(self._callers.recent, 0.95)
-        late = "" if p95 is None else f", calls p95 {milliseconds(p95 * 1000)}"
-        return f"faxes {len(self._faxes.sent)}/{self._faxes.submitted}{late}"
-
-    async def _deploy(self, outcome: Outcome) -> None:
+    async def _deploy(self, outcome: ReleaseOutcome) -> None:
         began = time.monotonic()
+        what = "the good one" if outcome.wanted == "standby" else f"{BAD_SHARE:.0%} of its dials fail"
+        self._progress.act = f"fax {outcome.version} is rolled out: {what}"
         version = version_of(self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10)
         await self._control.refresh()
         asked = await requests.deploy(
@@ -159,14 +157,14 @@ class Release:
             await self._control.refresh()
             kept = await self._control.get(rollout_key("fax"), RolloutRecord)
             if kept is not None and kept.value.number == asked.number:
-                self._record = outcome.record = kept.value
+                outcome.record = kept.value
                 outcome.phase, outcome.seconds = kept.value.phase, time.monotonic() - began
                 if outcome.phase in _SETTLED:
                     return
             await asyncio.sleep(_POLL)
 
     async def _submit(self) -> None:
-        """Faxes of all tenants, one after the other, until the releases are over."""
+        """Submit faxes of all tenants until the releases are over."""
         async with asyncio.TaskGroup() as group:
             for number, name in enumerate(work.TENANTS):
                 group.create_task(self._submit_for(name, number))
@@ -181,7 +179,7 @@ class Release:
 
 
 def _folder(module: str) -> Path:
-    """Where a package is, without importing it."""
+    """Return the folder of a package without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.submodule_search_locations

@@ -1,10 +1,14 @@
-"""What the demo shows while it runs: a live table on a terminal, a line a second elsewhere."""
+"""The picture of the demo: tenants, services, weights, workers, queues, and what was decided and why.
+
+On a terminal it is one live picture that fills the screen; elsewhere, a line a second and one for each decision.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -12,29 +16,32 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from headway.bus.wire.beat import Beat
-from headway.demo.tally import SERVICES, percentile
-from headway.demo.watch import Watch
+from headway.demo import work
+from headway.demo.progress import DemoEvent, DemoProgress
+from headway.demo.tally import percentile
+from headway.demo.watch import VersionRow, Watch
 from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
 _PLAIN_TICK: Final = 1.0
-_REASONS: Final = 3
 _WIDTH: Final = 79
+_BAR: Final = 16
+_TALL: Final = 30
+"""Lines of a terminal from which reasons are wrapped, not cut."""
+_STYLES: Final = {"scaler": "cyan", "rollout": "magenta", "demo": "yellow"}
 
 
 @asynccontextmanager
-async def shown(
-    console: Console, picture: Callable[[], RenderableType], line: Callable[[], str]
-) -> AsyncIterator[None]:
-    """Show what goes on inside the block.
+async def shown(console: Console, progress: DemoProgress, watch: Watch) -> AsyncIterator[None]:
+    """Show what goes on while the block runs.
 
     Args:
         console: where.
-        picture: for a terminal, drawn several times a second.
-        line: for anything else, printed once a second.
+        progress: what the demo sends.
+        watch: what is seen of the installation.
     """
-    task = asyncio.ensure_future(_live(console, picture) if console.is_terminal else plain(console, line))
+    show = _live if console.is_terminal else _plain
+    task = asyncio.ensure_future(show(console, progress, watch))
     try:
         yield
     finally:
@@ -42,60 +49,139 @@ async def shown(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _live(console: Console, picture: Callable[[], RenderableType]) -> None:
-    with Live(picture(), console=console, auto_refresh=False) as live:
+def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> RenderableType:
+    """Return the picture for a terminal of so many columns and lines.
+
+    Args:
+        progress: what the demo sends.
+        watch: what is seen of the installation.
+        width: columns.
+        height: lines; what was decided last takes what the tables leave.
+    """
+    rows = watch.rows()
+    title = Text(no_wrap=True, overflow="ellipsis")
+    title.append(" headway demo ", style="bold reverse")
+    title.append(f" {progress.seconds:3.0f} s  ", style="dim")
+    title.append(progress.act, style="bold")
+    room = height - len(work.TENANTS) - max(1, len(rows)) - 8
+    return Group(
+        title,
+        Text(),
+        _tenants(progress),
+        Text(),
+        _services(rows, watch),
+        Text(),
+        Text("DECIDED, AND WHY", style="bold"),
+        *_events(events(progress, watch), width, max(1, room), wrap=height >= _TALL),
+    )
+
+
+def line(progress: DemoProgress, watch: Watch) -> str:
+    """Return the same in a line of 79 characters."""
+    workers, waiting = len(watch.serving("fax")), watch.waiting.get("fax", 0)
+    p95 = percentile(progress.recent(work.TENANTS), 0.95)
+    late = milliseconds(None if p95 is None else p95 * 1000)
+    done, sent = progress.done.total(), progress.sent.total()
+    text = f"{progress.seconds:3.0f} s  done {done}/{sent}  fax workers {workers}  queue {waiting}  calls p95 {late}  "
+    return (text + progress.act)[:_WIDTH]
+
+
+def events(progress: DemoProgress, watch: Watch) -> list[DemoEvent]:
+    """Return what the demo did and what scaler and deployer decided, oldest first."""
+    return sorted([*progress.events, *watch.decided()])
+
+
+async def _live(console: Console, progress: DemoProgress, watch: Watch) -> None:
+    def now() -> RenderableType:
+        return picture(progress, watch, *console.size)
+
+    with Live(now(), console=console, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
                 await asyncio.sleep(_TICK)
-                live.update(picture(), refresh=True)
+                live.update(now(), refresh=True)
         finally:
-            live.update(picture(), refresh=True)
+            live.update(now(), refresh=True)
 
 
-async def plain(console: Console, line: Callable[[], str]) -> None:
-    """Print a line a second, until cancelled."""
+async def _plain(console: Console, progress: DemoProgress, watch: Watch) -> None:
+    """Print a line a second, and each decision once, until cancelled."""
+    told: set[DemoEvent] = set()
     while True:
         await asyncio.sleep(_PLAIN_TICK)
-        console.print(line(), markup=False)
+        for event in events(progress, watch):
+            if event not in told:
+                told.add(event)
+                console.print(f"      {event.who}: {event.text}", markup=False)
+        console.print(line(progress, watch), markup=False)
 
 
-def services(watch: Watch, stage: str, calls: list[float]) -> RenderableType:
-    """A table of all services and the last decisions on `fax`, in 80 columns.
-
-    Args:
-        watch: what is seen.
-        stage: what is happening, in words.
-        calls: latencies of the last calls in seconds.
-    """
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("SERVICE", no_wrap=True)
-    table.add_column("WORKERS", no_wrap=True, min_width=20)
-    for heading in ("WAITING", "IN HAND", "P95"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=8)
-    for name in SERVICES:
-        beats = watch.serving(name)
-        p95 = percentile(calls, 0.95) if name == "calls" else None
+def _tenants(progress: DemoProgress) -> Table:
+    table = _table(("TENANT", "left", 10), ("SENT", "right", 6), ("DONE", "right", 6), ("OPEN", "right", 6))
+    table.add_column("", width=_BAR + 4, no_wrap=True)
+    table.add_column("CALLS P95", justify="right", width=9, no_wrap=True)
+    for name in work.TENANTS:
+        sent, done = progress.sent[name], progress.done[name]
+        p95 = percentile(progress.recent([name]), 0.95)
         table.add_row(
             name,
-            f"{'■' * min(len(beats), 16)} {len(beats)}",
-            short(watch.waiting[name]) if name in watch.waiting else "-",
-            str(_in_hand(beats)),
+            short(sent),
+            short(done),
+            short(max(0, sent - done)),
+            _bar(done / sent if sent else 0.0, _BAR + 4, "green" if done >= sent else "yellow"),
             milliseconds(None if p95 is None else p95 * 1000),
         )
-    reasons = [
-        Text(f"fax {one.before} -> {one.desired}: {one.reason}", style="dim", no_wrap=True, overflow="ellipsis")
-        for one in watch.decisions("fax")[-_REASONS:]
-    ]
-    return Group(Text(stage, style="bold"), table, *reasons)
+    return table
 
 
-def services_line(watch: Watch, stage: str, calls: list[float]) -> str:
-    """The same in a line."""
-    p95 = percentile(calls, 0.95)
-    late = "-" if p95 is None else milliseconds(p95 * 1000)
-    workers, waiting = len(watch.serving("fax")), watch.waiting.get("fax", 0)
-    return f"fax workers {workers}  waiting {waiting:<5} calls p95 {late:<6} {stage}"[:_WIDTH]
+def _services(rows: list[VersionRow], watch: Watch) -> Table:
+    table = _table(("SERVICE", "left", 10), ("VER", "left", 4))
+    table.add_column("TRAFFIC", width=_BAR + 5, no_wrap=True)
+    table.add_column("WORKERS", width=13, no_wrap=True)
+    for heading in ("QUEUE", "IN HAND"):
+        table.add_column(heading, justify="right", width=7, no_wrap=True)
+    if not rows:
+        table.add_row("...", *[""] * 5)
+    seen: set[str] = set()
+    for row in rows:
+        share = _bar(row.weight / 100, _BAR, "green" if row.weight else "dim").append(f"{row.weight:>4}%")
+        wanted = "" if row.desired in {None, row.workers} else f"/{row.desired}"
+        first = row.service not in seen
+        seen.add(row.service)
+        table.add_row(
+            row.service if first else "",
+            row.version,
+            share,
+            Text("■" * min(row.workers, 8), style="cyan").append(f" {row.workers}{wanted}", style="default"),
+            short(watch.waiting[row.service]) if first and row.service in watch.waiting else "",
+            short(row.in_hand),
+        )
+    return table
 
 
-def _in_hand(beats: list[Beat]) -> int:
-    return sum(beat.in_hand + beat.rpc_inflight for beat in beats)
+def _events(found: list[DemoEvent], width: int, room: int, *, wrap: bool) -> list[Text]:
+    """Return the lines of the last events that fit."""
+    lines: list[Text] = []
+    for event in reversed(found):
+        at = datetime.fromtimestamp(event.at).astimezone()
+        text = Text(f"{at:%H:%M:%S} ", style="dim", overflow="ellipsis", no_wrap=not wrap)
+        text.append(f"{event.who:<8}", style=_STYLES.get(event.who, "default"))
+        text.append(event.text, style="default")
+        needs = -(-(len(text) + 4) // width) if wrap else 1
+        if needs > room:
+            break
+        room -= needs
+        lines.append(text)
+    return lines[::-1]
+
+
+def _bar(share: float, width: int, style: str) -> Text:
+    full = round(min(1.0, share) * width)
+    return Text("█" * full, style=style).append("░" * (width - full), style="dim")
+
+
+def _table(*columns: tuple[str, str, int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for heading, justify, width in columns:
+        table.add_column(heading, justify="right" if justify == "right" else "left", width=width, no_wrap=True)
+    return table

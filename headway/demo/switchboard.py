@@ -13,6 +13,7 @@ from headway.bus.client.bus import Tenant
 from headway.bus.errors import CallError
 from headway.bus.tasks import end
 from headway.demo import work
+from headway.demo.progress import DemoProgress
 from headway.demo.work import Caller
 from headway.installation import Installation
 
@@ -24,7 +25,6 @@ _ASK_AGAIN: Final = 0.05
 _PRESENCE: Final = 10.0
 _PAUSE: Final = 0.02
 """Seconds between two calls of one caller."""
-_RECENT: Final = 30
 
 
 class Switchboard:
@@ -35,8 +35,9 @@ class Switchboard:
         repeated: requests that were sent again after an error that allowed it.
     """
 
-    def __init__(self, client: Tenant) -> None:
+    def __init__(self, client: Tenant, progress: DemoProgress) -> None:
         self._client = client
+        self._progress = progress
         self.latencies: list[float] = []
         self.repeated = 0
 
@@ -49,7 +50,7 @@ class Switchboard:
             await asyncio.sleep(_PRESENCE)
 
     async def place(self, caller: Caller) -> None:
-        """One call, from asking for somebody to hanging up."""
+        """Place one call, from asking for somebody to hanging up."""
         request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
@@ -73,7 +74,9 @@ class Switchboard:
                 self.repeated += 1
                 await asyncio.sleep(_ASK_AGAIN)
                 continue
-            self.latencies.append(time.monotonic() - began)
+            took = time.monotonic() - began
+            self.latencies.append(took)
+            self._progress.called(self._client.tenant, took)
             return reply
 
 
@@ -84,23 +87,20 @@ class Callers:
         running: where to.
         tenants: whose callers.
         prefix: of the calls' ids.
+        progress: what to show.
     """
 
-    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str) -> None:
+    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str, progress: DemoProgress) -> None:
         self._running = running
+        self._progress = progress
         self._tenants = tenants
         self._prefix = prefix
         self._over = asyncio.Event()
         self._boards: list[Switchboard] = []
         self._numbers = itertools.count()
 
-    @property
-    def recent(self) -> list[float]:
-        """Latencies of the last calls, in seconds."""
-        return [latency for board in self._boards for latency in board.latencies[-_RECENT:]]
-
     def take(self) -> list[float]:
-        """All latencies since the last time, in seconds."""
+        """Return all latencies since the last time, in seconds."""
         found = [latency for board in self._boards for latency in board.latencies]
         for board in self._boards:
             board.latencies.clear()
@@ -119,11 +119,13 @@ class Callers:
 
     async def _call_on(self, tenant: str) -> None:
         async with await self._running.broker.connect("client", tenant=tenant) as bus:
-            board = Switchboard(bus.tenant(tenant))
+            board = Switchboard(bus.tenant(tenant), self._progress)
             self._boards.append(board)
             async with asyncio.TaskGroup() as group:
                 agents = group.create_task(board.agents())
                 while not self._over.is_set():
+                    self._progress.sent[tenant] += 1
                     await board.place(Caller(tenant, f"{self._prefix}-{next(self._numbers)}", work.SKILLS[0]))
+                    self._progress.done[tenant] += 1
                     await asyncio.sleep(_PAUSE)
                 await end([agents])

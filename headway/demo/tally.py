@@ -10,7 +10,7 @@ SERVICES: Final = ("calls", "fax", "voicemail")
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile; None without values."""
+    """Return the nearest-rank percentile; None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -18,12 +18,12 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """Rounded for a table."""
+    """Return seconds as milliseconds, rounded for a table."""
     return None if seconds is None else round(seconds * 1000, 1)
 
 
 @dataclass(slots=True)
-class Count:
+class ServiceCount:
     """One service's numbers.
 
     Attributes:
@@ -55,7 +55,7 @@ class Tally:
         wrong: what is not as it must be beside losses, in words.
     """
 
-    counts: dict[str, Count] = field(default_factory=lambda: {name: Count() for name in SERVICES})
+    counts: dict[str, ServiceCount] = field(default_factory=lambda: {name: ServiceCount() for name in SERVICES})
     retried: int = 0
     repeated: int = 0
     killed: int = 0
@@ -73,7 +73,7 @@ class Tally:
         return self.lost == 0 and not self.wrong
 
     def summary(self) -> dict[str, Any]:
-        """One object of plain JSON types."""
+        """Return one object of plain JSON types."""
         counts = self.counts.values()
         return {
             "sent": sum(count.sent for count in counts),
@@ -89,7 +89,7 @@ class Tally:
         }
 
 
-def _service(count: Count) -> dict[str, Any]:
+def _service(count: ServiceCount) -> dict[str, Any]:
     quantiles = {f"p{int(q * 100)}_ms": percentile(count.latencies, q) for q in (0.5, 0.95, 0.99)}
     return {
         "sent": count.sent,

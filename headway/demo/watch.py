@@ -1,11 +1,11 @@
-"""What can be seen of an installation while the demo runs: workers by their heartbeats, decisions, queues."""
+"""The installation as the demo sees it: workers by their heartbeats, decisions, queues."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.errors
 from nats.js.errors import NotFoundError
@@ -19,8 +19,28 @@ from headway.control.fleet import Fleet
 from headway.control.heartbeats import heard
 from headway.control.records import Decided
 from headway.control.store import Control
+from headway.demo.progress import DemoEvent
+from headway.rollouts import PHASES
 
 _PERIOD: Final = 0.25
+
+
+class VersionRow(NamedTuple):
+    """One version of a service, as it is now.
+
+    Attributes:
+        weight: its share of the traffic in percent.
+        workers: that serve.
+        desired: workers that the scaler wants; None if it has not decided yet.
+        in_hand: calls, jobs and events being worked on.
+    """
+
+    service: str
+    version: str
+    weight: int
+    workers: int
+    desired: int | None
+    in_hand: int
 
 
 class Watch:
@@ -50,15 +70,42 @@ class Watch:
                 await end([looking])
 
     def serving(self, service: str, version: str | None = None) -> list[Beat]:
-        """The last heartbeats of the workers that serve."""
+        """Return the last heartbeats of the workers that serve."""
         return [
             beat for beat in self._fleet.present(service) if version in {None, beat.version} and beat.state == "serving"
         ]
 
     def decisions(self, service: str) -> list[Decided]:
-        """What the scaler decided on a service, oldest first."""
-        found = [one for (of, _), record in self._control.scales.items() if of == service for one in record.history]
+        """Return what the scaler decided on a service, oldest first."""
+        histories = [record.history for (of, _), record in self._control.scales.items() if of == service]
+        found = [one for history in histories for one in history if one.before != one.desired]
         return sorted(found, key=lambda one: one.at)
+
+    def decided(self) -> list[DemoEvent]:
+        """Return what scaler and deployer decided, each with its reason."""
+        found = [
+            DemoEvent(one.at, "scaler", f"{service} {version} {one.before} -> {one.desired}: {one.reason}")
+            for (service, version), record in self._control.scales.items()
+            for one in record.history
+            if one.before != one.desired
+        ]
+        for service, record in self._control.rollouts.items():
+            found += [
+                DemoEvent(one.at, "rollout", f"{service} {record.version} {PHASES[one.after]}: {one.reason}")
+                for one in record.history
+            ]
+        return found
+
+    def rows(self) -> list[VersionRow]:
+        """Return the versions that have traffic or workers, in the order of their names."""
+        found = []
+        for (service, version), record in sorted(self._control.versions.items()):
+            beats, scale = self.serving(service, version), self._control.scales.get((service, version))
+            if record.weight or beats or (scale is not None and scale.desired):
+                in_hand = sum(beat.in_hand + beat.rpc_inflight for beat in beats)
+                desired = None if scale is None else scale.desired
+                found.append(VersionRow(service, version, record.weight, len(beats), desired, in_hand))
+        return found
 
     def _note(self, beat: Beat) -> None:
         self._services.add(beat.service)

@@ -1,4 +1,4 @@
-"""What the demo sends: decided beforehand, the same each time, so that afterwards it is known what must be there."""
+"""The work of the demo: the same each time, so that afterwards it is known what must be there."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Caller:
 
 
 def faxes(count: int) -> list[Job]:
-    """The faxes, `count` for each tenant; the last one of each has a number that cannot be dialled."""
+    """Return the faxes, `count` for each tenant. The last one of each has a number that cannot be dialled."""
     found = []
     for n in range(count):
         for tenant in TENANTS:
@@ -72,7 +72,7 @@ def faxes(count: int) -> list[Job]:
 
 
 def recordings(count: int) -> list[Job]:
-    """The voicemails, `count` for each tenant."""
+    """Return the voicemails, `count` for each tenant."""
     return [
         Job(
             "voicemail",
@@ -92,7 +92,7 @@ def recordings(count: int) -> list[Job]:
 
 
 def callers(count: int) -> list[Caller]:
-    """The callers, `count` for each tenant; the last one of each asks for what nobody knows."""
+    """Return the callers, `count` for each tenant. The last one of each asks for a skill that nobody has."""
     return [
         Caller(tenant, f"call-{n}", NOBODY if n == count - 1 else SKILLS[n % len(SKILLS)])
         for n in range(count)
@@ -101,13 +101,13 @@ def callers(count: int) -> list[Caller]:
 
 
 def mailbox(n: int) -> str:
-    """The mailbox of the nth voicemail."""
+    """Return the mailbox of the nth voicemail."""
     return f"box-{n % 2}"
 
 
 @cache
 def _tone(seconds: float = 0.5, hertz: float = 440) -> str:
-    """A WAV file in base64."""
+    """Return a WAV file in base64."""
     samples = (int(12000 * math.sin(2 * math.pi * hertz * i / _RATE)) for i in range(int(seconds * _RATE)))
     frames = b"".join(struct.pack("<h", sample) for sample in samples)
     buffer = io.BytesIO()

@@ -20,7 +20,7 @@ def filters(function: F) -> F:
 
 
 def plain(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter as JSON types; a payload that is JSON is shown as such."""
+    """Return a dead letter as JSON types; a payload that is JSON stays JSON."""
     try:
         payload = orjson.loads(letter.payload) if letter.payload else None
     except orjson.JSONDecodeError:

@@ -24,19 +24,7 @@ from headway.format import counted
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--version", required=True, help="The version's label; it stands for this image for good.")
 @click.option("--app", help="module:variable of the service, if PATH has none or several.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The version's configuration, a JSON file.",
-)
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="One value of the configuration; VALUE is JSON, or else text.",
-)
+@options.configuration
 @click.option(
     "--docker", "as_docker", is_flag=True, help="Make a Docker image of it, too, for `scaler --driver docker`."
 )

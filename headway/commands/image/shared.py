@@ -17,7 +17,7 @@ SHORT: Final = 12
 
 
 def pick(directory: Path, name: tuple[str, ...]) -> str:
-    """The digest of the image that a service and a version, or a digest or its beginning name.
+    """Return the digest of the image that is named: by service and version, or by a digest or its beginning.
 
     Raises:
         NoImage: if there is none, or several.

@@ -111,7 +111,7 @@ async def _start(
 
 
 def _duration(text: str) -> float:
-    """Seconds of `30s`, `5m`, `1h` or a number; 0 is one."""
+    """Return the seconds of `30s`, `5m`, `1h` or a plain number, which may be 0."""
     try:
         return 0.0 if text.strip(" smh") == "0" else _seconds.validate_python(_number(text))
     except ValidationError as error:

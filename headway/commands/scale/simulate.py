@@ -57,7 +57,7 @@ def simulate(*, trace: str, policy: Sequence[str], peers: bool, picture: Path | 
 
 
 def read_policy(parts: Sequence[str]) -> Scale:
-    """The policy that files and `key=value` name, later ones first; up to 80 workers by default.
+    """Return the policy that files and `key=value` make; later ones win. It allows 80 workers by default.
 
     Raises:
         UsageError: if it is none.

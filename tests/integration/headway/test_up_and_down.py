@@ -49,6 +49,7 @@ def test_what_was_stored_is_there_after_a_restart(fresh):
     assert ended(running) == 0
     again = ready(fresh("app:hello", *FREE, folder=running.folder))
     assert again.json("call", "hello", "written", '{"name": "Old"}', "--tenant", "acme") is True
+    assert "died" not in again.said, "workers that had stopped in order are no deaths"
 
 
 def test_a_killed_worker_is_replaced_and_its_service_goes_on(fresh):
@@ -118,7 +119,26 @@ def test_a_port_in_use_gets_one_clear_line(fresh):
         running = fresh("app:hello", "--port", port, "--websocket-port", "0")
         assert ended(running) == 11
     assert f"{port}" in running.said
+    assert "--port 0 finds a free one" in running.said
     assert "Traceback" not in running.said
+
+
+@pytest.mark.parametrize("option", ["--websocket-port", "--web-port"])
+def test_a_port_of_browsers_in_use_is_told_with_the_option_that_takes_another(fresh, option):
+    ports = {"--port": "0", "--websocket-port": "0", "--web-port": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[option] = str(taken.getsockname()[1])
+        running = fresh("app:hello", "--console", *(word for pair in ports.items() for word in pair))
+        assert ended(running) == 11
+    assert f"fix: stop what listens there, or take another port: {option} 0 finds a free one" in running.said
+
+
+def test_up_takes_its_directory_from_the_environment_as_all_commands_do(fresh, tmp_path):
+    place = tmp_path / "elsewhere"
+    running = ready(fresh("app:hello", *FREE, HEADWAY_DIR=str(place)))
+    assert (place / "running.json").exists()
+    assert not (running.folder / ".headway").exists()
+    assert "hello" in running.run("status", HEADWAY_DIR=str(place)).stdout
 
 
 def test_a_second_instance_on_the_same_data_is_refused(fresh):

@@ -56,6 +56,19 @@ def test_it_opens_sessions_and_ends_on_sigterm_in_order(web, up):
     assert "Traceback" not in said
 
 
+def test_the_console_is_where_it_is_served_also_for_a_shell_that_has_evaluated_headway_env(web, up):
+    url, process = web("--dev-issuer")
+    running = up.json_of("running.json")
+    exported = {"HEADWAY_NATS_URL": running["url"], "HEADWAY_NATS_CREDS": running["creds"]}
+    assert up.run("console", **exported).stdout.startswith(f"{url}/console/#code=")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+    refused = up.run("console")
+    assert refused.returncode == 2
+    assert "nothing serves pages" in refused.stderr
+    assert "--web-url" in refused.stderr
+
+
 def test_it_goes_on_when_the_server_has_died_and_is_back(web, fresh):
     site = fresh("app:hello", *FREE)
     site.says("ready:")

@@ -69,3 +69,15 @@ def test_the_history_says_who_asked_for_what_in_between():
     steps = tuple(Transition(at=at, before="shift", after="judge", reason=f"step {at:g}") for at in (1.0, 3.0))
     seen = shown(rollouts.transitions(record().model_copy(update={"history": steps, "asked": asked})))
     assert seen.index("step 1") < seen.index("pause, asked by ada") < seen.index("step 3")
+
+
+def test_what_the_analysis_waits_for_is_said_once():
+    waits = "v2 has had 12 requests and v1 230; 50 each are needed"
+    verdict = Verdict(outcome="waiting", reasons=(waits,))
+    seen = " ".join(shown(rollouts.live(record(note=waits, verdict=verdict), VERSIONS, SCALES)).split())
+    assert seen.count(waits) == 1
+
+
+def test_one_worker_is_one_worker():
+    one = {"v1": ScaleRecord(service="fax", version="v1", desired=1)}
+    assert "1 worker, ok" in shown(rollouts.live(record(), VERSIONS, one))

@@ -1,0 +1,119 @@
+"""The demo from beginning to end: an installation of its own, three acts, and the check of what became of the work."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from headway.bus.tasks import end
+from headway.config import Config, ServerConfig, ServiceConfig
+from headway.control.records import Lag, Scale
+from headway.demo import screen, work
+from headway.demo.burst import Burst
+from headway.demo.check import check
+from headway.demo.drive import Drive
+from headway.demo.progress import DemoProgress
+from headway.demo.release import Release
+from headway.demo.tally import Tally
+from headway.demo.watch import Watch
+from headway.demo.work import Caller, Job
+from headway.installation import Installation
+from headway.loglines import readable
+
+_LINE: Final[dict[str, Any]] = {"speed": 200, "busy_share": 0.06, "no_answer_share": 0.02, "seed": 338}
+"""The faxes' lines: about every twelfth dial fails, and with this seed no number of the demo does three times in a row,
+after which its fax would wait longer than one likes to watch."""
+_FAXES: Final = Scale(min=1, max=6, down_after=2, lag=Lag(drain_within=10))
+_GRACE: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What a demo does.
+
+    Attributes:
+        jobs, callers: the work of the first act.
+        burst: faxes that one tenant submits in the second; 0 leaves it out.
+        releases: whether there is a third, with a good release and a bad one.
+        timeout: seconds that each act may take until what is missing counts as lost.
+        verbose: show the workers' logs.
+    """
+
+    jobs: tuple[Job, ...]
+    callers: tuple[Caller, ...]
+    burst: int
+    releases: bool
+    timeout: float
+    verbose: bool = False
+
+
+async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
+    """Run a demo; its picture goes to standard error.
+
+    Returns:
+        the numbers, and all that is to be told, as one object of plain JSON types.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    tally, progress = Tally(), DemoProgress()
+
+    def say(label: str, line: str) -> None:
+        text = readable(line)
+        if plan.verbose:
+            console.print(f"{label:<14} {text}", markup=False)
+        elif " died " in text:
+            progress.say(text.removeprefix("warning: "), who=label[:8])
+
+    with tempfile.TemporaryDirectory(prefix="headway-demo-") as directory:
+        console.print(f"{progress.act} ...")
+        async with Installation.start(_config(directory), say=say, grace=_GRACE) as running:
+            async with Watch(running.bus).watching() as watch, screen.shown(console, progress, watch):
+                acts = await _acts(plan, running, watch, tally, progress)
+            tally.seconds = progress.seconds
+    return tally, {**tally.summary(), **acts}
+
+
+async def _acts(
+    plan: DemoPlan, running: Installation, watch: Watch, tally: Tally, progress: DemoProgress
+) -> dict[str, Any]:
+    """Play the acts one after the other; what each adds to the summary, by its name."""
+    told: dict[str, Any] = {}
+    release = Release(running, progress, _LINE)
+    building = asyncio.ensure_future(release.build() if plan.releases else asyncio.sleep(0))
+    try:
+        progress.act = f"everyday work of {len(work.TENANTS)} tenants; one worker is killed"
+        await Drive(running, tally, plan.jobs, plan.callers, progress).run(plan.timeout)
+        await building
+        burst = Burst(running, watch, progress, plan.burst)
+        if plan.burst:
+            await burst.run(plan.timeout)
+        if plan.releases:
+            await release.run(plan.timeout)
+            tally.wrong += release.wrong()
+        if plan.burst:
+            await burst.shrunk(plan.timeout)
+            tally.wrong += burst.result.wrong()
+            told["burst"] = burst.result.summary()
+        if plan.releases:
+            told["release"] = release.summary()
+        progress.act = "reading back what became of everything"
+        await check(running.bus, tally, plan.jobs, plan.callers)
+    finally:
+        await end([building])
+    progress.act = "done"
+    return told
+
+
+def _config(directory: str) -> Config:
+    return Config(
+        services={
+            "calls": ServiceConfig(app="headway.services.calls:calls"),
+            "fax": ServiceConfig(app="headway.services.fax:fax", scale=_FAXES, config=_LINE),
+            "voicemail": ServiceConfig(app="headway.services.voicemail:voicemail"),
+        },
+        server=ServerConfig(port=0, websocket_port=0, store=str(Path(directory) / ".headway")),
+    )
