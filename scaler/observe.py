@@ -18,6 +18,7 @@ _FULL: Final = 0.7
 """Share of its slots from which on a worker cannot be expected to take more: it keeps a quarter for idle lanes."""
 
 _WORK: Final = ("job", "on")
+_NONE: Final = [0] * (len(BUCKETS) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def observe(before: Sample | None, now: Sample) -> Observation:
     """
     queue = None if now.lanes is None else together(now.lanes)
     moves = [_Move.between(before.beats.get(name) if before else None, beat) for name, beat in now.beats.items()]
-    work = _add(move.work for move in moves)
-    calls = _add(move.calls for move in moves)
+    work = _add(move.work for move in moves if move.work is not _NONE)
+    calls = _add(move.calls for move in moves if move.calls is not _NONE)
     told = [move for move in moves if move.seconds > 0]
     settled = [move for move in told if move.settled]
     done = sum(sum(move.work) + sum(move.calls) for move in settled)
@@ -140,6 +141,8 @@ class _Move:
     def between(cls, old: Beat | None, new: Beat) -> _Move:
         if old is not None and old.started != new.started:
             old = None
+        if old is not None and old.latency == new.latency:  # idle: there is nothing to count, many times a second
+            return cls(True, max(0.0, new.age_s - old.age_s), max(0.0, new.cpu_s - old.cpu_s), _NONE, _NONE)
         work, calls = _counts(new, _WORK), _counts(new, ("rpc",))
         if old is None:
             return cls(False, new.age_s, new.cpu_s, work, calls)

@@ -17,6 +17,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,12 +123,19 @@ def clear_launch(run: Path, launch: str) -> bool:
 def workers(run: Path) -> list[WorkerFile]:
     """All that were started and not yet cleared away, the dead ones included."""
     found = []
-    for path in run.glob("*.json"):
-        try:
-            found.append(WorkerFile.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError):  # just removed, or not whole yet
-            continue
+    with contextlib.suppress(FileNotFoundError), os.scandir(run) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                with contextlib.suppress(OSError, ValidationError):  # just removed, or not whole yet
+                    written = entry.stat()
+                    found.append(_read(entry.path, written.st_ino, written.st_mtime_ns))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _read(path: str, inode: int, modified: int) -> WorkerFile:  # noqa: ARG001  # they tell one file from another
+    """Read a worker's identity, once: several times a second somebody asks for all of them."""
+    return WorkerFile.model_validate_json(Path(path).read_bytes())
 
 
 def alive(one: WorkerFile) -> bool:
