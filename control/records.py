@@ -5,6 +5,7 @@
     scale.<service>.<version>      ScaleRecord     how many workers, and why; written by the scaler alone
     rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by who asks it
     lease.<controller>             LeaseRecord     who of several equal controllers acts; expires by itself
+    owner.<service>                OwnerRecord     which `headway up` runs it (headway/ownership.py)
     code.<digest>, operator.<digest>               who comes into the console (headway/console/access.py); expire
 
 The scaler and the deployer know these, not each other.

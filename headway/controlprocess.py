@@ -1,4 +1,4 @@
-"""What all control processes do: JSON logs, telemetry if it is asked for, and SIGTERM or Ctrl-C asks for the end."""
+"""What all control processes share: JSON logs, telemetry if it is configured, and an end on SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from headway.output import Stream
 
 @contextmanager
 def running(name: str, **fixed: Any) -> Iterator[asyncio.Event]:
-    """This process is a control process, inside its event loop; yields the event that is set when it shall end.
+    """Set this process up as a control process, and yield the event that is set when it has to end.
 
     Args:
-        name: which one, such as "scaler". OpenTelemetry knows it as `headway-scaler`.
-        fixed: fields that each log line carries.
+        name: its name, such as "scaler"; OpenTelemetry gets it as `headway-scaler`.
+        fixed: fields of every log line.
 
     Raises:
-        ConfigError: if telemetry is asked for and not installed.
+        ConfigError: if telemetry is configured but not installed.
     """
     logs.configure(os.environ.get("HEADWAY_LOG_LEVEL", "INFO").upper(), **fixed)
     for handler in logging.getLogger().handlers:

@@ -133,15 +133,16 @@ def _version(config: Config, name: str, wanted: ServiceConfig, grace: float | No
 async def _route(control: Control, config: Config, broker: Broker, say: Say) -> None:
     """Send all traffic of our services to the versions that shall have it."""
     await control.refresh()
-    wanted = {
-        name: {v: one.weight for (of, v), one in control.versions.items() if of == name and one.weight}
-        for name in config.services
-    }
+    wanted = {name: _weights(control, name) for name in config.services}
     if broker.data_dir is None:
         say("routes", f"stay as they are: the keys of {broker.url} are not here")
     elif broker.server is None:
         await broker.set_routes({**await broker.routes(), **wanted})  # others serve there, too
     else:
-        routes = await broker.routes()
-        others = await owned(control, routes.keys() - wanted.keys())  # they joined our server, and run still
-        await broker.set_routes({**{name: routes[name] for name in others}, **wanted})
+        others = await owned(control, control.services.keys() - wanted.keys())  # they joined our server, and run still
+        await broker.set_routes({**{name: shares for name in others if (shares := _weights(control, name))}, **wanted})
+
+
+def _weights(control: Control, service: str) -> dict[str, int]:
+    """Return the shares of the traffic that a service's versions shall have."""
+    return {v: one.weight for (of, v), one in control.versions.items() if of == service and one.weight}

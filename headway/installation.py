@@ -1,10 +1,10 @@
-"""An installation on one machine: a broker, and what keeps the services of a configuration running there.
+"""An installation on one machine: a broker, and the control processes that keep its services running.
 
     async with Installation.start(config, say=...) as running:
         ...                       # serving; leaving the block drains the workers, then stops the server
 
-It declares what shall run in the control records; the scaler, a process of its own, does it. Should we be killed, the
-lifeline lets scaler, zygotes and workers drain and leave.
+It writes the desired state to the control records; the scaler, a process of its own, brings it about. If this process
+is killed, the lifeline makes scaler, zygotes and workers drain and end.
 """
 
 from __future__ import annotations
@@ -99,15 +99,15 @@ class Installation:
         hurry: asyncio.Event | None = None,
         external: Broker | None = None,
     ) -> AsyncIterator[Installation]:
-        """Start everything, and return when the services serve; one that cannot does not hold up the others for ever.
+        """Start everything, and return when the services serve, or when those that do not have had their time.
 
         Args:
             config: what to run.
             say: receives the workers' output, line by line.
             start_timeout: seconds that the workers have to begin to serve.
             grace: seconds that work in hand has to finish at the end.
-            hurry: set it to end the grace period.
-            external: a broker that somebody else runs, instead of starting one.
+            hurry: event that ends the grace period at once.
+            external: a broker that somebody else runs; by default one is started.
 
         Raises:
             BrokerError: if the server cannot be used.
@@ -144,12 +144,12 @@ class Installation:
                 _withdraw(broker)
 
     def workers(self, service: str | None = None) -> list[WorkerFile]:
-        """The living workers of our services on this machine, or of one of them."""
+        """Return the living workers of our services on this machine, or of one service."""
         wanted = set(self.config.services) if service is None else {service}
         return [one for one in rundir.workers(self.run) if one.service in wanted and rundir.alive(one)]
 
     def _forget_epochs(self) -> None:
-        """With nobody alive to obey a former leader its epoch means nothing, and the server may have lost it."""
+        """Remove the fence of former leaders if no worker lives: the server may have lost their epochs."""
         if not self.workers():
             (self.run / rundir.FENCE).unlink(missing_ok=True)
 
@@ -169,7 +169,7 @@ class Installation:
             group.create_task(process.keep_running())
 
     def _hear(self, label: str, line: str) -> None:
-        """Pass on what a control process says, and learn where pages are."""
+        """Pass on a line of a control process, and learn from it where the pages are."""
         if label == "web" and (found := _PAGES.match(line)):
             self.web_url = found[1]
             self._changed.set()
@@ -202,7 +202,7 @@ class Installation:
             self._changed.set()
 
     async def _stop(self, grace: float, hurry: asyncio.Event) -> None:
-        """Drain all workers of our services, then end the control processes; return when nobody is left."""
+        """Drain the workers of our services, end the control processes, and return when all are gone."""
         try:
             async with asyncio.timeout(_SUSPEND_TIMEOUT):
                 await asyncio.gather(*(suspend(self._control, name) for name in self._ownership.services))
@@ -240,7 +240,7 @@ class Installation:
 
 
 def for_apps(apps: tuple[str, ...], workers: int | None, version: str) -> dict[str, ServiceConfig]:
-    """The services of apps that are named on the command line.
+    """Return the services of the apps that are named on the command line.
 
     Raises:
         UsageError: if one cannot be loaded, or two have the same name.

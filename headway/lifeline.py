@@ -1,7 +1,7 @@
-"""A lifeline: when the process that holds it is gone, however it went, those that it started drain and leave.
+"""A lifeline: when the process that holds it ends, for whatever reason, the processes that it started drain and end.
 
-It is a pair of sockets. The far end is inherited by the scaler, its zygotes and their workers; the zygotes watch it.
-Our end closes with us, even under SIGKILL. And when our end reads its end, the last of the others is gone.
+It is a pair of sockets. The scaler, its zygotes and their workers inherit the far end; the zygotes watch it. Our end
+closes when we end, even by SIGKILL. When our end reads end-of-file, the last of the other processes is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CUT: Final = 1
 
 
 class Lifeline:
-    """Our end, and the far one until it is given away."""
+    """Both ends of a lifeline; the far one until children have inherited it."""
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
@@ -25,15 +25,15 @@ class Lifeline:
 
     @property
     def descriptor(self) -> int:
-        """The far end, to be passed to children."""
+        """The descriptor of the far end, for children to inherit."""
         return self._theirs.fileno()
 
     def environment(self) -> dict[str, str]:
-        """What tells children of it."""
+        """Return the environment variable that tells children of the far end."""
         return {LIFELINE: str(self.descriptor)}
 
     def cut(self) -> None:
-        """Let everybody drain and leave."""
+        """Make all processes that hold the far end drain and end."""
         self._theirs.close()
         with contextlib.suppress(OSError):
             self._ours.shutdown(_CUT)

@@ -1,8 +1,9 @@
 """Who runs a service: one `headway up` at a time, so that stopping one never stops what another runs.
 
-`owner.<service>` in the control records names the owner. It expires unless its owner renews it, so nobody has to clean
-up after a process that was killed. A second `up` of the same service is refused with the name of the first one; on
-leaving, each gives back only what is its own.
+`owner.<service>` in the control records names the owner, who renews it. A second `up` of the same service is refused
+with the name of the first one; on leaving, each gives back only what is its own. What a killed process owned is free as
+soon as its machine shows that it is gone; elsewhere once it was not renewed for a while. Until then it counts as owned,
+also while the server is away, when nobody can renew anything.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from headway.control.records import LeaseRecord, Record
 from headway.control.store import Control, Versioned, lease_key
 from headway.scaler.drivers.process import rundir
 
-TTL: Final = 10.0
-"""Seconds after which a service whose owner is gone is free; the server counts in whole ones."""
-_RENEW: Final = TTL / 3
+PATIENCE: Final = 10.0
+"""Seconds without a renewal after which an owner on another machine is taken to be gone."""
+_RENEW: Final = PATIENCE / 3
 _LOOK: Final = 0.25
 
 _log = logging.getLogger("headway.up")
@@ -117,9 +118,7 @@ class Ownership:
             await asyncio.sleep(_RENEW)
             for service, revision in list(self._revisions.items()):
                 try:
-                    self._revisions[service] = await self._control.put(
-                        owner_key(service), self._me, expect=revision, ttl=TTL
-                    )
+                    self._revisions[service] = await self._control.put(owner_key(service), self._me, expect=revision)
                 except Conflict:
                     await self._renew_lost(service)
                 except HeadwayError as error:
@@ -129,7 +128,7 @@ class Ownership:
         """Give back what is ours."""
         revisions, self._revisions = self._revisions, {}
         for service, revision in revisions.items():
-            with contextlib.suppress(HeadwayError):  # it expires by itself
+            with contextlib.suppress(HeadwayError):  # whoever wants it next sees that we are gone
                 await self._control.delete(owner_key(service), expect=revision)
 
     async def _claim(self, service: str) -> None:
@@ -137,18 +136,18 @@ class Ownership:
         first: Versioned[OwnerRecord] | None = None
         while True:
             found = await self._control.get(key, OwnerRecord)
-            if found is not None and not is_gone(found.value):
-                first = first or found
-                renewed = found.revision != first.revision
-                if renewed or found.value.host == self._me.host or time.monotonic() - since > 2 * TTL:
-                    raise ServiceTaken(f"{service} is run by {found.value.name}")
-                await asyncio.sleep(_LOOK)  # it may be gone: then its record expires
-                continue
-            if first is None and found is None:
+            first = first or found
+            if found is None:
                 await self._no_other_pool(service)
+            elif not is_gone(found.value) and time.monotonic() - since < PATIENCE:
+                renewed = first is not None and found.revision != first.revision
+                if renewed or found.value.host == self._me.host:
+                    raise ServiceTaken(f"{service} is run by {found.value.name}")
+                await asyncio.sleep(_LOOK)  # on another machine: whether it lives is seen by its renewals
+                continue
             with contextlib.suppress(Conflict):  # somebody was quicker: see who
                 expect = await self._control.marker(key) if found is None else found.revision
-                self._revisions[service] = await self._control.put(key, self._me, expect=expect, ttl=TTL)
+                self._revisions[service] = await self._control.put(key, self._me, expect=expect)
                 return
 
     async def _no_other_pool(self, service: str) -> None:
@@ -167,7 +166,7 @@ class Ownership:
                     raise ServiceTaken(f"{service} is run by the scaler {lease.value.holder}")
 
     async def _renew_lost(self, service: str) -> None:
-        """Take up a service again whose record is not what it was: expired while the server was away, or another's."""
+        """Take up a service again whose record is not what it was: lost with the server's store, or another's."""
         del self._revisions[service]
         try:
             await self._claim(service)
@@ -178,7 +177,7 @@ class Ownership:
 
 
 async def owned(control: Control, services: Iterable[str]) -> frozenset[str]:
-    """Return those services that somebody runs."""
+    """Return those services that somebody runs, as far as anybody knows."""
     found = set()
     for service in services:
         owner = await control.get(owner_key(service), OwnerRecord)

@@ -1,4 +1,4 @@
-"""Where workers run on this machine: the run directory of a data directory, its pool, and what workers start from."""
+"""Where workers run on this machine: the run directory, the pool, and what workers are started from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_dir(store: Path) -> Path:
 def pool_of(store: Path) -> str:
     """Return the pool of the workers of a data directory: the same for all its scalers, and for no others.
 
-    HEADWAY_POOL names another one: containers that share the directory are one place, whatever their host names.
+    HEADWAY_POOL overrides it, for containers that share a directory and have different host names.
     """
     if named := os.environ.get(POOL):
         return subjects.token(named, "pool")

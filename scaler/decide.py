@@ -1,8 +1,8 @@
-"""How many workers a version shall have. Pure: the same observations give the same decisions, so traces can be
-replayed.
+"""Decides how many workers a version needs. Pure: the same observations give the same decisions, so traces replay.
 
-Up at once, to the largest of what the policies want. Down to the largest that was needed within the last `down_after`
-seconds, and only if every policy knows: a missing or stale observation stops nothing. Never to zero with work left.
+It scales out at once, to the largest count that a policy wants. It scales in to the largest count that was needed
+within the last `down_after` seconds, and only if every policy knows its load: a missing or stale observation stops no
+worker. It never scales to zero while work is left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DRAIN_WITHIN: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What decisions remember, passed from each to the next.
+    """State that one decision passes to the next.
 
     Attributes:
         since: when the first observation was taken; None before it.
@@ -49,7 +49,7 @@ NEW: Final = History()
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome.
+    """How many workers there shall be, and why.
 
     Attributes:
         desired: workers.
@@ -74,7 +74,7 @@ def decide(
     calls: bool = False,
     current: int | None = None,
 ) -> Decision:
-    """Decide.
+    """Decide how many workers a version needs now.
 
     Args:
         scale: policies and bounds of the service.
@@ -127,7 +127,7 @@ def decide(
 
 
 def _lowest(scale: Scale, seen: Observation, minimum: int, floor: int, before: int, *, calls: bool) -> tuple[int, str]:
-    """The bound from below, and its reason."""
+    """Return the lower bound, and its reason."""
     pending = seen.pending is None or seen.ack_pending is None or seen.pending + seen.ack_pending + seen.in_hand > 0
     waking = seen.pending is not None and pending
     candidates = [
@@ -143,12 +143,12 @@ def _lowest(scale: Scale, seen: Observation, minimum: int, floor: int, before: i
 
 
 def _long_enough(scale: Scale, seen: Observation, history: History) -> bool:
-    """Whether what was needed is known for the whole of `down_after`."""
+    """Return whether the need is known for all of the last `down_after` seconds."""
     return history.since is not None and seen.at - history.since >= scale.down_after
 
 
 def _learn(scale: Scale, seen: Observation, history: History) -> History:
-    """Take an observation into the averages."""
+    """Add an observation to the averages."""
     passed = 0.0 if history.at is None else max(0.0, seen.at - history.at)
     arrivals = history.arrivals
     if seen.arrivals is not None:
@@ -166,5 +166,5 @@ def _learn(scale: Scale, seen: Observation, history: History) -> History:
 
 
 def _blend(old: float, new: float, passed: float, over: float) -> float:
-    """Exponentially weighted average over some seconds."""
+    """Return an exponentially weighted average over some seconds."""
     return new + (old - new) * math.exp(-passed / over)

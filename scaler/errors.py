@@ -1,8 +1,8 @@
-"""What can go wrong in the scaler; each with one clear line and a remedy.
+"""The errors of the scaler, each with a remedy.
 
 ScalerError
 ├── LaunchFailed    workers of a version cannot be started
-├── Fenced          a newer leader has spoken: we are not it any more
+├── Fenced          a newer leader has given commands
 └── BadTrace        an arrival trace cannot be read
 """
 
@@ -12,7 +12,7 @@ from headway.bus.errors import HeadwayError
 
 
 class ScalerError(HeadwayError):
-    """Base of what goes wrong in the scaler."""
+    """Base of the scaler's errors."""
 
     code = "scaler"
 

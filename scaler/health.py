@@ -1,4 +1,4 @@
-"""Whether a worker is sick, from what it says of itself, or no longer says. Pure."""
+"""Diagnoses workers by their heartbeats, or the lack of them. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory"]
 
 
 class Vitals(NamedTuple):
-    """What is known of a worker.
+    """What was heard of a worker.
 
     Attributes:
         worker: its id.
@@ -37,14 +37,14 @@ class Vitals(NamedTuple):
 
 
 class Sickness(NamedTuple):
-    """Why a worker is to be replaced. Silent ones do not hear that they shall drain."""
+    """Why a worker has to be replaced. A silent one does not hear that it has to drain."""
 
     kind: Kind
     reason: str
 
 
 def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness | None:
-    """Diagnose one worker.
+    """Return why a worker has to be replaced; None if it is well.
 
     Args:
         seen: what is known of it.
@@ -74,9 +74,9 @@ def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness
 
 
 def deaf(everyone: Iterable[Vitals], now: float) -> bool:
-    """Whether it is us who do not hear: of at least two workers that ought to beat, none was heard of late.
+    """Return whether we are deaf: several workers should beat, and none was heard of late.
 
-    Those that have only just begun are not expected to be heard.
+    Workers that were only just started are not expected to beat yet.
 
     Args:
         everyone: what is known of all workers, of whatever service.

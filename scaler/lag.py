@@ -1,4 +1,4 @@
-"""What waits in the job queues: every version and lane, in few requests however many services there are.
+"""Reads what waits in the queues of all versions and lanes, in few requests however many services there are.
 
 One `STREAM.LIST` tells of all job streams how much they hold and how far they have come. Only those that hold or took
 something are asked for their consumers, side by side. Unlike `/jsz`, which a follower answers with what it happens to
@@ -60,7 +60,7 @@ class ConsumerLag:
 
 
 def together(lanes: Iterable[ConsumerLag]) -> ConsumerLag:
-    """Several consumers as one: their sums, the lowest floor, the oldest message. Of none it is all zeros."""
+    """Add up consumers: sums, the lowest floor, the oldest message; all zeros for none."""
     lanes = tuple(lanes)
     return ConsumerLag(
         pending=sum(lane.pending for lane in lanes),
@@ -93,7 +93,7 @@ class Lags:
     blind: bool = False
 
     def known(self, stream: str) -> bool:
-        """Whether all is known of a stream."""
+        """Return whether all is known of a stream."""
         return not self.blind and stream not in self.unknown
 
 
@@ -118,7 +118,7 @@ class _Stream:
             del self.times[:-_SAMPLES], self.sequences[:-_SAMPLES]
 
     def age(self, name: str, floor: int, left: int, now: float, *, first_look: bool) -> float:
-        """At most how old a consumer's oldest message is.
+        """Return an upper bound of the age of a consumer's oldest message, in seconds.
 
         It is no older than the time its consumer came to have something left, and no older than the time the stream
         passed its acknowledgement floor. At the first look all that is known is how old the stream's first message is.
@@ -151,10 +151,10 @@ class LagReader:
         """Sent so far."""
 
     async def read(self, now: float) -> Lags:
-        """Look at all queues.
+        """Read all queues.
 
         Args:
-            now: a steady clock's time; ages and rates are taken from it.
+            now: monotonic seconds; ages and rates are taken from it.
         """
         found = await self._listed(now) if now >= self._relist else None
         if found is None:
@@ -172,11 +172,11 @@ class LagReader:
         return self._fold(now, frozenset(unknown))
 
     def unknown(self, now: float) -> Lags:
-        """The last look, with nothing of it certain any more."""
+        """Return the last look, with nothing of it certain any more."""
         return replace(self._fold(now, frozenset()), blind=True)
 
     async def _listed(self, now: float) -> tuple[dict[str, Any], set[str]] | None:
-        """All streams by one list; None if it is late or not whole."""
+        """Return all streams from one list; None if it is late or incomplete."""
         listed = await self._list("$JS.API.STREAM.LIST", "streams")
         if listed is None or listed[1]:
             self._relist = now + self._pause
@@ -186,7 +186,7 @@ class LagReader:
         return {info["config"]["name"]: info for info in listed[0] if _ours(info["config"]["name"])}, set()
 
     async def _one_by_one(self) -> tuple[dict[str, Any], set[str]] | None:
-        """All streams, each asked by itself, and those that did not answer; None if not even the names are known."""
+        """Ask each stream by itself; returns those that answered and those that did not, or None without names."""
         listed = await self._list("$JS.API.STREAM.NAMES", "streams")
         if listed is None:
             return None
@@ -196,7 +196,7 @@ class LagReader:
         return found, set(names) - found.keys()
 
     def _note(self, name: str, info: dict[str, Any], now: float) -> bool:
-        """Take over a stream's state; True if its consumers have to be asked."""
+        """Take over the state of a stream; returns whether its consumers have to be asked."""
         state, known = info["state"], self._streams.setdefault(name, _Stream())
         busy = name != EVENTS and bool(state["messages"] or known.messages)
         moved = state["last_seq"] != known.last
@@ -207,7 +207,7 @@ class LagReader:
         return busy or moved or waiting or not known.read
 
     def _take(self, name: str, infos: list[dict[str, Any]], now: float) -> bool:
-        """Take over the consumers of a stream; False if one of them has no leader to know."""
+        """Take over the consumers of a stream; returns False if one of them has no leader."""
         known = self._streams[name]
         first_look, known.read = not known.read, True
         lanes = {}
@@ -241,7 +241,7 @@ class LagReader:
         return Lags(at=now, lanes=lanes, events=dict(events), stored=stored, unknown=unknown)
 
     async def _list(self, subject: str, kind: str) -> tuple[list[Any], list[str]] | None:
-        """All pages of a list and what the answer says is missing; None without a certain answer."""
+        """Return all pages of a list, and what is missing by its own account; None without a certain answer."""
         found: list[Any] = []
         missing: list[str] = []
         while True:

@@ -1,4 +1,4 @@
-"""What the scaler tells OpenTelemetry: of each version how many workers it has and should have, and what waits."""
+"""The scaler's OpenTelemetry metrics: for each version its workers, its desired workers, and what waits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class VersionStatus:
 
 
 def values(seen: Iterable[VersionStatus]) -> Values:
-    """The gauges of one round. Pure."""
+    """Return the gauges of one round. Pure."""
     told: dict[str, list[Observation]] = {name: [] for name in _DESCRIBED}
     for one in seen:
         labels = {"headway.service": one.service, "headway.version": one.version}
@@ -89,7 +89,7 @@ class Metrics:
         self._rounds = durations("headway.scaler.round.duration", "Duration of one round over all versions.")
 
     def round(self, seen: Iterable[VersionStatus], took: float) -> None:
-        """One round is done, in so many seconds."""
+        """Record a round that took so many seconds."""
         seen = tuple(seen)
         self._gauges.show(values(seen))
         self._rounds.record(took)
@@ -97,5 +97,5 @@ class Metrics:
             self.died(one.service, one.version, 0)  # a counter that begins at one does not show its first rise
 
     def died(self, service: str, version: str, count: int = 1) -> None:
-        """So many workers have ended without having been told to."""
+        """Count workers that ended without having been told to."""
         self._deaths.add(count, {"headway.service": service, "headway.version": version})

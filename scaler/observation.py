@@ -1,4 +1,4 @@
-"""What the scaler knows of one version at one moment. Values, without I/O; made by scaler/observe.py or a simulator."""
+"""The load of one version, as `decide` takes it; made by scaler/observe.py or by a simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what was read and heard to an `Observation`: differences between two moments. Pure."""
+"""Makes an `Observation` of two samples: what happened between them, and what is now. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _FULL: Final = 0.7
 """Share of its slots from which on a worker cannot be expected to take more: it keeps a quarter for idle lanes."""
 
 _WORK: Final = ("job", "on")
+_NONE: Final = [0] * (len(BUCKETS) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """All that is known of one version at one moment.
+    """What is known of one version at one moment.
 
     Attributes:
         at: when, on a steady clock.
@@ -48,7 +49,7 @@ class Sample:
 
 
 def observe(before: Sample | None, now: Sample) -> Observation:
-    """What happened between two moments, and what is now.
+    """Return what happened between two samples, and what is now.
 
     Args:
         before: the earlier one, about `WINDOW` seconds ago; None at first, then rates are unknown.
@@ -56,8 +57,8 @@ def observe(before: Sample | None, now: Sample) -> Observation:
     """
     queue = None if now.lanes is None else together(now.lanes)
     moves = [_Move.between(before.beats.get(name) if before else None, beat) for name, beat in now.beats.items()]
-    work = _add(move.work for move in moves)
-    calls = _add(move.calls for move in moves)
+    work = _add(move.work for move in moves if move.work is not _NONE)
+    calls = _add(move.calls for move in moves if move.calls is not _NONE)
     told = [move for move in moves if move.seconds > 0]
     settled = [move for move in told if move.settled]
     done = sum(sum(move.work) + sum(move.calls) for move in settled)
@@ -103,10 +104,10 @@ def _due(now: Sample) -> int:
 
 
 def _arrivals(before: Sample | None, now: Sample) -> float | None:
-    """Messages per second that came for this version.
+    """Return the messages per second that arrived for this version.
 
-    What is waiting or delivered more than before has come, but for what was delivered again. The workers tell of what
-    they hand back; and of all versions together no more can have come than was stored.
+    It is the growth of what waits and of what was delivered, less what was delivered again. Workers tell what they hand
+    back, and no more can have arrived than was stored for all versions together.
     """
     if before is None or before.lanes is None or now.lanes is None or now.at <= before.at:
         return None
@@ -140,6 +141,8 @@ class _Move:
     def between(cls, old: Beat | None, new: Beat) -> _Move:
         if old is not None and old.started != new.started:
             old = None
+        if old is not None and old.latency == new.latency:  # idle: there is nothing to count, many times a second
+            return cls(True, max(0.0, new.age_s - old.age_s), max(0.0, new.cpu_s - old.cpu_s), _NONE, _NONE)
         work, calls = _counts(new, _WORK), _counts(new, ("rpc",))
         if old is None:
             return cls(False, new.age_s, new.cpu_s, work, calls)
@@ -169,7 +172,7 @@ def _less(new: list[int], old: list[int]) -> list[int]:
 
 
 def _mean(counts: list[int]) -> float | None:
-    """The mean in seconds, each sample taken as the middle of its bucket."""
+    """Return the mean in seconds; each value counts as the middle of its bucket."""
     total = sum(counts)
     if not total:
         return None

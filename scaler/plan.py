@@ -1,8 +1,8 @@
-"""What to do so that a version has its workers: start, drain, kill. Pure.
+"""Plans which workers of a version to start, drain and kill. Pure.
 
-A sick worker is replaced first and stopped then; one that is only too large, when it has nothing in hand. Of too many
-workers the emptiest goes first, of equally empty ones the youngest; one that has not begun to serve goes before all.
-Nobody is killed but those that do not end by themselves.
+A sick worker is stopped once its replacement serves; one that only uses too much memory, once it has nothing in hand.
+Of too many workers those that do not serve yet go first, then those with the least in hand, then the youngest. Only a
+worker that does not end by itself is killed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ KILL_AFTER: Final = 5.0
 KILL_SILENT_AFTER: Final = 2.0
 """The same for one whose event loop does not run: it cannot drain."""
 REPLACE_WITHIN: Final = 10.0
-"""Seconds after which a silent worker is stopped although no other could be started. Other sick ones are kept until
-one is: they do what they can."""
+"""Seconds after which a silent worker is stopped although its replacement could not be started. Other sick workers are
+kept until theirs serves: they do what they can."""
 IDLE_WITHIN: Final = 30.0
-"""Seconds for which a moment is awaited in which a worker that can wait has nothing in hand."""
+"""Seconds that a worker which can wait has until it happens to have nothing in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan(desired: int, members: Iterable[WorkerState], now: float, *, grace: float, may_start: bool = True) -> Plan:
-    """Plan.
+    """Plan how to get from the workers there are to those there shall be.
 
     Args:
         desired: workers wanted.

@@ -1,7 +1,7 @@
-"""What each policy wants of one version. Pure.
+"""The scaling policies: how many workers each wants for a version. Pure.
 
-A want has two numbers. `up` is the count below which more workers are started, `keep` the count above which some are
-stopped. Between them nothing changes: load that moves around a whole number of workers does not make the count flap.
+A want has two numbers: below `up` workers more are started, above `keep` some are stopped. In between nothing changes,
+so that a load around a whole number of workers does not make the count flap.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Want(NamedTuple):
 
 
 def wants(scale: Scale, seen: Observation, arrivals: float, capacity: float | None) -> Iterator[Want]:
-    """What all policies of a version want.
+    """Yield what each policy of a version wants.
 
     Args:
         scale: the policies.
@@ -66,7 +66,7 @@ def wants(scale: Scale, seen: Observation, arrivals: float, capacity: float | No
 
 
 def capacity(seen: Observation) -> float | None:
-    """Messages per second that one worker can finish: bound by its slots, and by its core (Little's law)."""
+    """Return the messages per second that one worker can finish, bound by slots and core (Little's law)."""
     bounds = []
     if seen.slots and seen.service_s:
         bounds.append(seen.slots / seen.service_s)
@@ -107,7 +107,7 @@ def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None)
 
 
 def cpu(policy: Cpu, seen: Observation) -> Want:
-    """Enough that each has its share of a core to itself."""
+    """Want enough workers that each stays at its target share of a core."""
     if seen.cpu is None:
         return Want("cpu", 0, None, "the CPU time is unknown")
     load = seen.cpu / policy.target
@@ -116,7 +116,7 @@ def cpu(policy: Cpu, seen: Observation) -> Want:
 
 
 def inflight(policy: Inflight, seen: Observation) -> Want:
-    """Enough that no worker comes near the limit at which it sheds calls."""
+    """Want enough workers that none comes near the limit at which it sheds calls."""
     assert seen.limit
     load = seen.inflight / (seen.limit * policy.target)
     reason = f"{seen.inflight:,} calls in flight, {seen.limit:,} x {policy.target:.0%} each, need {load:.1f} workers"
@@ -124,7 +124,7 @@ def inflight(policy: Inflight, seen: Observation) -> Want:
 
 
 def latency(policy: Latency, seen: Observation) -> Want:
-    """More while calls take too long, unless the workers idle: then it is not for want of workers."""
+    """Want more workers while calls are slow, unless the workers idle: then more would not help."""
     ratios = [
         (value / bound, f"{name} {value * 1000:,.0f} ms of {bound * 1000:,.0f} ms")
         for name, value, bound in (

@@ -70,7 +70,7 @@ class DesiredVersion:
 
     @property
     def unknown(self) -> str | None:
-        """Why it has to stay as it is: a record that is missing or damaged says nothing; None if both are there."""
+        """Why the version stays as it is: a record is missing or damaged. None if both are there."""
         if self.version is None:
             return "there is no readable record of the version: its workers stay as they are"
         if self.service is None:

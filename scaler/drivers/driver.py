@@ -1,4 +1,4 @@
-"""What a driver does. tests/support/driver_contract.py holds what every one of them must keep."""
+"""The interface of drivers. tests/support/driver_contract.py holds what every one of them must keep."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class Driver(Protocol):
         """
 
     async def lead(self, fence: int) -> None:
-        """A leader begins: from now on the commands of former ones are refused, also those that are under way.
+        """Begin to lead: refuse the commands of former leaders from now on, those under way included.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     async def list(self) -> list[RunningWorker]:
-        """All living workers of this installation, those that another scaler started included."""
+        """List the living workers of this installation, those that another scaler started included."""
 
     async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:
         """Start a worker under a name; returns when it runs, which is before it serves.
@@ -86,21 +86,21 @@ class Driver(Protocol):
         """
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:
-        """Let a worker drain, or end it at once. A worker that is gone already is fine.
+        """Make a worker drain, or kill it. Does nothing if it is gone already.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     async def keep(self, launches: Collection[Launch], fence: int) -> None:
-        """Let go of what is ready for other launches than these and has no worker: nothing will be started of them.
+        """Release what is held ready for launches other than these, unless it has workers.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Workers that ended, each once, as it happens; also those that were told to."""
+        """Yield the workers that ended, each once, as it happens; also those that were told to."""
 
     async def close(self) -> None:
-        """Let go of everything. Workers go on."""
+        """Release everything. Workers go on."""

@@ -15,7 +15,7 @@ INTERVAL: Final = 0.5
 
 
 def scale_of(load: Workload) -> Scale:
-    """The defaults, with the bounds and the deadline of a load."""
+    """Return the default policies, with the bounds and the deadline of a workload."""
     return Scale(min=load.minimum, max=load.maximum, lag=Lag(drain_within=load.within))
 
 

@@ -35,7 +35,7 @@ class Optimum:
 
 
 def optimum(trace: Trace, load: Workload) -> Optimum:
-    """The bound for a trace."""
+    """Return the lower bound for a trace."""
     coming = arrivals(trace, load.seed)
     steps = len(coming)
     missed, late = _unavoidable(coming, load)

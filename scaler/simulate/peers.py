@@ -13,7 +13,7 @@ from headway.scaler.simulate.model import Contender, View, Workload
 
 
 def peers(load: Workload) -> list[Contender]:
-    """All of them, for a load; KEDA with a threshold that suits the deadline, and with the one it has by default."""
+    """Return all peers for a workload; KEDA twice, with a threshold that suits the deadline and its default."""
     fair = max(1, math.floor(load.rate * load.within))
     return [Keda(load, fair, f"keda-{fair}"), Keda(load, 10, "keda-10"), Knative(load), Aws(load)]
 

@@ -28,7 +28,7 @@ class Comparison:
 
 
 def load_of(scale: Scale) -> Workload:
-    """The load that a policy is tried on: its bounds, and its deadline as the objective."""
+    """Return the workload that a policy is tried on: its bounds, and its deadline as the objective."""
     usual = Workload()
     within = scale.lag.drain_within if scale.lag is not None else usual.within
     return Workload(minimum=scale.min, maximum=scale.max, within=within)

@@ -50,7 +50,7 @@ def flash_crowd(seed: int = 1) -> Trace:
 
 
 def diurnal(seed: int = 2) -> Trace:
-    """A day in half an hour: night, a morning peak, a lower afternoon one."""
+    """Return a day in half an hour: night, a morning peak, and a lower afternoon one."""
 
     def rate(second: int) -> float:
         day = second / 1800
@@ -65,7 +65,7 @@ def sawtooth(seed: int = 3) -> Trace:
 
 
 def recorded() -> Trace:
-    """The recorded one that comes with the package (see above)."""
+    """Return the recorded trace that comes with the package (see above)."""
     return Trace("recorded", read(RECORDED).arrivals)
 
 
@@ -78,7 +78,7 @@ NAMED: Final[dict[str, Callable[[], Trace]]] = {
 
 
 def load(name: str) -> Trace:
-    """A trace by its name, or from a file.
+    """Return a trace by its name, or read it from a file.
 
     Raises:
         BadTrace: if it is neither.
@@ -151,7 +151,7 @@ def _noisy(name: str, workers: Callable[[int], float], seconds: int, seed: int) 
 
 
 def _poisson(rng: random.Random, mean: float) -> int:
-    """A Poisson number; the sum of numbers with small means, for which Knuth's product does not underflow."""
+    """Draw a Poisson number; the sum of numbers with small means, for which Knuth's product does not underflow."""
     total = 0
     while mean > 0:
         part = min(mean, 30.0)

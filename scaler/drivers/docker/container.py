@@ -1,4 +1,4 @@
-"""What a container of a worker is made of: pure, for the Engine API."""
+"""The containers of workers, as the Docker Engine API wants them described. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST_SIGNALS: Final = 64
 
 
 def worker(launch: Launch, image: str, network: str, pool: str, name: str) -> dict[str, Any]:
-    """The container of a worker."""
+    """Return the container of a worker."""
     config = _base(launch, image, network)
     config["Cmd"] = ["headway", *_command(launch, name)]
     config["Labels"] = {POOL: pool, WORKER: name, SERVICE: launch.service, VERSION: launch.version}
@@ -44,14 +44,14 @@ def worker(launch: Launch, image: str, network: str, pool: str, name: str) -> di
 
 
 def probe(launch: Launch, image: str) -> dict[str, Any]:
-    """The container that finds out whether workers of a launch could begin. It needs no network."""
+    """Return the container that tries to import the service of a launch. It needs no network."""
     config = _base(launch, image, "none")
     config["Cmd"] = ["python3", "-m", "headway.scaler.drivers.docker.probe", f"{GIVEN}/{_LAUNCH}"]
     return config
 
 
 def given(launch: Launch) -> bytes:
-    """What is copied into the volume `GIVEN`, as a tar: configuration and credentials, for the container's user."""
+    """Pack configuration and credentials, for the container's user, as a tar for the volume `GIVEN`."""
     wanted = {
         "app": launch.app,
         "service": launch.service,
@@ -72,13 +72,13 @@ def given(launch: Launch) -> bytes:
 
 
 def running(found: Mapping[str, Any]) -> RunningWorker:
-    """A worker, as the list of containers tells of it. A process id has no meaning outside of the daemon's machine."""
+    """Return the worker of a listed container. Its process id would mean nothing outside the daemon's machine."""
     labels = found["Labels"]
     return RunningWorker(labels[WORKER], labels[SERVICE], labels[VERSION], float(found["Created"]))
 
 
 def exited(labels: Mapping[str, str], code: int, said: Sequence[str]) -> ExitedWorker:
-    """How a worker ended. Docker tells a signal as shells do."""
+    """Return how a worker ended. Docker reports signals as shells do."""
     signalled = _SIGNALLED < code <= _SIGNALLED + _MOST_SIGNALS
     return ExitedWorker(
         labels[WORKER], labels[SERVICE], labels[VERSION], _SIGNALLED - code if signalled else code, tuple(said)
@@ -122,5 +122,5 @@ def _folder(launch: Launch) -> str | None:
 
 
 def _user(launch: Launch) -> tuple[int, int]:
-    """A working tree is read by whoever it belongs to; an image by anybody."""
+    """Return user and group: the owner of a working tree, or the one of Headway's images."""
     return (USER, USER) if launch.image else (os.getuid(), os.getgid())

@@ -1,7 +1,7 @@
 """The Docker driver: each worker is a container of its version's image.
 
-What it knows of workers it reads from the daemon, where they are labelled with their pool: a scaler that was started
-anew finds them all. Their ends it finds by looking: events are lost while nobody listens, so a look is needed anyway.
+It reads from the daemon which workers there are; they carry the label of their pool, so a new scaler finds them all.
+It polls for their ends: events are lost while nobody listens, so polling is needed anyway.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DockerDriver:
         await self._pass(fence)
 
     async def list(self) -> list[RunningWorker]:
-        """All living workers of the pool.
+        """List the living workers of the pool.
 
         Raises:
             ScalerError: if the daemon does not tell.
@@ -130,7 +130,7 @@ class DockerDriver:
         """Do nothing: a container is started from its image, and nothing else is held ready."""
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Workers that ended, each once."""
+        """Yield the workers that ended, each once."""
         while True:
             while self._exited.empty():
                 with contextlib.suppress(ScalerError):  # the controller's own look tells of it
@@ -139,12 +139,12 @@ class DockerDriver:
             yield self._exited.get_nowait()
 
     async def close(self) -> None:
-        """Look away. Workers go on."""
+        """Stop watching. Workers go on."""
         await tasks.end(list(self._ends))
         await self._docker.close()
 
     async def _prepared(self, launch: Launch) -> str:
-        """The id of the image of a launch, once a probe has imported the service."""
+        """Return the id of the image of a launch, once a probe has imported the service."""
         key = launch_id(launch)
         async with self._preparing.setdefault(key, asyncio.Lock()):
             if key not in self._pinned:
@@ -158,7 +158,7 @@ class DockerDriver:
             return self._pinned[key]
 
     async def _image(self, launch: Launch) -> str:
-        """The id of a Docker image, a digest: tags move."""
+        """Return the id of a Docker image, which is a digest: tags move."""
         if launch.image is None:
             return str((await self._docker.images.inspect(self._worker_image))["Id"])
         found = await self._docker.images.list(filters={"label": [f"{container.IMAGE}={launch.image}"]})
@@ -180,8 +180,9 @@ class DockerDriver:
             await asyncio.shield(self._delete(made))
 
     async def _pass(self, fence: int) -> None:
-        """Refuse who is no longer the leader, and remember who is: the newest epoch is in the name of a volume, since
-        that is what the daemon keeps besides containers.
+        """Refuse former leaders, and remember the newest epoch.
+
+        It is in the name of a volume: that is what the daemon keeps besides containers.
 
         Raises:
             Fenced: if a newer leader has spoken.
@@ -212,7 +213,7 @@ class DockerDriver:
             task.add_done_callback(self._ends.discard)
 
     async def _tell(self, id_: str, labels: dict[str, str]) -> None:
-        """Tell of a worker's end, and clear it away."""
+        """Report the end of a worker, and remove its container."""
         ended = self._docker.containers.container(id_)
         try:
             code = int((await ended.show())["State"]["ExitCode"])
@@ -230,13 +231,13 @@ class DockerDriver:
 
 
 async def _said(ended: DockerContainer) -> list[str]:
-    """The last lines that a container wrote."""
+    """Return the last lines that a container wrote."""
     return [line.rstrip() for line in await ended.log(stdout=True, stderr=True, tail=TAIL) if line.strip()]
 
 
 @asynccontextmanager
 async def _asking(what: str) -> AsyncIterator[None]:
-    """Turn what the daemon or the way to it says into one of our errors."""
+    """Turn errors of the daemon, or of the way to it, into ours."""
     try:
         yield
     except DockerError as error:

@@ -1,7 +1,7 @@
 """The process driver: workers of this machine, by way of a zygote for each launch.
 
-What it knows of workers it reads from the run directory, so it does not matter who started them: a scaler that was
-started anew finds them all. Their ends it learns from process descriptors, which need no parent.
+It reads from the run directory which workers there are, whoever started them, so a new scaler finds them all. It learns
+of their ends from process descriptors (pidfd), which work for processes that are not its children.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ProcessDriver:
         rundir.pass_fence(self._run, fence)
 
     async def list(self) -> list[RunningWorker]:
-        """All living workers of the run directory."""
+        """List the living workers of the run directory."""
         found = []
         for one in rundir.workers(self._run):
             self._watch(one)
@@ -139,12 +139,12 @@ class ProcessDriver:
                     writer.close()
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Workers that ended, each once."""
+        """Yield the workers that ended, each once."""
         while True:
             yield await self._exited.get()
 
     async def close(self) -> None:
-        """Look away. Zygotes and workers go on."""
+        """Stop watching. Zygotes and workers go on."""
         loop = asyncio.get_running_loop()
         for descriptor in self._watched.values():
             if descriptor is not None:
@@ -154,7 +154,7 @@ class ProcessDriver:
         await tasks.end(list(self._ends))
 
     async def _begun(self, worker: str, launch: Launch, pid: int) -> RunningWorker:
-        """Wait until the worker has written who it is, or is gone already."""
+        """Wait until the worker has written its identity, or has ended."""
         path = self._run / f"{worker}.json"
         while not path.exists() and rundir.birth(pid) is not None:  # noqa: ASYNC110  # files have no events
             await asyncio.sleep(_POLL / 10)
@@ -167,7 +167,7 @@ class ProcessDriver:
         raise LaunchFailed(f"{worker} of {launch.service} {launch.version} ended at once: {said}")
 
     async def _zygote(self, launch: Launch) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the zygote of a launch, which is started if it is not there."""
+        """Connect to the zygote of a launch, starting it if it does not run."""
         id_ = rundir.launch_id(launch)
         path = rundir.socket_path(self._run, id_)
         async with self._starting.setdefault(id_, asyncio.Lock()):
@@ -246,7 +246,7 @@ class ProcessDriver:
         task.add_done_callback(self._ends.discard)
 
     async def _tell(self, one: WorkerFile) -> None:
-        """Tell of a worker's end, with its exit code if its zygote lives to know it."""
+        """Report the end of a worker, with its exit code if its zygote lives to know it."""
         while rundir.alive(one):  # noqa: ASYNC110  # where there are no process descriptors
             await asyncio.sleep(_LOOK)
         path = self._run / f"{one.worker}.exit"

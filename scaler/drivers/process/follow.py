@@ -1,4 +1,4 @@
-"""Passes on what the workers of a run directory write, line by line, whoever started them."""
+"""Passes on what the workers of a run directory write, line by line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Say = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class _Log:
-    """A log that is being read. It is held open, so that its last lines are read after it was cleared away."""
+    """A log that is being read. It is held open, so that its last lines can be read after it was removed."""
 
     label: str
     file: BinaryIO

@@ -1,4 +1,4 @@
-"""The run directory: what is known of the workers of this machine, whoever started them.
+"""The run directory: the workers of this machine, whoever started them.
 
     <worker>.json   a worker's identity, written before it runs any code of its service
     <worker>.log    what it writes
@@ -17,6 +17,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ class WorkerFile(BaseModel):
 
 
 def launch_id(launch: Launch) -> str:
-    """What the zygote of a launch is filed under: 12 hex digits of all that it is started from."""
+    """Return the id of a launch: 12 hex digits of a hash of all that its workers are started from."""
     facts: dict[str, Any] = {name: getattr(launch, name) for name in Launch.__dataclass_fields__}
     facts["config"], facts["environment"] = dict(launch.config), dict(launch.environment)
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
@@ -66,7 +67,7 @@ def prepare(run: Path) -> None:
 
 
 def socket_path(run: Path, launch: str) -> Path:
-    """Where the zygote of a launch listens; elsewhere if the path would be too long for a socket."""
+    """Return where the zygote of a launch listens: elsewhere if the path is too long for a socket."""
     path = run / f"{launch}.sock"
     if len(os.fsencode(path)) <= _SOCKET_BYTES:
         return path
@@ -79,7 +80,7 @@ def socket_path(run: Path, launch: str) -> Path:
 
 
 def pass_fence(run: Path, fence: int) -> None:
-    """Let a leader's command pass if no newer leader has spoken, and remember its epoch.
+    """Remember the epoch of a leader's command, unless a newer leader has spoken.
 
     Raises:
         Fenced: otherwise.
@@ -120,23 +121,30 @@ def clear_launch(run: Path, launch: str) -> bool:
 
 
 def workers(run: Path) -> list[WorkerFile]:
-    """All that were started and not yet cleared away, the dead ones included."""
+    """List all workers that were started and not yet cleared away, dead ones included."""
     found = []
-    for path in run.glob("*.json"):
-        try:
-            found.append(WorkerFile.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError):  # just removed, or not whole yet
-            continue
+    with contextlib.suppress(FileNotFoundError), os.scandir(run) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                with contextlib.suppress(OSError, ValidationError):  # just removed, or not whole yet
+                    written = entry.stat()
+                    found.append(_read(entry.path, written.st_ino, written.st_mtime_ns))
     return found
 
 
+@lru_cache(maxsize=4096)
+def _read(path: str, inode: int, modified: int) -> WorkerFile:  # noqa: ARG001  # they tell one file from another
+    """Read a worker's identity, once: several times a second somebody asks for all of them."""
+    return WorkerFile.model_validate_json(Path(path).read_bytes())
+
+
 def alive(one: WorkerFile) -> bool:
-    """Whether the process still runs and is the same."""
+    """Return whether the process still runs, and is the same one."""
     return birth(one.pid) == one.birth
 
 
 def birth(pid: int) -> str | None:
-    """When a process began, in whatever unit the system has; None if it is gone, or only waits to be reaped."""
+    """Return when a process began, in the system's unit; None if it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if fields[0] in {b"Z", b"X"} else fields[19].decode()
@@ -151,7 +159,7 @@ def birth(pid: int) -> str | None:
 
 
 def tail(path: Path) -> tuple[str, ...]:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -163,7 +171,7 @@ def tail(path: Path) -> tuple[str, ...]:
 
 
 def trim(run: Path, worker: str, most: int) -> None:
-    """Empty a log that has grown beyond some bytes; its writer appends, so it goes on at the beginning."""
+    """Empty a log that is larger than some bytes; its writer appends, and goes on at the beginning."""
     path = run / f"{worker}.log"
     with contextlib.suppress(OSError):
         if path.stat().st_size > most:

@@ -37,7 +37,10 @@ LIFELINE: Final = "HEADWAY_LIFELINE"
 """Environment variable with the number of the inherited descriptor."""
 ALREADY: Final = 0
 FAILED: Final = 2
-_TICK: Final = 0.5
+_TICK: Final = 5.0
+"""Seconds between two looks whether the run directory is still there; everything else wakes it."""
+_LEAVING_TICK: Final = 0.2
+"""Seconds between two looks whether the workers of a former zygote have ended."""
 _LINE: Final = 1 << 20
 
 
@@ -75,7 +78,7 @@ class Zygote:
         self._listener.listen()
         self._selector.register(self._listener, selectors.EVENT_READ)
         while not (self._leaving and not self._ours()):
-            for key, _ in self._selector.select(_TICK):
+            for key, _ in self._selector.select(_LEAVING_TICK if self._leaving else _TICK):
                 if key.fileobj is self._listener:
                     client, _ = self._listener.accept()
                     self._clients[client] = bytearray()

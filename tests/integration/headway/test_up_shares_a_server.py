@@ -92,3 +92,4 @@ def test_a_host_that_starts_anew_leaves_services_that_joined_alone(fresh, host, 
     again = fresh("other:other", "--port", port, "--websocket-port", "0", folder=host.folder, output="again")
     again.says("ready:")
     eventually(lambda: greets(again), "its routes or its workers are gone")
+    assert first.process.poll() is None
