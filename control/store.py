@@ -145,7 +145,7 @@ class Mirror:
             self.unreadable[key] = unreadable(error)
             if kept is not None:
                 into[at] = kept
-            _log.error("control record %s cannot be read, the former one stays in force: %s", key, error)
+            _log.error("control record %s cannot be read, the former one stays in force: %s", key, self.unreadable[key])
 
 
 class Control(Mirror):

@@ -21,7 +21,7 @@ from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_c
 from headway.bus.wire.subjects import LANES, parse_job, token
 from headway.control.fleet import Fleet
 from headway.control.records import ServiceRecord, VersionRecord
-from headway.control.store import Control, scale_key, service_key, version_key
+from headway.control.store import Control, Versioned, scale_key, service_key, version_key
 from headway.deployer import queues
 from headway.deployer.garbage import KEEP, SPARE, Garbage, Remains, deployed, garbage
 from headway.images import image, store
@@ -69,6 +69,8 @@ class Cleaner:
         self._orphaned: dict[tuple[str, str], float] = {}
         self._by_service: dict[str, dict[str, int]] | None = None
         self._listed = -math.inf
+        self._routes_known: Mapping[str, Mapping[str, int]] = {}
+        self._routes_read = -math.inf
 
     async def clean(self, service: str) -> Garbage:
         """Clean up after one service; returns what went.
@@ -98,7 +100,7 @@ class Cleaner:
         unreadable = any(key.split(".")[1] == service for key in control.unreadable)
         known = self._fleet.settled and not unreadable
         rollout = control.rollouts.get(service)
-        left, events, routes = await asyncio.gather(self._left(service), self._events(service), self._broker.routes())
+        left, events, routes = await asyncio.gather(self._left(service), self._events(service), self._routes())
         wanted = deployed(Remains(versions, rollout))
         return Remains(
             versions=versions,
@@ -118,6 +120,13 @@ class Cleaner:
 
     async def _left(self, service: str) -> dict[str, int]:
         return queues.left(await queues.consumers(self._bus, service))
+
+    async def _routes(self) -> Mapping[str, Mapping[str, int]]:
+        """Return all routes, read once for the services that are looked at in a row."""
+        if time.monotonic() - self._routes_read >= _LISTED_FOR:
+            self._routes_known = await self._broker.routes()
+            self._routes_read = time.monotonic()
+        return self._routes_known
 
     async def _events(self, service: str) -> dict[str, int] | None:
         """Return the unfinished events by event type that the service has a consumer for."""
@@ -170,7 +179,7 @@ class Cleaner:
         """Delete the consumers of a version, and make those anew whose lane got a message meanwhile."""
         stream = jobs_stream(service)
         for lane in range(LANES):
-            if not self._leads():
+            if not self._leads() or await self._retired_record(service, version) is None:
                 return
             await self._delete(stream, lane_consumer(version, lane))
         _log.info("%s: the consumers of %s are deleted: it is retired and has nothing queued", service, version)
@@ -183,10 +192,11 @@ class Cleaner:
 
     async def _records(self, service: str, version: str, record: VersionRecord) -> None:
         """Delete the records and the image of a version. The image goes last: a record without one says so."""
-        if not self._leads():
+        known = await self._retired_record(service, version)
+        if known is None or not self._leads():
             return
+        await self._control.delete(version_key(service, version), expect=known.revision)
         await self._control.delete(scale_key(service, version))
-        await self._control.delete(version_key(service, version))
         self._control.versions.pop((service, version), None)
         self._retired.pop((service, version), None)
         _log.info("%s: %s is forgotten: %d later versions can be rolled back to", service, version, self._keep)
@@ -194,6 +204,11 @@ class Cleaner:
         used = {one.image for one in self._control.versions.values()}
         if record.image is not None and record.image not in used and directory is not None:
             await asyncio.to_thread(_remove, directory, service, version, record.image)
+
+    async def _retired_record(self, service: str, version: str) -> Versioned[VersionRecord] | None:
+        """Read the record of a version again; None if somebody has released it since."""
+        found = await self._control.get(version_key(service, version), VersionRecord)
+        return found if found is not None and found.value.phase == "retired" and not found.value.weight else None
 
     async def _tell(self, service: str, orphans: tuple[str, ...], events: Mapping[str, int]) -> None:
         """Write into the service's record which events nobody handles, so that doctor, console and scaler know."""

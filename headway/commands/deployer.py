@@ -14,18 +14,28 @@ from headway.endpoint import find
 
 
 @click.command(epilog=examples("headway deployer", "headway deployer --dir /var/lib/headway"))
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    envvar="HEADWAY_KEEP",
+    help="Retired versions of each service that can be rolled back to. [env: HEADWAY_KEEP]",
+)
 @options.server
-def deployer(*, url: str | None, creds: str | None, directory: Path) -> int:
+def deployer(*, keep: int, url: str | None, creds: str | None, directory: Path) -> int:
     """Walk releases through their steps, judge them, and take bad ones back.
 
     `headway up` runs one. It needs the installation's keys, since shares of the traffic are part of the account. Of
     several one acts; when it dies, another goes on within seconds. Traffic flows without it.
+
+    Records, queues and images of versions that are retired for longer than the last --keep ones are removed.
     """
     endpoint = find(url, creds, directory)
-    return run(_deploy(endpoint.url, endpoint.creds, directory))
+    return run(_deploy(endpoint.url, endpoint.creds, directory, keep))
 
 
-async def _deploy(url: str, creds: str | None, directory: Path) -> None:
+async def _deploy(url: str, creds: str | None, directory: Path, keep: int) -> None:
     from headway.broker.broker import Broker
     from headway.controlprocess import running
     from headway.deployer.prove import prove
@@ -37,6 +47,7 @@ async def _deploy(url: str, creds: str | None, directory: Path) -> None:
         try:
             async with await broker.connect("control", name="deployer") as bus:
                 holder = f"{pool_of(directory)}-{os.getpid()}"
-                await Deployer(bus, broker, holder=holder, prove=functools.partial(prove, bus)).run(stop)
+                made = Deployer(bus, broker, holder=holder, prove=functools.partial(prove, bus), keep=keep)
+                await made.run(stop)
         finally:
             await broker.close()

@@ -157,3 +157,16 @@ async def test_while_the_lease_is_not_ours_nothing_goes(nats_broker, cleaner):
     await cleaner.records.refresh()
     assert len(cleaner.records.versions) == 6
     assert len(await consumers(cleaner.bus, "JOBS_fax")) == 6 * 16
+
+
+async def test_a_version_that_is_released_again_meanwhile_keeps_everything(cleaner):
+    bus, control = cleaner.bus, cleaner.records
+    for number in range(6):
+        await retired(cleaner, f"v{number}")
+    await control.refresh()
+    live = control.versions["fax", "v0"].model_copy(update={"phase": "live", "weight": 100})
+    await Control(bus).put(version_key("fax", "v0"), live)
+    await cleaner.clean("fax")  # it has not heard of that yet
+    await control.refresh()
+    assert control.versions["fax", "v0"] == live
+    assert {f"v0-{lane}" for lane in range(16)} <= await consumers(bus, "JOBS_fax")
