@@ -166,6 +166,10 @@ def test_every_finding_of_the_doctor_is_explained():
     assert len(codes) > 35
     page = (ROOT / "docs/how-to/diagnose.md").read_text()
     assert not {code for code in codes if f"`{code}`" not in page}
+    explained = [
+        code for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for code in re.findall("`([a-z-]+)`", row)
+    ]
+    assert len(explained) == len(set(explained))
 
 
 @pytest.mark.parametrize(
