@@ -83,7 +83,7 @@ class ReleaseOutcome:
         }
 
 
-class Release:
+class Releases:
     """Two releases under load.
 
     Args:

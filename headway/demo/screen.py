@@ -19,7 +19,7 @@ from rich.text import Text
 from headway.demo import work
 from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.tally import percentile
-from headway.demo.watch import VersionRow, Watch
+from headway.demo.watch import ServingVersion, Watch
 from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
@@ -136,7 +136,7 @@ def _tenants(progress: DemoProgress, width: int) -> Table:
     return table
 
 
-def _services(rows: list[VersionRow], watch: Watch, width: int) -> Table:
+def _services(rows: list[ServingVersion], watch: Watch, width: int) -> Table:
     table = _table(("SERVICE", "left", 10), ("VER", "left", 4))
     table.add_column("TRAFFIC", width=width + 5, no_wrap=True)
     table.add_column("WORKERS", width=13, no_wrap=True)
