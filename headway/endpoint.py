@@ -68,7 +68,7 @@ M = TypeVar("M", Running, Web)
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerAccess:
     """A server, and the credentials to use there.
 
     Attributes:
@@ -129,7 +129,7 @@ def read_running(directory: Path) -> Running | None:
     return _living(directory / RUNNING_FILE, Running)
 
 
-def find(url: str | None, creds: str | None, directory: Path) -> Endpoint:
+def find(url: str | None, creds: str | None, directory: Path) -> ServerAccess:
     """Return the server to use: options first, then the environment, then `headway up`, then the default address.
 
     Args:
@@ -140,13 +140,13 @@ def find(url: str | None, creds: str | None, directory: Path) -> Endpoint:
     named, creds = server_url(url), credentials(creds)
     running = read_running(directory)
     if named is not None:
-        return Endpoint(named, creds, running if running is not None and running.url == named else None)
+        return ServerAccess(named, creds, running if running is not None and running.url == named else None)
     if running is not None:
-        return Endpoint(running.url, creds or running.creds, running)
-    return Endpoint(DEFAULT_URL, creds)
+        return ServerAccess(running.url, creds or running.creds, running)
+    return ServerAccess(DEFAULT_URL, creds)
 
 
-def require(url: str | None, creds: str | None, directory: Path) -> Endpoint:
+def require(url: str | None, creds: str | None, directory: Path) -> ServerAccess:
     """Return the server as `find` does, without falling back to the default address.
 
     Raises:

@@ -19,17 +19,17 @@ _LAST: Final = 6
 PHASES: Final[Mapping[Phase, str]] = {
     "verify": "verifying",
     "warm-up": "warming up",
-    "shift": "shifting",
+    "shift": "shifting traffic",
     "judge": "judging",
-    "drain": "draining",
+    "drain": "draining the old version",
     "standby": "on standby",
     "done": "done",
-    "back": "going back",
-    "take-over": "taking over",
+    "back": "rolling back",
+    "take-over": "taking over jobs",
     "rolled-back": "rolled back",
     "refused": "refused",
 }
-"""What a phase is called where people read it."""
+"""What a phase is called where people read it; the console has the same words (format.ts)."""
 _BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
 
 

@@ -29,7 +29,7 @@ _TIMEOUT: Final = 5.0
 _LEASES: Final = "$KV.CONTROL.lease."
 
 
-class Queue(BaseModel):
+class JobQueue(BaseModel):
     """A version's jobs: `waiting` on the server, `in_hand` of its workers (as the server counts them)."""
 
     waiting: int = 0
@@ -54,7 +54,7 @@ class Trouble(BaseModel):
     retry_at: float | None
 
 
-class Row(BaseModel):
+class StatusRow(BaseModel):
     """One version of a service.
 
     Attributes:
@@ -99,7 +99,7 @@ class Status(BaseModel):
     """
 
     url: str
-    rows: list[Row]
+    rows: list[StatusRow]
     dead: dict[str, int]
     unreadable: dict[str, str] = {}
 
@@ -107,7 +107,7 @@ class Status(BaseModel):
 def summarise(
     url: str,
     beats: Iterable[Beat],
-    queues: Mapping[tuple[str, str], Queue],
+    queues: Mapping[tuple[str, str], JobQueue],
     routes: Mapping[str, Mapping[str, int]] | None,
     dead: Mapping[str, int],
     scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
@@ -140,15 +140,15 @@ def summarise(
 def _row(
     key: tuple[str, str],
     beats: list[Beat],
-    queue: Queue | None,
+    queue: JobQueue | None,
     routes: Mapping[str, Mapping[str, int]] | None,
     scale: ScaleRecord | None,
-) -> Row:
+) -> StatusRow:
     service, version = key
     histograms = [counts for beat in beats for counts in beat.latency.values()]
     total = [sum(column) for column in zip(*histograms, strict=False)]
     p50, p95 = quantile(total, 0.5), quantile(total, 0.95)
-    return Row(
+    return StatusRow(
         service=service,
         version=version,
         weight=None if routes is None else routes.get(service, {}).get(version, 0),
@@ -217,7 +217,7 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
     return found
 
 
-async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
+async def queues(bus: Bus) -> dict[tuple[str, str], JobQueue]:
     """Return the job queues of all services and versions, from their lane consumers.
 
     While a consumer has no leader that could tell, its version is left out.
@@ -228,13 +228,13 @@ async def queues(bus: Bus) -> dict[tuple[str, str], Queue]:
     streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     names = [name for one in streams if (name := one["config"]["name"]).startswith(JOBS)]
     answers = await asyncio.gather(*(jsapi.listed(bus.nc, f"CONSUMER.LIST.{name}", "consumers") for name in names))
-    found: dict[tuple[str, str], Queue] = {}
+    found: dict[tuple[str, str], JobQueue] = {}
     for name, (consumers, silent) in zip(names, answers, strict=True):
         service = name.removeprefix(JOBS)
         for consumer in consumers:
             if (lane := parse_lane_consumer(consumer["name"])) is None:
                 continue
-            queue = found.setdefault((service, lane.version), Queue())
+            queue = found.setdefault((service, lane.version), JobQueue())
             queue.waiting += consumer["num_pending"]
             queue.in_hand += consumer["num_ack_pending"]
         for consumer_name in silent:

@@ -13,7 +13,7 @@ from headway.bus.errors import InvalidInput, NotServed
 from headway.commands import options, published
 from headway.commands.base import examples, run
 from headway.commands.payload import payload_argument, read
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(epilog=examples('headway call fax status \'{"fax": "f1"}\' --tenant acme'))
@@ -41,7 +41,9 @@ def call(
     return run(_call(find(url, creds, directory), service, operation, read(payload), tenant, timeout))
 
 
-async def _call(endpoint: Endpoint, service: str, operation: str, request: Any, tenant: str, timeout: float) -> None:
+async def _call(
+    endpoint: ServerAccess, service: str, operation: str, request: Any, tenant: str, timeout: float
+) -> None:
     async with await endpoint.connect("call") as bus:
         try:
             reply = await bus.call(service, operation, request, tenant=tenant, timeout=timeout)

@@ -10,7 +10,7 @@ import click
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.control.store import Control
-from headway.endpoint import Endpoint, pages_url, require
+from headway.endpoint import ServerAccess, pages_url, require
 
 
 @click.command(
@@ -28,7 +28,7 @@ def console(*, web_url: str | None, name: str | None, url: str | None, creds: st
     return run(_console(endpoint, pages_url(web_url, directory), name or person()))
 
 
-async def _console(endpoint: Endpoint, web_url: str, name: str) -> None:
+async def _console(endpoint: ServerAccess, web_url: str, name: str) -> None:
     async with await endpoint.connect("console") as bus:
         click.echo(await address(Control(bus), web_url, name))
 

@@ -16,7 +16,7 @@ from headway.doctor.collect import collect
 from headway.doctor.diagnose import CHECKS, diagnose, well
 from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 from headway.format import counted
 
 _WIDTH: Final = 80
@@ -36,7 +36,7 @@ def doctor(*, as_json: bool, url: str | None, creds: str | None, directory: Path
     return run(_doctor(find(url, creds, directory), directory, as_json=as_json))
 
 
-async def _doctor(endpoint: Endpoint, directory: Path, *, as_json: bool) -> int:
+async def _doctor(endpoint: ServerAccess, directory: Path, *, as_json: bool) -> int:
     facts = await collect(endpoint, directory)
     findings = diagnose(facts)
     if as_json:

@@ -11,7 +11,7 @@ from headway.bus.client.bus import STORE_TIMEOUT
 from headway.commands import options, published
 from headway.commands.base import examples, run
 from headway.commands.payload import key_option, payload_argument, read, tell
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(epilog=examples('headway emit call.missed \'{"call": "c1", ...}\' --tenant acme'))
@@ -42,7 +42,7 @@ def emit(
 
 
 async def _emit(
-    endpoint: Endpoint, event_type: str, event: Any, tenant: str, key: str | None, timeout: float, *, check: bool
+    endpoint: ServerAccess, event_type: str, event: Any, tenant: str, key: str | None, timeout: float, *, check: bool
 ) -> None:
     async with await endpoint.connect("emit") as bus:
         heard = not check or await published.check_event(bus, event_type, event)

@@ -15,7 +15,7 @@ from headway.bus import tasks
 from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.base import examples, run
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 if TYPE_CHECKING:
     from headway.scaler.controller import Scaler
@@ -79,7 +79,7 @@ def scaler(
 
 
 async def _scale(
-    endpoint: Endpoint, directory: Path, pool: str, network: str | None, alive: Path | None, *, contained: bool
+    endpoint: ServerAccess, directory: Path, pool: str, network: str | None, alive: Path | None, *, contained: bool
 ) -> None:
     from headway.broker.broker import Broker
     from headway.broker.identity import KEY_FILE

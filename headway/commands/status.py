@@ -21,10 +21,10 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import BrokerError
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 from headway.format import counted, milliseconds, short
 from headway.loglines import readable
-from headway.status import Row, Status, dead_letters, listen, queues, records, summarise
+from headway.status import Status, StatusRow, dead_letters, listen, queues, records, summarise
 
 _SHOWN: Final = 4
 """Lines of a dead worker's output below the table; `--json` has more."""
@@ -47,7 +47,7 @@ def status(*, as_json: bool, watch: bool, url: str | None, creds: str | None, di
     return run(_status(find(url, creds, directory), directory, as_json=as_json, watch=watch))
 
 
-async def _status(endpoint: Endpoint, directory: Path, *, as_json: bool, watch: bool) -> None:
+async def _status(endpoint: ServerAccess, directory: Path, *, as_json: bool, watch: bool) -> None:
     async with await endpoint.connect("status") as bus:
         if watch and not as_json:
             await _watch(bus, endpoint, directory)
@@ -62,7 +62,7 @@ async def _status(endpoint: Endpoint, directory: Path, *, as_json: bool, watch: 
                 return
 
 
-async def _watch(bus: Bus, endpoint: Endpoint, directory: Path) -> None:
+async def _watch(bus: Bus, endpoint: ServerAccess, directory: Path) -> None:
     done: dict[tuple[str, str], int] = {}
     at = time.monotonic()
     with Live(Text("listening ..."), console=Console(highlight=False), auto_refresh=False, screen=False) as screen:
@@ -79,14 +79,14 @@ async def _watch(bus: Bus, endpoint: Endpoint, directory: Path) -> None:
             screen.update(render(found, rates), refresh=True)
 
 
-async def _collect(bus: Bus, endpoint: Endpoint, directory: Path) -> Status:
+async def _collect(bus: Bus, endpoint: ServerAccess, directory: Path) -> Status:
     beats, waiting, dead, weights, wanted = await asyncio.gather(
         listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), records(bus)
     )
     return summarise(endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable)
 
 
-async def _routes(endpoint: Endpoint, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
+async def _routes(endpoint: ServerAccess, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
     """Return the routes; None without the keys of the installation."""
     if not (directory / "keys.json").exists():
         return None
@@ -141,7 +141,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
     return Group(above, table, *troubles, below)
 
 
-def _trouble(row: Row) -> list[str]:
+def _trouble(row: StatusRow) -> list[str]:
     """Return why workers of a version die, with the last output of one."""
     if row.trouble is None:
         return []

@@ -12,7 +12,7 @@ from headway.bus.errors import NotServed
 from headway.commands import options, published
 from headway.commands.base import examples, run
 from headway.commands.payload import key_option, payload_argument, read, tell
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(
@@ -55,7 +55,7 @@ def submit(
 
 
 async def _submit(
-    endpoint: Endpoint,
+    endpoint: ServerAccess,
     service: str,
     operation: str,
     request: Any,

@@ -28,7 +28,7 @@ from headway.doctor import servers_seen
 from headway.doctor.collect import Blind
 from headway.doctor.facts import Server
 from headway.scaler.lag import LagReader, Lags, together
-from headway.status import Queue
+from headway.status import JobQueue
 
 LETTERS: Final = 200
 """Dead letters that are shown, the last ones."""
@@ -189,6 +189,6 @@ class Letters:
         return bool(first == before_first and last - before_last == count - before > 0)
 
 
-def _queues(lags: Lags) -> dict[Key, Queue]:
+def _queues(lags: Lags) -> dict[Key, JobQueue]:
     totals = {key: together(lanes.values()) for key, lanes in lags.lanes.items()}
-    return {key: Queue(waiting=total.pending, in_hand=total.ack_pending) for key, total in totals.items()}
+    return {key: JobQueue(waiting=total.pending, in_hand=total.ack_pending) for key, total in totals.items()}

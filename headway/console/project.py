@@ -29,7 +29,7 @@ from headway.console.rows import (
 from headway.console.snapshot import Snapshot, Worker
 from headway.control.fleet import SILENCE
 from headway.control.records import ScaleRecord, ServiceRecord
-from headway.status import Row
+from headway.status import StatusRow
 
 PREVIEW: Final = 600
 """Characters of a dead letter's payload that are shown."""
@@ -75,7 +75,7 @@ def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float 
 
 
 def _services(snapshot: Snapshot) -> Iterator[ServiceRow]:
-    by_service: dict[str, list[Row]] = {name: [] for name in snapshot.services}
+    by_service: dict[str, list[StatusRow]] = {name: [] for name in snapshot.services}
     for row in snapshot.status.rows:
         by_service.setdefault(row.service, []).append(row)
     for name, found in sorted(by_service.items()):
@@ -104,7 +104,7 @@ def _services(snapshot: Snapshot) -> Iterator[ServiceRow]:
         )
 
 
-def _version(row: Row, snapshot: Snapshot) -> VersionRow:
+def _version(row: StatusRow, snapshot: Snapshot) -> VersionRow:
     key = (row.service, row.version)
     record, scale = snapshot.versions.get(key), snapshot.scales.get(key) or ScaleRecord(service=key[0], version=key[1])
     return VersionRow(

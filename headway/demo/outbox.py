@@ -51,11 +51,15 @@ class Faxes:
         self.submitted += 1
         self._progress.sent[client.tenant] += 1
 
-    async def all_sent(self) -> None:
-        """Wait until all that were submitted have gone out."""
-        while len(self.sent) < self.submitted:
+    async def room(self, most: int) -> None:
+        """Wait until fewer than `most` of those that were submitted have not gone out yet."""
+        while self.submitted - len(self.sent) >= most:
             self._changed.clear()
             await self._changed.wait()
+
+    async def all_sent(self) -> None:
+        """Wait until all that were submitted have gone out."""
+        await self.room(1)
 
     async def _on_change(self, message: Msg) -> None:
         tenant, _, id_ = subjects.parse_live(message.subject)

@@ -18,7 +18,7 @@ from headway.demo.burst import Burst
 from headway.demo.check import check
 from headway.demo.drive import Drive
 from headway.demo.progress import DemoProgress
-from headway.demo.release import Release
+from headway.demo.release import Releases
 from headway.demo.tally import Tally
 from headway.demo.watch import Watch
 from headway.demo.work import Caller, Job
@@ -82,7 +82,7 @@ async def _acts(
 ) -> dict[str, Any]:
     """Play the acts one after the other; what each adds to the summary, by its name."""
     told: dict[str, Any] = {}
-    release = Release(running, progress, _LINE)
+    release = Releases(running, progress, _LINE)
     building = asyncio.ensure_future(release.build() if plan.releases else asyncio.sleep(0))
     try:
         progress.act = f"everyday work of {len(work.TENANTS)} tenants; one worker is killed"

@@ -19,13 +19,14 @@ from rich.text import Text
 from headway.demo import work
 from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.tally import percentile
-from headway.demo.watch import VersionRow, Watch
+from headway.demo.watch import ServingVersion, Watch
 from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
 _PLAIN_TICK: Final = 1.0
 _WIDTH: Final = 79
 _BAR: Final = 16
+"""Columns of a bar in 80 columns; a wider terminal has longer ones."""
 _TALL: Final = 30
 """Lines of a terminal from which reasons are wrapped, not cut."""
 _STYLES: Final = {"scaler": "cyan", "rollout": "magenta", "demo": "yellow"}
@@ -63,13 +64,14 @@ def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> Re
     title.append(" headway demo ", style="bold reverse")
     title.append(f" {progress.seconds:3.0f} s  ", style="dim")
     title.append(progress.act, style="bold")
+    extra = min(24, max(0, width - 80))
     room = height - len(work.TENANTS) - max(1, len(rows)) - 8
     return Group(
         title,
         Text(),
-        _tenants(progress),
+        _tenants(progress, _BAR + 4 + extra),
         Text(),
-        _services(rows, watch),
+        _services(rows, watch, _BAR + extra),
         Text(),
         Text("DECIDED, AND WHY", style="bold"),
         *_events(events(progress, watch), width, max(1, room), wrap=height >= _TALL),
@@ -116,9 +118,9 @@ async def _plain(console: Console, progress: DemoProgress, watch: Watch) -> None
         console.print(line(progress, watch), markup=False)
 
 
-def _tenants(progress: DemoProgress) -> Table:
+def _tenants(progress: DemoProgress, width: int) -> Table:
     table = _table(("TENANT", "left", 10), ("SENT", "right", 6), ("DONE", "right", 6), ("OPEN", "right", 6))
-    table.add_column("", width=_BAR + 4, no_wrap=True)
+    table.add_column("", width=width, no_wrap=True)
     table.add_column("CALLS P95", justify="right", width=9, no_wrap=True)
     for name in work.TENANTS:
         sent, done = progress.sent[name], progress.done[name]
@@ -128,15 +130,15 @@ def _tenants(progress: DemoProgress) -> Table:
             short(sent),
             short(done),
             short(max(0, sent - done)),
-            _bar(done / sent if sent else 0.0, _BAR + 4, "green" if done >= sent else "yellow"),
+            _bar(done / sent if sent else 0.0, width, "green" if done >= sent else "yellow"),
             milliseconds(None if p95 is None else p95 * 1000),
         )
     return table
 
 
-def _services(rows: list[VersionRow], watch: Watch) -> Table:
+def _services(rows: list[ServingVersion], watch: Watch, width: int) -> Table:
     table = _table(("SERVICE", "left", 10), ("VER", "left", 4))
-    table.add_column("TRAFFIC", width=_BAR + 5, no_wrap=True)
+    table.add_column("TRAFFIC", width=width + 5, no_wrap=True)
     table.add_column("WORKERS", width=13, no_wrap=True)
     for heading in ("QUEUE", "IN HAND"):
         table.add_column(heading, justify="right", width=7, no_wrap=True)
@@ -144,7 +146,7 @@ def _services(rows: list[VersionRow], watch: Watch) -> Table:
         table.add_row("...", *[""] * 5)
     seen: set[str] = set()
     for row in rows:
-        share = _bar(row.weight / 100, _BAR, "green" if row.weight else "dim").append(f"{row.weight:>4}%")
+        share = _bar(row.weight / 100, width, "green" if row.weight else "dim").append(f"{row.weight:>4}%")
         wanted = "" if row.desired in {None, row.workers} else f"/{row.desired}"
         first = row.service not in seen
         seen.add(row.service)

@@ -25,7 +25,7 @@ from headway.rollouts import PHASES
 _PERIOD: Final = 0.25
 
 
-class VersionRow(NamedTuple):
+class ServingVersion(NamedTuple):
     """One version of a service, as it is now.
 
     Attributes:
@@ -96,7 +96,7 @@ class Watch:
             ]
         return found
 
-    def rows(self) -> list[VersionRow]:
+    def rows(self) -> list[ServingVersion]:
         """Return the versions that have traffic or workers, in the order of their names."""
         found = []
         for (service, version), record in sorted(self._control.versions.items()):
@@ -104,7 +104,7 @@ class Watch:
             if record.weight or beats or (scale is not None and scale.desired):
                 in_hand = sum(beat.in_hand + beat.rpc_inflight for beat in beats)
                 desired = None if scale is None else scale.desired
-                found.append(VersionRow(service, version, record.weight, len(beats), desired, in_hand))
+                found.append(ServingVersion(service, version, record.weight, len(beats), desired, in_hand))
         return found
 
     def _note(self, beat: Beat) -> None:

@@ -25,7 +25,7 @@ from headway.bus.nats.streams import CONTROL
 from headway.control.store import Control
 from headway.doctor import local, servers_seen, streams_seen
 from headway.doctor.facts import Facts, Server
-from headway.endpoint import Endpoint
+from headway.endpoint import ServerAccess
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Blind:
             return otherwise
 
 
-async def collect(endpoint: Endpoint, directory: Path) -> Facts:
+async def collect(endpoint: ServerAccess, directory: Path) -> Facts:
     """Look at an installation.
 
     Args:
@@ -65,7 +65,7 @@ async def collect(endpoint: Endpoint, directory: Path) -> Facts:
         return replace(facts, unreachable=error.message)
 
 
-async def _look(facts: Facts, bus: Bus, endpoint: Endpoint, directory: Path) -> Facts:
+async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path) -> Facts:
     blind = Blind()
     nothing: dict[str, Any] = {}
     control = Control(bus)
@@ -128,7 +128,7 @@ async def _ages(bus: Bus) -> dict[str, float]:
 
 
 async def _with_keys(
-    blind: Blind, endpoint: Endpoint, directory: Path
+    blind: Blind, endpoint: ServerAccess, directory: Path
 ) -> tuple[tuple[Server, ...], dict[str, dict[str, int]] | None]:
     """Return what only the system account may see."""
     if not (directory / KEY_FILE).exists():

@@ -13,7 +13,7 @@ from headway.broker.identity import KEY_FILE
 from headway.commands import options
 from headway.commands.backup.shared import say, told
 from headway.commands.base import examples, run
-from headway.endpoint import Endpoint, find, server_url
+from headway.endpoint import ServerAccess, find, server_url
 
 SETTLE: Final = 10.0
 
@@ -48,7 +48,7 @@ def create(*, target: Path, settle: float, no_pause: bool, url: str | None, cred
     return run(_running(endpoint, directory, target, None if no_pause else settle))
 
 
-async def _running(endpoint: Endpoint, directory: Path, target: Path, settle: float | None) -> None:
+async def _running(endpoint: ServerAccess, directory: Path, target: Path, settle: float | None) -> None:
     async with await endpoint.connect("backup") as bus:
         manifest = await create_(bus, endpoint.url, directory, target, settle=settle, say=say)
     if not manifest.settled:

@@ -12,7 +12,7 @@ from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.backup.shared import say, told
 from headway.commands.base import examples, run
-from headway.endpoint import Endpoint, default_directory, find, server_url
+from headway.endpoint import ServerAccess, default_directory, find, server_url
 
 
 @click.command(
@@ -62,7 +62,7 @@ async def _into_directory(source: Path, directory: Path, *, replace: bool) -> No
     click.echo(f"restored {directory}; next: headway up{place}")
 
 
-async def _into_server(source: Path, endpoint: Endpoint, *, replace: bool, replicas: int | None) -> None:
+async def _into_server(source: Path, endpoint: ServerAccess, *, replace: bool, replicas: int | None) -> None:
     async with await endpoint.connect("restore") as bus:
         await into_server(source, bus, Path.cwd(), replace=replace, replicas=replicas, say=say)
     click.echo(f"restored the streams at {endpoint.url}; its keys and routes are as they were")

@@ -14,7 +14,7 @@ from headway.bus.client.dead import DeadLetter
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters, plain
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 from headway.format import cut
 
 _CAUSE: Final = 17
@@ -34,7 +34,7 @@ def ls(
     return run(_ls(find(url, creds, directory), service, tenant, as_json=as_json))
 
 
-async def _ls(endpoint: Endpoint, service: str | None, tenant: str | None, *, as_json: bool) -> None:
+async def _ls(endpoint: ServerAccess, service: str | None, tenant: str | None, *, as_json: bool) -> None:
     width = shutil.get_terminal_size().columns
     count = 0
     async with await endpoint.connect("dead") as bus:

@@ -10,7 +10,7 @@ from headway.bus.client import dead as letters
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(epilog=examples("headway dead purge --service fax --tenant acme"))
@@ -28,7 +28,7 @@ def purge(
     return run(_purge(find(url, creds, directory), service, tenant))
 
 
-async def _purge(endpoint: Endpoint, service: str | None, tenant: str | None) -> None:
+async def _purge(endpoint: ServerAccess, service: str | None, tenant: str | None) -> None:
     count = 0
     async with await endpoint.connect("dead") as bus:
         async for letter in letters.list_(bus.js, service, tenant):

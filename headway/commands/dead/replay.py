@@ -11,7 +11,7 @@ from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(
@@ -40,7 +40,7 @@ def replay(
     return run(_replay(find(url, creds, directory), seqs, service, tenant))
 
 
-async def _replay(endpoint: Endpoint, seqs: tuple[int, ...], service: str | None, tenant: str | None) -> None:
+async def _replay(endpoint: ServerAccess, seqs: tuple[int, ...], service: str | None, tenant: str | None) -> None:
     count = 0
     async with await endpoint.connect("dead") as bus:
         if seqs:

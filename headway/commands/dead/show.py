@@ -12,7 +12,7 @@ from headway.bus.client import dead as letters
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import plain
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 from headway.format import cut
 
 _SHOWN: Final = 2000
@@ -27,7 +27,7 @@ def show(*, seq: int, url: str | None, creds: str | None, directory: Path) -> in
     return run(_show(find(url, creds, directory), seq))
 
 
-async def _show(endpoint: Endpoint, seq: int) -> None:
+async def _show(endpoint: ServerAccess, seq: int) -> None:
     async with await endpoint.connect("dead") as bus:
         letter = await letters.show(bus.js, seq)
     facts = plain(letter)

@@ -10,7 +10,7 @@ import orjson
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.control.store import Control
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 @click.command(epilog=examples("headway records ls"))
@@ -21,7 +21,7 @@ def ls(*, as_json: bool, url: str | None, creds: str | None, directory: Path) ->
     return run(_ls(require(url, creds, directory), as_json=as_json))
 
 
-async def _ls(endpoint: Endpoint, *, as_json: bool) -> int:
+async def _ls(endpoint: ServerAccess, *, as_json: bool) -> int:
     async with await endpoint.connect("records") as bus:
         control = Control(bus)
         await control.refresh()

@@ -9,7 +9,7 @@ import click
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.control.store import Control
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 @click.command(epilog=examples("headway records mend", "headway records mend version.fax.v1"))
@@ -23,7 +23,7 @@ def mend(*, keys: tuple[str, ...], url: str | None, creds: str | None, directory
     return run(_mend(require(url, creds, directory), keys))
 
 
-async def _mend(endpoint: Endpoint, keys: tuple[str, ...]) -> None:
+async def _mend(endpoint: ServerAccess, keys: tuple[str, ...]) -> None:
     async with await endpoint.connect("records") as bus:
         control = Control(bus)
         await control.refresh()

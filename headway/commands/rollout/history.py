@@ -13,7 +13,7 @@ from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import read
 from headway.control.store import Control
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 @click.command(epilog=examples("headway rollout history fax"))
@@ -23,7 +23,7 @@ from headway.endpoint import Endpoint, require
 def history(*, service: str, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
     """Show the rollouts of SERVICE, and each transition of the last one with its reason."""
 
-    async def do(endpoint: Endpoint) -> None:
+    async def do(endpoint: ServerAccess) -> None:
         async with await endpoint.connect("history") as bus:
             record = await read(Control(bus), service)
         if as_json:

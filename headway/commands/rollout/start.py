@@ -16,7 +16,7 @@ from headway.control.records import Criteria, Seconds
 from headway.control.store import Control
 from headway.deployer import checks
 from headway.deployer.rollout import requests
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
 
@@ -91,7 +91,7 @@ def start(
 
 
 async def _start(
-    endpoint: Endpoint,
+    endpoint: ServerAccess,
     directory: Path,
     service: str,
     version: str,

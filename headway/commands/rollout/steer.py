@@ -12,7 +12,7 @@ from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import answer
 from headway.control.records import RolloutRecord
 from headway.control.store import Control
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 def steering(
@@ -32,7 +32,7 @@ def steering(
     @json_option
     @options.server
     def command(*, service: str, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
-        async def do(endpoint: Endpoint) -> int:
+        async def do(endpoint: ServerAccess) -> int:
             async with await endpoint.connect(name) as bus:
                 control = Control(bus)
                 record = await request(control, service)

@@ -11,7 +11,7 @@ from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import answer, from_image
 from headway.control.store import Control, version_key
 from headway.deployer.rollout import requests
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 @click.command(epilog=examples("headway rollout undo fax", "headway rollout undo fax --to v1"))
@@ -29,7 +29,7 @@ def undo(
     takes over what is queued.
     """
 
-    async def do(endpoint: Endpoint) -> int:
+    async def do(endpoint: ServerAccess) -> int:
         async with await endpoint.connect("rollback") as bus:
             control = Control(bus)
             await control.refresh()

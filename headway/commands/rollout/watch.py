@@ -15,7 +15,7 @@ from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.rollout.answer import POLL, read
 from headway.control.store import Control
-from headway.endpoint import Endpoint, require
+from headway.endpoint import ServerAccess, require
 
 
 @click.command(epilog=examples("headway rollout watch fax"))
@@ -26,7 +26,7 @@ def watch(*, service: str, url: str | None, creds: str | None, directory: Path) 
     return run(_watch(require(url, creds, directory), service))
 
 
-async def _watch(endpoint: Endpoint, service: str) -> int:
+async def _watch(endpoint: ServerAccess, service: str) -> int:
     async with await endpoint.connect("watch") as bus:
         control = Control(bus)
         record = await read(control, service)

@@ -15,7 +15,7 @@ from headway.bus.errors import NotFound
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.control.records import ScaleRecord
-from headway.endpoint import Endpoint, find
+from headway.endpoint import ServerAccess, find
 
 
 @click.command(epilog=examples("headway scale history fax"))
@@ -30,7 +30,7 @@ def history(
     return run(_history(find(url, creds, directory), service, version, as_json=as_json))
 
 
-async def _history(endpoint: Endpoint, service: str, version: str | None, *, as_json: bool) -> None:
+async def _history(endpoint: ServerAccess, service: str, version: str | None, *, as_json: bool) -> None:
     from headway.control.store import Control
 
     async with await endpoint.connect("scale") as bus:

@@ -16,7 +16,7 @@ from headway.bus.nats import streams
 from headway.bus.worker import queues
 from headway.doctor.collect import collect
 from headway.doctor.diagnose import diagnose
-from headway.endpoint import Endpoint
+from headway.endpoint import ServerAccess
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def examine(broker: Broker, directory: Path | None = None) -> dict[str, st
     creds = broker.data_dir / "doctor.creds"
     creds.touch(0o600)
     creds.write_text(broker.identities.creds("operator"))
-    facts = await collect(Endpoint(broker.url, str(creds)), directory or broker.data_dir)
+    facts = await collect(ServerAccess(broker.url, str(creds)), directory or broker.data_dir)
     return {finding.code: f"{finding.subject}: {finding.what}" for finding in diagnose(facts)}
 
 
@@ -187,6 +187,6 @@ async def test_credentials_that_are_ending_are_found(tmp_path):
 async def test_a_role_that_may_not_look_is_told_so_and_nothing_fails(bus, tmp_path):
     creds = tmp_path / "client.creds"
     creds.write_text(bus.broker.identities.creds("client", tenant="acme"))
-    facts = await collect(Endpoint(bus.url, str(creds)), tmp_path / "nowhere")
+    facts = await collect(ServerAccess(bus.url, str(creds)), tmp_path / "nowhere")
     assert {"streams", "control records"} <= set(facts.blind)
     assert {finding.severity for finding in diagnose(facts) if finding.code == "not-checked"} == {"note"}

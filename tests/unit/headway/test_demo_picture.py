@@ -12,7 +12,7 @@ from headway.demo import screen, summary, work
 from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.release import ReleaseOutcome
 from headway.demo.tally import Tally
-from headway.demo.watch import VersionRow
+from headway.demo.watch import ServingVersion
 
 REASON = "lag: 1,170 waiting and 105.1/s arriving need 9.4 workers at 36.3/s each to be gone in 10 s; held at 6"
 
@@ -26,7 +26,7 @@ class Seen:
     def serving(self, service: str) -> list[None]:
         return [None] * 6
 
-    def rows(self) -> list[VersionRow]:
+    def rows(self) -> list[ServingVersion]:
         versions = [
             ("calls", "v1", 100),
             ("fax", "v1", 50),
@@ -34,7 +34,7 @@ class Seen:
             ("fax", "v3", 0),
             ("voicemail", "v1", 100),
         ]
-        return [VersionRow(service, version, weight, 6, 7, 160) for service, version, weight in versions]
+        return [ServingVersion(service, version, weight, 6, 7, 160) for service, version, weight in versions]
 
     def decided(self) -> list[DemoEvent]:
         return [DemoEvent(1e9 + n, "scaler", f"fax v1 {n} -> {n + 1}: {REASON}") for n in range(40)]

@@ -21,7 +21,7 @@ from headway.console.snapshot import Snapshot, Worker
 from headway.console.trends import POINTS, STEP, Trends
 from headway.control.counts import Count
 from headway.control.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
-from headway.status import Queue, summarise
+from headway.status import JobQueue, summarise
 
 LATENCY = [0] * (len(BUCKETS) + 1)
 
@@ -58,7 +58,7 @@ def look(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **differ
     beats = beats or (beat(),)
     weights = {"fax": {"v1": 100}} if weights is None else weights
     scales = scales or {}
-    status = summarise("nats://here", beats, {("fax", "v1"): Queue(waiting=waiting)}, weights, dead or {}, scales)
+    status = summarise("nats://here", beats, {("fax", "v1"): JobQueue(waiting=waiting)}, weights, dead or {}, scales)
     usual = {
         "services": {"fax": ServiceRecord(service="fax", scale=Scale(min=1, max=8))},
         "scales": scales,

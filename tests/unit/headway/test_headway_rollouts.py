@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -81,3 +83,10 @@ def test_what_the_analysis_waits_for_is_said_once():
 def test_one_worker_is_one_worker():
     one = {"v1": ScaleRecord(service="fax", version="v1", desired=1)}
     assert "1 worker, ok" in shown(rollouts.live(record(), VERSIONS, one))
+
+
+def test_the_terminal_and_the_console_call_a_phase_the_same():
+    text = (Path(__file__).parents[3] / "clientsync/browser/console/format.ts").read_text()
+    body = re.search(r"const PHASES[^{]*\{(.*?)\};", text, re.DOTALL)
+    assert body is not None
+    assert dict(re.findall(r'"?([a-z-]+)"?: "([a-z ]+)"', body[1])) == dict(rollouts.PHASES)

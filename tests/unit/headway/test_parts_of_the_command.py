@@ -21,7 +21,7 @@ from headway.format import milliseconds, short
 from headway.loglines import readable
 from headway.place import pool_of
 from headway.scaler.restarts import delay as restart_delay
-from headway.status import Queue, summarise
+from headway.status import JobQueue, summarise
 
 
 def beat(worker="w1", service="fax", version="v1", **changed):
@@ -80,10 +80,10 @@ def test_the_server_is_what_options_say_then_the_environment_then_what_runs_here
     assert endpoint.find(None, None, tmp_path).url == DEFAULT_URL
     running = endpoint.Running(url="nats://127.0.0.1:1", ws_url=None, pid=os.getpid(), creds="op.creds")
     (tmp_path / endpoint.RUNNING_FILE).write_text(running.model_dump_json())
-    assert endpoint.find(None, None, tmp_path) == endpoint.Endpoint("nats://127.0.0.1:1", "op.creds", running)
+    assert endpoint.find(None, None, tmp_path) == endpoint.ServerAccess("nats://127.0.0.1:1", "op.creds", running)
     monkeypatch.setenv("HEADWAY_NATS_URL", "nats://env:1")
     assert endpoint.find(None, None, tmp_path).url == "nats://env:1"
-    assert endpoint.find("nats://option:1", "c", tmp_path) == endpoint.Endpoint("nats://option:1", "c")
+    assert endpoint.find("nats://option:1", "c", tmp_path) == endpoint.ServerAccess("nats://option:1", "c")
 
 
 def test_what_a_dead_installation_left_is_not_believed(tmp_path):
@@ -159,7 +159,7 @@ def test_workers_of_a_version_are_added_up():
     status = summarise(
         "nats://x",
         [beat("w1"), beat("w2", healthy=False, oldest_s=9, in_hand=0, rpc_inflight=3), beat("w3", state="stopped")],
-        {("fax", "v1"): Queue(waiting=7, in_hand=2)},
+        {("fax", "v1"): JobQueue(waiting=7, in_hand=2)},
         {"fax": {"v1": 95, "v2": 5}},
         {"fax": 1},
     )
@@ -173,7 +173,7 @@ def test_workers_of_a_version_are_added_up():
 def test_the_table_fits_80_columns():
     console = Console(width=80, record=True, file=io.StringIO())
     big = [beat(f"w{n}", processed=9_999_999, failed=12_345, in_hand=999, oldest_s=100) for n in range(9)]
-    queues = {("fax", "v1"): Queue(waiting=60_000)}
+    queues = {("fax", "v1"): JobQueue(waiting=60_000)}
     console.print(render(summarise("nats://127.0.0.1:4222", big, queues, {"fax": {"v1": 100}}, {"fax": 3})))
     text = console.export_text()
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
