@@ -115,7 +115,7 @@ async def test_an_address_lets_one_browser_in_once_and_leaves_no_trace_in_it(ope
     await other.page.fill(".sign-in input", await operator.access.code("grace"))
     await other.page.keyboard.press("Enter")
     await other.until("document.getElementById('status').textContent === 'Live'")
-    await other.page.click("#out")
+    await other.page.click("#sign-out")
     await other.until("document.querySelector('.sign-in')")
     await other.page.reload()
     await other.until("document.querySelector('.sign-in')")
@@ -217,6 +217,23 @@ async def test_a_dead_letter_is_found_and_replayed_and_is_gone_once_it_is_handle
     assert not tab.errors
 
 
+async def test_new_letters_do_not_move_the_buttons_under_the_pointer(operator, bus):
+    async with bus.serving(Press().service()):
+        await bus.submit("press", "print", "first", tenant="acme")
+        tab = await operator.opens("#/dead")
+        await tab.until("document.querySelectorAll('.letter').length === 1")
+        top = "document.querySelector('.letter button').getBoundingClientRect().top"
+        await tab.page.hover(".letter button:text-is('Discard')")
+        before = await tab.run(top)
+        await bus.submit("press", "print", "second", tenant="acme")
+        await tab.until(shows(".more:not([hidden])", "Show 1 new dead letter"))
+        assert await tab.run("document.querySelectorAll('.letter').length") == 1
+        assert await tab.run(top) == before
+        await tab.page.click(".more")
+        await tab.until("document.querySelectorAll('.letter').length === 2")
+        await tab.until("document.querySelector('.more').hidden")
+
+
 async def test_what_is_not_confirmed_is_not_done(operator, bus):
     async with bus.serving(Press().service()):
         await bus.submit("press", "print", "page", tenant="acme")
@@ -268,7 +285,7 @@ async def test_a_refusal_is_shown_and_stays_until_it_is_read(operator, place):
     await place.deploy("v2", steps=(50, 100))  # no deployer runs: it stays where it is
     tab = await operator.opens("#/service/app")
     await tab.until("!document.querySelector('.rollout')?.hidden")
-    await tab.until("document.querySelector('.rollout .risky:not([hidden])')")
+    await tab.until("document.querySelector('.rollout .destructive:not([hidden])')")
     done = (await place.record()).model_copy(update={"phase": "refused"})
     operator.site.link.cut()  # so that the page does not know
     await place.control.put("rollout.app", done)

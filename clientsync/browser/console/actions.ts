@@ -53,9 +53,9 @@ export class ActionRunner {
   }
 
   /** Show a message. A failure stays until it is closed. */
-  note(message: string, mood: "good" | "bad"): void {
-    const note = h("p", { class: mood, role: mood === "bad" ? "alert" : "status" }, message.charAt(0).toUpperCase() + message.slice(1));
-    if (mood === "bad") note.append(h("button", { type: "button", class: "quiet small", "aria-label": "Close this message", click: () => note.remove() }, "Close"));
+  note(message: string, tone: "good" | "bad"): void {
+    const note = h("p", { class: tone, role: tone === "bad" ? "alert" : "status" }, message.charAt(0).toUpperCase() + message.slice(1));
+    if (tone === "bad") note.append(h("button", { type: "button", class: "quiet small", "aria-label": "Close this message", click: () => note.remove() }, "Close"));
     else setTimeout(() => note.remove(), SHOWN);
     this.notes.append(note);
     while (this.notes.childElementCount > 4) this.notes.firstElementChild!.remove();

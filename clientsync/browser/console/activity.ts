@@ -11,7 +11,7 @@ interface ActivityEntry {
   readonly service: string;
   readonly what: string;
   readonly detail: string;
-  readonly mood: string;
+  readonly tone: string;
 }
 
 export class Activity {
@@ -37,19 +37,19 @@ export class Activity {
     if (content === this.shown) return;
     this.shown = content;
     this.element.hidden = entries.length === 0;
-    this.list.replaceChildren(...entries.map(({ at, service, what, detail, mood }) =>
-      h("li", { class: mood }, h("time", {}, time(at)), h("strong", {}, what), h("span", {}, h("b", {}, service), detail))));
+    this.list.replaceChildren(...entries.map(({ at, service, what, detail, tone }) =>
+      h("li", { class: tone }, h("time", {}, time(at)), h("strong", {}, what), h("span", {}, h("b", {}, service), detail))));
   }
 }
 
 const scalingEntries = ({ id, value: { decisions } }: Item<Scaling>): ActivityEntry[] =>
   decisions.slice(0, SHOWN).map(({ version, at, before, desired, reason }) =>
-    ({ at, service: `${id} ${version}`, what: `${before} → ${plural(desired, "worker")}`, detail: reason, mood: desired > before ? "up" : "down" }));
+    ({ at, service: `${id} ${version}`, what: `${before} → ${plural(desired, "worker")}`, detail: reason, tone: desired > before ? "up" : "down" }));
 
 const rolloutEntries = ({ id, value: { version, history } }: Item<Rollout>): ActivityEntry[] =>
   history.slice(-SHOWN).reverse().map(({ at, after, weight, reason }) => ({
     at, service: `${id} ${version}`, what: after === "judge" ? `at ${weight}%` : phase(after), detail: reason,
-    mood: ["back", "rolled-back", "refused"].includes(after) ? "bad" : "release",
+    tone: ["back", "rolled-back", "refused"].includes(after) ? "bad" : "release",
   }));
 
-const actionEntry = ({ value: { at, by, do: what, said, ok } }: Item<OperatorAction>): ActivityEntry => ({ at, service: by, what, detail: said, mood: ok ? "" : "bad" });
+const actionEntry = ({ value: { at, by, do: what, said, ok } }: Item<OperatorAction>): ActivityEntry => ({ at, service: by, what, detail: said, tone: ok ? "" : "bad" });

@@ -45,10 +45,10 @@ export class DeadLettersPage {
     } }), "plain");
     this.discard = runner.button("Discard all shown", () => ({ action: { do: "discard", seqs: seqs() }, confirm: {
       title: `Discard ${plural(seqs().length, "dead letter")} for good?`, yes: "Discard", text: "Their content will be lost.",
-    } }), "plain risky");
+    } }), "plain destructive");
     this.element = h("section", { class: "dead" },
-      h("div", { class: "tools" }, this.filter, this.service, this.cause, h("span", { class: "spring" }), this.replay, this.discard),
-      h("div", { class: "line heading" }, this.summary, h("span", { class: "spring" }), this.more), this.list, this.empty);
+      h("div", { class: "tools" }, this.filter, this.service, this.cause, h("span", { class: "spacer" }), this.replay, this.discard),
+      h("div", { class: "line heading" }, this.summary, h("span", { class: "spacer" }), this.more), this.list, this.empty);
   }
 
   /** Focus the search field. */
@@ -104,15 +104,15 @@ function letterElement(runner: ActionRunner, { value: letter }: Item<DeadLetter>
   const replay = runner.button("Replay", () => ({ action: { do: "replay", seqs: [letter.seq] } }));
   const discard = runner.button("Discard", () => ({ action: { do: "discard", seqs: [letter.seq] }, confirm: {
     title: `Discard ${name} for good?`, yes: "Discard", text: `${letter.service}/${letter.operation} of ${letter.tenant}. Its content will be lost.`,
-  } }), "small risky");
+  } }), "small destructive");
   replay.setAttribute("aria-label", `Replay ${name}`);
   discard.setAttribute("aria-label", `Discard ${name}`);
   const size = letter.size === null ? "in a blob" : letter.size === 0 ? "empty" : plural(letter.size, "byte");
   const ellipsis = letter.size !== null && letter.preview.length < letter.size ? "…" : "";
   const fault = letter.traceback ? `fault ${letter.traceback}; letters with the same code have the same fault` : "no traceback";
   const element = h("li", { class: "card letter" },
-    h("div", { class: "line" }, h("strong", {}, `${letter.service}/${letter.operation}`), h("span", { class: "tag", "data-mood": "bad" }, CAUSES[letter.cause] ?? letter.cause),
-      h("span", { class: "facts" }, `${letter.tenant}, ${plural(letter.attempts, "attempt")}, ${time(letter.at)}`), h("span", { class: "spring" }), replay, discard),
+    h("div", { class: "line" }, h("strong", {}, `${letter.service}/${letter.operation}`), h("span", { class: "tag", "data-tone": "bad" }, CAUSES[letter.cause] ?? letter.cause),
+      h("span", { class: "facts" }, `${letter.tenant}, ${plural(letter.attempts, "attempt")}, ${time(letter.at)}`), h("span", { class: "spacer" }), replay, discard),
     h("p", {}, letter.reason),
     h("details", {}, h("summary", {}, `Payload, ${size}`), h("pre", { tabindex: "0" }, letter.preview === "" ? "(empty)" : formatted(letter.preview, ellipsis)),
       h("p", { class: "note" }, `Number ${letter.seq}; ${fault}`)));

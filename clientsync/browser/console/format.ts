@@ -17,7 +17,12 @@ export function milliseconds(value: number | null): string {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
 }
 
-export const percent = (value: number): string => `${value === 0 ? "0" : value < 10 ? value.toFixed(1) : Math.round(value)}%`;
+/** Format a percentage; one that is not zero is never shown as zero. */
+export function percent(value: number): string {
+  if (value === 0) return "0%";
+  if (value < 0.05) return "<0.1%";
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)}%`;
+}
 
 /** Format seconds as 4 s, 3 min, 2 h or 5 d. */
 export function span(seconds: number): string {

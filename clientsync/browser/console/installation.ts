@@ -46,7 +46,7 @@ export class InstallationPage {
     if (facts === undefined) return;
     text(this.summary, `Headway ${facts.headway} at ${facts.url}`);
     this.servers.replaceChildren(...facts.servers.map((server) =>
-      h("li", {}, h("strong", {}, server.name), ...(server.leader ? [h("span", { class: "tag", "data-mood": "good" }, "leader")] : []),
+      h("li", {}, h("strong", {}, server.name), ...(server.leader ? [h("span", { class: "tag", "data-tone": "good" }, "leader")] : []),
         h("span", { class: "facts" }, `nats-server ${server.version}, ${megabytes(server.stored_mb)}${server.room_mb ? ` of ${megabytes(server.room_mb)}` : ""} stored`))));
     this.leases.replaceChildren(...facts.leases.map(({ controller, holder, epoch }) =>
       h("li", {}, h("strong", {}, controller), h("span", { class: "facts" }, `${holder}, ${CONTROLLERS[controller] ?? (controller.startsWith("scaler") ? "decides the number of workers" : "")}; term ${epoch}`))));

@@ -33,14 +33,14 @@ export class RolloutPanel {
       abort: runner.button("Abort", () => ({ action: { do: "abort", service }, confirm: {
         title: `Abort ${service} ${this.record?.version}?`, yes: "Abort",
         text: `All traffic and all queued jobs go back to ${to()} at once.`,
-      } }), "small risky"),
+      } }), "small destructive"),
       rollback: runner.button("Roll back", () => ({ action: { do: "rollback", service }, confirm: {
         title: `Roll ${service} back to ${to()}?`, yes: "Roll back",
         text: `All traffic and all queued jobs go back to ${to()}. Its workers are kept for a while after a release; later they are started first.`,
-      } }), "small risky"),
+      } }), "small destructive"),
     };
     this.element = h("section", { class: "card rollout", "aria-label": "Rollout" },
-      h("header", {}, this.title, this.state, h("span", { class: "spring" }), ...Object.values(this.buttons)),
+      h("header", {}, this.title, this.state, h("span", { class: "spacer" }), ...Object.values(this.buttons)),
       this.steps, this.note, this.judged, this.events, this.past);
   }
 
@@ -52,7 +52,7 @@ export class RolloutPanel {
     const back = record.abort !== null || BACK.has(record.phase);
     text(this.title, `Release ${record.number}: ${record.before ?? "nothing"} → ${record.version}`);
     text(this.state, record.paused && !ended ? "paused" : phase(record.phase));
-    this.state.dataset["mood"] = back ? "bad" : record.phase === "done" || record.phase === "standby" ? "good" : "busy";
+    this.state.dataset["tone"] = back ? "bad" : record.phase === "done" || record.phase === "standby" ? "good" : "busy";
     const hide = (name: string, hidden: boolean): void => { this.buttons[name]!.hidden = hidden; };
     const forward = !ended && !back;
     hide("promote", !(forward && record.phase === "judge"));

@@ -53,7 +53,7 @@ export class ServicePage {
     const head = h("tr", { role: "row" }, ...columns.map((label, n) => h("th", { scope: "col", role: "columnheader", class: n > 1 ? "number" : "" }, label)));
     this.element = h("section", { class: "service" },
       h("header", { class: "heading" }, h("a", { class: "back", href: "#/", "aria-label": "Back to all services" }, "←"),
-        h("span", { class: "dot", "aria-hidden": "true" }), this.heading, this.note, h("span", { class: "spring" }), this.facts),
+        h("span", { class: "dot", "aria-hidden": "true" }), this.heading, this.note, h("span", { class: "spacer" }), this.facts),
       this.weights.element,
       h("div", { class: "tiles" }, ...this.tiles.map(({ name: line, value, spark }) =>
         h("div", { class: "card tile" }, h("h3", {}, NAMES[line]), value, spark.element as unknown as HTMLElement))),
@@ -109,7 +109,7 @@ function version(): ItemElement<Version> {
       const well = of.health === "ok" && of.unhealthy === 0;
       text(name, of.version);
       text(tag, of.health !== "ok" ? of.health : of.phase === "live" && !of.weight ? "warm" : of.phase || "serving");
-      tag.dataset["mood"] = !well ? "bad" : of.weight ? "good" : "";
+      tag.dataset["tone"] = !well ? "bad" : of.weight ? "good" : "";
       bar.style.width = `${of.weight ?? 0}%`;
       const wanted = of.desired === null || of.desired === of.workers ? "" : ` of ${of.desired}`;
       const waiting = of.waiting === null ? "" : `, ${count(of.waiting)} waiting`;
@@ -140,7 +140,7 @@ function worker(store: Store): ItemElement<Item<Worker>> {
       id.title = name;
       text(where, `${of.host}, process ${of.pid}`);
       text(tag, of.state);
-      tag.dataset["mood"] = of.note !== "" || of.state === "silent" ? "bad" : of.state === "serving" ? "good" : "busy";
+      tag.dataset["tone"] = of.note !== "" || of.state === "silent" ? "bad" : of.state === "serving" ? "good" : "busy";
       text(note, of.note);
       const busy = (now: number, most: number): string => (most === 0 ? `${now}` : `${now} of ${most}`);
       const values = [busy(of.calls, of.limit), busy(of.jobs, of.slots), of.oldest_s === 0 ? "–" : span(of.oldest_s), `${of.cpu}%`, megabytes(of.rss_mb), span(store.now() / 1000 - of.started)];
