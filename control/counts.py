@@ -18,6 +18,21 @@ LAGS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the requests of one operation or one tenant.
+
+    Attributes:
+        tries: calls, jobs and events that ended.
+        errors: those that failed.
+        latency: counts per bucket; empty where none were kept.
+    """
+
+    tries: int = 0
+    errors: int = 0
+    latency: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """What the workers of one version did in a stretch of time.
 
@@ -30,6 +45,8 @@ class Count:
         cpu_s: CPU seconds.
         seconds: seconds that the workers lived, added up.
         lags: event loop lags in seconds, of up to `LAGS` heartbeats.
+        memory: resident bytes of a worker, the mean of the last heartbeats; 0 if none was heard.
+        operations, tenants: the same work by operation and by tenant.
     """
 
     tries: int = 0
@@ -40,6 +57,9 @@ class Count:
     cpu_s: float = 0.0
     seconds: float = 0.0
     lags: Sequence[float] = ()
+    memory: float = 0.0
+    operations: Mapping[str, Tally] = field(default_factory=dict)
+    tenants: Mapping[str, Tally] = field(default_factory=dict)
 
 
 NOTHING: Final = Count()

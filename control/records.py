@@ -239,20 +239,50 @@ class LeaseRecord(Record):
     at: float
 
 
+class Margin(Record):
+    """How much worse a canary may be without anybody minding. A step is passed once it is shown not to be worse.
+
+    Attributes:
+        odds: the factor on the odds of failing.
+        points: the difference in the share of failures (0.005 is half a point). The larger of the two counts.
+        latency: the factor on the 95th percentile.
+        seconds: what it may be longer whatever the factor. The larger of the two counts.
+    """
+
+    odds: float = Field(default=1.5, gt=1, le=100)
+    points: float = Field(default=0.005, gt=0, lt=1)
+    latency: float = Field(default=1.25, gt=1)
+    seconds: Seconds = 0.01
+
+
+Thin = Literal["hold", "promote", "back"]
+"""What becomes of a step whose traffic is too thin to show anything."""
+
+
 class Criteria(Record):
-    """When a canary is worse than its baseline.
+    """When a canary is worse than its baseline, and when it is shown not to be.
 
     Attributes:
         alpha: the chance that an equal canary is aborted, over the whole rollout.
-        requests: calls, jobs and events that each side must have had in a step; below, nothing is decided.
+        requests: calls, jobs and events that each side must have had; below, no step is passed.
         errors: how much higher the canary's share of errors may be (0.005 is half a point).
-        latency: by which factor its 95th percentile may be higher.
+        latency: by which factor its latency may be higher.
+        margin: what the canary must be shown not to be worse than.
+        confidence: how certain that has to be.
+        patience: seconds of observation in which a step has to show it.
+        thin: what then: hold for a person, promote, or take it back.
+        ceiling: the share of failures that is too many where no other version has traffic to compare with.
     """
 
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
     requests: int = Field(default=50, ge=1)
     errors: float = Field(default=0.005, ge=0, lt=1)
     latency: float = Field(default=1.25, ge=1)
+    margin: Margin = Margin()
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    patience: Seconds = 600.0
+    thin: Thin = "hold"
+    ceiling: Share = 0.1
 
 
 class CallCheck(Record):
@@ -311,6 +341,20 @@ class Measured(Record):
     p95: tuple[P95, ...] = ()
 
 
+class Point(Record):
+    """The evidence at one moment.
+
+    Attributes:
+        at: seconds of observation since the rollout's first step began.
+        against: how far the evidence against the canary has come, from 0 to 1, where the release is stopped.
+        shown: how far the proof that it is not worse has come, from 0 to 1, where the step is passed.
+    """
+
+    at: float
+    against: float
+    shown: float
+
+
 class Verdict(Record):
     """What the judge says.
 
@@ -318,11 +362,17 @@ class Verdict(Record):
         outcome: `pass`, `fail`, or `waiting` for data.
         reasons: why, in sentences.
         measured: the numbers it looked at: the canary's, then the baseline's.
+        needed: about how many more requests of the canary decide; None if not known.
+        within: seconds that this takes at the present rate; None if not known.
+        evidence: how it grew, oldest first.
     """
 
     outcome: Literal["pass", "fail", "waiting"]
     reasons: tuple[str, ...] = ()
     measured: tuple[Measured, ...] = ()
+    needed: int | None = None
+    within: float | None = None
+    evidence: tuple[Point, ...] = ()
 
 
 Phase = Literal[
