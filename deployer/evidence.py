@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from headway.control.counts import EMPTY, LAGS, NOTHING, Count, Tally
+from headway.control.counts import LAGS, NOTHING, Count, Tally
 
-__all__ = ["EMPTY", "LAGS", "Checked", "Count", "Side", "Slice", "Tally"]
+__all__ = ["LAGS", "NOTHING", "Checked", "Count", "Side", "Slice", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from numpy.random import Generator
 
@@ -19,7 +19,7 @@ def releases(rng: Generator, count: int, bad: int) -> Iterator[tuple[str, World]
     """Return how each is bad ("" for a good one), and the world it meets."""
     for number in range(count):
         rate = float(rng.choice(_RATES))
-        usual = {
+        usual: dict[str, Any] = {
             "rps": float(rng.choice((20, 50, 200))),
             "good": constant(rate),
             "latency": float(rng.choice((0.002, 0.02, 0.2))),
@@ -31,8 +31,8 @@ def releases(rng: Generator, count: int, bad: int) -> Iterator[tuple[str, World]
         yield ("", World(**usual, bad=constant(rate))) if number >= bad else _bad(rng, WAYS[number % 7], rate, usual)
 
 
-def _bad(rng: Generator, way: str, rate: float, usual: dict[str, object]) -> tuple[str, World]:
-    made = {**usual, "bad": constant(rate)}
+def _bad(rng: Generator, way: str, rate: float, usual: dict[str, Any]) -> tuple[str, World]:
+    made: dict[str, Any] = {**usual, "bad": constant(rate)}
     match way:
         case "errors":  # at least twice as many, and at least one in a hundred
             made["bad"] = constant(max(rate * float(rng.uniform(2, 5)), float(rng.uniform(0.01, 0.3))))
@@ -50,4 +50,4 @@ def _bad(rng: Generator, way: str, rate: float, usual: dict[str, object]) -> tup
             made["leak"] = float(rng.uniform(1e6, 20e6))
         case _:
             made["dead"] = (0.0, float(rng.uniform(0.01, 0.2)))
-    return way, World(**made)  # type: ignore[arg-type]
+    return way, World(**made)

@@ -54,7 +54,7 @@ def release(
 def peer_release(
     rng: Generator, world: World, peer: Callable[[Sequence[float], float], Peer], steps: Sequence[int] = STEPS
 ) -> Ended:
-    """Release a version in the same steps, judged by a peer. Where it is passed without a baseline is its own affair."""
+    """Release a version in the same steps, judged by a peer."""
     weights = shares(steps)
     return _released(rng, world, weights, peer(weights, 30.0), None, lambda: False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.random import Generator
@@ -20,6 +21,10 @@ Rate = Callable[[float], float]
 def constant(share: float) -> Rate:
     """Return a rate that does not change."""
     return lambda _: share
+
+
+NEVER: Final = constant(0.0)
+ALWAYS: Final = constant(1.0)
 
 
 def seasonal(share: float, swing: float = 0.8, period: float = 60.0) -> Rate:
@@ -53,12 +58,12 @@ class World:
     """
 
     rps: float = 50.0
-    good: Rate = constant(0.0)
-    bad: Rate = constant(0.0)
+    good: Rate = NEVER
+    bad: Rate = NEVER
     latency: float = 0.0
     slower: float = 1.0
     spread: float = 0.7
-    surge: Rate = constant(1.0)
+    surge: Rate = ALWAYS
     operations: Mapping[str, float] = field(default_factory=dict)
     tenants: Mapping[str, float] = field(default_factory=dict)
     broken: Mapping[str, float] = field(default_factory=dict)

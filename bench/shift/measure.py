@@ -27,7 +27,7 @@ from headway.bus.nats.streams import jobs_stream
 from headway.config import Config, ServerConfig, ServiceConfig
 from headway.control.records import Criteria, RolloutRecord, Scale, ServiceRecord
 from headway.control.store import Control, rollout_key, service_key
-from headway.deployer import exact
+from headway.deployer.analysis import binomial
 from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from headway.images.build import build
@@ -152,7 +152,7 @@ async def _shifts(site: Site, count: int) -> tuple[list[float], list[float], int
         began = time.perf_counter()
         await asyncio.sleep(_LISTEN)
         shares = await site.hear({"shares": [began, began + _LISTEN]})
-        outside += exact.split(shares.get("v2", 0), sum(shares.values()), weight / 100) < CERTAIN
+        outside += binomial.split(shares.get("v2", 0), sum(shares.values()), weight / 100) < CERTAIN
         await _push(broker, {versions[0]: 100}, confirmed)
         await asyncio.sleep(_LISTEN / 5)
         versions.reverse()

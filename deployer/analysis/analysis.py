@@ -152,7 +152,7 @@ class Analysis:
             if (mine and len(mine.latency)) or (other and len(other.latency)):
                 if name not in self._slow:
                     self._slow[name] = self._caught_up(Slower(self._beginnings))
-                self._slow[name].add(_times(mine and mine.latency), _times(other and other.latency))
+                self._slow[name].add(_times(mine.latency if mine else ()), _times(other.latency if other else ()))
 
     def decide(self) -> Decision:
         """Say what the evidence amounts to."""
@@ -179,9 +179,8 @@ class Analysis:
         at, goal = self._at, self.goal
         found = [one.proofs[at].needed(goal) for one in (self._errors, self._dead, self._shed)]
         tries = self._errors.total.canary
-        for slower in self._timed():
-            if (log := slower.shown(at)) < goal:
-                found.append(tries * (goal - log) / log if log > 0 else math.inf)
+        logs = [slower.shown(at) for slower in self._timed()]
+        found += [tries * (goal - log) / log if log > 0 else math.inf for log in logs if log < goal]
         return max(self._few, *found)
 
     def totals(self, kind: str, name: str = "") -> Stratum:

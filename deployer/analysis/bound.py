@@ -11,12 +11,18 @@ from __future__ import annotations
 from math import log
 from typing import Any, Final
 
-from headway.deployer.analysis.urn import log_mean
+from headway.deployer.analysis.urn import Stratum, log_mean
 
 _HIGHER: Final = (1.5, 2.0, 3.0, 6.0, 12.0, 30.0)
 """Odds of failing, as multiples of the bound's, that are looked for."""
 _LEAST: Final = -2.3
 """Logarithm below which the evidence does not sink: what went well for long does not outweigh what goes wrong now."""
+_STOPS: Final = log(10_000)
+"""Evidence that takes a release back. It may be reached again and again, so it is larger than for a comparison."""
+_FEW: Final = 20
+"""Requests below which nothing is said."""
+_MOST: Final = 0.95
+"""The highest bound: what always failed cannot fail more."""
 
 
 class Above:
@@ -61,3 +67,27 @@ class Above:
         made = cls(bound)
         made.tries, made.hits, made._logs = int(tries), int(hits), logs
         return made
+
+
+def bound_of(before: Stratum, ceiling: float) -> float:
+    """Return the share of failures that is still good for a version that has nothing beside it any more.
+
+    Args:
+        before: what both versions did as long as they were compared.
+        ceiling: what is good where nothing is known.
+    """
+    shares = [
+        hits / tries
+        for tries, hits in ((before.canary, before.canary_hits), (before.baseline, before.baseline_hits))
+        if tries
+    ]
+    odds = 2 * max((share / (1 - share) for share in shares if share < 1), default=0.0)
+    return min(_MOST, max(ceiling, odds / (1 + odds)))
+
+
+def exceeded(found: Above, version: str) -> str | None:
+    """Say that a version fails too often; None if that is not shown."""
+    if found.tries < _FEW or found.log < _STOPS:
+        return None
+    share = f"{found.hits:,} of {found.tries:,} failed at {version} since it has all traffic"
+    return f"{share}; more than {found.bound:.0%} is too many, going by its own record"

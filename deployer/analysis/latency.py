@@ -97,7 +97,8 @@ class Slower:
         """Return the logarithm of the e-value against an equal canary, of those tails that are noticeably longer.
 
         Args:
-            factor, plus: by which factor, and by how many seconds, a quantile must be higher to be noticed.
+            factor: by which a quantile must be higher to be noticed.
+            plus: seconds by which it must be higher as well.
         """
         return log_mean(
             [

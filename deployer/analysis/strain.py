@@ -5,6 +5,7 @@ These are no counts of requests, so no test of chance is made of them: only what
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -93,7 +94,7 @@ class Strain:
         if len(looks) <= _GREW or not other:
             return None
         last = looks[-_GREW - 1 :]
-        growing = all(b >= a * _LEAST for a, b in zip(last, last[1:], strict=False))
+        growing = all(b >= a * _LEAST for a, b in pairwise(last))
         large = looks[-1] >= other * LARGER + ROOM and looks[-1] >= looks[0] + ROOM
         return Grown(looks[0], looks[-1], other) if growing and large else None
 

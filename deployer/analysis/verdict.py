@@ -118,10 +118,7 @@ def _found(analysis: Analysis, decision: Decision, new: str, old: str) -> Iterab
         return
     odds = 1 / analysis.criteria.alpha
     for one in decision.findings:
-        if one.kind in _WORDS:
-            told = _counted(analysis, one, new, old)
-        else:
-            told = _timed(analysis, one, new, old)
+        told = _counted(analysis, one, new, old) if one.kind in _WORDS else _timed(analysis, one, new, old)
         if decision.p is not None:
             yield f"{told}; by chance that happens with a probability of {decision.p:.1g}"
         else:
@@ -133,7 +130,8 @@ def _counted(analysis: Analysis, one: Finding, new: str, old: str) -> str:
     where = {"operations": f"{one.name}: ", "tenants": f"tenant {one.name}: "}.get(one.kind, "")
     words = _WORDS[one.kind].format(f"{total.canary:,}")
     ours = f"{where}{total.canary_hits:,} {words} at {new} ({_percent(total.canary_hits, total.canary)})"
-    return f"{ours}, {total.baseline_hits:,} of {total.baseline:,} at {old} ({_percent(total.baseline_hits, total.baseline)})"
+    share = _percent(total.baseline_hits, total.baseline)
+    return f"{ours}, {total.baseline_hits:,} of {total.baseline:,} at {old} ({share})"
 
 
 def _timed(analysis: Analysis, one: Finding, new: str, old: str) -> str:
@@ -213,8 +211,8 @@ def _rounded(number: float) -> int:
     """Return a number with two digits that count: it is an estimate."""
     if number < 10:
         return math.ceil(number)
-    scale = 10 ** (int(math.log10(number)) - 1)
-    return math.ceil(number / scale) * scale
+    scale: int = 10 ** (int(math.log10(number)) - 1)
+    return int(math.ceil(number / scale) * scale)
 
 
 def _measured(analysis: Analysis, canary: Side, baseline: Side | None) -> Iterable[Measured]:

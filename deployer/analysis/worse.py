@@ -57,8 +57,7 @@ class Worse:
         if hits and stratum.canary and stratum.baseline and hits < stratum.total:
             moments = log_moments(stratum.canary, stratum.baseline, hits, _LOGS)
             step = stratum.canary_hits * _X - moments
-            for one in self._logs:
-                one += step
+            self._logs = [one + step for one in self._logs]
             self._log = None
 
     @property
