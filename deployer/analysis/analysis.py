@@ -261,7 +261,7 @@ class Analysis:
         return one
 
     def _add_groups(self, known: dict[str, Failures], ours: Mapping[str, Tally], theirs: Mapping[str, Tally]) -> None:
-        fresh = [name for name in {*ours, *theirs} if name not in known]
+        fresh = [name for name in {*ours, *theirs} if name and name not in known]
         if fresh and len(known) < GROUPS:
             size = {name: sum(side[name].tries for side in (ours, theirs) if name in side) for name in fresh}
             for name in sorted(fresh, key=lambda one: (-size[one], one))[: GROUPS - len(known)]:
