@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from headway.broker.broker import Broker
-from headway.control.records import Criteria
 from headway.deployer.rollout import requests as ask
 from tests.support.deployer_place import Behaviour, Place
 
@@ -66,7 +65,7 @@ async def test_a_release_is_finished_by_the_next_deployer(place, dying, phase, m
     await place.declare("v1")
     process = await dying(phase, moment)
     end = await place.load(calls=4, jobs=1)
-    await place.deploy("v2", steps=(50, 100), bake=0.2, window=0.2, criteria=Criteria(requests=10))
+    await place.deploy("v2", steps=(50, 100), bake=0.2, window=0.2)
     await dead(process)
     await place.deployer()
     record = await place.reached("done", "rolled-back", "refused")
