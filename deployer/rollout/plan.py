@@ -27,6 +27,10 @@ LEFT_AFTER: Final = 30.0
 """The same for an old version that drains: then the new one does what it has left."""
 
 
+HELD: Final = "held:"
+"""How the note of a rollout begins that waits for a person, since its traffic is too thin to show anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verify:
     """Prove that the version can be run, and that its contract fits the one before."""
@@ -350,7 +354,7 @@ def _waiting(record: RolloutRecord, facts: Facts, now: float, missing: str) -> P
             return Plan(_onward(record, now, f"{told}, and it was to go on then: {missing}"))
         case "back":
             return Plan(move(record, "back", now, f"{told}, and it was to go back then: {missing}"))
-    return Plan(noted(record, f"held: {told}. {missing}. `headway rollout promote {record.service}` goes on"))
+    return Plan(noted(record, f"{HELD} {told}. {missing}. `headway rollout promote {record.service}` goes on"))
 
 
 def _promoter(record: RolloutRecord) -> str:
