@@ -49,18 +49,18 @@ async def measure(*, quick: bool = False, seed: int = 20261129) -> Report:
     def many(count: int) -> int:
         return max(4, round(count * scale))
 
-    alarms = {name: _false_aborts(world, many(400), seed) for name, world in EQUAL.items()}
-    doubled = {f"{100 * rate:g}%": _let_through(rate, many(200), seed) for rate in DOUBLED}
+    alarms = {name: _false_aborts(world, many(300), seed) for name, world in EQUAL.items()}
+    doubled = {f"{100 * rate:g}%": _let_through(rate, many(150), seed) for rate in DOUBLED}
     found = {
-        "15_34_w5": _found(0.15, 0.34, 0.05, many(4000), seed),
-        "15_34_w50": _found(0.15, 0.34, 0.5, many(4000), seed),
+        "15_34_w5": _found(0.15, 0.34, 0.05, many(2000), seed),
+        "15_34_w50": _found(0.15, 0.34, 0.5, many(2000), seed),
     }
-    power = {f"{weight:.0%}": _power(World(good=constant(0.02), bad=constant(0.07)), weight, many(2000), seed)
+    power = {f"{weight:.0%}": _power(World(good=constant(0.02), bad=constant(0.07)), weight, many(1000), seed)
              for weight in _WEIGHTS}  # fmt: skip
     slow = {f"{weight:.0%}": _power(World(latency=0.1, slower=1.5), weight, many(300), seed) for weight in _WEIGHTS}
-    good = _good(many(200), seed)
+    good = _good(many(100), seed)
     random = _random(many(1000), many(300), seed)
-    peers = {name: _peer(make, many(60), seed) for name, make in PEERS.items()}
+    peers = {name: _peer(make, many(40), seed) for name, make in PEERS.items()}
     values = {
         goals.FALSE_ABORTS: max(alarms.values()),
         goals.LET_THROUGH: max(doubled.values()),

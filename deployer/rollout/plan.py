@@ -346,7 +346,9 @@ def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 def _waiting(record: RolloutRecord, facts: Facts, now: float, missing: str) -> Plan:
     """A step about which nothing is shown: it waits, and once that has taken too long does as the user wishes."""
     criteria = record.criteria
-    if facts.judged_for < criteria.patience or record.manual:
+    if record.manual:
+        return Plan(noted(record, f"{missing}; `headway rollout promote {record.service}` goes on without"))
+    if facts.judged_for < criteria.patience:
         return Plan(noted(record, missing))
     told = f"nothing was shown in {criteria.patience:g} s"
     match criteria.thin:

@@ -105,7 +105,7 @@ async def test_a_rollback_is_finished_by_the_next_deployer(place, dying, phase, 
 async def test_going_back_to_an_older_version_is_finished_by_the_next_deployer(place, dying, phase):
     await place.declare("v1")
     first = await place.deployer()
-    await place.deploy("v2", steps=(100,), window=0.0)
+    await place.deploy("v2", steps=(100,), window=0.0, criteria=IDLE)
     await place.reached("done")
     for made, task, stop, _ in place.deployers:
         if made is first:
