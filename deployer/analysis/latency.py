@@ -25,6 +25,9 @@ _PROVEN: Final = (0.9, 0.95)
 """Tails at which it is shown not to be slower."""
 _KNOWN: Final = 40
 """Samples of the baseline from which its quantiles are read."""
+_RECENT: Final = 400
+"""Samples of the baseline that its quantiles are read from, roughly: older ones fade. Where latency has changed since,
+hardly any request is near the old bounds, and nothing could be learned there."""
 _FASTER: Final = (0.35, 0.6, 0.85)
 _LOGS: Final = tuple(log(one) for one in _FASTER)
 
@@ -34,9 +37,9 @@ def nothing() -> Counts:
     return np.zeros(len(BUCKETS) + 1, dtype=np.int64)
 
 
-def edge(counts: Counts, q: float) -> int:
+def edge(counts: NDArray[Any], q: float) -> int:
     """Return the index of the bound at which the tail of a histogram comes nearest to `1 - q`, in ratio."""
-    total = int(counts.sum())
+    total = counts.sum()
     tails = (total - counts.cumsum()[:-1]) / total
     return int(np.argmin(np.abs(np.log(np.maximum(tails, 1e-6) / (1 - q)))))
 
@@ -49,13 +52,14 @@ class Slower:
         factors: each with the seconds that are added: the margins to be shown, one for each step.
     """
 
-    __slots__ = ("_baseline", "_canary", "_factors", "_pending", "_proofs", "_worse")
+    __slots__ = ("_baseline", "_canary", "_factors", "_pending", "_proofs", "_recent", "_worse")
 
     def __init__(self, beginnings: int = 1, factors: Sequence[tuple[float, float]] = ()) -> None:
         self._worse = [Worse(beginnings) for _ in _WATCHED]
         self._factors = tuple(factors)
         self._proofs = np.zeros((len(self._factors), len(_PROVEN), len(_FASTER)))
         self._canary, self._baseline = nothing(), nothing()
+        self._recent = nothing().astype(float)
         self._pending = (nothing(), nothing())
 
     def begin(self) -> None:
@@ -77,9 +81,9 @@ class Slower:
         n, m = int(ours.sum()), int(theirs.sum())
         if not n + m:
             return
-        if n and m and int(self._baseline.sum()) >= _KNOWN:
+        if n and m and self._recent.sum() >= _KNOWN:
             above, below = n - ours.cumsum(), m - theirs.cumsum()
-            edges = {q: edge(self._baseline, q) for q in _WATCHED}
+            edges = {q: edge(self._recent, q) for q in _WATCHED}
             for one, at in zip(self._worse, edges.values(), strict=True):
                 one.add(Stratum(n, int(above[at]), m, int(below[at])))
             for number, (factor, plus) in enumerate(self._factors):
@@ -91,6 +95,7 @@ class Slower:
                     self._proofs[number, column] += _faster(Stratum(n, hits, m, int(below[at])))
         self._canary += ours
         self._baseline += theirs
+        self._recent = self._recent * (_RECENT / (_RECENT + m)) + theirs
         self._pending = (nothing(), nothing())
 
     def log(self, factor: float, plus: float) -> float:
@@ -136,6 +141,7 @@ class Slower:
             "proofs": self._proofs.round(3).tolist(),
             "canary": self._canary.tolist(),
             "baseline": self._baseline.tolist(),
+            "recent": self._recent.round(2).tolist(),
         }
 
     def restore(self, state: Any) -> None:
@@ -144,9 +150,10 @@ class Slower:
             one.restore(kept)
         proofs = np.array(state["proofs"], dtype=float).reshape(self._proofs.shape)
         canary, baseline = (np.array(state[side], dtype=np.int64) for side in ("canary", "baseline"))
-        if canary.shape != nothing().shape or baseline.shape != nothing().shape:
+        recent = np.array(state["recent"], dtype=float)
+        if any(one.shape != nothing().shape for one in (canary, baseline, recent)):
             raise ValueError("histograms of another kind")
-        self._proofs, self._canary, self._baseline = proofs, canary, baseline
+        self._proofs, self._canary, self._baseline, self._recent = proofs, canary, baseline, recent
 
 
 def _faster(stratum: Stratum) -> NDArray[np.float64]:

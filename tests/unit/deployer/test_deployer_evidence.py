@@ -253,3 +253,12 @@ def test_sums_of_logarithms_need_no_large_numbers():
     assert log_sum([1000.0, 1000.0]) == pytest.approx(1000 + math.log(2))
     assert log_sum([]) == -math.inf
     assert log_mean([-math.inf, 0.0]) == pytest.approx(-math.log(2))
+
+
+def test_latency_that_has_changed_for_both_is_compared_where_it_is_now():
+    rng = np.random.default_rng(7)
+    series = Slower(1, [(1.25, 0.01)])
+    for second in range(200):
+        slow = 20 if second < 40 else 1  # a machine that was busy at first
+        series.add(histogram(*rng.lognormal(-3, 0.7, 5) * slow), histogram(*rng.lognormal(-3, 0.7, 20) * slow))
+    assert series.shown(0) > math.log(20)
