@@ -114,6 +114,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             a.rounds or (1 if a.quick else 3), 0.3 if a.quick else 2.0, cluster=not a.quick
         )
     )
+    of_judge = benches.add_parser(
+        "judge", parents=[common], help="replayed releases: false alarms, misses, beside others"
+    )
+    of_judge.set_defaults(run=lambda a: _bench("judge.measure").measure(quick=a.quick))
     return parser.parse_args(arguments)
 
 

@@ -70,6 +70,18 @@ ROLLBACK = "rollback_ms_p99"
 REPLACE = "fleet_replace_s"
 OUTSIDE = "shares_out_of_bounds"
 
+FALSE_ABORTS = "equal versions stopped, worst share"
+LET_THROUGH = "doubled failures released, worst share"
+MEDIAN_5 = "15 -> 34% at 5%: canary requests, median"
+P99_5 = "15 -> 34% at 5%: canary requests, p99"
+MEDIAN_50 = "15 -> 34% at 50%: canary requests, median"
+P99_50 = "15 -> 34% at 50%: canary requests, p99"
+POWER = "2 -> 7% found by 1,000, worst share"
+SLOW = "p95 1.5 times as long found by 1,000, worst share"
+THROUGH = "good release through 20, 50, 100% (s)"
+BAD_THROUGH = "bad releases that reached 100%"
+GOOD_STOPPED = "good releases stopped"
+
 JOBS = (Goal(FASTSTREAM_JOBS, 5.0, "at least"), Goal(RAW_JOBS, 0.5, "at least"))
 RPC = (Goal(FASTSTREAM_RPC, 2.5, "at least"), Goal(RAW_RPC, 0.8, "at least"))
 FAIR = (Goal(FAIRNESS, 3.0, "at most"),)
@@ -91,6 +103,19 @@ RELEASES = (
     Goal(ROLLBACK, 100.0, "at most"),
     Goal(REPLACE, 60.0, "at most"),
     Goal(OUTSIDE, 0.0, "at most"),
+)
+JUDGE = (
+    Goal(FALSE_ABORTS, 0.01, "at most"),
+    Goal(LET_THROUGH, 0.01, "at most"),
+    Goal(MEDIAN_5, 60, "at most"),
+    Goal(P99_5, 180, "at most"),
+    Goal(MEDIAN_50, 130, "at most"),
+    Goal(P99_50, 360, "at most"),
+    Goal(POWER, 0.99, "at least"),
+    Goal(SLOW, 0.99, "at least"),
+    Goal(THROUGH, 60, "at most"),
+    Goal(BAD_THROUGH, 3, "at most"),
+    Goal(GOOD_STOPPED, 10, "at most"),
 )
 OUTAGE = (Goal(LOST_JOBS, 0.0, "at most"),)
 

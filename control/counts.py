@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Final
 
 from headway.bus.telemetry.histogram import BUCKETS
+from headway.bus.telemetry.outcomes import Outcome
 from headway.bus.wire.beat import Beat
 
 EMPTY: Final[Sequence[int]] = (0,) * (len(BUCKETS) + 1)
 """A histogram without samples."""
+_NONE: Final = Outcome(0, 0, {})
 
 LAGS: Final = 200
 """Event loop lags that a count keeps: enough for their median, however long it is added to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the requests of one operation or one tenant.
+
+    Attributes:
+        tries: calls, jobs and events that ended.
+        errors: those that failed.
+        latency: counts per bucket; empty where none were kept.
+    """
+
+    tries: int = 0
+    errors: int = 0
+    latency: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +48,8 @@ class Count:
         cpu_s: CPU seconds.
         seconds: seconds that the workers lived, added up.
         lags: event loop lags in seconds, of up to `LAGS` heartbeats.
+        memory: resident bytes of a worker, the mean of the last heartbeats; 0 if none was heard.
+        operations, tenants: the same work by operation and by tenant.
     """
 
     tries: int = 0
@@ -40,6 +60,9 @@ class Count:
     cpu_s: float = 0.0
     seconds: float = 0.0
     lags: Sequence[float] = ()
+    memory: float = 0.0
+    operations: Mapping[str, Tally] = field(default_factory=dict)
+    tenants: Mapping[str, Tally] = field(default_factory=dict)
 
 
 NOTHING: Final = Count()
@@ -58,6 +81,9 @@ class Total:
     cpu_s: float = 0.0
     seconds: float = 0.0
     lags: deque[float] = field(default_factory=lambda: deque(maxlen=LAGS))
+    memory: dict[str, int] = field(default_factory=dict)
+    operations: dict[str, Tally] = field(default_factory=dict)
+    tenants: dict[str, Tally] = field(default_factory=dict)
 
     def add(self, old: Beat | None, new: Beat) -> None:
         """Add what a worker did between two of its heartbeats.
@@ -80,9 +106,40 @@ class Total:
             self.cpu_s += new.cpu_s - old.cpu_s
             self.seconds += new.at - old.at
             self.lags.append(new.loop_lag_s)
+        self.memory[new.worker] = new.rss_bytes
+        _add(self.operations, old.operations if old else {}, new.operations)
+        _add(self.tenants, old.tenants if old else {}, new.tenants)
 
     def count(self) -> Count:
         """Return what was added so far."""
         return Count(
-            self.tries, self.errors, self.shed, self.dead, self.latency, self.cpu_s, self.seconds, tuple(self.lags)
+            tries=self.tries,
+            errors=self.errors,
+            shed=self.shed,
+            dead=self.dead,
+            latency=self.latency,
+            cpu_s=self.cpu_s,
+            seconds=self.seconds,
+            lags=tuple(self.lags),
+            memory=mean(self.memory.values()) if self.memory else 0.0,
+            operations=self.operations,
+            tenants=self.tenants,
         )
+
+
+def _add(known: dict[str, Tally], old: Mapping[str, Outcome], new: Mapping[str, Outcome]) -> None:
+    """Add what became of the requests of each name between two heartbeats."""
+    for name, now in new.items():
+        then = old.get(name, _NONE)
+        if now.tries == then.tries:
+            continue
+        so_far = known.get(name, Tally())
+        latency: Sequence[int] = so_far.latency
+        if now.latency:
+            counts = list(latency or EMPTY)
+            for bucket, count in now.latency.items():
+                if 0 <= bucket < len(counts):
+                    counts[bucket] += count - then.latency.get(bucket, 0)
+            latency = counts
+        tries, errors = so_far.tries + now.tries - then.tries, so_far.errors + now.errors - then.errors
+        known[name] = Tally(tries, errors, latency)

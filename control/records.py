@@ -4,6 +4,7 @@
     version.<service>.<version>    VersionRecord   what a worker of it is started from; written likewise
     scale.<service>.<version>      ScaleRecord     how many workers, and why; written by the scaler alone
     rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by who asks it
+    evidence.<service>             EvidenceRecord  what a release is judged by; written by the deployer alone
     lease.<controller>             LeaseRecord     who of several equal controllers acts; expires by itself
     owner.<service>                OwnerRecord     which `headway up` runs it (headway/ownership.py)
     code.<digest>, operator.<digest>               who comes into the console (headway/console/access.py); expire
@@ -239,20 +240,50 @@ class LeaseRecord(Record):
     at: float
 
 
+class Margin(Record):
+    """How much worse a canary may be without anybody minding. A step is passed once it is shown not to be worse.
+
+    Attributes:
+        odds: the factor on the odds of failing.
+        points: the difference in the share of failures (0.005 is half a point). The larger of the two counts.
+        latency: the factor on the 95th percentile.
+        seconds: what it may be longer whatever the factor. The larger of the two counts.
+    """
+
+    odds: float = Field(default=1.5, gt=1, le=100)
+    points: float = Field(default=0.005, gt=0, lt=1)
+    latency: float = Field(default=1.25, gt=1)
+    seconds: Seconds = 0.01
+
+
+Thin = Literal["hold", "promote", "back"]
+"""What becomes of a step whose traffic is too thin to show anything."""
+
+
 class Criteria(Record):
-    """When a canary is worse than its baseline.
+    """When a canary is worse than its baseline, and when it is shown not to be.
 
     Attributes:
         alpha: the chance that an equal canary is aborted, over the whole rollout.
-        requests: calls, jobs and events that each side must have had in a step; below, nothing is decided.
+        requests: calls, jobs and events that each side must have had; below, no step is passed.
         errors: how much higher the canary's share of errors may be (0.005 is half a point).
-        latency: by which factor its 95th percentile may be higher.
+        latency: by which factor its latency may be higher.
+        margin: what the canary must be shown not to be worse than.
+        confidence: how certain that has to be.
+        patience: seconds of observation in which a step has to show it.
+        thin: what then: hold for a person, promote, or take it back.
+        ceiling: the share of failures that is too many where no other version has traffic to compare with.
     """
 
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
     requests: int = Field(default=50, ge=1)
     errors: float = Field(default=0.005, ge=0, lt=1)
     latency: float = Field(default=1.25, ge=1)
+    margin: Margin = Margin()
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    patience: Seconds = 600.0
+    thin: Thin = "hold"
+    ceiling: Share = 0.1
 
 
 class CallCheck(Record):
@@ -267,7 +298,7 @@ class CallCheck(Record):
 
 
 class QueryCheck(Record):
-    """A Prometheus query, and the bound that each of its values must keep. No value at all is no answer."""
+    """A Prometheus query, and the bound that each of its values must keep. `{version}` stands for the version."""
 
     kind: Literal["query"] = "query"
     url: str
@@ -276,8 +307,27 @@ class QueryCheck(Record):
     bound: float
     timeout: Seconds = 5.0
 
+    @property
+    def text(self) -> str:
+        """What `{version}` may stand in."""
+        return self.query
 
-Check = Annotated[CallCheck | QueryCheck, Field(discriminator="kind")]
+
+class HttpCheck(Record):
+    """A page that must answer, with a certain status or with any of 200 to 299. `{version}` stands for the version."""
+
+    kind: Literal["http"] = "http"
+    url: str
+    status: int | None = Field(default=None, ge=100, le=599)
+    timeout: Seconds = 5.0
+
+    @property
+    def text(self) -> str:
+        """What `{version}` may stand in."""
+        return self.url
+
+
+Check = Annotated[CallCheck | QueryCheck | HttpCheck, Field(discriminator="kind")]
 
 
 class P95(Record):
@@ -311,6 +361,20 @@ class Measured(Record):
     p95: tuple[P95, ...] = ()
 
 
+class Point(Record):
+    """The evidence at one moment.
+
+    Attributes:
+        at: seconds of observation since the rollout's first step began.
+        against: how far the evidence against the canary has come, from 0 to 1, where the release is stopped.
+        shown: how far the proof that it is not worse has come, from 0 to 1, where the step is passed.
+    """
+
+    at: float
+    against: float
+    shown: float
+
+
 class Verdict(Record):
     """What the judge says.
 
@@ -318,11 +382,17 @@ class Verdict(Record):
         outcome: `pass`, `fail`, or `waiting` for data.
         reasons: why, in sentences.
         measured: the numbers it looked at: the canary's, then the baseline's.
+        needed: about how many more requests of the canary decide; None if not known.
+        within: seconds that this takes at the present rate; None if not known.
+        evidence: how it grew, oldest first.
     """
 
     outcome: Literal["pass", "fail", "waiting"]
     reasons: tuple[str, ...] = ()
     measured: tuple[Measured, ...] = ()
+    needed: int | None = None
+    within: float | None = None
+    evidence: tuple[Point, ...] = ()
 
 
 Phase = Literal[
@@ -393,10 +463,15 @@ class RolloutRecord(Record):
         breaking: schemas may differ in ways that break callers or queued jobs.
         cluster: shift there alone; everywhere else the old version keeps all.
         urgent: a rollback: neither steps nor judging, and what is queued for `before` is taken over.
+        holdback: percent of the traffic that `before` keeps at the last step, so that there is something to compare
+            with; given up once that step is passed.
+        full: whether it has been given up.
         workers: that the old version had at the beginning: the capacity which the new one is grown to.
         phase: where it is.
         step: index into `steps`.
         since: unix seconds at which the phase or step began.
+        watched: seconds of the phase in which a deployer was there to see it and nobody had paused it, as far as they
+            were noted. Deadlines count these.
         promoted: steps before this index go on without a verdict.
         paused: nothing goes forward; back it can go.
         abort: why it is to go back, once somebody has said so.
@@ -419,6 +494,8 @@ class RolloutRecord(Record):
     breaking: bool = False
     cluster: str | None = None
     urgent: bool = False
+    holdback: int = Field(default=0, ge=0, le=50)
+    full: bool = False
     criteria: Criteria = Criteria()
     checks: tuple[Check, ...] = ()
     workers: int = 1
@@ -426,6 +503,7 @@ class RolloutRecord(Record):
     step: int = 0
     began: float = 0.0
     since: float = 0.0
+    watched: float = 0.0
     promoted: int = 0
     paused: bool = False
     abort: str | None = None
@@ -452,5 +530,30 @@ class RolloutRecord(Record):
 
     @property
     def weight(self) -> int:
-        """Return the traffic share of the current step, in percent."""
-        return self.steps[self.step]
+        """The share of the step it is at, without what is held back."""
+        return self.steps[self.step] - self.held_back
+
+    @property
+    def held_back(self) -> int:
+        """Percent that the version before keeps at the last step, less where the step before leaves less."""
+        if self.full or self.urgent or self.before is None or self.step + 1 < len(self.steps):
+            return 0
+        before = self.steps[-2] if len(self.steps) > 1 else 0
+        return min(self.holdback, 99 - before)
+
+
+class EvidenceRecord(Record):
+    """The evidence on a rollout, so that a deployer that takes over goes on with it; written by the deployer alone.
+
+    Attributes:
+        number: of the rollout.
+        analysis: what `headway.deployer.analysis.analysis.Analysis.state` returned.
+        bound: what `headway.deployer.analysis.bound.Above.state` returned; None before it was needed.
+        points: how the evidence grew.
+    """
+
+    service: str
+    number: int
+    analysis: dict[str, Any]
+    bound: list[float] | None = None
+    points: tuple[Point, ...] = ()

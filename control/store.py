@@ -71,6 +71,11 @@ def rollout_key(service: str) -> str:
     return f"rollout.{token(service, 'service')}"
 
 
+def evidence_key(service: str) -> str:
+    """Key of an `EvidenceRecord`."""
+    return f"evidence.{token(service, 'service')}"
+
+
 def _copy_key(key: str) -> str:
     """Return the key of a record's copy."""
     return f"copy.{key}"
@@ -126,7 +131,7 @@ class Mirror:
                 self._take(self.scales, (service, version), ScaleRecord, data, key, former.scales)
             case ["rollout", service]:
                 self._take(self.rollouts, service, RolloutRecord, data, key, former.rollouts)
-            case _:  # leases have readers of their own
+            case _:  # leases and evidence have readers of their own
                 pass
 
     def _take(

@@ -1,31 +1,42 @@
 """Checks: what a user wants to be true of a new version. Read from one line, asked over the bus or of Prometheus.
 
-call acme.status {"fax": "f1"} -> {"state": "sent"}
-query http://prometheus:9090 rate(errors_total{version="v2"}[1m]) < 0.05
+    call acme.status {"fax": "f1"} -> {"state": "sent"}
+    query http://prometheus:9090 sum(rate(errors_total{version="{version}"}[1m])) < 0.05
+    http http://fax-{version}.example/health -> 200
+
+A check is good, bad or unknown. Unknown is what could not be found out: Prometheus does not answer, or has no value.
+It never takes a release back; a step waits for it as long as its patience lasts.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import HeadwayError
+from headway.bus.errors import ConnectionFailed, HeadwayError
 from headway.bus.wire import subjects
 from headway.bus.wire.codec import encode
 from headway.bus.wire.replies import raise_remote
-from headway.control.records import CallCheck, Check, QueryCheck
-from headway.deployer.errors import BadCheck, CheckFailed
+from headway.control.records import CallCheck, Check, HttpCheck, QueryCheck
+from headway.deployer.errors import BadCheck, CheckFailed, CheckUnknown
 from headway.deployer.evidence import Checked
 
-_FORM: Final = "write `call TENANT.OPERATION {request} -> {expected}` or `query URL PROMQL < NUMBER`"
+VERSION: Final = "{version}"
+"""Stands for the version in checks over HTTP."""
+_FORM: Final = (
+    "write `call TENANT.OPERATION {request} -> {expected}`, `query URL PROMQL < NUMBER` or `http URL -> STATUS`"
+)
 _CALL: Final = re.compile(r"call\s+([a-z0-9-]+)\.([a-z0-9-]+)(?:\s+(.*?))?(?:\s*->\s*(.+))?", re.DOTALL)
 _QUERY: Final = re.compile(r"query\s+(https?://\S+)\s+(.+?)\s*(<=|>=|<|>)\s*(-?[0-9.eE+-]+)", re.DOTALL)
+_HTTP: Final = re.compile(r"http\s+(https?://\S+)(?:\s*->\s*(\d{3}))?")
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -51,6 +62,8 @@ def parse(text: str) -> Check:
         if found := _QUERY.fullmatch(text):
             url, query, sense, bound = found.groups()
             return QueryCheck.model_validate({"url": url, "query": query, "sense": sense, "bound": float(bound)})
+        if found := _HTTP.fullmatch(text):
+            return HttpCheck.model_validate({"url": found[1], "status": found[2]})
     except (ValueError, ValidationError, HeadwayError) as error:
         raise BadCheck(f"{text!r} is no check: {error}", remedy=_FORM) from error
     raise BadCheck(f"{text!r} is no check", remedy=_FORM)
@@ -60,16 +73,34 @@ def name(check: Check) -> str:
     """What a check is called where its result is shown."""
     if isinstance(check, CallCheck):
         return f"call {check.tenant}.{check.operation}"
+    if isinstance(check, HttpCheck):
+        return f"http {check.url}"
     return f"query {check.query} {check.sense} {check.bound:g}"
 
 
-async def run(bus: Bus, service: str, version: str, check: Check) -> Checked:
-    """Run a check; whatever goes wrong with it is a failure of it."""
-    try:
-        said = await (_call(bus, service, version, check) if isinstance(check, CallCheck) else _query(check))
-    except HeadwayError as error:
-        return Checked(name(check), ok=False, said=error.message)
-    return Checked(name(check), ok=True, said=said)
+async def run(bus: Bus, service: str, version: str, before: str | None, check: Check) -> Checked:
+    """Run a check on a version. What could not be found out is neither good nor bad.
+
+    A check over HTTP whose text has `{version}` is run on the version before as well, at the same time. What is bad
+    at both is not the new version's fault, so it counts as unknown.
+
+    Args:
+        bus: a connection in the control or operator role.
+        service: whose.
+        version: the one that is checked.
+        before: the one before it, if that has traffic.
+        check: which.
+    """
+    if isinstance(check, CallCheck):
+        return Checked(name(check), *await _outcome(_call(bus, service, version, check)))
+    if before is None or VERSION not in check.text:
+        return Checked(name(check), *await _asked(check, version))
+    (ok, said), (fine, other) = await asyncio.gather(_asked(check, version), _asked(check, before))
+    if ok is False and fine is False:
+        return Checked(name(check), None, f"{said}; it is no better at {before}: {other}")
+    if ok is None and fine is True and isinstance(check, HttpCheck):
+        return Checked(name(check), False, f"{said}; {before} answers")
+    return Checked(name(check), ok, said)
 
 
 def meets(expected: Any, found: Any) -> bool:
@@ -84,6 +115,7 @@ async def _call(bus: Bus, service: str, version: str, check: CallCheck) -> str:
 
     Raises:
         CallError: if the call brings no result.
+        ConnectionFailed: without a connection, which says nothing of the version.
         CheckFailed: if it is not the expected one.
     """
     subject = subjects.rpc_endpoint(service, version, check.operation).replace("*", check.tenant)
@@ -95,29 +127,69 @@ async def _call(bus: Bus, service: str, version: str, check: CallCheck) -> str:
     return f"answered {_short(found)}"
 
 
-async def _query(check: QueryCheck) -> str:
+async def _outcome(asking: Coroutine[Any, Any, str]) -> tuple[bool | None, str]:
+    """Whether a check is good, and what it said; None if that could not be found out."""
+    try:
+        return True, await asking
+    except (CheckUnknown, ConnectionFailed) as error:
+        return None, error.message
+    except HeadwayError as error:
+        return False, error.message
+
+
+async def _asked(check: QueryCheck | HttpCheck, version: str) -> tuple[bool | None, str]:
+    return await _outcome(_query(check, version) if isinstance(check, QueryCheck) else _http(check, version))
+
+
+async def _query(check: QueryCheck, version: str) -> str:
     """Ask Prometheus.
 
     Raises:
-        CheckFailed: if it does not answer with values within the bound.
+        CheckFailed: if a value is out of its bound.
+        CheckUnknown: if there is no answer, no value, or a value that is no number, as 0/0 is.
     """
     import httpx  # here, so that commands which ask nothing of it start quickly
 
+    query = check.query.replace(VERSION, version)
     try:
-        async with httpx.AsyncClient(timeout=check.timeout) as client:
-            reply = await client.get(f"{check.url.rstrip('/')}/api/v1/query", params={"query": check.query})
+        async with asyncio.timeout(check.timeout), httpx.AsyncClient(timeout=check.timeout) as client:
+            reply = await client.get(f"{check.url.rstrip('/')}/api/v1/query", params={"query": query})
             reply.raise_for_status()
             result = reply.json()["data"]
         samples = [result["result"]] if result["resultType"] == "scalar" else [r["value"] for r in result["result"]]
         values = [float(value) for _, value in samples]
-    except (httpx.HTTPError, LookupError, ValueError, TypeError) as error:
-        raise CheckFailed(f"{check.url} gave no answer: {error!r}", remedy="") from error
+    except (httpx.HTTPError, TimeoutError, LookupError, ValueError, TypeError) as error:
+        raise CheckUnknown(f"{check.url} gave no answer: {error!r}", remedy="") from error
     if not values:
-        raise CheckFailed(f"{check.url} has no value for it", remedy="")
+        raise CheckUnknown(f"{check.url} has no value for it", remedy="")
+    if any(map(math.isnan, values)):
+        raise CheckUnknown("its value is not a number: nothing was counted yet", remedy="")
     wrong = [value for value in values if not _COMPARE[check.sense](value, check.bound)]
     if wrong:
         raise CheckFailed(f"it is {wrong[0]:g}, not {check.sense} {check.bound:g}", remedy="")
     return f"it is {values[0]:g}"
+
+
+async def _http(check: HttpCheck, version: str) -> str:
+    """Get a page.
+
+    Raises:
+        CheckFailed: if it has another status than the expected one.
+        CheckUnknown: without an answer.
+    """
+    import httpx  # as above
+
+    url = check.url.replace(VERSION, version)
+    try:
+        async with asyncio.timeout(check.timeout), httpx.AsyncClient(timeout=check.timeout) as client:
+            status = (await client.get(url)).status_code
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise CheckUnknown(f"{url} gave no answer: {error!r}", remedy="") from error
+    good = status == check.status if check.status is not None else 200 <= status < 300
+    if not good:
+        expected = "a status of 200 to 299" if check.status is None else check.status
+        raise CheckFailed(f"{url} answered {status}, expected was {expected}", remedy="")
+    return f"{url} answered {status}"
 
 
 def _json(text: str | None) -> Any:

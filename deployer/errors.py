@@ -68,6 +68,13 @@ class CheckFailed(DeployerError):
     code = "check_failed"
 
 
+class CheckUnknown(DeployerError):
+    """It could not be found out whether a check is good."""
+
+    code = "check_unknown"
+    status = 503
+
+
 class BadCheck(DeployerError):
     """A check cannot be read."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headway.control.counts import EMPTY, LAGS, NOTHING, Count
+from headway.control.counts import LAGS, NOTHING, Count, Tally
 
-__all__ = ["EMPTY", "LAGS", "Checked", "Count", "Evidence", "Side", "Slice"]
+__all__ = ["LAGS", "NOTHING", "Checked", "Count", "Side", "Slice", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +37,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of one of the user's checks."""
-
-    name: str
-    ok: bool
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that a step is judged by.
+    """The result of one of the user's checks.
 
     Attributes:
-        canary: the new version.
-        baseline: the old one; None when there is none that has traffic.
-        slices: in the order of time.
-        checks: the user's.
+        ok: None if it could not be found out: that is neither good nor bad.
     """
 
-    canary: Side
-    baseline: Side | None
-    slices: Sequence[Slice] = ()
-    checks: Sequence[Checked] = ()
+    name: str
+    ok: bool | None
+    said: str

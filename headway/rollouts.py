@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,10 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headway.control.records import Phase, RolloutRecord, ScaleRecord, VersionRecord
+from headway.control.records import Phase, Point, RolloutRecord, ScaleRecord, VersionRecord
 from headway.format import counted
 
 _BAR: Final = 30
+_CHART, _LEVELS = 60, 7
+"""Columns and lines of the chart of the evidence."""
 _LAST: Final = 6
 """Transitions that the live view shows."""
 PHASES: Final[Mapping[Phase, str]] = {
@@ -51,13 +53,33 @@ def live(
     title.append("  paused" if record.paused else "", style="bold yellow")
     parts: list[RenderableType] = [title, _shares(record, versions, scales), _steps(record)]
     verdict = record.verdict if record.phase == "judge" else None
-    if record.note and not (verdict and any(record.note in reason for reason in verdict.reasons)):
+    told = () if verdict is None else (*verdict.reasons, "; ".join(verdict.reasons))
+    if record.note and record.note not in told:
         parts.append(Text(record.note, style="dim"))
     if verdict is not None:
         parts += [Text(f"{verdict.outcome}: {reason}") for reason in verdict.reasons]
+        if len(verdict.evidence) > 1:
+            parts.append(evidence(verdict.evidence))
     if record.abort:
         parts.append(Text(record.abort, style="red"))
     return Group(*parts, Text(), transitions(record, _LAST))
+
+
+def evidence(points: Sequence[Point]) -> Text:
+    """How the evidence grew, as a line between the two thresholds: shown to be as good above, to be worse below."""
+    columns = [points[round(n * (len(points) - 1) / (_CHART - 1))] for n in range(_CHART)]
+    levels = [round((_LEVELS - 1) * (1 - (point.shown - point.against)) / 2) for point in columns]
+    chart = Text()
+    for level in range(_LEVELS):
+        name = {0: "as good", _LEVELS - 1: "worse"}.get(level, "")
+        chart.append(f"{name:>7} ", style="dim")
+        for at in levels:
+            edge = "┄" if level in {0, _LEVELS - 1} else "·" if level == _LEVELS // 2 else " "
+            style = "green" if at < _LEVELS // 2 else "red" if at > _LEVELS // 2 else "yellow"
+            chart.append("●" if at == level else edge, style=style if at == level else "dim")
+        chart.append("\n")
+    chart.append(f"{f'{points[-1].at:.0f} s':>{8 + _CHART}}", style="dim")
+    return chart
 
 
 def transitions(record: RolloutRecord, last: int | None = None) -> RenderableType:

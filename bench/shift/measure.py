@@ -25,9 +25,9 @@ from bench.shift.load import SERVICE
 from headway.broker.broker import Broker
 from headway.bus.nats.streams import jobs_stream
 from headway.config import Config, ServerConfig, ServiceConfig
-from headway.control.records import Criteria, RolloutRecord, Scale, ServiceRecord
+from headway.control.records import Criteria, Margin, RolloutRecord, Scale, ServiceRecord
 from headway.control.store import Control, rollout_key, service_key
-from headway.deployer import exact
+from headway.deployer.analysis import binomial
 from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
 from headway.images.build import build
@@ -36,6 +36,10 @@ from headway.installation import Installation
 WORKERS: Final = 2
 CERTAIN: Final = 1e-4
 """A share is outside its bound when it is less probable than this."""
+_CRITERIA: Final = Criteria(
+    requests=20, margin=Margin(odds=100, points=0.5, latency=100, seconds=10), patience=1, thin="promote"
+)
+"""What is measured is what a shift costs, not how long it takes to show that a version is good enough."""
 _PATIENCE: Final = 180.0
 _POLL: Final = 0.02
 _LISTEN: Final = 0.25
@@ -116,7 +120,7 @@ class Site:
 
 async def _under_load(site: Site, shifts: int, cycles: int, fleet: int, log: Path) -> dict[str, Any]:
     # All from images: v1 of the working tree is replaced first, which also warms everything up.
-    await site.deploy("v2", steps=(100,), bake=0.0, window=3600.0)
+    await site.deploy("v2", steps=(100,), bake=0.0, window=3600.0, criteria=_CRITERIA)
     await site.phase("standby")
     stale, confirmed, outside = await _shifts(site, shifts)
     rollbacks, cycle_s = await _cycles(site, cycles)
@@ -152,7 +156,7 @@ async def _shifts(site: Site, count: int) -> tuple[list[float], list[float], int
         began = time.perf_counter()
         await asyncio.sleep(_LISTEN)
         shares = await site.hear({"shares": [began, began + _LISTEN]})
-        outside += exact.split(shares.get("v2", 0), sum(shares.values()), weight / 100) < CERTAIN
+        outside += binomial.split(shares.get("v2", 0), sum(shares.values()), weight / 100) < CERTAIN
         await _push(broker, {versions[0]: 100}, confirmed)
         await asyncio.sleep(_LISTEN / 5)
         versions.reverse()
@@ -176,7 +180,7 @@ async def _cycles(site: Site, count: int) -> tuple[list[float], float]:
     rollbacks, lengths = [], []
     for _ in range(count):
         began = time.monotonic()
-        await site.deploy("v3", steps=(50, 100), bake=0.0, window=3600.0, criteria=Criteria(requests=20))
+        await site.deploy("v3", steps=(50, 100), bake=0.0, window=3600.0, criteria=_CRITERIA)
         await site.phase("standby")
         await site.hear({"forget": True})
         asked = time.perf_counter()
@@ -193,7 +197,7 @@ async def _fleet(site: Site, workers: int) -> float:
     await site.control.put(service_key(SERVICE), record)
     await _until(lambda: _serving(site, "v2", workers))
     began = time.monotonic()
-    await site.deploy("v3", steps=(100,), bake=0.0, window=0.0)
+    await site.deploy("v3", steps=(100,), bake=0.0, window=0.0, criteria=_CRITERIA)
     await site.phase("done")
     await _until(lambda: _gone(site, "v2"))
     return time.monotonic() - began

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
+from headway.bus.telemetry.outcomes import Outcome, Outcomes
 
 __all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
@@ -51,6 +52,7 @@ class Beat(BaseModel):
         grace_s: seconds that work in hand has to finish once it drains; 0 from workers that do not tell.
         waiting: (seconds until due, how many) of what it handed back to be tried again later.
         unstored: how often JetStream did not take (or give) a record of attempts or a dead letter.
+        operations, tenants: how they ended, by name; tenants without their latency.
     """
 
     service: str
@@ -82,6 +84,8 @@ class Beat(BaseModel):
     uptime_s: float = 0.0
     grace_s: float = 0.0
     waiting: list[tuple[float, int]] = []
+    operations: dict[str, Outcome] = {}
+    tenants: dict[str, Outcome] = {}
 
     @property
     def age_s(self) -> float:
@@ -124,7 +128,19 @@ class Waiting:
 class Counters:
     """What a worker counts."""
 
-    __slots__ = ("dead", "failed", "latency", "processed", "rejected", "retried", "shed", "unstored", "waiting")
+    __slots__ = (
+        "dead",
+        "failed",
+        "latency",
+        "operations",
+        "processed",
+        "rejected",
+        "retried",
+        "shed",
+        "tenants",
+        "unstored",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.processed = 0
@@ -136,6 +152,13 @@ class Counters:
         self.waiting = Waiting()
         self.unstored = 0
         self.latency = {"rpc": Histogram(), "job": Histogram(), "on": Histogram()}
+        self.operations = Outcomes()
+        self.tenants = Outcomes()
+
+    def ended(self, operation: str, tenant: str, seconds: float, *, failed: bool) -> None:
+        """Count how a call, job or event ended, for its operation and its tenant."""
+        self.operations.add(operation, seconds, failed=failed)
+        self.tenants.add(tenant, seconds, failed=failed)
 
 
 def cpu_seconds() -> float:

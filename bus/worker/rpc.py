@@ -75,7 +75,7 @@ class _BadReply(Exception):  # its text is for the caller, too: it names fields,
 class Call(Timed):
     """One request being served."""
 
-    __slots__ = ("began", "message")
+    __slots__ = ("began", "message", "tenant")
 
     def __init__(self, message: Msg, now: float) -> None:
         self.due = NEVER  # said here and not by super(): this runs for each request
@@ -84,6 +84,7 @@ class Call(Timed):
         self.began = now
         self.returned = False
         self.thread = None
+        self.tenant = ""
 
 
 class RpcServer:
@@ -194,13 +195,15 @@ class RpcServer:
         return take
 
     async def _serve(self, endpoint: Endpoint, call: Call) -> None:
-        message = call.message
+        message, failed = call.message, True
         try:
             payload = await self._run(endpoint, call)
             if not self._outbox.offer(message.reply, payload):
                 await self._respond(message, payload)
             self._counters.processed += 1
+            failed = False
         except (CallError, Conflict) as error:
+            failed = not isinstance(error, (InvalidInput, Rejected, Conflict))
             _count_error(endpoint, error)
             await self._refuse(message, error)
         except asyncio.CancelledError:
@@ -219,6 +222,8 @@ class RpcServer:
             took = time.monotonic() - call.began
             endpoint.nanoseconds += int(took * 1e9)
             self._counters.latency["rpc"].record(took)
+            if call.tenant and not call.returned:
+                self._counters.ended(endpoint.handler.name, call.tenant, took, failed=failed)
 
     async def _run(self, endpoint: Endpoint, call: Call) -> bytes:
         """Run the handler for one request.
@@ -260,7 +265,7 @@ class RpcServer:
         if until <= time.monotonic():
             raise DeadlineExceeded("its time was over when the worker came to it", remedy="")
         try:
-            tenant = subjects.rpc_tenant(message.subject)
+            tenant = call.tenant = subjects.rpc_tenant(message.subject)
             value = handler.input.decode(message.data)
         except InvalidSubject as error:
             self._counters.rejected += 1

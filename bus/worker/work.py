@@ -396,6 +396,7 @@ class WorkRunner:
             self._scope, attempt.tenant, handler.name, message.headers, record.made + 1, until, attempt.delivery
         )
         self._timeouts.limit(attempt, until)
+        failed = True
         try:
             try:
                 if self._telemetry is None:
@@ -411,6 +412,7 @@ class WorkRunner:
         except GeneratorExit:
             raise
         except Reject as error:
+            failed = False
             self._counters.rejected += 1
             await self._give_up(attempt, dead.Cause.REJECTED, str(error.message), dead.digest(error))
         except asyncio.CancelledError as error:
@@ -419,13 +421,15 @@ class WorkRunner:
             # Whatever a handler raises is its failure: sys.exit(), or a panic of Rust, must not end the worker.
             return await self._failed(attempt, error)
         else:
+            failed = False
             await self._answer(attempt, ACK)
             self._counters.processed += 1
             if attempt.delivery.delivered > 1 or attempt.noted:
                 await self._attempts.clear(attempt.delivery.stream, attempt.delivery.sequence)
         finally:
             latency = self._job_latency if attempt.kind is _JOB else self._event_latency
-            latency.record(time.monotonic() - began)
+            latency.record(took := time.monotonic() - began)
+            self._counters.ended(handler.name, attempt.tenant, took, failed=failed)
         return None
 
     async def _failed(self, attempt: Attempt, error: BaseException) -> float | None:

@@ -203,6 +203,8 @@ class Worker:
             grace_s=self.grace,
             waiting=counters.waiting.told(now),
             unstored=counters.unstored,
+            operations=counters.operations.told(latency=True),
+            tenants=counters.tenants.told(latency=False),
         )
 
     async def _drain(self) -> None:

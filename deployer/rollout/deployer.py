@@ -30,9 +30,10 @@ from headway.deployer import bounds, garbage, queues
 from headway.deployer.cleaner import Cleaner
 from headway.deployer.errors import NotLeading
 from headway.deployer.metrics import Metrics
+from headway.deployer.rollout.comparison import Comparison
 from headway.deployer.rollout.effects import Effects, Prove
 from headway.deployer.rollout.plan import Facts, Plan, because, noted, plan
-from headway.deployer.rollout.trial import Trial
+from headway.deployer.rollout.watch import Watch
 
 PERIOD: Final = 0.5
 """Seconds between two rounds."""
@@ -82,7 +83,8 @@ class Deployer(Controller):
         self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
         self._broker = broker
         self._metrics = Metrics(lambda: self.lease.held)
-        self._trials: dict[str, Trial] = {}
+        self._comparisons: dict[str, Comparison] = {}
+        self._watches: dict[str, Watch] = {}
         self._looked: dict[str, float] = {}
         self._cleaner = Cleaner(bus, broker, self.control, self.fleet, lambda: self.lease.held, keep=keep, spare=spare)
         self._clean_every = clean_every
@@ -186,7 +188,7 @@ class Deployer(Controller):
         made = plan(record, await self._facts(record), time.time())
         if not self.lease.held:
             return False
-        then = await self._act(record, made)
+        then = self._watches[service].noted(await self._act(record, made))
         if then == record:
             return False
         if then.phase != record.phase or then.step != record.step:
@@ -223,15 +225,15 @@ class Deployer(Controller):
 
     async def _facts(self, record: RolloutRecord) -> Facts:
         """Return what is known of a rollout's versions; nothing if it is to go back, which must not wait."""
+        watch = self._watches.setdefault(record.service, Watch())
+        watched = watch.look(record)
         if record.phase == "back" or (record.abort is not None and _forward(record)):
-            return Facts()
+            return Facts(watched=watched)
         service, fleet = record.service, self.fleet
         names = [record.version, *([record.before] if record.before else [])]
         queued = record.phase in {"drain", "take-over"} or record.over
         routed = record.phase == "judge" or record.over
-        if record.phase == "judge":
-            await self._try(record)
-        trial = self._trials.get(service) if record.phase == "judge" else None
+        comparison = await self._compare(record)
         return Facts(
             hearing=fleet.settled,
             route=(await self._broker.routes()).get(service, {}) if routed else None,
@@ -241,15 +243,23 @@ class Deployer(Controller):
             busy=fleet.busy(service),
             left=queues.left(await queues.consumers(self._bus, service)) if queued else None,
             looping=self._looping(service, names),
-            verdict=None if trial is None else trial.verdict,
-            judged_for=0.0 if trial is None else trial.seconds,
+            verdict=None if comparison is None else comparison.verdict,
+            judged_for=0.0 if comparison is None else comparison.seconds,
+            watched=watched,
         )
 
-    async def _try(self, record: RolloutRecord) -> None:
-        trial = self._trials.get(record.service)
-        if trial is None or not trial.of(record):
-            trial = self._trials[record.service] = Trial(record, self.fleet)
-        await trial.go_on(self._bus, self.control, record)
+    async def _compare(self, record: RolloutRecord) -> Comparison | None:
+        """Compare the versions of a rollout that is judged, or that may still be taken back."""
+        if record.phase not in {"judge", "drain", "standby"} or record.urgent:
+            if record.over:
+                self._comparisons.pop(record.service, None)
+            return None
+        comparison = self._comparisons.get(record.service)
+        if comparison is None or not comparison.of(record):
+            comparison = await Comparison.resumed(self.control, record, self.fleet)
+            self._comparisons[record.service] = comparison
+        await comparison.go_on(self._bus, self.control, record)
+        return comparison
 
     def _looping(self, service: str, versions: list[str]) -> dict[str, str]:
         """Return the versions that the scaler reports in a crash loop."""

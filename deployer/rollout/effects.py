@@ -15,9 +15,9 @@ from headway.control.store import Control, version_key
 from headway.deployer import queues
 from headway.deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
 from headway.deployer.rollout import proof
+from headway.deployer.rollout.comparison import run_checks
 from headway.deployer.rollout.plan import Effect, Post, Route, Smoke, TakeOver, Verify
 from headway.deployer.rollout.takeover import Takeover
-from headway.deployer.rollout.trial import run_checks
 
 TAKE_OVER_FOR: Final = 2.0
 """Seconds that jobs are moved for before the deployer looks up again."""
@@ -88,13 +88,16 @@ class Effects:
         await self._prove(record, new.value, None if old is None else old.value)
 
     async def smoke(self, record: RolloutRecord) -> None:
-        """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`."""
+        """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`.
+
+        A check that nothing is known of yet is left to the steps: there may be no value before there is traffic.
+        """
         alone = {record.version: 100}
         await proof.interest(
             self._bus, self._broker, record.service, alone, record.before, breaking=record.breaking or record.urgent
         )
         for checked in await run_checks(self._bus, record):
-            if not checked.ok:
+            if checked.ok is False:
                 raise CheckFailed(f"check {checked.name}: {checked.said}")
 
     async def route(self, record: RolloutRecord, wanted: Route) -> None:

@@ -17,11 +17,18 @@ from headway.control.records import OVER, Phase, RolloutRecord, Transition, Verd
 HISTORY: Final = 60
 """Transitions that a record remembers."""
 READY_WITHIN: Final = 120.0
-"""Seconds that a version has to get as many workers as a step needs, and a shift to be proven and taken."""
+"""Seconds that a version has to get as many workers as a step needs, and a shift to be proven and taken.
+
+As all deadlines here it counts only seconds in which a deployer watched, and nobody had paused the rollout.
+"""
 GONE_AFTER: Final = 5.0
 """Seconds without a serving worker after which a version with traffic is taken back."""
 LEFT_AFTER: Final = 30.0
 """The same for an old version that drains: then the new one does what it has left."""
+
+
+HELD: Final = "held:"
+"""How the note of a rollout begins that waits for a person, since its traffic is too thin to show anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Facts:
         looping: versions in a crash loop, and how their workers end.
         verdict: the judge's on this step; None before it has spoken.
         judged_for: seconds that it has seen.
+        watched: seconds of the phase in which a deployer watched and nothing was paused.
     """
 
     hearing: bool = True
@@ -93,6 +101,7 @@ class Facts:
     looping: Mapping[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
     judged_for: float = 0.0
+    watched: float = 0.0
 
     def idle(self, version: str) -> bool:
         """Whether it is certain that a version has nothing queued and nothing in hand."""
@@ -141,7 +150,7 @@ def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
         case "drain":
             made = _drain(record, facts, now)
         case "standby":
-            made = _standby(record, now)
+            made = _standby(record, facts, now)
         case "back":
             made = _back(record, now)
         case "take-over":
@@ -214,7 +223,13 @@ def move(record: RolloutRecord, phase: Phase, now: float, reason: str, **changes
     """The record in its next phase, which it remembers with its reason."""
     measured = record.verdict.measured if record.phase == "judge" and record.verdict is not None else ()
     step = Transition(at=now, before=record.phase, after=phase, reason=reason, weight=record.weight, measured=measured)
-    usual: dict[str, Any] = {"phase": phase, "since": now, "note": "", "history": (*record.history, step)[-HISTORY:]}
+    usual: dict[str, Any] = {
+        "phase": phase,
+        "since": now,
+        "watched": 0.0,
+        "note": "",
+        "history": (*record.history, step)[-HISTORY:],
+    }
     if phase == "back" and record.abort is None:
         usual["abort"] = reason
     return record.model_copy(update={**usual, **changes})
@@ -241,14 +256,17 @@ def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
     new = record.version
     if record.phase != "verify" and new in facts.looping:
         return f"{new} is in a crash loop: {facts.looping[new]}"
-    if record.phase == "judge" and facts.verdict is not None and facts.verdict.outcome == "fail":
+    judged = record.phase in {"judge", "drain", "standby"}
+    if judged and facts.verdict is not None and facts.verdict.outcome == "fail":
         return "; ".join(facts.verdict.reasons)
-    if record.phase in {"judge", "drain", "standby"} and facts.hearing and facts.missing.get(new, 0.0) >= GONE_AFTER:
+    if judged and facts.hearing and facts.missing.get(new, 0.0) >= GONE_AFTER:
         return f"no worker of {new} has served for {GONE_AFTER:g} s"
     return None
 
 
 def _verify(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    if record.paused:
+        return Plan(noted(record, "paused"))
     if not facts.hearing:
         return Plan(noted(record, "listening to the workers there are"))
     old = record.before
@@ -258,7 +276,9 @@ def _verify(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 
 
 def _warm_up(record: RolloutRecord, facts: Facts, now: float) -> Plan:
-    if (waiting := _growing(record, facts, now) or _stuck(record, now)) is not None:
+    if record.paused:
+        return Plan(noted(record, "paused"))
+    if (waiting := _growing(record, facts, now) or _stuck(record, facts, now)) is not None:
         return waiting
     serving = _workers(facts.serving.get(record.version, 0), record.version)
     return Plan(
@@ -271,11 +291,14 @@ def _warm_up(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     if record.paused:
         return Plan(noted(record, "paused"))
-    if (waiting := _growing(record, facts, now) or _stuck(record, now)) is not None:
+    if (waiting := _growing(record, facts, now) or _stuck(record, facts, now)) is not None:
         return waiting
     wanted = weights(record, record.weight)
     reason = f"{_share(record)} with {_workers(facts.serving.get(record.version, 0), record.version)}"
-    then = move(record, "take-over" if record.urgent else "judge", now, reason, verdict=None)
+    if record.full:
+        then = _released(record, now, reason)
+    else:
+        then = move(record, "take-over" if record.urgent else "judge", now, reason, verdict=None)
     return Plan(then, effect=Route(wanted, proven=True))
 
 
@@ -285,14 +308,14 @@ def _growing(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
     if there >= wanted:
         return None
     told = f"{there} of {_workers(wanted, record.version)}"
-    if now - record.since >= READY_WITHIN:
+    if facts.watched >= READY_WITHIN:
         return Plan(move(record, "back", now, f"after {READY_WITHIN:g} s only {told}"))
     return Plan(noted(record, f"waits for workers: {told}"))
 
 
-def _stuck(record: RolloutRecord, now: float) -> Plan | None:
+def _stuck(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
     """Giving up what has been tried for too long; None as long as it may be tried again."""
-    if not record.note or now - record.since < READY_WITHIN:
+    if not record.note or facts.watched < READY_WITHIN:
         return None
     return Plan(move(record, "back", now, f"the {record.phase} was not taken in {READY_WITHIN:g} s: {record.note}"))
 
@@ -312,12 +335,28 @@ def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     if verdict is None:
         return Plan(noted(record, "nothing is known yet"))
     if verdict.outcome == "waiting":
-        return Plan(noted(record, "; ".join(verdict.reasons)))
+        return _waiting(record, facts, now, "; ".join(verdict.reasons))
     if left > 0:
         return Plan(noted(record, "judging"))
     if record.manual:
         return Plan(noted(record, f"waits for `headway rollout promote {record.service}`"))
     return Plan(_onward(record, now, "; ".join(verdict.reasons)))
+
+
+def _waiting(record: RolloutRecord, facts: Facts, now: float, missing: str) -> Plan:
+    """A step about which nothing is shown: it waits, and once that has taken too long does as the user wishes."""
+    criteria = record.criteria
+    if record.manual:
+        return Plan(noted(record, f"{missing}; `headway rollout promote {record.service}` goes on without"))
+    if facts.judged_for < criteria.patience:
+        return Plan(noted(record, missing))
+    told = f"nothing was shown in {criteria.patience:g} s"
+    match criteria.thin:
+        case "promote":
+            return Plan(_onward(record, now, f"{told}, and it was to go on then: {missing}"))
+        case "back":
+            return Plan(move(record, "back", now, f"{told}, and it was to go back then: {missing}"))
+    return Plan(noted(record, f"{HELD} {told}. {missing}. `headway rollout promote {record.service}` goes on"))
 
 
 def _promoter(record: RolloutRecord) -> str:
@@ -328,6 +367,13 @@ def _onward(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
     """To the next step, or beyond the last one."""
     if record.step + 1 < len(record.steps):
         return move(record, "shift", now, reason, step=record.step + 1)
+    if record.held_back:
+        return move(record, "shift", now, reason, full=True)
+    return _released(record, now, reason)
+
+
+def _released(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
+    """Beyond the last step: the new version has all traffic."""
     if record.cluster is not None:
         return move(record, "standby", now, f"{reason}; {record.before} goes on elsewhere")
     return move(record, "drain", now, reason)
@@ -335,6 +381,8 @@ def _onward(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
 
 def _drain(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     old = record.before
+    if record.paused:
+        return Plan(noted(record, "paused"))
     if old is None:
         return Plan(move(record, "standby", now, "there was no version before"))
     if facts.idle(old):
@@ -346,12 +394,14 @@ def _drain(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     return Plan(waiting)
 
 
-def _standby(record: RolloutRecord, now: float) -> Plan:
+def _standby(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+    if record.paused:
+        return Plan(noted(record, "paused"))
     if record.cluster is not None:
         return Plan(noted(record, f"has all traffic of {record.cluster}; deploy it everywhere, or roll it back"))
     if record.before is None:
         return Plan(move(record, "done", now, "released"))
-    if now - record.since >= record.window:
+    if facts.watched >= record.window:
         return Plan(move(record, "done", now, f"{record.before} was not wanted back for {record.window:g} s"))
     return Plan(noted(record, f"{record.before} is kept warm"))
 
@@ -368,7 +418,7 @@ def _take_over(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     left = (facts.left or {}).get(bad, 0)
     if good is None:
         return Plan(move(record, over, now, f"{left:,} jobs stay queued, no version is left to take them"))
-    if facts.idle(bad) and (not facts.alive.get(bad) or now - record.since >= READY_WITHIN):
+    if facts.idle(bad) and (not facts.alive.get(bad) or facts.watched >= READY_WITHIN):
         took = f"{record.took_over:,} jobs were taken over by {good}"
         return Plan(move(record, over, now, f"{bad} has nothing left; {took}"))
     told = "an unknown number of" if facts.left is None else f"{left:,}"

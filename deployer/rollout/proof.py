@@ -23,7 +23,8 @@ from headway.bus.client.ids import unique_id
 from headway.bus.nats.internals import server_info
 from headway.bus.wire import subjects
 from headway.bus.wire.subjects import LANES
-from headway.deployer import exact, queues
+from headway.deployer import queues
+from headway.deployer.analysis import binomial
 from headway.deployer.errors import NotProven
 
 PROBES: Final = 200
@@ -116,7 +117,7 @@ def check_split(service: str, expected: Mapping[str, int], seen: Mapping[str, in
     total = sum(seen.values())
     for version in sorted({*expected, *seen}):
         weight, count = expected.get(version, 0), seen.get(version, 0)
-        likely = exact.split(count, total, weight / 100) if total else 0.0
+        likely = binomial.split(count, total, weight / 100) if total else 0.0
         if likely < CERTAIN:
             raise NotProven(
                 f"{count} of {total} probes of {service} went to {version}, whose weight is {weight}%",

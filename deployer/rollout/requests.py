@@ -20,6 +20,8 @@ PAST: Final = 20
 """Rollouts that a service's record remembers."""
 ASKED: Final = 30
 """Requests that a rollout's record remembers."""
+HOLDBACK: Final = 5
+"""Percent of the traffic that the old version keeps at the last step."""
 HAND: Final = "hand"
 """Who asks if nobody is named: somebody at the command line."""
 
@@ -42,6 +44,7 @@ async def deploy(
     cluster: str | None = None,
     checks: tuple[Check, ...] = (),
     criteria: Criteria | None = None,
+    holdback: int = HOLDBACK,
     by: str = HAND,
 ) -> RolloutRecord:
     """Begin to roll a version out.
@@ -56,7 +59,8 @@ async def deploy(
         breaking: schemas may differ in ways that break callers or queued jobs.
         cluster: shift there alone.
         checks: the user's.
-        criteria: when the canary is worse.
+        criteria: when the canary is worse, and when it is shown not to be.
+        holdback: percent of the traffic that the old version keeps at the last step, to compare with.
         by: who asks.
 
     Raises:
@@ -90,6 +94,7 @@ async def deploy(
             cluster=cluster,
             checks=checks,
             criteria=criteria or Criteria(),
+            holdback=holdback,
         )
         return _noting(record, "deploy", by), version
 

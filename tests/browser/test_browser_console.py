@@ -11,7 +11,7 @@ import pytest
 from headway import Context, Reject, Service
 from headway.console.access import Access
 from headway.console.web import Console
-from headway.control.records import Criteria, Decided, ScaleRecord
+from headway.control.records import Decided, ScaleRecord
 from headway.control.store import Control, scale_key
 from tests.support.deployer_place import Behaviour, Place
 
@@ -256,7 +256,7 @@ async def test_a_release_is_followed_paused_promoted_and_aborted_from_the_page(o
     await place.deployer()
     tab = await operator.opens("#/service/app", viewport={"width": 1440, "height": 1100})
     end = await place.load(calls=4, jobs=1)
-    await place.deploy("v2", steps=(20, 50, 100), bake=600.0, criteria=Criteria(requests=20))
+    await place.deploy("v2", steps=(20, 50, 100), bake=600.0)
     await tab.until(shows(".rollout .tag", "judging"))
     await tab.until(shows(".service > .weights", "v2 20%"))
     await tab.until(shows(".verdict strong", "As good as before"))

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from headway.broker.broker import Broker
-from headway.control.records import Criteria
 from headway.deployer.rollout import requests as ask
 from tests.support.deployer_place import Behaviour, Place
 
@@ -66,7 +65,7 @@ async def test_a_release_is_finished_by_the_next_deployer(place, dying, phase, m
     await place.declare("v1")
     process = await dying(phase, moment)
     end = await place.load(calls=4, jobs=1)
-    await place.deploy("v2", steps=(50, 100), bake=0.2, window=0.2, criteria=Criteria(requests=10))
+    await place.deploy("v2", steps=(50, 100), bake=0.2, window=0.2)
     await dead(process)
     await place.deployer()
     record = await place.reached("done", "rolled-back", "refused")
@@ -106,7 +105,7 @@ async def test_a_rollback_is_finished_by_the_next_deployer(place, dying, phase, 
 async def test_going_back_to_an_older_version_is_finished_by_the_next_deployer(place, dying, phase):
     await place.declare("v1")
     first = await place.deployer()
-    await place.deploy("v2", steps=(100,), window=0.0)
+    await place.deploy("v2", steps=(100,), window=0.0, criteria=IDLE)
     await place.reached("done")
     for made, task, stop, _ in place.deployers:
         if made is first:

@@ -1,7 +1,7 @@
 /** Lines, bars and ranges, as SVG or plain elements. Each has a label that says what it shows. */
 import { h, svg, text } from "../shared/dom.js";
 import { milliseconds } from "./format.js";
-import type { P95, Series, Version } from "./models.js";
+import type { Evidence, P95, Series, Version } from "./models.js";
 
 const HEIGHT = 32;
 
@@ -84,4 +84,22 @@ export function ranges(sides: readonly { readonly name: string; readonly p95: P9
     const label = `${name}: ${milliseconds(at * 1000)}, ${between(low, high)}`;
     return h("div", { class: n === 0 ? "range canary" : "range", role: "img", "aria-label": label, title: label }, span, point);
   }));
+}
+
+/** How the evidence grew: a line between the two thresholds, shown to be as good above, shown to be worse below. */
+export function evidence(points: readonly Evidence[]): HTMLElement {
+  const [width, height] = [300, 72];
+  const [from, to] = [points[0]!.at, points.at(-1)!.at];
+  const x = (at: number): string => (((at - from) / Math.max(1, to - from)) * width).toFixed(1);
+  const y = ({ shown, against }: Evidence): string => (2 + ((1 - (shown - against)) / 2) * (height - 4)).toFixed(1);
+  const last = points.at(-1)!;
+  const said = `evidence after ${Math.round(to)} s: ${Math.round(100 * last.shown)}% of the way to as good, ${Math.round(100 * last.against)}% of the way to worse`;
+  return h("div", { class: "evidence", role: "img", "aria-label": said, title: said },
+    h("span", { class: "good" }, "as good"),
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("path", { class: "good", d: `M0 2H${width}` }),
+      svg("path", { class: "base", d: `M0 ${height / 2}H${width}` }),
+      svg("path", { class: "bad", d: `M0 ${height - 2}H${width}` }),
+      svg("path", { class: "line", fill: "none", d: points.map((point, n) => `${n === 0 ? "M" : "L"}${x(point.at)} ${y(point)}`).join("") })),
+    h("span", { class: "bad" }, "worse"));
 }

@@ -97,6 +97,13 @@ export interface Measured {
   readonly p95: readonly P95[];
 }
 
+/** How far the evidence had come at a moment: `against` and `shown` are 0 to 1, where the release stops or passes. */
+export interface Evidence {
+  readonly at: number;
+  readonly against: number;
+  readonly shown: number;
+}
+
 export interface Transition {
   readonly at: number;
   readonly before: string;
@@ -122,8 +129,8 @@ export interface Rollout {
   readonly paused: boolean;
   readonly abort: string | null;
   readonly note: string;
-  readonly criteria: { readonly requests: number; readonly errors: number; readonly latency: number };
-  readonly verdict: { readonly outcome: string; readonly reasons: readonly string[]; readonly measured: readonly Measured[] } | null;
+  readonly criteria: { readonly requests: number; readonly errors: number; readonly latency: number; readonly margin?: { readonly odds: number; readonly points: number; readonly latency: number } };
+  readonly verdict: { readonly outcome: string; readonly reasons: readonly string[]; readonly measured: readonly Measured[]; readonly evidence?: readonly Evidence[] } | null;
   readonly took_over: number;
   readonly asked: readonly { readonly at: number; readonly what: string; readonly by: string }[];
   readonly history: readonly Transition[];

@@ -1,6 +1,6 @@
 /** A rollout: its phase, what the judge has measured, and its history. */
 import { h, text } from "../shared/dom.js";
-import { between, ranges } from "./charts.js";
+import { between, evidence, ranges } from "./charts.js";
 import type { ActionRunner } from "./actions.js";
 import { count, KINDS, milliseconds, percent, phase, plural, time } from "./format.js";
 import { hasEnded, type Measured, type P95, type Rollout } from "./models.js";
@@ -83,7 +83,8 @@ export class RolloutPanel {
       h("div", { class: "verdict", "data-outcome": verdict.outcome },
         h("h4", {}, live ? "The judge" : "The judge's last verdict"),
         h("strong", {}, OUTCOMES[verdict.outcome] ?? verdict.outcome),
-        ...verdict.reasons.map((reason) => h("p", {}, reason))),
+        ...verdict.reasons.map((reason) => h("p", {}, reason)),
+        ...(verdict.evidence !== undefined && verdict.evidence.length > 1 ? [evidence(verdict.evidence)] : [])),
       ...(verdict.measured.length > 0 ? [numbers(verdict.measured, record)] : []));
   }
 
@@ -130,6 +131,6 @@ function numbers(sides: readonly Measured[], { criteria }: Rollout): HTMLElement
     h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), ...sides.map(({ version }, n) => h("th", { scope: "col", class: "number" }, `${version} `, h("small", {}, n === 0 ? "new" : "old"))))),
       h("tbody", {}, line("Requests", ({ tries }) => count(tries)), line("Failed", (side) => `${count(side.errors)} (${share(side)})`),
         line("Dead letters", ({ dead }) => count(dead)), line("Shed under load", ({ shed }) => count(shed)), ...rows)),
-    h("p", { class: "note" }, `Needs ${plural(criteria.requests, "request")} of each version. Worse means at least ${percent(100 * criteria.errors)} more errors, or ${criteria.latency} times the 95th percentile, beyond chance.`));
+    h("p", { class: "note" }, `Worse is more than ${percent(100 * criteria.errors)} more errors, or ${criteria.latency} times the latency, beyond chance.${criteria.margin === undefined ? "" : ` A step is passed once failures are shown to be at most ${criteria.margin.odds} times as frequent, or ${percent(100 * criteria.margin.points)} more.`}`));
 }
 

@@ -11,6 +11,7 @@ import click
 from headway.control.records import RolloutRecord, VersionRecord
 from headway.control.store import Control, rollout_key
 from headway.deployer.errors import NoRollout
+from headway.deployer.rollout.plan import HELD
 from headway.deployer.version import version_of
 from headway.place import pool_of
 
@@ -32,7 +33,7 @@ async def answer(control: Control, record: RolloutRecord, *, wait: bool = False,
         if found.number != record.number:
             break
         seen = found
-        if seen.over or (not wait and (seen != record or loop.time() - began > _TOOK_NOTICE)):
+        if seen.over or (wait and held(seen)) or (not wait and (seen != record or loop.time() - began > _TOOK_NOTICE)):
             break
         await asyncio.sleep(POLL)
     if as_json:
@@ -42,6 +43,11 @@ async def answer(control: Control, record: RolloutRecord, *, wait: bool = False,
     else:
         click.echo(f"{seen.phase}: {seen.note or (seen.history[-1].reason if seen.history else '')}")
     return int(wait and seen.phase not in {"done", "rolled-back" if record.abort else "done"})
+
+
+def held(record: RolloutRecord) -> bool:
+    """Whether a rollout waits for a person, since its traffic is too thin to show anything."""
+    return record.phase == "judge" and record.note.startswith(HELD)
 
 
 async def read(control: Control, service: str) -> RolloutRecord:

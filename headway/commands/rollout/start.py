@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -12,12 +12,13 @@ from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import answer, from_image
-from headway.control.records import Criteria, Seconds
+from headway.control.records import Criteria, Margin, Seconds, Thin
 from headway.control.store import Control
 from headway.deployer import checks
 from headway.deployer.rollout import requests
 from headway.endpoint import ServerAccess, require
 
+_AT_ONCE: Final = 0.001
 _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
 
 
@@ -39,7 +40,28 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     type=click.IntRange(1),
     default=Criteria().requests,
     show_default=True,
-    help="Requests that each version must have had in a step.",
+    help="Requests that each version must have had before a step is passed.",
+)
+@click.option(
+    "--margin",
+    default="1.5,0.5%",
+    show_default=True,
+    help="Shown not to be worse than so many times the odds of failing, or so many points more.",
+)
+@click.option("--patience", default="10m", show_default=True, help="How long a step may take to show that.")
+@click.option(
+    "--thin",
+    type=click.Choice(get_args(Thin)),
+    default=Criteria().thin,
+    show_default=True,
+    help="What becomes of a step that shows nothing in this time: hold for a person, promote, or take back.",
+)
+@click.option(
+    "--holdback",
+    type=click.IntRange(0, 50),
+    default=requests.HOLDBACK,
+    show_default=True,
+    help="Percent that the old version keeps at the last step, to compare with; given up once that is passed.",
 )
 @click.option("--manual", is_flag=True, help="Each step waits for `headway rollout promote`.")
 @click.option("--breaking", is_flag=True, help="Schemas may differ in ways that break callers and queued jobs.")
@@ -49,9 +71,9 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     "checks_",
     multiple=True,
     metavar="CHECK",
-    help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER`; may be repeated.",
+    help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER` or `http URL`; may be repeated.",
 )
-@click.option("--wait", is_flag=True, help="Return when it has all traffic (0) or was taken back (1).")
+@click.option("--wait", is_flag=True, help="Return when it has all traffic (0), was taken back or is held (1).")
 @json_option
 @options.server
 def start(
@@ -62,6 +84,10 @@ def start(
     bake: str,
     window: str,
     requests_: int,
+    margin: str,
+    patience: str,
+    thin: Thin,
+    holdback: int,
     manual: bool,
     breaking: bool,
     cluster: str | None,
@@ -74,14 +100,17 @@ def start(
 ) -> int:
     """Roll out VERSION of SERVICE, an image made by `headway image build`.
 
-    Its workers are started and called first; then it gets traffic step by step. At each it is judged against the
-    version before it, and taken back by itself if it is worse.
+    Its workers are started and called first; then it gets traffic step by step. A step is passed once it is shown that
+    the version is not worse than the one before by more than the margin. If it is shown to be worse, it is taken back.
     """
     plan: dict[str, Any] = {
         "steps": _steps(steps),
         "bake": _duration(bake),
         "window": _duration(window),
-        "criteria": Criteria(requests=requests_),
+        "criteria": Criteria(
+            requests=requests_, margin=_margin(margin), patience=_duration(patience) or _AT_ONCE, thin=thin
+        ),
+        "holdback": holdback,
         "manual": manual,
         "breaking": breaking,
         "cluster": cluster,
@@ -116,6 +145,18 @@ def _duration(text: str) -> float:
         return 0.0 if text.strip(" smh") == "0" else _seconds.validate_python(_number(text))
     except ValidationError as error:
         raise UsageError(f"{text!r} is no duration", remedy="write 50ms, 30s, 5m or a number of seconds") from error
+
+
+def _margin(text: str) -> Margin:
+    """The margin of `1.5`, or of `1.5,0.5%`."""
+    odds, _, points = (part.strip() for part in text.partition(","))
+    try:
+        given = {"odds": float(odds)}
+        if points:
+            given["points"] = float(points.rstrip("% ")) / (100 if points.endswith("%") else 1)
+        return Margin.model_validate(given)
+    except (ValueError, ValidationError) as error:
+        raise UsageError(f"{text!r} is no margin", remedy="write a factor above 1, and points: 1.5,0.5%") from error
 
 
 def _number(text: str) -> float | str:

@@ -43,14 +43,15 @@ def vector(*found: float) -> str:
     [
         (vector(0.01), True, "it is 0.01"),
         (vector(0.01, 0.2), False, "it is 0.2, not < 0.05"),
-        (vector(), False, "has no value for it"),
-        ('{"status":"error"}', False, "gave no answer"),
-        ("busy", False, "gave no answer"),
+        (vector(), None, "has no value for it"),
+        ('{"status":"success","data":{"resultType":"scalar","result":[1,"NaN"]}}', None, "not a number"),
+        ('{"status":"error"}', None, "gave no answer"),
+        ("busy", None, "gave no answer"),
     ],
 )
 async def test_a_query_is_kept_by_all_its_values_and_no_value_is_no_answer(nats_broker, answer, ok, said):
     async with prometheus(lambda: answer) as url, await nats_broker.connect("control") as bus:
-        found = await checks.run(bus, "app", "v2", parse(f"query {url} errors < 0.05"))
+        found = await checks.run(bus, "app", "v2", None, parse(f"query {url} errors < 0.05"))
     assert found.ok is ok
     assert said in found.said
 
@@ -58,9 +59,9 @@ async def test_a_query_is_kept_by_all_its_values_and_no_value_is_no_answer(nats_
 async def test_a_call_asks_the_version_itself_whatever_the_routes_say(place):
     await place.declare("v1")
     async with await place.broker.connect("control") as bus:
-        found = await checks.run(bus, "app", "v1", parse('call t.status {} -> {"version": "v1"}'))
+        found = await checks.run(bus, "app", "v1", None, parse('call t.status {} -> {"version": "v1"}'))
         assert (found.ok, found.said) == (True, 'answered {"version":"v1"}')
-        nobody = await checks.run(bus, "app", "v2", parse("call t.status {}"))
+        nobody = await checks.run(bus, "app", "v2", None, parse("call t.status {}"))
         assert not nobody.ok
         assert "nobody serves" in nobody.said
 

@@ -14,7 +14,7 @@ from headway.control.store import scale_key
 from headway.deployer.errors import NoRollout, UnknownVersion
 from headway.deployer.rollout import requests as ask
 from headway.deployer.rollout.takeover import Takeover, moved, target_subject
-from tests.support.deployer_place import Behaviour
+from tests.support.deployer_place import IDLE, Behaviour
 
 
 async def halfway(place, behaviour: Behaviour, **options) -> None:
@@ -113,7 +113,7 @@ async def test_a_version_that_never_starts_is_given_up_before_it_gets_traffic(pl
 async def test_in_the_rollback_window_the_old_version_is_warm_and_has_the_traffic_at_once(place):
     await place.declare("v1")
     await place.deployer()
-    await place.deploy("v2", steps=(100,), window=3600)
+    await place.deploy("v2", steps=(100,), window=3600, criteria=IDLE)
     await place.reached("standby")
     end = await place.load()
     await ask.rollback(place.control, "app")
@@ -129,7 +129,7 @@ async def test_a_service_goes_back_to_any_version_that_is_kept(place):
     await place.declare("v1")
     await place.deployer()
     for version in ("v2", "v3"):
-        await place.deploy(version, steps=(100,), window=0.0)
+        await place.deploy(version, steps=(100,), window=0.0, criteria=IDLE)
         await place.reached("done")
     place.behaviour["v3"].takes = 0.3
     await queue(place, 100)
@@ -160,7 +160,7 @@ async def test_what_cannot_be_rolled_back_is_refused_with_what_to_do(place):
 async def test_jobs_that_turn_up_later_in_the_queue_of_a_version_that_is_gone_are_taken_over_too(place):
     await place.declare("v1")
     await place.deployer()
-    await place.deploy("v2", steps=(100,), window=0.0)
+    await place.deploy("v2", steps=(100,), window=0.0, criteria=IDLE)
     await place.reached("done")
     await place.until(lambda: not place.workers.get("app v1") and not place.leaving)
     stray = {headers.MESSAGE_ID: "stray"}

@@ -12,7 +12,7 @@ from headway.control.records import Criteria, Scale, ServiceRecord, VersionRecor
 from headway.deployer.checks import parse
 from headway.deployer.errors import NotProven, RolloutRuns
 from headway.deployer.rollout import requests as ask
-from tests.support.deployer_place import Behaviour
+from tests.support.deployer_place import IDLE, Behaviour
 
 
 async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(place):
@@ -35,6 +35,7 @@ async def test_a_good_version_gets_all_traffic_step_by_step_and_nothing_is_lost(
         "judge",
         "shift",
         "judge",
+        "shift",
         "drain",
         "standby",
         "done",
@@ -48,7 +49,7 @@ async def test_a_version_that_fails_is_sent_back_by_the_judge_with_the_numbers_i
     place.behaviour["v1"].jobs = True
     await place.deployer()
     end = await place.load(calls=8, jobs=0)
-    await place.deploy("v2", steps=(20, 100), bake=30.0, breaking=True)
+    await place.deploy("v2", steps=(20, 100), bake=30.0, breaking=True, criteria=Criteria())
     record = await place.reached("done", "rolled-back", "refused")
     await end()
     assert record.phase == "rolled-back"
@@ -63,24 +64,33 @@ async def test_a_version_that_fails_is_sent_back_by_the_judge_with_the_numbers_i
 async def test_without_traffic_it_waits_and_says_what_is_missing_and_a_person_can_promote_it(place):
     await place.declare("v1")
     await place.deployer()
-    await place.deploy("v2", steps=(50, 100), window=0.0)
+    await place.deploy("v2", steps=(50, 100), window=0.0, criteria=Criteria())
 
     async def waits() -> bool:
-        return "50 each are needed" in (await place.record()).note
+        return "without traffic nothing can be shown" in (await place.record()).note
 
     await place.until(waits)
     record = await place.record()
     assert (record.phase, record.verdict.outcome) == ("judge", "waiting")
     await ask.promote(place.control, "app")
+
+    async def last() -> bool:
+        record = await place.record()
+        return record.phase == "judge" and record.step == 1
+
+    await place.until(last)
+    assert await place.route() == {"v1": 5, "v2": 95}, "something to compare with is held back"
+    await ask.promote(place.control, "app")
     record = await place.reached("done")
-    assert any(step.reason == "promoted by hand" for step in record.history)
+    assert [step.reason for step in record.history].count("promoted by hand") == 2
+    assert await place.route() == {"v2": 100}
 
 
 async def test_a_manual_rollout_waits_at_each_step(place):
     await place.declare("v1")
     await place.deployer()
     end = await place.load(calls=6, jobs=0)
-    await place.deploy("v2", steps=(50, 100), manual=True, criteria=Criteria(requests=10))
+    await place.deploy("v2", steps=(50, 100), manual=True)
     for step in (0, 1):
 
         async def waits(step=step) -> bool:
@@ -98,7 +108,7 @@ async def test_paused_it_goes_no_step_forward_and_resumed_it_goes_on(place):
     await place.declare("v1")
     await place.deployer()
     end = await place.load(calls=6, jobs=0)
-    await place.deploy("v2", steps=(50, 100), bake=0.2, criteria=Criteria(requests=10))
+    await place.deploy("v2", steps=(50, 100), bake=0.2)
     await place.reached("judge")
     await ask.pause(place.control, "app")
 
@@ -127,7 +137,7 @@ async def test_a_deploy_during_a_rollout_is_refused_with_what_to_do(place):
         await ask.rollback(place.control, "app", "v0")
     await ask.abort(place.control, "app")
     await place.reached("rolled-back")
-    await place.deploy("v3", steps=(100,))
+    await place.deploy("v3", steps=(100,), criteria=IDLE)
     record = await place.reached("done")
     assert [(past.version, past.outcome) for past in record.past] == [("v2", "rolled-back")]
 
@@ -135,10 +145,10 @@ async def test_a_deploy_during_a_rollout_is_refused_with_what_to_do(place):
 async def test_the_next_version_can_be_deployed_while_the_last_but_one_is_kept_warm(place):
     await place.declare("v1")
     await place.deployer()
-    await place.deploy("v2", steps=(100,), window=3600)
+    await place.deploy("v2", steps=(100,), window=3600, criteria=IDLE)
     await place.reached("standby")
     assert (await place.control.get("version.app.v1", VersionRecord)).value.phase == "live", "it is warm"
-    await place.deploy("v3", steps=(100,), window=3600)
+    await place.deploy("v3", steps=(100,), window=3600, criteria=IDLE)
 
     async def replaced() -> bool:
         return (await place.record()).version == "v3" and (await place.record()).phase == "standby"
@@ -158,7 +168,7 @@ async def test_a_server_that_does_not_answer_for_a_moment_is_held_against_no_ver
 
     await place.deployer(prove=prove)
     end = await place.load()
-    await place.deploy("v2", steps=(100,), criteria=Criteria(requests=10))
+    await place.deploy("v2", steps=(100,))
     record = await place.reached("done", "rolled-back", "refused")
     await end()
     assert record.phase == "done", record.abort
@@ -238,7 +248,7 @@ async def test_two_services_are_rolled_out_at_once(place):
     await place.deployer()
     ends = [await place.load(calls=4, jobs=1), await place.load(calls=4, jobs=0, name="other")]
     for name in ("app", "other"):
-        await place.deploy("v2", name, steps=(20, 60, 100), bake=0.2, criteria=Criteria(requests=10))
+        await place.deploy("v2", name, steps=(20, 60, 100), bake=0.2)
     for name in ("app", "other"):
         await place.reached("done", name=name)
     for end in ends:
@@ -269,13 +279,14 @@ async def test_of_a_region_alone_only_its_weights_are_shifted(place):
     assert await place.route() == {"v1": 100, "v1@eu": 50, "v2@eu": 50}
     await ask.promote(place.control, "app")
 
-    async def all_of_it() -> bool:
-        return await place.route() == {"v1": 100, "v2@eu": 100}
+    async def nearly_all() -> bool:
+        return await place.route() == {"v1": 100, "v1@eu": 5, "v2@eu": 95}
 
-    await place.until(all_of_it)
+    await place.until(nearly_all)
     await place.reached("judge")
     await ask.promote(place.control, "app")
     record = await place.reached("standby")
+    assert await place.route() == {"v1": 100, "v2@eu": 100}
     assert "v1 goes on elsewhere" in record.history[-1].reason
     v1 = await place.control.get("version.app.v1", VersionRecord)
     assert v1.value.weight == 100, "the weight where no cluster is named"
@@ -287,7 +298,7 @@ async def test_of_a_region_alone_only_its_weights_are_shifted(place):
 async def test_of_two_deployers_one_acts_and_the_other_takes_over(place):
     await place.declare("v1")
     first, second = await place.deployer(), await place.deployer()
-    await place.deploy("v2", steps=(50, 100))
+    await place.deploy("v2", steps=(50, 100), holdback=0)
     await place.reached("judge")
     assert [first.lease.held, second.lease.held].count(True) == 1
     leader, other = (first, second) if first.lease.held else (second, first)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.broker import routes
-from headway.control.records import OVER, Asked, Measured, RolloutRecord, Verdict
+from headway.control.records import OVER, Asked, Criteria, Measured, RolloutRecord, Verdict
 from headway.deployer.rollout.plan import (
     GONE_AFTER,
     LEFT_AFTER,
@@ -52,6 +52,8 @@ records = st.builds(
     cluster=st.sampled_from([None, "eu"]),
     note=st.sampled_from(["", "no"]),
     since=st.floats(0, NOW),
+    holdback=st.sampled_from([0, 5]),
+    full=st.booleans(),
 )
 counts = st.dictionaries(st.sampled_from(["v1", "v2"]), st.integers(0, 20))
 facts = st.builds(
@@ -66,6 +68,7 @@ facts = st.builds(
     looping=st.dictionaries(st.sampled_from(["v1", "v2"]), st.just("exit code 1")),
     verdict=st.sampled_from([None, GOOD, BAD, Verdict(outcome="waiting", reasons=("too few",))]),
     judged_for=st.floats(0, 100),
+    watched=st.floats(0, 200),
 )
 
 
@@ -136,7 +139,14 @@ def test_paused_it_goes_no_step_forward(made, known):
         (record("judge"), Facts(verdict=GOOD, judged_for=5), "shift", None),
         (record("judge", step=3), Facts(verdict=GOOD, judged_for=5), "drain", None),
         (record("drain", step=3), Facts(left={"v1": 0}), "standby", None),
-        (record("standby", window=5.0), Facts(), "done", None),
+        (record("judge", step=3, holdback=5), Facts(verdict=GOOD, judged_for=5), "shift", None),
+        (
+            record("shift", step=3, holdback=5, full=True),
+            Facts(serving=ENOUGH),
+            "drain",
+            Route({"v2": 100}, proven=True),
+        ),
+        (record("standby", window=5.0), Facts(watched=5.0), "done", None),
         (record("take-over"), Facts(left={}), "rolled-back", None),
         (record("take-over", urgent=True, steps=(100,)), Facts(left={}), "done", None),
         (record("back"), Facts(), "take-over", Route({"v1": 100}, proven=False)),
@@ -189,11 +199,53 @@ def test_what_sends_it_back_by_itself(before, known, why):
 
 
 def test_what_takes_too_long_goes_back():
-    late = {"since": NOW - READY_WITHIN}
-    assert plan(record("warm-up", **late), Facts(), NOW).then.phase == "back"
-    assert plan(record("warm-up", note="no answer from n2", **late), Facts(serving=ENOUGH), NOW).then.phase == "back"
-    assert plan(record("shift", note="no answer from n2", **late), Facts(serving=ENOUGH), NOW).then.phase == "back"
-    assert plan(record("shift", **late), Facts(serving=ENOUGH), NOW).then.phase == "judge", "it was paused, say"
+    late = {"serving": ENOUGH, "watched": READY_WITHIN}
+    assert plan(record("warm-up"), Facts(watched=READY_WITHIN), NOW).then.phase == "back"
+    assert plan(record("warm-up", note="no answer from n2"), Facts(**late), NOW).then.phase == "back"
+    assert plan(record("shift", note="no answer from n2"), Facts(**late), NOW).then.phase == "back"
+    assert plan(record("shift"), Facts(**late), NOW).then.phase == "judge", "it was paused, say"
+
+
+@pytest.mark.parametrize("phase", ["warm-up", "shift", "standby"])
+def test_time_in_which_no_deployer_watched_does_not_count(phase):
+    made = record(phase, since=NOW - 100_000, note="no answer from n2")
+    assert plan(made, Facts(watched=1.0), NOW).then.phase == phase
+
+
+@pytest.mark.parametrize("phase", ["verify", "warm-up", "shift", "judge", "drain", "standby"])
+def test_a_pause_holds_in_every_phase_in_which_it_is_accepted(phase):
+    known = Facts(serving=ENOUGH, left={}, verdict=GOOD, judged_for=99, watched=10**6)
+    made = plan(record(phase, paused=True), known, NOW)
+    assert (made.then.phase, made.effect, made.then.note) == (phase, None, "paused")
+
+
+WAITING = Verdict(outcome="waiting", reasons=("about 320 more requests of v2 are needed",))
+
+
+@pytest.mark.parametrize(("thin", "after"), [("hold", "judge"), ("promote", "shift"), ("back", "back")])
+def test_a_step_that_shows_nothing_in_time_does_as_the_user_wishes(thin, after):
+    criteria = Criteria(thin=thin, patience=60)
+    early = plan(record("judge", criteria=criteria), Facts(verdict=WAITING, judged_for=59), NOW)
+    assert (early.then.phase, early.then.note) == ("judge", WAITING.reasons[0])
+    late = plan(record("judge", criteria=criteria), Facts(verdict=WAITING, judged_for=60), NOW)
+    assert late.then.phase == after
+    assert "nothing was shown in 60 s" in (late.then.note or late.then.history[-1].reason)
+
+
+def test_a_share_is_held_back_at_the_last_step_alone_and_never_more_than_the_step_before_leaves():
+    assert [record(step=step, holdback=5).weight for step in range(4)] == [5, 25, 50, 95]
+    assert record(step=3, holdback=5, full=True).weight == 100
+    assert record(step=1, steps=(98, 100), holdback=5).weight == 99
+    assert record(step=1, steps=(99, 100), holdback=5).weight == 100
+    assert record(before=None, steps=(100,), holdback=5).weight == 100
+    assert record(step=3).weight == 100, "records that were written before know of none"
+
+
+@pytest.mark.parametrize("phase", ["drain", "standby"])
+def test_a_breach_after_the_last_step_takes_it_back_while_the_old_version_is_warm(phase):
+    planned = plan(record(phase), Facts(verdict=BAD, left={}), NOW)
+    assert planned.then.phase == "take-over"
+    assert planned.effect == Route({"v1": 100}, proven=False)
 
 
 def test_silence_means_nothing_while_nothing_can_be_heard():

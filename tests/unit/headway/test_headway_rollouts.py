@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from headway import rollouts
-from headway.control.records import Asked, Past, RolloutRecord, ScaleRecord, Transition, Verdict, VersionRecord
+from headway.control.records import Asked, Past, Point, RolloutRecord, ScaleRecord, Transition, Verdict, VersionRecord
 
 REASON = "53 of 1,003 failed at v2 (5.3%), 12 of 3,011 at v1 (0.4%); by chance with 2e-12, 0.0003 is allowed"
 VERSIONS = {
@@ -90,3 +90,17 @@ def test_the_terminal_and_the_console_call_a_phase_the_same():
     body = re.search(r"const PHASES[^{]*\{(.*?)\};", text, re.DOTALL)
     assert body is not None
     assert dict(re.findall(r'"?([a-z-]+)"?: "([a-z ]+)"', body[1])) == dict(rollouts.PHASES)
+
+
+def test_the_evidence_is_drawn_between_the_two_thresholds():
+    grew = tuple(Point(at=n, against=0.0, shown=n / 50) for n in range(51))
+    lines = shown(rollouts.evidence(grew)).splitlines()
+    assert lines[0].startswith("as good ┄")
+    assert lines[0].rstrip().endswith("●"), "it has come to the upper one"
+    assert "50 s" in lines[-1]
+    fell = tuple(Point(at=n, against=n / 50, shown=0.0) for n in range(51))
+    assert shown(rollouts.evidence(fell)).splitlines()[6].rstrip().endswith("●")
+    made = record(verdict=Verdict(outcome="waiting", reasons=("too few",), evidence=grew))
+    seen = shown(rollouts.live(made, VERSIONS, SCALES))
+    assert "as good" in seen
+    assert all(len(line) <= 80 for line in seen.splitlines())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from headway.bus.errors import HeadwayError
-from headway.control.records import Criteria, Past, Phase, RolloutRecord
+from headway.control.records import Criteria, Margin, Past, Phase, RolloutRecord
 from headway.control.store import Control
 from headway.deployer.rollout import requests as ask
 from headway.deployer.version import version_of
@@ -17,6 +17,10 @@ from tests.zones.place import CHAOS, Broken, Place
 
 STEPS = (30, 100)
 BAKE = 2.0
+CRITERIA = Criteria(
+    requests=20, margin=Margin(odds=100, points=0.5, latency=100, seconds=10), patience=20, thin="promote"
+)
+"""What fails is the network: whether a version is good enough is not the question."""
 OVER_WITHIN = 200.0
 """Seconds that a rollout may take with all that happens to it."""
 
@@ -37,9 +41,7 @@ async def release(client: Client, place: Place, watched: Control, versions: Sequ
         try:
             await control.refresh()
             record = version_of(place.store, CHAOS, version, pool=place.pool, grace=5)
-            asked = await ask.deploy(
-                control, record, steps=STEPS, bake=BAKE, window=0.0, criteria=Criteria(requests=20)
-            )
+            asked = await ask.deploy(control, record, steps=STEPS, bake=BAKE, window=0.0, criteria=CRITERIA)
         except HeadwayError as error:
             client.saw("deploy", {"version": version, "error": str(error)})
             await client.pause(1.0)

@@ -1,0 +1,319 @@
+"""The analysis of one rollout: all evidence on the canary, over all of its steps. Pure.
+
+Every series (errors, latency, dead letters, ...) is an e-process with a share of one budget. Their sum, weighed by the
+shares, is one as well, whatever they have to do with each other; so one threshold serves all of them, after every
+second. A step is passed once each series that matters shows that the canary is not worse than the margin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from headway.bus.telemetry.histogram import BUCKETS
+from headway.control.records import Criteria
+from headway.deployer.analysis.failures import Failures
+from headway.deployer.analysis.latency import Counts, Slower
+from headway.deployer.analysis.look import PlannedLook
+from headway.deployer.analysis.margin import Margin
+from headway.deployer.analysis.strain import Strain
+from headway.deployer.analysis.urn import Stratum, log_sum
+from headway.deployer.evidence import Slice, Tally
+
+SHARES: Final[Mapping[str, float]] = {
+    "errors": 0.63,
+    "look": 0.12,
+    "latency": 0.09,
+    "dead": 0.02,
+    "shed": 0.02,
+    "operations": 0.06,
+    "operations' latency": 0.02,
+    "tenants": 0.04,
+}
+"""Of the chance of a false alarm; together 1."""
+KINDS: Final[Mapping[str, str]] = {"rpc": "calls", "job": "jobs", "on": "events"}
+GROUPS: Final = 24
+"""Operations and tenants that are looked at one by one; those with the most traffic at first sight."""
+DOUBT: Final = 0.1
+"""Part of the evidence that stops a release from which on no step is passed."""
+_COUNTS: Final = 0.1
+"""Share of the requests that a kind of work must have before its latency has to be shown."""
+_NO_TIMES: Final[Counts] = np.zeros(len(BUCKETS) + 1, dtype=np.int64)
+
+Outcome = Literal["stop", "pass", "waiting"]
+
+
+class Finding(NamedTuple):
+    """What one series says against the canary.
+
+    Attributes:
+        kind: as in `SHARES`.
+        name: of the operation, the tenant or the kind of work; "" where there is none.
+        log: logarithm of its share times its e-value.
+    """
+
+    kind: str
+    name: str
+    log: float
+
+
+class Decision(NamedTuple):
+    """What the evidence amounts to.
+
+    Attributes:
+        outcome: whether the release is to stop, the step is passed, or nothing is shown yet.
+        against: 0 to 1: how far the evidence against the canary has come to the threshold, in logarithms.
+        shown: 0 to 1: the same for the proof that it is not worse.
+        findings: what speaks against it most, when it is to stop.
+        p: of the planned look, when it is that which stops it.
+    """
+
+    outcome: Outcome
+    against: float
+    shown: float
+    findings: tuple[Finding, ...] = ()
+    p: float | None = None
+
+
+class Analysis:
+    """The evidence of one rollout.
+
+    Args:
+        criteria: what is too bad, and what is good enough.
+        weights: the canary's share of the traffic at each step, 0 to 1.
+        step: at which it is.
+
+    Attributes:
+        seconds, step_seconds: for how long it has seen them, over all and in this step.
+        step_tries: requests of the canary in this step.
+        quiet: seconds for which the canary has had none.
+        strain: what it uses of its workers.
+    """
+
+    def __init__(self, criteria: Criteria, weights: Sequence[float], step: int = 0) -> None:
+        self.criteria = criteria
+        self.weights = tuple(weights)
+        self.step = step
+        self.seconds = 0.0
+        self.step_seconds = 0.0
+        self.step_tries = 0
+        self.quiet = 0.0
+        margin = criteria.margin
+        self.goal = math.log(1 / (1 - criteria.confidence))
+        following = (*self.weights[1:], 1.0)
+        margins = [Margin(margin.odds, margin.points).scaled(share) for share in following]
+        self._factors = [(1 + (margin.latency - 1) / share, margin.seconds / share) for share in following]
+        self._beginnings = len(self.weights)
+        self._errors = Failures(self._beginnings, margins)
+        self._dead = Failures(self._beginnings, margins)
+        self._shed = Failures(self._beginnings, margins)
+        self._look = PlannedLook()
+        self._latency: dict[str, Slower] = {}
+        self._operations: dict[str, Failures] = {}
+        self._slow: dict[str, Slower] = {}
+        self._tenants: dict[str, Failures] = {}
+        self.strain = Strain()
+
+    def begin(self, step: int) -> None:
+        """Go on with another step of the rollout."""
+        if step == self.step:
+            return
+        self.step, self.step_seconds, self.step_tries = step, 0.0, 0
+        self._look.begin()
+        self.strain.begin()
+        for one in self._all():
+            one.begin()
+
+    def add(self, part: Slice, seconds: float = 1.0) -> None:
+        """Take into account what both versions did in the same seconds."""
+        ours, theirs = part.canary, part.baseline
+        self.seconds += seconds
+        self.step_seconds += seconds
+        self.step_tries += ours.tries
+        self.quiet = 0.0 if ours.tries else self.quiet + seconds
+        self.strain.add(part)
+        closed = self._errors.add(_stratum(ours.tries, ours.errors, theirs.tries, theirs.errors))
+        if closed is not None:
+            self._look.add(closed)
+        self._dead.add(_stratum(ours.tries, ours.dead, theirs.tries, theirs.dead))
+        self._shed.add(_stratum(ours.tries + ours.shed, ours.shed, theirs.tries + theirs.shed, theirs.shed))
+        for kind in {*ours.latency, *theirs.latency} & {*KINDS}:
+            slower = self._latency.get(kind)
+            if slower is None:
+                slower = self._latency[kind] = self._caught_up(Slower(self._beginnings, self._factors))
+            slower.add(_times(ours.latency.get(kind)), _times(theirs.latency.get(kind)))
+        self._add_groups(self._operations, ours.operations, theirs.operations)
+        self._add_groups(self._tenants, ours.tenants, theirs.tenants)
+        for name in self._operations:
+            mine, other = ours.operations.get(name), theirs.operations.get(name)
+            if (mine and len(mine.latency)) or (other and len(other.latency)):
+                if name not in self._slow:
+                    self._slow[name] = self._caught_up(Slower(self._beginnings))
+                self._slow[name].add(_times(mine.latency if mine else ()), _times(other.latency if other else ()))
+
+    def decide(self) -> Decision:
+        """Say what the evidence amounts to."""
+        criteria = self.criteria
+        threshold = math.log(1 / criteria.alpha)
+        findings = [one for one in self._findings() if one.log > -math.inf]
+        total = log_sum([one.log for one in findings])
+        against = min(1.0, max(0.0, total / threshold))
+        p, allowed = self._look.p, SHARES["look"] * criteria.alpha
+        if total >= threshold:
+            leading = max(one.log for one in findings) + math.log(0.3)
+            worst = tuple(sorted((one for one in findings if one.log >= leading), key=lambda one: -one.log))
+            return Decision("stop", 1.0, 0.0, worst)
+        if p is not None and p <= allowed and self._errors.difference > criteria.errors:
+            return Decision("stop", 1.0, 0.0, (Finding("look", "", threshold),), p)
+        shown = self._proofs()
+        fraction = min(1.0, max(0.0, min(shown) / self.goal))
+        if self._few or min(shown) < self.goal or total > threshold + math.log(DOUBT):
+            return Decision("waiting", against, fraction)
+        return Decision("pass", against, 1.0)
+
+    def needed(self) -> float:
+        """Return about how many more requests of the canary pass the step, if it is equal; infinite if unknown."""
+        at, goal = self._at, self.goal
+        found = [one.proofs[at].needed(goal) for one in (self._errors, self._dead, self._shed)]
+        tries = self._errors.total.canary
+        logs = [slower.shown(at) for slower in self._timed()]
+        found += [tries * (goal - log) / log if log > 0 else math.inf for log in logs if log < goal]
+        return max(self._few, *found)
+
+    def totals(self, kind: str, name: str = "") -> Stratum:
+        """Return what was counted of a series of failures."""
+        series = {"operations": self._operations, "tenants": self._tenants}.get(kind)
+        if series is not None:
+            return series[name].total
+        return {"dead": self._dead, "shed": self._shed}.get(kind, self._errors).total
+
+    def times(self, kind: str, name: str) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the histograms of canary and baseline, of a kind of work (`latency`) or of an operation."""
+        return (self._latency if kind == "latency" else self._slow)[name].histograms
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of work whose latency is known."""
+        return tuple(kind for kind in KINDS if kind in self._latency)
+
+    @property
+    def limit(self) -> Margin:
+        """The margin that this step has to show."""
+        return self._errors.proofs[self._at].margin
+
+    @property
+    def rate(self) -> float:
+        """Requests of the canary a second in this step."""
+        return self.step_tries / self.step_seconds if self.step_seconds else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What to keep for a successor: some ten kilobytes, however long it has gone on."""
+        return {
+            "step": self.step,
+            "weights": list(self.weights),
+            "seconds": [round(self.seconds, 1), round(self.step_seconds, 1), self.step_tries, round(self.quiet, 1)],
+            "errors": self._errors.state(),
+            "dead": self._dead.state(),
+            "shed": self._shed.state(),
+            "look": self._look.state(),
+            **{name: {key: one.state() for key, one in series.items()} for name, series in self._groups().items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is not of this rollout, or was not written by this version.
+        """
+        if list(self.weights) != list(state["weights"]):
+            raise ValueError("evidence of another rollout")
+        self.step = int(state["step"])
+        self.seconds, self.step_seconds = map(float, state["seconds"][:2])
+        self.step_tries, self.quiet = int(state["seconds"][2]), float(state["seconds"][3])
+        self._errors.restore(state["errors"])
+        self._dead.restore(state["dead"])
+        self._shed.restore(state["shed"])
+        self._look.restore(state["look"])
+        for name, series in self._groups().items():
+            for key, kept in state[name].items():
+                if name == "latency":
+                    one: Any = Slower(self._beginnings, self._factors)
+                else:
+                    one = Slower(self._beginnings) if name == "slow" else Failures(self._beginnings)
+                one.restore(kept)
+                series[key] = one
+
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        return {"latency": self._latency, "operations": self._operations, "slow": self._slow, "tenants": self._tenants}
+
+    def _all(self) -> Iterable[Failures | Slower]:
+        yield from (self._errors, self._dead, self._shed)
+        for series in self._groups().values():
+            yield from series.values()
+
+    def _caught_up(self, one: Any) -> Any:
+        """A series that is seen for the first time, brought to the step at which the others are."""
+        for _ in range(self.step):
+            one.begin()
+        return one
+
+    def _add_groups(self, known: dict[str, Failures], ours: Mapping[str, Tally], theirs: Mapping[str, Tally]) -> None:
+        fresh = [name for name in {*ours, *theirs} if name and name not in known]
+        if fresh and len(known) < GROUPS:
+            size = {name: sum(side[name].tries for side in (ours, theirs) if name in side) for name in fresh}
+            for name in sorted(fresh, key=lambda one: (-size[one], one))[: GROUPS - len(known)]:
+                known[name] = self._caught_up(Failures(self._beginnings))
+        for name, one in known.items():
+            mine, other = ours.get(name, _NONE), theirs.get(name, _NONE)
+            if mine.tries or other.tries:
+                one.add(_stratum(mine.tries, mine.errors, other.tries, other.errors))
+
+    def _findings(self) -> Iterable[Finding]:
+        tolerance = self.criteria.errors
+        for kind, one in (("errors", self._errors), ("dead", self._dead), ("shed", self._shed)):
+            yield Finding(kind, "", math.log(SHARES[kind]) + one.log(tolerance))
+        limits = (self.criteria.latency, self.criteria.margin.seconds)
+        for name, slower in self._latency.items():
+            yield Finding("latency", name, math.log(SHARES["latency"] / len(KINDS)) + slower.log(*limits))
+        each = 1 / GROUPS
+        for kind, series in (("operations", self._operations), ("tenants", self._tenants)):
+            for name, one in series.items():
+                yield Finding(kind, name, math.log(SHARES[kind] * each) + one.log(tolerance))
+        for name, slower in self._slow.items():
+            log = math.log(SHARES["operations' latency"] * each) + slower.log(*limits)
+            yield Finding("operations' latency", name, log)
+
+    def _proofs(self) -> list[float]:
+        """The logarithms of all that this step has to show."""
+        at = self._at
+        failures = [one.proofs[at].log for one in (self._errors, self._dead, self._shed)]
+        return [*failures, *(slower.shown(at) for slower in self._timed())]
+
+    def _timed(self) -> Iterable[Slower]:
+        """Kinds of work that are frequent enough that their latency has to be shown."""
+        return (one for one in self._latency.values() if sum(one.counts) >= _COUNTS * self._errors.total.total)
+
+    @property
+    def _at(self) -> int:
+        return min(self.step, len(self.weights) - 1)
+
+    @property
+    def _few(self) -> int:
+        """Requests that one of the sides still lacks before anything is passed."""
+        total = self._errors.total
+        return max(0, self.criteria.requests - min(total.canary, total.baseline))
+
+
+_NONE: Final = Tally()
+
+
+def _stratum(canary: int, canary_hits: int, baseline: int, baseline_hits: int) -> Stratum:
+    """A stratum; dead letters may be counted without a try in the same second."""
+    return Stratum(max(canary, canary_hits), canary_hits, max(baseline, baseline_hits), baseline_hits)
+
+
+def _times(counts: Sequence[int] | None) -> Counts:
+    return _NO_TIMES if counts is None or not len(counts) else np.asarray(counts, dtype=np.int64)

@@ -1,0 +1,93 @@
+"""Watch a version that has nothing beside it: does it fail more often than a bound? Pure.
+
+If each request fails with a chance of at most `bound`, whatever it was just then, the likelihood ratio of a higher
+rate to the bound has at most mean 1, as in `worse`. It is kept from sinking, which makes it a detector of changes: from
+each low it reaches `e` with a chance of at most a tenth of `1/e` where the rate is just at the bound, and hardly ever
+where it is at half of it.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, Final
+
+from headway.deployer.analysis.urn import Stratum, log_mean
+
+_HIGHER: Final = (1.5, 2.0, 3.0, 6.0, 12.0, 30.0)
+"""Odds of failing, as multiples of the bound's, that are looked for."""
+_LEAST: Final = -2.3
+"""Logarithm below which the evidence does not sink: what went well for long does not outweigh what goes wrong now."""
+_STOPS: Final = log(10_000)
+"""Evidence that takes a release back. It may be reached again and again, so it is larger than for a comparison."""
+_FEW: Final = 20
+"""Requests below which nothing is said."""
+_MOST: Final = 0.95
+"""The highest bound: what always failed cannot fail more."""
+
+
+class Above:
+    """Evidence that a share of failures is above a bound.
+
+    Args:
+        bound: the share that is still good, more than 0 and less than 1.
+    """
+
+    __slots__ = ("_logs", "bound", "hits", "tries")
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+        self._logs = [0.0] * len(_HIGHER)
+        self.hits = self.tries = 0
+
+    def add(self, tries: int, hits: int) -> None:
+        """Take a time into account."""
+        self.tries += tries
+        self.hits += hits
+        odds = self.bound / (1 - self.bound)
+        for number, times in enumerate(_HIGHER):
+            rate = odds * times / (1 + odds * times)
+            step = hits * log(rate / self.bound) + (tries - hits) * log((1 - rate) / (1 - self.bound))
+            self._logs[number] = max(_LEAST, self._logs[number] + step)
+
+    @property
+    def log(self) -> float:
+        """The natural logarithm of the evidence."""
+        return log_mean(self._logs)
+
+    def state(self) -> list[float]:
+        """What to keep for a successor."""
+        return [self.bound, self.tries, self.hits, *(round(one, 3) for one in self._logs)]
+
+    @classmethod
+    def restored(cls, state: Any) -> Above:
+        """Go on from what `state` returned. Raises `ValueError` or `TypeError` if it does not fit."""
+        bound, tries, hits, *logs = map(float, state)
+        if len(logs) != len(_HIGHER):
+            raise ValueError("evidence of another kind")
+        made = cls(bound)
+        made.tries, made.hits, made._logs = int(tries), int(hits), logs
+        return made
+
+
+def bound_of(before: Stratum, ceiling: float) -> float:
+    """Return the share of failures that is still good for a version that has nothing beside it any more.
+
+    Args:
+        before: what both versions did as long as they were compared.
+        ceiling: what is good where nothing is known.
+    """
+    shares = [
+        hits / tries
+        for tries, hits in ((before.canary, before.canary_hits), (before.baseline, before.baseline_hits))
+        if tries
+    ]
+    odds = 2 * max((share / (1 - share) for share in shares if share < 1), default=0.0)
+    return min(_MOST, max(ceiling, odds / (1 + odds)))
+
+
+def exceeded(found: Above, version: str) -> str | None:
+    """Say that a version fails too often; None if that is not shown."""
+    if found.tries < _FEW or found.log < _STOPS:
+        return None
+    share = f"{found.hits:,} of {found.tries:,} failed at {version} since it has all traffic"
+    return f"{share}; more than {found.bound:.0%} is too many, going by its own record"
