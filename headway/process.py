@@ -56,7 +56,7 @@ class Process:
         return process.pid if process is not None and process.returncode is None else None
 
     async def keep_running(self) -> None:
-        """Run it, again and again, until `stop()`. Cancelling kills it."""
+        """Run the process, and start it again when it dies, until `stop()`. Cancelling kills it."""
         restarts = Restarts(quick=STEADY)
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -75,12 +75,12 @@ class Process:
                 continue
 
     def stop(self) -> None:
-        """Ask it to end: SIGTERM."""
+        """Ask the process to end (SIGTERM)."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would: SIGKILL. `keep_running` starts it again."""
+        """Kill the process, as a crash would (SIGKILL). `keep_running` starts it again."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

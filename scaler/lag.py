@@ -35,7 +35,7 @@ _SAMPLES: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLag:
-    """One consumer's messages.
+    """The messages of one consumer.
 
     Attributes:
         pending: not yet delivered.
@@ -74,7 +74,7 @@ def together(lanes: Iterable[ConsumerLag]) -> ConsumerLag:
 
 @dataclass(frozen=True, slots=True)
 class Lags:
-    """One look at all queues.
+    """The state of all queues at one moment.
 
     Attributes:
         at: when, on the clock of the caller.
@@ -134,7 +134,7 @@ class _Stream:
 
 
 class LagReader:
-    """Reads all queues again and again.
+    """Reads all queues, again and again.
 
     Args:
         bus: a connection in the control or operator role.

@@ -36,7 +36,7 @@ class Headway:
     _last: View | None = None
 
     def decide(self, view: View) -> int:
-        """As `headway.scaler.decide.decide`."""
+        """Decide as the scaler does, from what it would have observed."""
         decision = decide(self.scale or scale_of(self.load), self._observe(view), self._history, current=view.desired)
         self._history, self._last = decision.history, view
         return decision.desired

@@ -1,4 +1,4 @@
-"""One service in discrete time: a queue, workers that come and go, and a contender that says how many there shall be.
+"""Simulates one service in discrete time: a queue, workers, and a contender that decides how many there are.
 
 Jobs wait first in, first out. A worker takes as many as it has slots, each for the same time. It serves some time after
 it was started; when it is to go it takes nothing new and goes once it has nothing in hand. Those that do not serve yet
@@ -23,7 +23,7 @@ _LONGEST_TAIL: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is simulated beside the trace.
+    """The simulated service, beside the trace.
 
     Attributes:
         slots: jobs that one worker has in hand at once.
@@ -62,7 +62,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What can be seen of the service from outside at one moment. Totals count from the start.
+    """What a contender sees of the service at one moment. Totals count from the start.
 
     Attributes:
         at: seconds.
@@ -91,19 +91,19 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """As the table and the picture call it."""
+        """Name in tables and pictures."""
 
     @property
     def interval(self) -> float:
-        """Seconds between its looks."""
+        """Seconds between two decisions."""
 
     def decide(self, view: View) -> int:
-        """How many workers there shall be, between minimum and maximum of the load."""
+        """Return how many workers there shall be, between minimum and maximum of the workload."""
 
 
 @dataclass(slots=True)
 class Series:
-    """What happened, once a second.
+    """The course of a simulation, once a second.
 
     Attributes:
         workers: all that cost something: starting, serving and draining.
@@ -118,7 +118,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a contender did.
+    """The result of one contender.
 
     Attributes:
         contender: its name.
@@ -150,7 +150,7 @@ class _Worker:
 
 
 def arrivals(trace: Trace, seed: int) -> list[int]:
-    """Jobs that arrive in each step: those of a second at random moments of it."""
+    """Return the jobs that arrive in each step; those of one second come at random moments of it."""
     rng = random.Random(seed)
     per_second = round(1 / STEP)
     steps = [0] * (len(trace.arrivals) * per_second)
@@ -162,7 +162,7 @@ def arrivals(trace: Trace, seed: int) -> list[int]:
 
 
 def simulate(trace: Trace, load: Workload, contender: Contender) -> Result:
-    """Run a contender on a trace. It begins with what the first half minute needs, and ends with the last job."""
+    """Run a contender on a trace, from the workers that its first half minute needs to the last job."""
     service = _Service(load, contender, _at_first(trace, load))
     interval = max(1, _steps(contender.interval))
     for step, count in enumerate(arrivals(trace, load.seed)):
@@ -176,7 +176,7 @@ def simulate(trace: Trace, load: Workload, contender: Contender) -> Result:
 
 
 def _at_first(trace: Trace, load: Workload) -> int:
-    """Nobody shall be judged by a cold start: traces begin in the middle of a day."""
+    """Return the workers at the start: traces begin in the middle of a day, not with a cold start."""
     first = trace.arrivals[:30]
     return max(load.minimum, min(load.maximum, math.ceil(sum(first) / max(1, len(first)) / load.rate)))
 
@@ -253,7 +253,7 @@ class _Service:
                 self._missed += count
 
     def _assign(self, step: int) -> None:
-        """Hand out what waits: workers ask in turn, each for as much as it has room for."""
+        """Assign waiting jobs: workers take turns, and each takes as much as it has room for."""
         if not self._queued or not self._serving:
             return
         slots = self._load.slots

@@ -1,4 +1,4 @@
-"""What it costs at least: the offline optimum, which knows the trace.
+"""The lower bound of the cost: the offline optimum, which knows the whole trace.
 
 It is a lower bound that can be proven, not a schedule of the model. Jobs are a fluid here, of which a worker finishes
 up to slots / service time in every moment; workers come, go and divide without delay. Every schedule of
@@ -28,7 +28,7 @@ _EPSILON: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """At least `slo_misses`, and with so many at least `worker_seconds`."""
+    """The fewest possible misses, and the fewest worker-seconds with that many."""
 
     slo_misses: int
     worker_seconds: float
@@ -67,7 +67,7 @@ def optimum(trace: Trace, load: Workload) -> Optimum:
 
 
 def _unavoidable(coming: list[int], load: Workload) -> tuple[dict[int, int], int]:
-    """Jobs, by step of arrival, that miss with all workers always there; steps after the trace until all are done."""
+    """Return the jobs that miss although all workers always run, and the steps until the last one is done."""
     capacity, lasts = load.maximum * load.slots, load.service_steps
     missed: dict[int, int] = {}
     waiting: list[list[int]] = []

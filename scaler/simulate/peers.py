@@ -1,4 +1,4 @@
-"""How others decide, from their public documentation.
+"""The rules of other autoscalers, from their public documentation.
 
 Each is given what helps it: no warm-up, no lost metric, and workers that start as quickly as ours.
 """
@@ -42,7 +42,7 @@ class Keda:
     _active_at: float = 0.0
 
     def decide(self, view: View) -> int:
-        """One sync of the HPA, or one poll of KEDA while there is no worker."""
+        """Do one sync of the HPA, or one poll of KEDA while there is no worker."""
         total, current = view.waiting + view.in_hand, view.desired
         if total:
             self._active_at = view.at
@@ -82,7 +82,7 @@ class Knative:
     _most: int = 0
 
     def decide(self, view: View) -> int:
-        """One sample; every second one, a tick."""
+        """Take one sample, and decide at every second one."""
         self._samples.append((view.at, view.waiting + view.in_hand))
         while self._samples[0][0] <= view.at - 60:
             self._samples.popleft()
@@ -127,7 +127,7 @@ class Aws:
     _points: deque[float] = field(default_factory=lambda: deque(maxlen=15))
 
     def decide(self, view: View) -> int:
-        """One point of the metric."""
+        """Take one point of the metric, and decide."""
         if not view.serving:
             self._points.clear()
             return _within(self.load, view.desired, 1)

@@ -15,7 +15,7 @@ _SMOOTH: Final = 5
 
 
 def check(path: Path) -> None:
-    """Refuse a name that says no format.
+    """Refuse a file name without a known format.
 
     Raises:
         UsageError: if it does not end in .png or .svg.
@@ -25,7 +25,7 @@ def check(path: Path) -> None:
 
 
 def draw(found: Comparison, path: Path) -> None:
-    """Write it, as PNG or SVG by the suffix.
+    """Write the picture, as PNG or SVG by its suffix.
 
     Raises:
         UsageError: if the suffix says neither.
@@ -92,7 +92,7 @@ def draw(found: Comparison, path: Path) -> None:
 
 
 def _demand(found: Comparison) -> list[float]:
-    """Workers that the arrivals would keep busy, averaged for the eye."""
+    """Return the workers that the arrivals would keep busy, smoothed for the picture."""
     arrivals, half = found.trace.arrivals, _SMOOTH // 2
     smooth = []
     for second in range(len(arrivals)):

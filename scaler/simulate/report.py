@@ -19,7 +19,7 @@ from headway.scaler.simulate.traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How all did on a trace; `results` has ours first."""
+    """The results of all contenders on a trace, ours first."""
 
     trace: Trace
     load: Workload
@@ -37,7 +37,7 @@ def load_of(scale: Scale) -> Workload:
 def compare(
     trace: Trace, load: Workload | None = None, scale: Scale | None = None, *, others: bool = True
 ) -> Comparison:
-    """Run them all.
+    """Run all contenders on a trace.
 
     Args:
         trace: what arrives.
@@ -51,7 +51,7 @@ def compare(
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """For machines."""
+    """Return the comparison as JSON."""
     return {
         "trace": found.trace.name,
         "seconds": len(found.trace.arrivals),
@@ -76,13 +76,13 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def ratio(found: Comparison, one: Result) -> float | None:
-    """Worker-seconds as a multiple of the optimum's; None if that is nothing."""
+    """Return worker-seconds as a multiple of the optimum's; None if the optimum needs none."""
     least = found.optimum.worker_seconds
     return round(one.worker_seconds / least, 3) if least else None
 
 
 def as_table(found: Comparison) -> Group:
-    """For people, in 80 columns."""
+    """Return the comparison as text of 80 columns."""
     jobs, seconds = sum(found.trace.arrivals), len(found.trace.arrivals)
     above = Text(f"{found.trace.name}: {jobs:,} jobs in {seconds:,} s, each to be finished in {found.load.within:g} s")
     table = Table(box=None, pad_edge=False, padding=(0, 1))

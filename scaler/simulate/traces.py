@@ -28,14 +28,14 @@ _UNIT: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Jobs that arrive in each second from 0 on."""
+    """The number of jobs that arrive in each second, from 0 on."""
 
     name: str
     arrivals: tuple[int, ...]
 
 
 def flash_crowd(seed: int = 1) -> Trace:
-    """Quiet, then eighteen times the load within four seconds for three minutes, then slowly back; 20 minutes."""
+    """Return 20 minutes with a spike: 18 times the load within 4 s, for 3 minutes, then slowly back."""
 
     def rate(second: int) -> float:
         if second < 300:
@@ -60,7 +60,7 @@ def diurnal(seed: int = 2) -> Trace:
 
 
 def sawtooth(seed: int = 3) -> Trace:
-    """Five ramps of four minutes from 3 to 60 workers' load, each of which breaks off at once."""
+    """Return five ramps of four minutes, from 3 to 60 workers' load, each of which ends abruptly."""
     return _noisy("sawtooth", lambda second: 3 + 57 * (second % 240) / 240, 1200, seed)
 
 
@@ -145,7 +145,7 @@ def _whole(value: str | float) -> int:
 
 
 def _noisy(name: str, workers: Callable[[int], float], seconds: int, seed: int) -> Trace:
-    """Poisson arrivals around a load given in workers."""
+    """Return Poisson arrivals around a load that is given in workers."""
     rng = random.Random(seed)
     return Trace(name, tuple(_poisson(rng, workers(second) * _UNIT) for second in range(seconds)))
 

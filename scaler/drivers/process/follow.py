@@ -11,7 +11,8 @@ from typing import BinaryIO, Final
 
 from headway.scaler.drivers.process import rundir
 
-_LOOK: Final = 0.1
+_LOOK: Final = (0.1, 0.4)
+"""Seconds between two looks: while there is output, and at most while there is none."""
 _CHUNK: Final = 1 << 20
 
 Say = Callable[[str, str], None]
@@ -43,23 +44,27 @@ class Follower:
 
     async def follow(self) -> None:
         """Follow until cancelled; what was written until then is passed on."""
+        soonest, latest = _LOOK
+        pause = soonest
         try:
             while True:
-                self._look()
-                await asyncio.sleep(_LOOK)
+                pause = soonest if self._look() else min(latest, 1.5 * pause)
+                await asyncio.sleep(pause)
         finally:
             self._look()
             for log in self._logs.values():
                 log.file.close()
             self._logs.clear()
 
-    def _look(self) -> None:
-        known = self._open(at_end=False)
+    def _look(self) -> bool:
+        """Pass on what was written since the last look; returns whether there was anything."""
+        known, found = self._open(at_end=False), False
         for worker, log in list(self._logs.items()):
-            self._read(log)
+            found = self._read(log) or found
             if worker not in known:
                 log.file.close()
                 del self._logs[worker]
+        return found
 
     def _open(self, *, at_end: bool) -> set[str]:
         known = set()
@@ -72,7 +77,9 @@ class Follower:
                     self._logs[one.worker] = _Log(f"{one.service}-{one.version}", file)
         return known
 
-    def _read(self, log: _Log) -> None:
+    def _read(self, log: _Log) -> bool:
+        """Pass on the new lines of a log; returns whether there were any."""
+        found = False
         position = log.file.tell()
         if log.file.seek(0, 2) >= position:  # else it was trimmed, and begins anew
             log.file.seek(position)
@@ -80,5 +87,7 @@ class Follower:
             log.file.seek(0)
         while data := log.file.read(_CHUNK):
             *lines, log.rest = (log.rest + data).split(b"\n")
+            found = True
             for line in lines:
                 self._say(log.label, line.decode(errors="replace"))
+        return found

@@ -45,7 +45,7 @@ _LINE: Final = 1 << 20
 
 
 class Zygote:
-    """One launch's zygote. Made after its service was imported."""
+    """The zygote of one launch, made after its service was imported."""
 
     def __init__(self, run: Path, launch_id: str, launch: Launch, lock: int) -> None:
         self._run = run
@@ -97,7 +97,7 @@ class Zygote:
         self._path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
-        """Drain all workers of this launch, those of a former zygote included, and then leave."""
+        """Drain all workers of this launch, those of a former zygote included, and then end."""
         self._leaving = True
         for one in self._ours():
             with contextlib.suppress(ProcessLookupError):
@@ -154,7 +154,7 @@ class Zygote:
         return pid
 
     def _become(self, worker: str, log: int) -> None:
-        """In the child: become a worker, and never return."""
+        """Become a worker, in the child; never returns."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)

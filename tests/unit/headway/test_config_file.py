@@ -33,6 +33,12 @@ def test_what_is_left_out_has_its_default():
     assert config.server.store == ".headway"
 
 
+def test_the_grace_of_a_service_is_its_own_or_else_as_long_as_its_jobs_may_take():
+    assert loads(GOOD).services["fax"].grace is None
+    assert loads(GOOD.replace("workers: 2", "grace: 5m")).services["fax"].grace == 300
+    assert "services.fax.grace" in problem(GOOD.replace("workers: 2", "grace: soon"))
+
+
 def test_durability_is_how_often_the_server_forces_what_it_stored_to_disk():
     assert loads(GOOD).server.sync_interval == "2m"
     assert loads(GOOD).server.replicas is None
