@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from headway.bus.client.bus import Bus
 from headway.bus.errors import Conflict, HeadwayError, MissingStream, NotFound, StoreError, UsageError
 from headway.bus.nats import jsapi, values
+from headway.bus.nats.cas import compare_and_set
 from headway.bus.nats.streams import CONTROL
 from headway.bus.wire import headers
 from headway.bus.wire.subjects import token
@@ -46,7 +47,6 @@ KINDS: Final[dict[str, type[Record]]] = {
     "rollout": RolloutRecord,
 }
 _DELETED: Final = frozenset({"DEL", "PURGE"})
-_TRIES: Final = 8
 
 _log = logging.getLogger("headway.broker")
 
@@ -222,19 +222,17 @@ class Control(Mirror):
             NotFound: if there is none.
             Conflict: if others go on writing.
         """
-        for _ in range(_TRIES):
+
+        async def once() -> R:
             found = await self.get(key, kind)
             if found is None:
                 raise NotFound(f"there is no control record {key}")
             altered = alter(found.value)
-            if altered == found.value:
-                return altered
-            try:
+            if altered != found.value:
                 await self.put(key, altered, expect=found.revision)
-            except Conflict:
-                continue
             return altered
-        raise Conflict(f"control record {key} was changed {_TRIES} times while it was being changed")
+
+        return await compare_and_set(once, f"control record {key}")
 
     async def delete(self, key: str, *, expect: int | None = None) -> None:
         """Delete a record and its copy; mirrors see markers of that. Raises as `put`."""

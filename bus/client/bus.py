@@ -52,6 +52,8 @@ STORE_TIMEOUT = 5.0
 _TRY = 2.0
 """Seconds one publish waits for its acknowledgement before it is repeated."""
 _TRY_DELAY = 0.05
+_SURELY_ENOUGH = 1 << 17
+"""Bytes of room beside a payload that no headers need."""
 
 _log = logging.getLogger("headway.bus")
 
@@ -250,7 +252,7 @@ class Bus:
             payload: what.
             timeout: seconds to wait.
             message_headers: sent along.
-            tell: say in the headers how long the answer is waited for.
+            tell: add to the headers how long the answer is waited for.
 
         Raises:
             NotServed: if nobody listens there.
@@ -258,7 +260,8 @@ class Bus:
             InvalidInput: if the payload is larger than the server takes.
             ConnectionFailed: if the connection is closed.
         """
-        if len(payload) + headers.size(message_headers) > self.nc.max_payload:
+        room = self.nc.max_payload - len(payload)
+        if room < _SURELY_ENOUGH and headers.size(message_headers) > room:
             # nats-py leaves the headers out of its own check, and the server would cut the connection.
             raise InvalidInput(
                 f"{subject}: {len(payload)} bytes and headers are more than the server's {self.nc.max_payload}",
@@ -269,7 +272,7 @@ class Bus:
         try:
             left = timeout if self.nc.is_connected else await self._connected(subject, timeout)
             if tell:
-                message_headers = {**message_headers, headers.TIMEOUT: headers.timeout_value(left)}
+                message_headers[headers.TIMEOUT] = headers.timeout_value(left)
             return await self.nc.request(subject, payload, timeout=left, headers=message_headers)
         except nats.errors.NoRespondersError as error:
             raise NotServed(f"nobody serves {subject}") from error

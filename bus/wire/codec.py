@@ -25,6 +25,7 @@ T = TypeVar("T")
 _MAX_PROBLEMS = 5
 _UNTYPED: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MAY_HOLD_FLOATS: Final = frozenset({"float", "any", "json", "function-plain", "function-wrap", "is-instance"})
+_PLAIN: Final = frozenset({bool, int, float, str})
 _FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
 
 
@@ -38,7 +39,7 @@ class Codec(Generic[T]):
         DeclarationError: if pydantic has no schema for the type, or a field is sent by another name than it is read by.
     """
 
-    __slots__ = ("_class", "_dump", "_floats", "_native", "_validate", "adapter", "type")
+    __slots__ = ("_class", "_dump", "_floats", "_native", "_trusted", "_validate", "adapter", "type")
 
     def __init__(self, type_: Any) -> None:
         try:
@@ -52,6 +53,8 @@ class Codec(Generic[T]):
         self._validate = self.adapter.validator.validate_json
         self._dump = self.adapter.serializer.to_python
         self._class: Any = type_ if isinstance(type_, type) and issubclass(type_, BaseModel) else object
+        self._trusted = self._class is not object or (isinstance(type_, type) and type_ in _PLAIN)
+        """A value of exactly this class needs no second look: that costs pydantic as much as all the rest."""
         self._native = False
         """Written by pydantic, which alone knows how its models want NaN to be sent."""
         self._floats = False
@@ -95,6 +98,8 @@ class Codec(Generic[T]):
     def _payload(self, value: T) -> bytes:
         if self._native:
             return self.adapter.serializer.to_json(value, by_alias=True, warnings="error")
+        if self._trusted and type(value) is self.type:
+            return orjson.dumps(self._dump(value, mode="json", by_alias=True))
         return orjson.dumps(self._dump(value, mode="json", by_alias=True, warnings="error"))
 
     def _encode_validated(self, value: T) -> tuple[T, bytes]:

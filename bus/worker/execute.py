@@ -21,6 +21,9 @@ from headway.bus.handlers import Handler, Invoke
 from headway.bus.worker.timeouts import Timed
 
 _unawaited: Final[ContextVar[list[str] | None]] = ContextVar("headway_unawaited", default=None)
+_settled_types: Final[set[type]] = {type(None)}
+"""Types of results that are no awaitables and no generators: asking a model's class what it has is slow."""
+_MAX_TYPES: Final = 1024
 
 
 async def execute(item: Timed, handler: Handler, invoke: Invoke, value: Any, context: Context) -> Any:
@@ -45,7 +48,7 @@ async def execute(item: Timed, handler: Handler, invoke: Invoke, value: Any, con
         result, error = await _in_thread(item, invoke(value, context))
         if error is not None:
             raise error
-    if result is not None:
+    if type(result) not in _settled_types:
         result = await _settled(result)
     if forgotten:
         names = ", ".join(sorted(set(forgotten)))
@@ -59,6 +62,8 @@ async def _settled(result: Any) -> Any:
         result = await result
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise UsageError("the handler returned a generator, none of which has run", remedy="return its result")
+    if len(_settled_types) < _MAX_TYPES:
+        _settled_types.add(type(result))
     return result
 
 

@@ -16,115 +16,34 @@ import logging
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-import nats.errors
 from nats.aio.msg import Msg
 
 from headway.bus.client import dead
 from headway.bus.context import Context, WorkerScope, log_fields
 from headway.bus.errors import DeadlineExceeded, HeadwayError, InvalidInput, InvalidSubject, Reject, text_of
 from headway.bus.handlers import Handler, Invoke, Kind
-from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Delivery, nak, term
+from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Delivery
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_consumer
 from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
-from headway.bus.worker.attempts import NONE, Attempts, AttemptsLog, Isolation
+from headway.bus.worker.attempt import Attempt, Misfit
+from headway.bus.worker.attempts import AttemptsLog, Isolation
 from headway.bus.worker.consume import MessagePuller, Source
 from headway.bus.worker.execute import execute
-from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
+from headway.bus.worker.settle import Settlement
+from headway.bus.worker.timeouts import NEVER, Timeouts
 
-_STORE_RETRY = 5.0
-"""Seconds after which a record or dead letter that could not be stored, or read, is tried again."""
-_STORE_TIMEOUT = 5.0
 _RELEASE = 1.0
 """Seconds that cancelled handlers have to end."""
-_ALARM = 10.0
-"""Seconds between two lines about the same trouble."""
-
-_COUNTED: Final = frozenset({dead.Cause.ERROR, dead.Cause.WORKER_LOST, dead.Cause.BLOCKED})
-"""Causes that are decided after an attempt was counted; the others end one."""
 
 _JOB: Final = Kind.JOB
 """Looked up once: on Python 3.11 an enum's members are slow to reach."""
 
 _log = logging.getLogger("headway.bus")
-
-
-class Attempt(Timed):
-    """One message in hand, and the attempt that is made of it.
-
-    Attributes:
-        source: where it came from.
-        kind: job or event.
-        message: it.
-        delivery: what the server says of its delivery.
-        reply: the subject to answer to; the latest one, if it was delivered again meanwhile.
-        began: when it came, then when its handler began (monotonic seconds).
-        extended: when the server was last told that it is being worked on.
-        record: what happened to it before.
-        noted: whether the log of attempts has a record of it.
-        alone: whether it is run alone.
-        handler, invoke: who works on it; None if nobody can.
-        tenant, operation: whose it is, and where its dead letter is filed.
-        context: the handler's, once it runs.
-    """
-
-    __slots__ = (
-        "alone",
-        "began",
-        "context",
-        "delivery",
-        "extended",
-        "handler",
-        "invoke",
-        "kind",
-        "message",
-        "noted",
-        "operation",
-        "record",
-        "reply",
-        "source",
-        "tenant",
-    )
-
-    waits: ClassVar[bool] = True
-    handler: Handler
-    invoke: Invoke
-
-    def __init__(self, source: Source, kind: Kind, message: Msg, delivery: Delivery, now: float) -> None:
-        self.due = NEVER  # said here and not by super(): this runs for each message
-        self.timed_out = False
-        self.returned = False
-        self.thread = None
-        self.source = source
-        self.kind = kind
-        self.message = message
-        self.delivery = delivery
-        self.reply = message.reply
-        self.began = now
-        self.extended = now
-        self.record = NONE
-        self.noted = self.alone = False
-        self.context: Context | None = None
-        self.tenant = self.operation = ""
-
-
-class Misfit(Exception):  # no error: it says what becomes of a message
-    """No handler can take a message.
-
-    Args:
-        cause: of its dead letter.
-        reason: likewise.
-    """
-
-    def __init__(self, cause: dead.Cause, reason: str) -> None:
-        super().__init__(reason)
-        self.cause = cause
-        self.reason = reason
 
 
 class WorkRunner:
@@ -143,12 +62,8 @@ class WorkRunner:
         self._counters = counters
         self._job_latency, self._event_latency = counters.latency[Kind.JOB.value], counters.latency[Kind.EVENT.value]
         self._nc = scope.bus.nc
-        self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
-        if self._telemetry is not None:  # a counter that begins at one does not show its first rise
-            for cause in dead.Cause:
-                self._telemetry.buried(service.name, scope.version, cause.value, 0)
-        self._attempts = AttemptsLog(scope.bus.js, service.name)
+        self._settle = Settlement(scope, counters)
         self._handlers: dict[str, tuple[Handler, Invoke]] = {
             name: (handler, handler.bind(executor)) for name, handler in service.handlers_of(Kind.JOB).items()
         }
@@ -164,7 +79,6 @@ class WorkRunner:
         self._idle = asyncio.Event()
         self._idle.set()
         self._isolation = Isolation()
-        self._alarm_at = -_ALARM
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -198,7 +112,7 @@ class WorkRunner:
         for attempt in list(self._in_hand.values()):
             if attempt.extended <= due:
                 attempt.extended = now
-                await self._answer(attempt, IN_PROGRESS)
+                await self._settle.answer(attempt, IN_PROGRESS)
 
     async def idle(self) -> None:
         """Wait until nothing is in hand."""
@@ -226,16 +140,15 @@ class WorkRunner:
             attempt.record = attempt.record.failed()
             _log.error("%s: %s", attempt.operation, _late(attempt.handler).message)
             if attempt.handler.retry.exhausted(attempt.record.made):
-                await self._give_up(attempt, dead.Cause.ERROR, f"DeadlineExceeded: {_late(attempt.handler)}")
+                await self._settle.give_up(attempt, dead.Cause.ERROR, f"DeadlineExceeded: {_late(attempt.handler)}")
                 return
-            await self._note(attempt, attempt.record)
+            await self._settle.note(attempt, attempt.record)
             delay = attempt.handler.retry.delay(attempt.record.made)
-            self._counters.waiting.add(delay, time.monotonic())
-            await self._answer(attempt, nak(delay))
+            await self._settle.retry(attempt, delay)
             return
         if attempt.noted or attempt.record.made:
-            await self._note(attempt, attempt.record)
-        await self._answer(attempt, NAK)
+            await self._settle.note(attempt, attempt.record)
+        await self._settle.answer(attempt, NAK)
 
     def blocked(self, task: asyncio.Task[Any], where: str) -> Coroutine[Any, Any, None] | None:
         """Return what notes that a task blocks the event loop. To be run in another loop: this one stands still.
@@ -281,13 +194,13 @@ class WorkRunner:
     async def _work(self, key: tuple[int, int], attempt: Attempt) -> None:
         try:
             if not self._address(attempt):
-                await self._answer(attempt, ACK)
+                await self._settle.answer(attempt, ACK)
             elif attempt.delivery.delivered == 1:
                 await self._run_until_done(attempt)
             else:
                 await self._run_again(attempt)
         except Misfit as misfit:
-            await self._give_up(attempt, misfit.cause, misfit.reason)
+            await self._settle.give_up(attempt, misfit.cause, misfit.reason)
         except asyncio.CancelledError:
             if attempt.returned:
                 await self._release(attempt)
@@ -338,36 +251,33 @@ class WorkRunner:
         """Run a message that was delivered before, if what happened to it then allows that."""
         delivery, retry = attempt.delivery, attempt.handler.retry
         try:
-            record = (await self._attempts.load(delivery.stream, delivery.sequence)).redelivered()
+            record = (await self._settle.attempts.load(delivery.stream, delivery.sequence)).redelivered()
         except HeadwayError as error:
-            await self._wait(attempt, "its former attempts are unknown", error)
+            await self._settle.wait(attempt, "its former attempts are unknown", error)
             return
         attempt.record = record
         if record.cause:
-            await self._give_up(attempt, dead.Cause(record.cause), record.reason, record.digest)
+            await self._settle.give_up(attempt, dead.Cause(record.cause), record.reason, record.digest)
+        elif record.convicted(retry) and not record.crashes:
+            await self._settle.give_up(attempt, dead.Cause.ERROR, f"all of its {record.made} attempts failed")
         elif record.convicted(retry):
             reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
             if record.blocked:
                 blocked = f"it blocked the event loop at {record.blocked}; {reason}"
-                await self._give_up(attempt, dead.Cause.BLOCKED, blocked)
+                await self._settle.give_up(attempt, dead.Cause.BLOCKED, blocked)
             else:
-                await self._give_up(attempt, dead.Cause.WORKER_LOST, reason)
+                await self._settle.give_up(attempt, dead.Cause.WORKER_LOST, reason)
         else:
             alone = record.suspicious(retry)
             async with self._isolation.alone() if alone else self._isolation.together():
                 attempt.alone = alone
                 try:
-                    await self._attempts.save(delivery.stream, delivery.sequence, record.started(alone=alone))
+                    await self._settle.attempts.save(delivery.stream, delivery.sequence, record.started(alone=alone))
                 except HeadwayError as error:
-                    await self._wait(attempt, "its next attempt cannot be recorded", error)
+                    await self._settle.wait(attempt, "its next attempt cannot be recorded", error)
                     return
                 attempt.noted = True
                 await self._run_until_done(attempt)
-
-    async def _wait(self, attempt: Attempt, why: str, error: HeadwayError) -> None:
-        """Hand a message back unstarted."""
-        self._alarm(attempt, f"it waits: {why}", error)
-        await self._answer(attempt, nak(_STORE_RETRY))
 
     async def _run_until_done(self, attempt: Attempt) -> None:
         """Make attempts until the message is answered. There is more than one only if a failure cannot be recorded."""
@@ -388,7 +298,7 @@ class WorkRunner:
             value = handler.input.decode(message.data)
         except InvalidInput as error:
             self._counters.rejected += 1
-            await self._give_up(attempt, dead.Cause.INVALID_INPUT, error.message)
+            await self._settle.give_up(attempt, dead.Cause.INVALID_INPUT, error.message)
             return None
         attempt.began = began = time.monotonic()
         until = began + handler.timeout
@@ -414,7 +324,7 @@ class WorkRunner:
         except Reject as error:
             failed = False
             self._counters.rejected += 1
-            await self._give_up(attempt, dead.Cause.REJECTED, str(error.message), dead.digest(error))
+            await self._settle.give_up(attempt, dead.Cause.REJECTED, str(error.message), dead.digest(error))
         except asyncio.CancelledError as error:
             return await self._failed(attempt, _cancelled(attempt, error))
         except BaseException as error:
@@ -422,10 +332,9 @@ class WorkRunner:
             return await self._failed(attempt, error)
         else:
             failed = False
-            await self._answer(attempt, ACK)
+            await self._settle.answer(attempt, ACK)
             self._counters.processed += 1
-            if attempt.delivery.delivered > 1 or attempt.noted:
-                await self._attempts.clear(attempt.delivery.stream, attempt.delivery.sequence)
+            await self._settle.clear(attempt)
         finally:
             latency = self._job_latency if attempt.kind is _JOB else self._event_latency
             latency.record(took := time.monotonic() - began)
@@ -453,85 +362,13 @@ class WorkRunner:
         )
         if last:
             reason = f"{type(error).__name__}: {text_of(error)}"
-            await self._give_up(attempt, dead.Cause.ERROR, reason, dead.digest(error))
+            await self._settle.give_up(attempt, dead.Cause.ERROR, reason, dead.digest(error))
             return None
         self._counters.retried += 1
-        if not await self._note(attempt, made):
+        if not await self._settle.note(attempt, made):
             return delay
-        self._counters.waiting.add(delay, time.monotonic())
-        await self._answer(attempt, nak(delay))
+        await self._settle.retry(attempt, delay)
         return None
-
-    async def _note(self, attempt: Attempt, record: Attempts) -> bool:
-        """Record what happened to a message; False if it cannot be recorded."""
-        try:
-            await self._attempts.save(attempt.delivery.stream, attempt.delivery.sequence, record)
-        except HeadwayError as error:
-            self._alarm(attempt, "it stays in hand: its attempts cannot be recorded", error)
-            return False
-        attempt.noted = True
-        return True
-
-    async def _give_up(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str = "") -> None:
-        """Store the dead letter, and only then take the message off its queue.
-
-        A message that has run is not run again while its letter cannot be stored: that it is given up is recorded, or
-        it stays in hand.
-        """
-        delivery = attempt.delivery
-        while not await self._bury(attempt, cause, reason, digest):
-            has_run = cause in (dead.Cause.ERROR, dead.Cause.REJECTED)
-            if not has_run or await self._note(attempt, attempt.record.sentenced(cause.value, reason, digest)):
-                await self._answer(attempt, nak(_STORE_RETRY))
-                return
-            if attempt.returned:
-                return  # its worker ends; the server delivers it again after the ack wait
-            await asyncio.sleep(_STORE_RETRY)
-        self._counters.dead += 1
-        if self._telemetry is not None:
-            self._telemetry.buried(self._service.name, self._scope.version, cause.value)
-        await self._answer(attempt, term(f"{cause.value}: {headers.clean(reason)}"))
-        if delivery.delivered > 1 or attempt.noted:
-            await self._attempts.clear(delivery.stream, delivery.sequence)
-
-    async def _bury(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str) -> bool:
-        """Store a dead letter; False if it cannot be stored now."""
-        delivery, made = attempt.delivery, attempt.record.made
-        fields = dead.compose(
-            attempt.message.headers,
-            cause=cause,
-            reason=reason,
-            attempts=made if cause in _COUNTED else made + 1,
-            error=digest,
-            subject=attempt.message.subject,
-            stream=delivery.stream,
-            sequence=delivery.sequence,
-            at=datetime.now(UTC),
-        )
-        where = (self._service.name, attempt.tenant, attempt.operation)
-        try:
-            await dead.bury(self._scope.bus, *where, attempt.message.data, fields, _STORE_TIMEOUT)
-        except HeadwayError as error:
-            self._alarm(attempt, "it stays queued: its dead letter is not stored", error)
-            return False
-        return True
-
-    def _alarm(self, attempt: Attempt, what: str, error: HeadwayError) -> None:
-        """Say that JetStream does not take what has to be stored: once in a while, since it concerns many messages."""
-        self._counters.unstored += 1
-        now = time.monotonic()
-        level = logging.ERROR if now - self._alarm_at >= _ALARM else logging.DEBUG
-        if level == logging.ERROR:
-            self._alarm_at = now
-        _log.log(level, "%s %d: %s: %s", attempt.delivery.stream, attempt.delivery.sequence, what, error)
-
-    async def _answer(self, attempt: Attempt, word: bytes) -> None:
-        try:
-            if not self._outbox.offer(attempt.reply, word):
-                await self._nc.publish(attempt.reply, word)
-        except nats.errors.Error as error:
-            # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %r", attempt.delivery.stream, attempt.delivery.sequence, error)
 
 
 def _cancelled(attempt: Attempt, error: asyncio.CancelledError) -> BaseException:

@@ -26,7 +26,7 @@ from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.client.ids import unique_id
 from headway.bus.context import WorkerScope
-from headway.bus.errors import HeadwayError
+from headway.bus.errors import HeadwayError, text_of
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
@@ -284,9 +284,11 @@ class Worker:
                 try:
                     async with asyncio.timeout(_HEALTH_TIMEOUT):
                         healthy = bool(await check()) and healthy
-                except Exception as error:
+                except (asyncio.CancelledError, GeneratorExit):
+                    raise
+                except BaseException as error:  # sys.exit() in a check says that the worker is ill; it must not end it
                     healthy = False
-                    _log.warning("health check %s: %r", getattr(check, "__name__", check), error)
+                    _log.warning("health check %s: %s", getattr(check, "__name__", check), text_of(error))
             self._healthy = healthy
             await asyncio.sleep(INTERVAL)
 

@@ -41,7 +41,8 @@ _log = logging.getLogger("headway.deployer")
 
 def moved(message_headers: Mapping[str, str] | None, stream: str, sequence: int) -> dict[str, str]:
     """The headers of a job that is moved: those it had, under another message id, and the id it is known by."""
-    kept = {k: v for k, v in (message_headers or {}).items() if not k.startswith("Nats-Expected-")}
+    # Headers that arrived, but that no client can send, are left behind: the job matters more.
+    kept, _ = headers.sendable({k: v for k, v in (message_headers or {}).items() if not k.startswith("Nats-Expected-")})
     known = kept.get(headers.ID) or kept.get(headers.MESSAGE_ID) or f"{stream}.{sequence}"
     return {**kept, headers.MESSAGE_ID: f"takeover.{stream}.{sequence}", headers.ID: known}
 

@@ -46,7 +46,7 @@ async def test_with_a_full_bucket_of_attempts_a_job_has_its_attempts_and_no_more
 async def test_with_no_room_for_dead_letters_nothing_is_run_again_and_the_letters_come_when_there_is(
     bus, letters, monkeypatch, caplog
 ):
-    monkeypatch.setattr("headway.bus.worker.work._STORE_RETRY", 0.5)
+    monkeypatch.setattr("headway.bus.worker.settle.STORE_RETRY", 0.5)
     runs: list[int] = []
     before = (await bus.bus.js.stream_info("DEAD")).config.max_bytes
     await limit(bus, "DEAD", 1)
@@ -65,7 +65,7 @@ async def test_with_no_room_for_dead_letters_nothing_is_run_again_and_the_letter
 
 
 async def test_with_both_full_the_job_stays_in_hand_and_is_not_run_again(bus, letters, monkeypatch):
-    monkeypatch.setattr("headway.bus.worker.work._STORE_RETRY", 0.5)
+    monkeypatch.setattr("headway.bus.worker.settle.STORE_RETRY", 0.5)
     runs: list[int] = []
     before = (await bus.bus.js.stream_info("DEAD")).config.max_bytes
     await limit(bus, "DEAD", 1)
@@ -83,7 +83,7 @@ async def test_with_both_full_the_job_stays_in_hand_and_is_not_run_again(bus, le
 async def test_a_message_that_was_delivered_before_waits_until_its_attempts_can_be_recorded(
     bus, spawn, monkeypatch, until, letters
 ):
-    monkeypatch.setattr("headway.bus.worker.work._STORE_RETRY", 0.3)
+    monkeypatch.setattr("headway.bus.worker.settle.STORE_RETRY", 0.3)
     runs: list[int] = []
     before = (await bus.bus.js.stream_info("KV_ATTEMPTS")).config.max_bytes
     crashes = """
