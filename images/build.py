@@ -66,7 +66,7 @@ def build(
 def snapshot(
     path: Path, *, version: str, config: Mapping[str, Any] | None = None, app: str | None = None
 ) -> tuple[Manifest, Source]:
-    """What an image would be made of. Publishes nothing; otherwise as `build`."""
+    """Return what an image would consist of, without publishing it; otherwise like `build`."""
     config = dict(config or {})
     if source.holds_key(orjson.dumps(config)):
         raise BuildFailed("the configuration holds a secret key", remedy="give it to workers by their environment")
@@ -107,7 +107,7 @@ def _write(gathered: Source, directory: Path) -> None:
 
 
 def _at(place: Place, root: Path) -> Place:
-    """The same place in a copy."""
+    """Return the same place in a copy."""
     return Place(root, place.module, root / place.path.relative_to(place.root))
 
 

@@ -41,7 +41,7 @@ USER 10001:10001
 
 
 def name(manifest: Manifest) -> str:
-    """What people call the Docker image of a version."""
+    """Return the readable name of a version's Docker image."""
     return f"headway-{manifest.service}:{manifest.version}"
 
 
@@ -83,7 +83,7 @@ async def build(data_dir: Path, digest: str, *, base: str = BASE) -> str:
 
 
 def _context(root: Path, manifest: Manifest, base: str) -> io.BytesIO:
-    """What the daemon builds from, as a tar. Owners and times of this machine do not matter."""
+    """Return the build context as a tar, without owners and times of this machine."""
     texts = {
         "Dockerfile": _DOCKERFILE.format(base=base, wanted=_WANTED, folder=root.name),
         _WANTED: "".join(f"{one}=={version}\n" for one, version in sorted(manifest.requirements.items())),

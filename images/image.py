@@ -83,7 +83,7 @@ class Manifest(_Part):
     schemas: dict[str, Schemas]
 
     def canonical(self) -> bytes:
-        """The one form in which it is written."""
+        """Return the canonical form in which the manifest is written."""
         return orjson.dumps(self.model_dump(mode="json"), option=_FORM)
 
     @property
@@ -109,7 +109,7 @@ def folder(data_dir: Path, digest: str) -> Path:
 
 
 def digest_of(root: Path) -> str:
-    """The digest that an image's folder is named by.
+    """Return the digest that names an image's folder.
 
     Raises:
         NoImage: if it is named otherwise.
@@ -121,7 +121,7 @@ def digest_of(root: Path) -> str:
 
 
 def resolve(data_dir: Path, service: str, version: str) -> str:
-    """The digest that a version label stands for.
+    """Return the digest that a version label stands for.
 
     Raises:
         NoImage: if there is no such label.
@@ -140,7 +140,7 @@ def resolve(data_dir: Path, service: str, version: str) -> str:
 
 
 def label_path(data_dir: Path, service: str, version: str) -> Path:
-    """The file of a version label. Raises `InvalidSubject` if service or version break the grammar."""
+    """Return the file of a version label. Raises `InvalidSubject` if service or version break the grammar."""
     return data_dir / IMAGES / LABELS / token(service, "service") / token(version, "version")
 
 
@@ -151,13 +151,13 @@ def labels(data_dir: Path) -> dict[tuple[str, str], str]:
 
 
 def digests(data_dir: Path) -> list[str]:
-    """The digests of all images that are there, labelled or not."""
+    """Return the digests of all stored images, labelled or not."""
     names = [path.name for path in (data_dir / IMAGES).glob("sha256-*")]
     return sorted(match[1] for name in names if (match := _FOLDER.fullmatch(name)))
 
 
 def read(root: Path) -> Manifest:
-    """The manifest of the image in `root`; its files are not looked at.
+    """Return the manifest of the image in `root`, without checking its files.
 
     Raises:
         NoImage: if there is none.
@@ -230,7 +230,7 @@ def check_environment(manifest: Manifest) -> None:
 
 
 def python_version() -> str:
-    """The Python that runs, as a manifest names it."""
+    """Return the running Python, as a manifest names it."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -256,7 +256,7 @@ def _parse(root: Path, raw: bytes) -> Manifest:
 
 
 def _problems(root: Path, manifest: Manifest) -> Iterator[str]:
-    """What is not as the manifest says."""
+    """Return what differs from the manifest."""
     try:
         beside = {entry.name for entry in os.scandir(root)} - {MANIFEST, SOURCE}
         yield from (f"{name} was added" for name in sorted(beside))
@@ -288,7 +288,7 @@ def _walk(directory: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry
 
 
 def _fingerprint(path: str, wanted: File) -> File | None:
-    """What a file is; None if it is no regular file, or of another size."""
+    """Return a file's entry; None if it is no regular file or has another size."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size != wanted.size:
         return None
@@ -296,5 +296,5 @@ def _fingerprint(path: str, wanted: File) -> File | None:
 
 
 def fingerprint(data: bytes, *, executable: bool) -> File:
-    """A file's entry in a manifest."""
+    """Return a file's entry in a manifest."""
     return File(sha256=hashlib.sha256(data).hexdigest(), size=len(data), executable=executable)

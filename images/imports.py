@@ -59,7 +59,7 @@ def enter(source: Path, manifest: Manifest) -> None:
 
 
 def isolated() -> tuple[list[str], dict[str, str]]:
-    """The interpreter and the environment of a process that finds modules neither here nor by PYTHONPATH.
+    """Return interpreter and environment of a process that finds modules neither here nor by PYTHONPATH.
 
     What it starts itself writes no bytecode either: that would be a change of the image.
     """
@@ -68,7 +68,7 @@ def isolated() -> tuple[list[str], dict[str, str]]:
 
 
 def top_level(files: Iterable[str]) -> frozenset[str]:
-    """The names that can be imported from a folder with these files, without a dot in them."""
+    """Return the top-level names that can be imported from a folder with these files."""
     suffixes = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
     names = {name.partition("/")[0].partition(".")[0] for name in files if name.endswith(suffixes)}
     return frozenset(filter(str.isidentifier, names))
@@ -91,7 +91,7 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """The module in the image; None for those of others. A package's own `__path__` counts for nothing."""
+        """Find a module in the image; None for other modules. A package's own `__path__` is ignored."""
         *packages, _ = fullname.split(".")
         if (packages or [fullname])[0] not in self.names:
             return None
@@ -116,7 +116,7 @@ class _Loader(SourceFileLoader):
         self._files = files
 
     def get_data(self, path: str) -> bytes:
-        """A file of the image, as it was built. Raises `ImageChanged` otherwise, `OSError` for bytecode."""
+        """Return a file of the image as it was built. Raises `ImageChanged` otherwise, and `OSError` for bytecode."""
         inside = Path(path).is_relative_to(self._below)
         wanted = self._files.get(Path(path).relative_to(self._below).as_posix()) if inside else None
         if wanted is None:

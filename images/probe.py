@@ -63,7 +63,7 @@ def _look(ask: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find(name: str) -> str:
-    """The only service of a module; of its submodules if it has none itself."""
+    """Return the only service of a module, or of its submodules if it has none itself."""
     module = importlib.import_module(name)
     found = _services(module)
     if not found:
@@ -88,7 +88,7 @@ def _services(module: ModuleType) -> dict[int, str]:
 
 
 def _told(error: BaseException, source: str) -> str:
-    """An error, and the line of the image that it came from."""
+    """Return an error with the line of the image that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [one for one in frames if one.filename.startswith(source)]
     where = f"{Path(lines[-1].filename).relative_to(source)}:{lines[-1].lineno}: " if lines else ""

@@ -16,7 +16,7 @@ from headway.images.source import HEADWAY
 
 
 def lock(modules: Iterable[str]) -> dict[str, str]:
-    """The exact versions of what is installed and imported by these names, sorted by the distribution's name.
+    """Return the exact versions of the installed distributions that provide these names, sorted by name.
 
     A module that is not installed is left out: an import may be optional, and those that are not were tried.
 
@@ -56,7 +56,7 @@ def _owning(module: str, candidates: list[str]) -> list[str]:
 
 
 def _closure(names: Iterable[str]) -> set[str]:
-    """These distributions and all that they need here."""
+    """Return these distributions and all their requirements in this environment."""
     todo = [(name, "") for name in names]
     seen: set[tuple[str, str]] = set()
     while todo:

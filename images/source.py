@@ -123,7 +123,7 @@ def gather(place: Place) -> Source:
 
 
 def imported(place: Place, modules: Iterable[str]) -> set[str]:
-    """The dotted names that these local modules, and what they import, import from elsewhere."""
+    """Return the dotted names that local modules, directly or indirectly, import from elsewhere."""
     gathered = _Gathering(place)
     for module in modules:
         gathered.follow(module)
@@ -213,7 +213,7 @@ class _Gathering:
 
 
 def imports(code: bytes, module: str, *, package: bool) -> Iterator[str]:
-    """The dotted names that code imports, anywhere in it; of `from a import b` both `a` and `a.b`, as it may be either.
+    """Yield the dotted names that code imports anywhere; for `from a import b` both `a` and `a.b`.
 
     What only a type checker imports does not count, and code that cannot be parsed imports nothing.
     """

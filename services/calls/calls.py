@@ -15,7 +15,7 @@ calls = Service("calls", config=CallsConfig, description="Routes calls to agents
 
 @calls.rpc("agent-status", timeout=2)
 async def agent_status(request: AgentStatus, ctx: Context) -> Agent:
-    """An agent reports presence, skills and languages, and again before `presence_ttl` is over to stay present."""
+    """Record an agent's presence, skills and languages. An agent must report again within `presence_ttl`."""
     desk = Desk(ctx)
     async for _ in turns(ctx, f"agent {request.agent}"):
         found = await desk.agent(request.agent)

@@ -68,12 +68,12 @@ def choose(need: Need, ahead: Sequence[Need], agents: Iterable[Agent], now: floa
 
 
 def holder(call: str, agents: Iterable[Agent]) -> Agent | None:
-    """The agent who is already reserved for a call, by an attempt that did not live to record it."""
+    """Return the agent that is already reserved for a call, by an attempt that died before it recorded it."""
     return min((a for a in agents if a.call == call), key=lambda a: a.agent, default=None)
 
 
 def ahead_of(call: str, tickets: Sequence[Ticket], agents: Iterable[Agent], now: float, silence: float) -> list[Ticket]:
-    """The tickets that choose before a call: those before its own, or all of them if it has none yet.
+    """Return the tickets that choose before a call: those before its own, or all if it has none yet.
 
     Left out are callers who have gone silent, and calls that an agent already has.
     """
@@ -93,7 +93,7 @@ def silent(ticket: Ticket, now: float, silence: float) -> bool:
 
 
 def position(need: Need, ahead: Iterable[Need]) -> int:
-    """A call's place among those with the same skill and language, 1 for the first."""
+    """Return a call's place among those with the same skill and language, 1 for the first."""
     return 1 + sum(other.skill == need.skill and other.language == need.language for other in ahead)
 
 
@@ -104,7 +104,7 @@ def estimate(place: int, need: Need, agents: Iterable[Agent], now: float, handli
 
 
 def reported(known: Agent | None, status: AgentStatus, now: float, ttl: float) -> Agent:
-    """An agent after it reported in. Somebody who comes (back) starts to be idle now, a refresh changes nothing."""
+    """Return an agent after its report. Idle time starts when it becomes available, not at a refresh."""
     was_there = known is not None and known.presence is Presence.AVAILABLE and now < known.present_until
     return Agent(
         agent=status.agent,
@@ -123,7 +123,7 @@ def _kept(given: list[str] | None, known: list[str]) -> list[str]:
 
 
 def hung_up(call: Call, by: str, now: float) -> Call:
-    """A call after a hangup: ended if an agent had it, missed if it was waiting. What is over stays as it is."""
+    """Return a call after a hangup: ended with an agent, missed without; a call that is over stays."""
     if call.state is CallState.ACTIVE:
         return call.model_copy(update={"state": CallState.ENDED, "over_at": now, "by": by})
     if call.state is CallState.QUEUED:
@@ -132,12 +132,12 @@ def hung_up(call: Call, by: str, now: float) -> Call:
 
 
 def missed(call: Call, reason: str, now: float) -> Call:
-    """A waiting call that got no agent."""
+    """Return a waiting call that got no agent as missed."""
     return call.model_copy(update={"state": CallState.MISSED, "over_at": now, "reason": reason})
 
 
 def event_of(call: Call) -> tuple[str, CallStarted | CallEnded | CallMissed] | None:
-    """The event that announces a call's state, with its type; None while it waits."""
+    """Return the event that announces a call's state, with its type; None while it waits."""
     common = {"call": call.call, "caller": call.caller, "skill": call.skill, "language": call.language}
     if call.agent is not None and call.started_at is not None:
         common["agent"] = call.agent

@@ -32,7 +32,7 @@ fax = Service(
 
 @fax.resource
 async def line(worker: WorkerInfo) -> AsyncIterator[telephone.Line]:
-    """The worker's telephone line."""
+    """Open the worker's telephone line."""
     assert isinstance(worker.config, FaxConfig)
     yield telephone.Line(worker.config)
 

@@ -41,7 +41,7 @@ class Answer(StrEnum):
 
 
 def number(text: str) -> str:
-    """A telephone number without its separators: 3 to 15 digits (E.164), a `+` before them if it is international.
+    """Return a telephone number without separators: 3 to 15 digits (E.164), after a `+` if it is international.
 
     Raises:
         Reject: if it is none.
@@ -53,7 +53,7 @@ def number(text: str) -> str:
 
 
 def answer(fax: str, dial: int, config: FaxConfig) -> Answer:
-    """What the nth dial for a fax meets."""
+    """Return what the nth dial for a fax meets."""
     digest = hashlib.sha256(f"{config.seed}:{fax}:{dial}".encode()).digest()
     luck = int.from_bytes(digest[:8], "big") / 2**64
     if luck < config.busy_share:

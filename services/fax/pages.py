@@ -139,7 +139,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def frames(tiff: bytes) -> Iterable[Image.Image]:
-    """The pages of a TIFF file."""
+    """Return the pages of a TIFF file."""
     with Image.open(io.BytesIO(tiff)) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)

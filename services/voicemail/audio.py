@@ -56,7 +56,7 @@ def normalised(samples: Samples, peak_dbfs: float, max_gain_db: float) -> Sample
 
 
 def peaks(samples: Samples, buckets: int) -> list[float]:
-    """The loudest sample of each of `buckets` equal parts, 0 to 1; parts without a sample are 0."""
+    """Return the loudest sample of each of `buckets` equal parts, 0 to 1; parts without a sample are 0."""
     edges = np.linspace(0, len(samples), buckets + 1).astype(int)
     loud = np.abs(samples)
     return [round(min(1.0, float(loud[a:b].max(initial=0))), 3) for a, b in pairwise(edges)]

@@ -21,7 +21,7 @@ def added(
     seconds: float,
     room: int,
 ) -> Mailbox:
-    """A mailbox with one more entry on top; unchanged if it has the message already.
+    """Return a mailbox with one more entry on top; unchanged if it has the message already.
 
     Raises:
         Reject: if it holds `room` entries.
@@ -36,7 +36,7 @@ def added(
 
 
 def marked(mailbox: Mailbox, message: str, *, heard: bool) -> Mailbox:
-    """A mailbox with one message marked.
+    """Return a mailbox with one message marked.
 
     Raises:
         Reject: if it is not there.
@@ -48,17 +48,17 @@ def marked(mailbox: Mailbox, message: str, *, heard: bool) -> Mailbox:
 
 
 def without(mailbox: Mailbox, message: str) -> Mailbox:
-    """A mailbox without a message, which need not have been there."""
+    """Return a mailbox without a message; the message may be missing already."""
     return _counted(mailbox, [e for e in mailbox.entries if e.message != message], mailbox.next_number)
 
 
 def find(mailbox: Mailbox, message: str) -> Entry | None:
-    """The entry of a message."""
+    """Return the entry of a message."""
     return next((entry for entry in mailbox.entries if entry.message == message), None)
 
 
 def page(mailbox: Mailbox, limit: int, before: int | None) -> Page:
-    """The newest entries, or those before one; what comes and goes meanwhile shifts no page."""
+    """Return the newest entries, or those before one; entries that come and go meanwhile shift no page."""
     rest = [entry for entry in mailbox.entries if before is None or entry.number < before]
     shown = rest[:limit]
     return Page(
@@ -71,7 +71,7 @@ def page(mailbox: Mailbox, limit: int, before: int | None) -> Page:
 
 
 def missed_call_id(call: str) -> str:
-    """The message id of a missed call: the same whenever its event comes."""
+    """Return the message id of a missed call: the same whenever its event arrives."""
     plain = f"missed-{call}"
     return plain if len(plain) <= _LONGEST_ID else f"missed-{hashlib.sha256(call.encode()).hexdigest()[:40]}"
 

@@ -94,7 +94,7 @@ async def call_missed(event: CallMissed, ctx: Context) -> None:
 
 @voicemail.rpc("list", timeout=1)
 async def list_messages(request: ListMessages, ctx: Context) -> Page:
-    """A page of a mailbox, newest first; one that nobody has written to is empty."""
+    """Return a page of a mailbox, newest first; an unused mailbox is empty."""
     box, _ = await _read(ctx, request.mailbox)
     return content.page(box, request.limit, request.before)
 

@@ -181,3 +181,11 @@ def test_every_key_of_headway_yaml_is_in_its_reference(section, model):
         row.split(".")[-1] for row in re.findall(r"`([a-z<>_.]+)`", page)
     }
     assert not {name for name in model.model_fields if name not in keys and f"`{section}.{name}" not in page}
+
+
+def test_the_changelog_says_nothing_twice():
+    entries = [
+        " ".join(entry.split()) for entry in re.split(r"^- ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    ]
+    starts = [entry[:60] for entry in entries[1:]]
+    assert len(starts) == len(set(starts))
