@@ -28,7 +28,7 @@ export class DeadLettersPage {
   private readonly empty = h("p", { class: "empty" });
   private readonly replay: HTMLButtonElement;
   private readonly discard: HTMLButtonElement;
-  private readonly more = h("button", { type: "button", class: "small more", click: () => { this.see(); this.show(); } });
+  private readonly more = h("span", { class: "note more", role: "status" });
   private shown: readonly Item<DeadLetter>[] = [];
   /** The letters that there were when the list was last not in use. */
   private seen: ReadonlySet<string> = new Set();
@@ -67,8 +67,7 @@ export class DeadLettersPage {
     this.hold(items);
     this.rows.show(this.shown);
     const held = items.length - this.shown.length;
-    text(this.more, `Show ${plural(held, "new dead letter")}`);
-    this.more.hidden = held === 0;
+    text(this.more, held === 0 ? "" : `${plural(held, "new dead letter")}, shown when you leave the list`);
     const total = Math.max(all.length, this.installation.get().items[0]?.value.dead ?? 0);
     const some = items.length < all.length ? `${count(items.length)} of them match. ` : "";
     const beyond = total > all.length ? `The newest ${count(all.length)} are here; \`headway dead\` reaches all of them.` : "";
@@ -81,12 +80,8 @@ export class DeadLettersPage {
   /** Hold new letters back while the list is in use: they would move its buttons under the pointer. */
   private hold(items: readonly Item<DeadLetter>[]): void {
     const inUse = this.list.matches(":hover") || this.list.contains(document.activeElement);
-    if (!inUse) this.see();
+    if (!inUse) this.seen = new Set(this.letters.get().items.map(({ id }) => id));
     this.shown = items.filter(({ id }) => this.seen.has(id));
-  }
-
-  private see(): void {
-    this.seen = new Set(this.letters.get().items.map(({ id }) => id));
   }
 }
 
