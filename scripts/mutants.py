@@ -87,6 +87,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"{', '.join(sorted(unknown))}: not in {KNOWN.relative_to(ROOT)}")
     if options.changed_from:
         wanted = changed(wanted, modules, options.changed_from)
+    reasons = {(entry["module"], entry["diff"]): entry["reason"] for entry in known.get("survivors", [])}
     mutants: list[Mutant] = []
     for module in wanted:
         found = run(module, modules[module], options.workers)
@@ -95,7 +96,11 @@ def main(arguments: list[str]) -> int:
             return 5
         mutants.extend(found)
         print(line(module, found), flush=True)
-    return verdict(mutants, known.get("survivors", []), wanted)
+        for mutant in sorted((one for one in found if not one.noticed), key=lambda one: one.name):
+            reason = reasons.get((mutant.module, mutant.diff), "NO REASON IS GIVEN")
+            print(f"  {mutant.fate}: {mutant.name}: {mutant.diff}\n    {reason}", flush=True)
+    closed = [mutant for mutant in mutants if mutant.module not in known["open"]]
+    return verdict(closed, reasons, wanted)
 
 
 def changed(modules: Iterable[str], tests: dict[str, list[str]], since: str) -> list[str]:
@@ -193,21 +198,17 @@ def line(module: str, mutants: list[Mutant]) -> str:
     return f"{module:28} {len(mutants):5} mutants  {killed / len(mutants):6.1%} killed"
 
 
-def verdict(mutants: list[Mutant], known: list[dict[str, str]], modules: list[str]) -> int:
-    """Print the survivors, and return 0 if they are few and each has its reason."""
+def verdict(mutants: list[Mutant], reasons: dict[tuple[str, str], str], modules: list[str]) -> int:
+    """Print the sum, and return 0 if few survive and each of them has its reason."""
     if not mutants:
-        print("no pure module has changed")
+        print("no module whose survivors count has changed")
         return 0
     alive = [mutant for mutant in mutants if not mutant.noticed]
-    reasons = {(entry["module"], entry["diff"]): entry["reason"] for entry in known}
     unexplained = [mutant for mutant in alive if (mutant.module, mutant.diff) not in reasons]
-    for mutant in sorted(alive, key=lambda one: (one.module, one.name)):
-        reason = reasons.get((mutant.module, mutant.diff), "NO REASON IS GIVEN")
-        print(f"{mutant.fate}: {mutant.module} {mutant.name}: {mutant.diff}\n    {reason}")
     here = {(mutant.module, mutant.diff) for mutant in alive}
-    for entry in known:
-        if entry["module"] in modules and (entry["module"], entry["diff"]) not in here:
-            print(f"no survivor any more, take it out of {KNOWN.name}: {entry['module']}: {entry['diff']}")
+    for module, diff in sorted(reasons.keys() - here):
+        if module in modules:
+            print(f"no survivor any more, take it out of {KNOWN.name}: {module}: {diff}")
     rate = 1 - len(alive) / len(mutants)
     print(f"{len(mutants)} mutants, {rate:.1%} killed: {dict(Counter(mutant.fate for mutant in mutants))}")
     if unexplained:

@@ -72,6 +72,8 @@ def test_the_reason_has_the_last_numbers():
     )
     largest = Said(rss_bytes=700_000_000)
     assert diagnose(seen(large, large, largest), 100, memory=500_000_000).reason == "it uses 700 MB of 500 MB"
+    huge = Said(rss_bytes=6 * 10**12)
+    assert diagnose(seen(huge, huge, huge), 100, memory=5 * 10**12).reason == "it uses 6,000,000 MB of 5,000,000 MB"
     assert diagnose(seen(), 104.25).reason == "no heartbeat for 4.2 s"
 
 

@@ -57,6 +57,12 @@ def test_one_that_is_only_too_large_goes_when_it_has_nothing_in_hand_or_has_not_
     assert names(plan(1, [idle, new], 11, grace=30).drain) == ["w"]
 
 
+def test_one_that_can_wait_holds_up_no_other():
+    large = WorkerState("large", 0, in_hand=1, sick="too large", sick_since=10, can_wait=True)
+    ill = WorkerState("ill", 0, sick="its health check fails", sick_since=10)
+    assert names(plan(1, [large, ill, WorkerState("new", 10)], 11, grace=30).drain) == ["ill"]
+
+
 def test_one_that_does_not_end_is_killed_after_its_grace_and_a_silent_one_soon():
     slow = WorkerState("slow", 0, draining_since=10)
     assert plan(0, [slow], 44, grace=30).kill == ()

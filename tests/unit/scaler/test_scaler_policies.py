@@ -119,6 +119,7 @@ SLOW = {"cpu": 1.8, "call_p95_s": 0.2, "call_mean_s": 0.1, "limit": 100}
     [
         ({**SLOW, "call_p95_s": 0.11}, 0, 2),  # within the tolerance
         ({**SLOW, "call_p95_s": 0.034}, 0, 1),  # half of what fewer may be expected to reach
+        ({**SLOW, "workers": 10, "call_p95_s": 0.05, "cpu": 9.0}, 0, 8),
         ({**SLOW, "call_p95_s": 0.12}, 3, 3),
         ({**SLOW, "workers": 10, "cpu": 9.0}, 20, 20),
         ({**SLOW, "workers": 10, "call_p95_s": 0.9, "cpu": 9.0}, 20, 20),  # at most twice as many
@@ -139,6 +140,12 @@ def test_the_worse_of_mean_and_95th_percentile_counts_and_is_named():
     both = Latency(mean="50ms", p95="150ms")
     assert policies.latency(both, seen(**SLOW)).reason == "mean 100 ms of 50 ms"
     assert policies.latency(both, seen(**{**SLOW, "call_p95_s": 0.4})).reason == "p95 400 ms of 150 ms"
+    slow = {**SLOW, "call_mean_s": 4.0, "call_p95_s": None}
+    assert policies.latency(Latency(mean="2s"), seen(**slow)).reason == "mean 4,000 ms of 2,000 ms"
+
+
+def test_exactly_a_tenth_above_the_bound_is_within_the_tolerance():
+    assert policies.latency(Latency(mean="1s"), seen(cpu=1.8, call_mean_s=1.1)).up == 0
 
 
 def test_each_policy_that_is_on_and_can_be_judged_is_asked():
