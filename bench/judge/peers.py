@@ -149,6 +149,8 @@ class Threshold:
             self._failed += 1
             if self._failed >= self._failures:
                 return "stop"
+            if self._minutes == 1:  # a failed check halts the advance
+                return None
         return "pass" if self._seconds >= 60 * self._minutes else None
 
 

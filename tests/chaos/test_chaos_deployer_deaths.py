@@ -12,7 +12,7 @@ import pytest
 
 from headway.broker.broker import Broker
 from headway.deployer.rollout import requests as ask
-from tests.support.deployer_place import Behaviour, Place
+from tests.support.deployer_place import IDLE, Behaviour, Place
 
 SCRIPT = Path(__file__).parents[1] / "support" / "deployer_that_dies.py"
 

@@ -18,10 +18,9 @@ from tests.zones.load.client import Client
 from tests.zones.place import CHAOS, Broken, Place
 
 STEPS, BAKE = (50, 100), 1.0
-CRITERIA = Criteria(
-    requests=20, errors=0.2, latency=20.0, margin=Margin(odds=100, points=0.5, latency=100, seconds=10)
-)
+CRITERIA = Criteria(requests=20, errors=0.2, latency=20.0, margin=Margin(odds=100, points=0.5, latency=100, seconds=10))
 """Wide: on a busy machine equal versions differ by much. What is bad fails its check."""
+CHECK = CallCheck(tenant="acme", operation="echo", request=0, expect={"good": True}, timeout=10.0)
 OVER_WITHIN = 240.0
 
 

@@ -2,7 +2,7 @@
 import { h, text } from "../shared/dom.js";
 import { between, evidence, ranges } from "./charts.js";
 import type { ActionRunner } from "./actions.js";
-import { count, KINDS, milliseconds, percent, phase, plural, time } from "./format.js";
+import { count, KINDS, milliseconds, percent, phase, time } from "./format.js";
 import { hasEnded, type Measured, type P95, type Rollout } from "./models.js";
 
 const BACK = new Set(["back", "take-over", "rolled-back", "refused"]);
