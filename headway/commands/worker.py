@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.base import examples
 from headway.config_arguments import configuration
+from headway.endpoint import credentials
 
 
 @click.command(
@@ -61,7 +61,7 @@ def worker(
     if image is not None:
         if config or version is not None:
             raise UsageError("an image has its own version and configuration", remedy="leave out --version and --set")
-        creds = creds or os.environ.get("HEADWAY_NATS_CREDS")
+        creds = credentials(creds)
         creds = str(Path(creds).absolute()) if creds else None  # we are about to be elsewhere
         app, version, config = _enter(image.absolute())
     assert app is not None
