@@ -28,6 +28,7 @@ def numbers(want: policies.Want) -> tuple[int, int | None]:
         ({"slots": 10, "service_s": 2.0, "work_cpu_s": 1e-6}, 5.0),
         ({"slots": None, "service_s": 2.0, "work_cpu_s": 0.3}, 3.0),
         ({"slots": None, "service_s": 2.0}, None),
+        ({"slots": None, "service_s": 2.0, "work_cpu_s": 1e-6}, None),
         ({"slots": 10, "service_s": None, "work_cpu_s": 0.3}, None),
         ({"slots": 10, "service_s": 0.0, "work_cpu_s": 0.3}, None),
     ],
