@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.control.records import CallCheck, QueryCheck
+from headway.control.records import CallCheck, HttpCheck, QueryCheck
+from headway.deployer import checks
 from headway.deployer.checks import meets, name, parse
 from headway.deployer.errors import BadCheck, NotProven
 from headway.deployer.rollout.proof import check_split
@@ -33,6 +34,32 @@ def test_a_query_is_read_with_its_bound():
         url="http://prometheus:9090", query=query, sense="<", bound=0.05
     )
     assert parse("query https://p up >= 1").sense == ">="
+
+
+def test_a_page_is_read_with_the_status_that_is_expected():
+    assert parse("http http://fax-{version}/health -> 204") == HttpCheck(url="http://fax-{version}/health", status=204)
+    assert parse("http https://p/").status is None
+    assert name(parse("http https://p/")) == "http https://p/"
+
+
+@pytest.mark.parametrize(
+    ("answers", "ok"),
+    [
+        ({"v2": True, "v1": True}, True),
+        ({"v2": False, "v1": True}, False),
+        ({"v2": False, "v1": False}, None),
+        ({"v2": False, "v1": None}, False),
+        ({"v2": None, "v1": True}, False),
+        ({"v2": None, "v1": None}, None),
+    ],
+)
+async def test_a_page_is_compared_with_that_of_the_version_before(monkeypatch, answers, ok):
+    async def asked(_check, version):
+        return answers[version], f"{version} said so"
+
+    monkeypatch.setattr(checks, "_asked", asked)
+    found = await checks.run(None, "fax", "v2", "v1", parse("http http://fax-{version}/health"))
+    assert found.ok is ok
 
 
 @pytest.mark.parametrize(
