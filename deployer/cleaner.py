@@ -21,7 +21,7 @@ from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_c
 from headway.bus.wire.subjects import LANES, parse_job, token
 from headway.control.fleet import Fleet
 from headway.control.records import ServiceRecord, VersionRecord
-from headway.control.store import Control, Versioned, scale_key, service_key, version_key
+from headway.control.store import Control, Versioned, keys_of, scale_key, service_key, version_key
 from headway.deployer import queues
 from headway.deployer.garbage import KEEP, SPARE, Garbage, Remains, deployed, garbage
 from headway.images import image, store
@@ -97,8 +97,7 @@ class Cleaner:
         """
         control, now = self._control, time.monotonic()
         versions = {version: one for (of, version), one in control.versions.items() if of == service}
-        unreadable = any(key.split(".")[1] == service for key in control.unreadable)
-        known = self._fleet.settled and not unreadable
+        known = self._fleet.settled and not keys_of(service, control.unreadable)
         rollout = control.rollouts.get(service)
         left, events, routes = await asyncio.gather(self._left(service), self._events(service), self._routes())
         wanted = deployed(Remains(versions, rollout))

@@ -21,12 +21,11 @@ from headway.bus.wire.beat import Beat
 from headway.bus.wire.subjects import parse_dead
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord, ScaleRecord
-from headway.control.store import Control
+from headway.control.store import LEASES, Control, parse_subject
 
 LISTEN: Final = 1.2
 """Seconds in which every living worker has beaten once."""
 _TIMEOUT: Final = 5.0
-_LEASES: Final = "$KV.CONTROL.lease."
 
 
 class JobQueue(BaseModel):
@@ -208,12 +207,14 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
     """
     found: dict[str, LeaseRecord] = {}
     with contextlib.suppress(MissingStream):
-        async for message in values.since(bus.js, CONTROL, f"{_LEASES}>", 1):
-            name = (message.headers or {})[values.SUBJECT].removeprefix(_LEASES)
+        async for message in values.since(bus.js, CONTROL, LEASES, 1):
+            key = parse_subject((message.headers or {})[values.SUBJECT])
+            if key is None:  # nobody of ours writes such a key
+                continue
             if message.data:
-                found[name] = LeaseRecord.model_validate_json(message.data)
+                found[key.owner] = LeaseRecord.model_validate_json(message.data)
             else:
-                found.pop(name, None)  # given up
+                found.pop(key.owner, None)  # given up
     return found
 
 
