@@ -50,6 +50,8 @@ HEARTBEAT: Final = 5.0
 """Seconds between the server's idle heartbeats; two missing ones mean that the request is lost."""
 RETRY: Final = 0.25
 """Seconds before a lane whose consumer did not answer is asked again."""
+_EARLY: Final = 0.01
+"""Seconds by which a timer may fire early, with room to spare: event loops count in milliseconds."""
 
 _NS = 1_000_000_000
 _FLUSH_TIMEOUT = 2.0
@@ -170,7 +172,7 @@ class MessagePuller:
         self._wake.set()
 
     def tick(self) -> None:
-        """To be called a few times a second: notices lost requests, and asks again where it had to wait."""
+        """To be called every second or more often: notices lost requests, and asks again what could not be sent."""
         now = time.monotonic()
         for source in self.sources:
             if source.outstanding and now - source.heard > 2 * HEARTBEAT:
@@ -259,5 +261,6 @@ class MessagePuller:
         _log.info("%s/%s: %s %s", source.stream, source.consumer, status, description)
         # 503: nobody answers for the consumer; 409: deleted, leadership change, shutdown, a limit.
         self._lost(source, now, RETRY)
+        asyncio.get_running_loop().call_later(RETRY + _EARLY, self._wake.set)
         if status == "503" or "deleted" in description.lower():
             self._recreate(source)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -95,9 +96,17 @@ class RpcServer:
         service: the service.
         counters: where to count.
         executor: runs `def` handlers.
+        stir: called when a call comes and none is in flight.
     """
 
-    def __init__(self, scope: WorkerScope, service: Service, counters: Counters, executor: Executor) -> None:
+    def __init__(
+        self,
+        scope: WorkerScope,
+        service: Service,
+        counters: Counters,
+        executor: Executor,
+        stir: Callable[[], None],
+    ) -> None:
         self._scope = scope
         self._limit = service.max_inflight
         self._counters = counters
@@ -115,6 +124,7 @@ class RpcServer:
         self._timeouts = Timeouts(self._running)
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stir = stir
 
     @property
     def inflight(self) -> int:
@@ -166,7 +176,7 @@ class RpcServer:
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
     def _taker(self, endpoint: Endpoint) -> Handle:
-        running, limit, idle = self._running, self._limit, self._idle
+        running, limit, idle, stir = self._running, self._limit, self._idle, self._stir
         create_task = asyncio.get_running_loop().create_task
 
         def take(message: Msg) -> None:
@@ -188,6 +198,7 @@ class RpcServer:
             call = Call(message, time.monotonic())
             if not running:
                 idle.clear()
+                stir()
             running.add(call)
             # Not in a TaskGroup: `_running` holds the call and it the task, `idle()` waits for it, and it never raises.
             call.task = create_task(self._serve(endpoint, call))
