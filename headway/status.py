@@ -8,13 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import nats.errors
-from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream
+from headway.bus.errors import InvalidSubject, MissingStream
 from headway.bus.nats import jsapi, values
+from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import CONTROL, DEAD, JOBS, parse_lane_consumer
 from headway.bus.telemetry.histogram import quantile
 from headway.bus.wire.beat import Beat
@@ -248,16 +247,15 @@ async def dead_letters(bus: Bus) -> dict[str, int]:
     """Return the number of dead letters of each service.
 
     Raises:
+        StoreError: if JetStream refuses.
         ConnectionFailed: without an answer in time.
     """
     counts: dict[str, int] = defaultdict(int)
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asking(f"stream {DEAD}", _TIMEOUT):
             info = await bus.js.stream_info(DEAD, subjects_filter=">")
-    except NotFoundError:
+    except MissingStream:
         return {}
-    except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
     for subject, count in (info.state.subjects or {}).items():
         with contextlib.suppress(InvalidSubject):
             counts[parse_dead(subject).service] += count

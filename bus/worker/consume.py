@@ -27,14 +27,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from headway.bus.errors import HeadwayError
 from headway.bus.nats.delivery import NAK, Delivery, read
 from headway.bus.nats.direct import leave, subscribe
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
 from headway.bus.worker.lanes import PullState, plan
 
@@ -146,10 +147,11 @@ class MessagePuller:
         if subscription is None or self._nc.is_closed:
             return
         try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT):
-                # UNSUB cancels the standing requests; what was already under way still comes in.
-                await leave(self._nc, subscription)
-        except (TimeoutError, nats.errors.Error):
+            with translating("the consumers"):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    # UNSUB cancels the standing requests; what was already under way still comes in.
+                    await leave(self._nc, subscription)
+        except (TimeoutError, HeadwayError):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
         await self._hand_back()
 
@@ -162,8 +164,9 @@ class MessagePuller:
         returned, self._returned = self._returned, []
         for reply in returned:
             try:
-                await self._nc.publish(reply, NAK)
-            except nats.errors.Error as error:
+                with translating("a delivery"):
+                    await self._nc.publish(reply, NAK)
+            except HeadwayError as error:
                 _log.debug("not handed back, the server finds out by the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
@@ -208,8 +211,9 @@ class MessagePuller:
             expires = HOT_EXPIRES if source.pending else EXPIRES if source.long else BUSY_EXPIRES
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.consumer}"
             try:
-                await self._nc.publish(subject, self._request(batch, expires), reply=f"{self._inbox}.{index}")
-            except nats.errors.Error as error:
+                with translating(subject):
+                    await self._nc.publish(subject, self._request(batch, expires), reply=f"{self._inbox}.{index}")
+            except HeadwayError as error:
                 source.outstanding -= batch
                 _log.debug("pull not sent: %r", error)
                 return

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -40,6 +39,7 @@ from headway.bus.errors import (
 )
 from headway.bus.handlers import Handler, Kind
 from headway.bus.nats.direct import Handle, leave, subscribe
+from headway.bus.nats.refusals import translating
 from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
@@ -153,9 +153,10 @@ class RpcServer:
         if self._nc.is_closed:
             return
         try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT):
-                await leave(self._nc, *leaving)
-        except (TimeoutError, nats.errors.Error):
+            with translating("the endpoints"):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    await leave(self._nc, *leaving)
+        except (TimeoutError, HeadwayError):
             _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
 
     async def idle(self) -> None:
@@ -335,8 +336,9 @@ class RpcServer:
 
     async def _respond(self, message: Msg, payload: bytes) -> None:
         try:
-            await self._nc.publish(message.reply, payload)
-        except nats.errors.MaxPayloadError as error:
+            with translating("a reply"):
+                await self._nc.publish(message.reply, payload)
+        except InvalidInput as error:
             self._counters.failed += 1
             largest = self._nc.max_payload
             raise RemoteError(
@@ -344,14 +346,15 @@ class RpcServer:
                 "return it in parts, or store it as a blob and return its name",
                 remedy="",
             ) from error
-        except nats.errors.Error as error:
-            _log.warning("%s is not answered: %r", message.subject, error)
+        except HeadwayError as error:
+            _log.warning("%s is not answered: %s", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
         try:
-            await self._nc.publish(message.reply, b"", headers=error_headers(error))
-        except nats.errors.Error as failure:
-            _log.warning("%s is not answered: %r", message.subject, failure)
+            with translating("a reply"):
+                await self._nc.publish(message.reply, b"", headers=error_headers(error))
+        except HeadwayError as failure:
+            _log.warning("%s is not answered: %s", message.subject, failure)
 
 
 def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:
