@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import nats.errors
 import orjson
 
 from headway.broker import atomic, lock, routes
@@ -31,7 +30,9 @@ from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
 from headway.bus.client.bus import Bus
 from headway.bus.client.connection import connect
+from headway.bus.errors import HeadwayError
 from headway.bus.nats import streams
+from headway.bus.nats.refusals import translating
 
 DEFAULT_DIR: Final = Path(".headway")
 DEFAULT_PORT: Final = 4222
@@ -320,8 +321,9 @@ class Broker:
         nc = (await self._system_bus()).nc
         subject = f"$SYS.REQ.ACCOUNT.{identities.account}.CLAIMS.LOOKUP"
         try:
-            reply = await nc.request(subject, b"", timeout=_LOOKUP_TIMEOUT)
-        except (nats.errors.Error, TimeoutError) as error:
+            with translating(subject):
+                reply = await nc.request(subject, b"", timeout=_LOOKUP_TIMEOUT)
+        except (HeadwayError, TimeoutError) as error:
             raise NotReady(f"{self.url} does not tell its routes: {error!r}") from error
         found = decode(reply.data.decode(), Account)
         if found.iss != identities.operator:

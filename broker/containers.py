@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import nats.errors
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
@@ -131,7 +130,7 @@ class NatsClusterContainer:
                     async with await broker.connect("control") as bus:
                         await streams.provision(bus.js, min(len(self.nodes), 3))
                         return
-                except (HeadwayError, nats.errors.Error, ExceptionGroup) as error:
+                except (HeadwayError, ExceptionGroup) as error:
                     if time.monotonic() > deadline:
                         raise NotReady(f"the cluster was not ready after {READY:g} s: {error!r}") from error
                 await asyncio.sleep(0.2)

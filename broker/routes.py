@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from headway.broker.claims import Account, Permission, Scope, WeightedMapping
 from headway.broker.errors import BadRoutes, RouteRefused
-from headway.bus.errors import InvalidSubject
+from headway.bus.errors import HeadwayError, InvalidSubject
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
 
 Routes = dict[str, dict[str, int]]
@@ -366,17 +366,18 @@ class Pusher:
 
         inbox = self.nc.new_inbox()
         try:
-            subscription = await self.nc.subscribe(inbox, cb=on_answer)
-            try:
-                await self.nc.publish(subject, payload, reply=inbox)
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    await done.wait()
-            finally:
-                await subscription.unsubscribe()
+            with translating(subject):
+                subscription = await self.nc.subscribe(inbox, cb=on_answer)
+                try:
+                    await self.nc.publish(subject, payload, reply=inbox)
+                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                        await done.wait()
+                finally:
+                    await subscription.unsubscribe()
         except TimeoutError:
             return
-        except nats.errors.Error as error:
-            raise RouteRefused(f"the connection of the system account failed: {error!r}") from error
+        except HeadwayError as error:
+            raise RouteRefused(f"the connection of the system account failed: {error}") from error
 
 
 def _and(names: tuple[str, ...]) -> str:

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nats.errors
 import orjson
 
 from headway.broker.broker import Broker
@@ -26,6 +25,7 @@ from headway.broker.server import Server
 from headway.bus.client.bus import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
 from headway.bus.errors import HeadwayError
 from headway.bus.nats import streams
+from headway.bus.nats.refusals import asking, translating
 from headway.bus.service import Service
 from headway.bus.worker.worker import Worker
 
@@ -223,12 +223,14 @@ async def _elected(broker: Broker, size: int) -> None:
     async with await broker.connect("control") as bus:
         while True:
             try:
-                known = await system.nc.request("$SYS.REQ.SERVER.PING.ROUTEZ", b"", timeout=1)
+                with translating("the servers"):
+                    known = await system.nc.request("$SYS.REQ.SERVER.PING.ROUTEZ", b"", timeout=1)
                 routes = {route["remote_name"] for route in orjson.loads(known.data)["data"]["routes"]}
                 if len(routes) == size - 1:
-                    await bus.js.account_info()
+                    async with asking("the account", 1):
+                        await bus.js.account_info()
                     return
-            except (nats.errors.Error, HeadwayError, KeyError):
+            except (TimeoutError, HeadwayError, KeyError):
                 pass
             await asyncio.sleep(0.02)
 

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 
@@ -21,7 +20,8 @@ from headway.broker.broker import Broker
 from headway.broker.errors import BrokerError
 from headway.broker.routes import Pusher
 from headway.bus.client.bus import Bus
-from headway.bus.errors import ConnectionFailed, InvalidSubject
+from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidSubject
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
 from headway.clientsync.metrics import Metrics
 
@@ -210,8 +210,9 @@ class Presence:
                 ask = {"acc": self._broker.identities.account, "auth": True, "offset": offset, "limit": _PAGE}
                 try:
                     subject = f"$SYS.REQ.SERVER.{server}.CONNZ"
-                    reply = await system.nc.request(subject, orjson.dumps(ask), timeout=_TIMEOUT)
-                except (TimeoutError, nats.errors.Error) as error:
+                    with translating(subject):
+                        reply = await system.nc.request(subject, orjson.dumps(ask), timeout=_TIMEOUT)
+                except (TimeoutError, HeadwayError) as error:
                     raise ConnectionFailed(f"{servers[server]} does not tell its connections: {error!r}") from error
                 said = orjson.loads(reply.data).get("data") or {}
                 for found in said.get("connections") or []:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -22,6 +21,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.client.limits import Rates
 from headway.bus.errors import Conflict, HeadwayError, InvalidSubject, Overloaded, TooLarge
 from headway.bus.nats import direct
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.replies import error_headers
 from headway.clientsync import protocol
@@ -135,7 +135,7 @@ class Responder:
         """Take no more requests. Returns when those in hand are answered, or nobody can wait for them any more."""
         taken, self._taken = self._taken, []
         if self._bus.nc.is_connected:
-            with contextlib.suppress(TimeoutError, nats.errors.Error):
+            with contextlib.suppress(TimeoutError, HeadwayError), translating("leaving"):
                 async with asyncio.timeout(_LEAVE):
                     await direct.leave(self._bus.nc, *taken)
                     await self._idle.wait()
@@ -227,6 +227,7 @@ class Responder:
 
     async def _respond(self, message: Msg, payload: bytes, said: dict[str, str]) -> None:
         try:
-            await self._bus.nc.publish(message.reply, payload, headers=said or None)
-        except nats.errors.Error as error:
-            _log.warning("%s is not answered: %r", message.subject, error)
+            with translating(f"the answer to {message.subject}"):
+                await self._bus.nc.publish(message.reply, payload, headers=said or None)
+        except HeadwayError as error:
+            _log.warning("%s is not answered: %s", message.subject, error)

@@ -9,9 +9,10 @@ Controllers are level-triggered: they read everything, decide, act, repeat. The 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -19,7 +20,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import Conflict, HeadwayError, MissingStream, NotFound, StoreError, UsageError
+from headway.bus.errors import Conflict, HeadwayError, InvalidSubject, MissingStream, NotFound, StoreError, UsageError
 from headway.bus.nats import jsapi, values
 from headway.bus.nats.cas import compare_and_set
 from headway.bus.nats.streams import CONTROL
@@ -37,6 +38,8 @@ _EPOCH_TIMEOUT: Final = 2.0
 _PREFIX: Final = "$KV.CONTROL."
 ROLLOUTS: Final = f"{_PREFIX}rollout.*"
 """Subject of the writes of all rollouts' records."""
+LEASES: Final = f"{_PREFIX}lease.*"
+"""Subject of the writes of all leases."""
 _OPERATION: Final = "KV-Operation"
 _COPIED: Final = frozenset({"service", "version", "rollout"})
 """Families of which a copy of the last value is kept beside each record: what `mend` restores."""
@@ -76,19 +79,52 @@ def evidence_key(service: str) -> str:
     return f"evidence.{token(service, 'service')}"
 
 
+def lease_key(controller: str) -> str:
+    """Return the key of a `LeaseRecord`."""
+    return f"lease.{token(controller, 'controller')}"
+
+
 def _copy_key(key: str) -> str:
     """Return the key of a record's copy."""
     return f"copy.{key}"
 
 
-def rollout_service(subject: str) -> str:
-    """Return the service of a rollout's record, from the subject that it was written on."""
-    return subject.removeprefix(_PREFIX).split(".")[1]
+class RecordKey(NamedTuple):
+    """The parts of a record's key.
+
+    Attributes:
+        family: kind of record, such as "rollout".
+        owner: the service; of a lease, the controller.
+        version: the version; "" in families that have one record for all versions.
+    """
+
+    family: str
+    owner: str
+    version: str = ""
 
 
-def lease_key(controller: str) -> str:
-    """Return the key of a `LeaseRecord`."""
-    return f"lease.{token(controller, 'controller')}"
+_UNVERSIONED: Final = frozenset({"service", "rollout", "evidence", "lease"})
+_VERSIONED: Final = frozenset({"version", "scale"})
+
+
+def parse_key(key: str) -> RecordKey | None:
+    """Take a record's key apart; None if it is none that the functions above make, such as the key of a copy."""
+    family, *names = key.split(".")
+    if (family in _UNVERSIONED and len(names) == 1) or (family in _VERSIONED and len(names) == 2):
+        with contextlib.suppress(InvalidSubject):
+            return RecordKey(family, *(token(name, "name") for name in names))
+    return None
+
+
+def keys_of(service: str, keys: Iterable[str]) -> dict[str, RecordKey]:
+    """Return those of some records' keys that are about a service, with their parts."""
+    known = ((key, parse_key(key)) for key in keys)
+    return {key: one for key, one in known if one is not None and one.owner == service and one.family != "lease"}
+
+
+def parse_subject(subject: str) -> RecordKey | None:
+    """Take apart the subject that a record was written on, as `parse_key`."""
+    return parse_key(subject.removeprefix(_PREFIX)) if subject.startswith(_PREFIX) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +158,14 @@ class Mirror:
             data: its value; None if it was deleted.
             former: where its value is looked up if this one cannot be read.
         """
-        match key.split("."):
-            case ["service", service]:
+        match parse_key(key):
+            case RecordKey("service", service):
                 self._take(self.services, service, ServiceRecord, data, key, former.services)
-            case ["version", service, version]:
+            case RecordKey("version", service, version):
                 self._take(self.versions, (service, version), VersionRecord, data, key, former.versions)
-            case ["scale", service, version]:
+            case RecordKey("scale", service, version):
                 self._take(self.scales, (service, version), ScaleRecord, data, key, former.scales)
-            case ["rollout", service]:
+            case RecordKey("rollout", service):
                 self._take(self.rollouts, service, RolloutRecord, data, key, former.rollouts)
             case _:  # leases and evidence have readers of their own
                 pass
@@ -208,7 +244,7 @@ class Control(Mirror):
         """
         payload = record.model_dump_json().encode()
         revision = await values.write(self._js, CONTROL, _PREFIX + key, payload, {}, expect, ttl=ttl)
-        if key.partition(".")[0] in _COPIED:
+        if _is_copied(key):
             try:
                 await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), payload, {}, None)
             except HeadwayError as error:  # the record counts; a copy that is one write older can still mend it
@@ -237,7 +273,7 @@ class Control(Mirror):
     async def delete(self, key: str, *, expect: int | None = None) -> None:
         """Delete a record and its copy; mirrors see markers of that. Raises as `put`."""
         await values.write(self._js, CONTROL, _PREFIX + key, b"", {_OPERATION: "DEL"}, expect)
-        if key.partition(".")[0] in _COPIED:
+        if _is_copied(key):
             await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), b"", {_OPERATION: "DEL"}, None)
 
     async def mend(self, key: str) -> str:
@@ -252,7 +288,8 @@ class Control(Mirror):
             Conflict: if somebody has written it meanwhile.
             MissingStream, ConnectionFailed, NotStored: as `get` and `put`.
         """
-        kind = KINDS.get(key.partition(".")[0])
+        known = parse_key(key)
+        kind = KINDS.get(known.family) if known is not None else None
         if kind is None:
             raise UsageError(f"{key} is no control record that can be mended", remedy="see `headway records ls`")
         message = await values.last(self._js, CONTROL, _PREFIX + key)
@@ -347,6 +384,11 @@ def unreadable(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _is_copied(key: str) -> bool:
+    known = parse_key(key)
+    return known is not None and known.family in _COPIED
 
 
 def _readable(kind: type[Record], data: bytes) -> bool:

@@ -10,18 +10,18 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import nats.errors
 import orjson
 
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError, MissingStream, StoreError
 from headway.bus.nats import jsapi, streams
+from headway.bus.nats.refusals import translating
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream, lane_consumer, parse_event_consumer
 from headway.bus.wire.subjects import LANES, parse_job, token
 from headway.control.fleet import Fleet
 from headway.control.records import ServiceRecord, VersionRecord
-from headway.control.store import Control, Versioned, scale_key, service_key, version_key
+from headway.control.store import Control, Versioned, keys_of, scale_key, service_key, version_key
 from headway.deployer import queues
 from headway.deployer.garbage import KEEP, SPARE, Garbage, Remains, deployed, garbage
 from headway.images import image, store
@@ -97,8 +97,7 @@ class Cleaner:
         """
         control, now = self._control, time.monotonic()
         versions = {version: one for (of, version), one in control.versions.items() if of == service}
-        unreadable = any(key.split(".")[1] == service for key in control.unreadable)
-        known = self._fleet.settled and not unreadable
+        known = self._fleet.settled and not keys_of(service, control.unreadable)
         rollout = control.rollouts.get(service)
         left, events, routes = await asyncio.gather(self._left(service), self._events(service), self._routes())
         wanted = deployed(Remains(versions, rollout))
@@ -159,15 +158,14 @@ class Cleaner:
         inbox = self._bus.nc.new_inbox()
         answers = await self._bus.nc.subscribe(inbox)
         try:
-            await self._bus.nc.publish(f"$SRV.SCHEMA.{token(service, 'service')}", reply=inbox)
-            async with asyncio.timeout(_LISTEN):
-                async for message in answers.messages:
-                    version, events = _answer(message.data)
-                    answered.setdefault(version, set()).update(events)
+            with translating(f"$SRV.SCHEMA.{service}"):
+                await self._bus.nc.publish(f"$SRV.SCHEMA.{token(service, 'service')}", reply=inbox)
+                async with asyncio.timeout(_LISTEN):
+                    async for message in answers.messages:
+                        version, events = _answer(message.data)
+                        answered.setdefault(version, set()).update(events)
         except TimeoutError:
             pass
-        except nats.errors.Error as error:
-            raise ConnectionFailed(f"$SRV.SCHEMA.{service}: {error!r}") from error
         finally:
             if not self._bus.nc.is_closed:
                 await answers.unsubscribe()

@@ -100,15 +100,6 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
+    from headway import lazy
 
-    def __getattr__(name: str) -> object:
-        """Load a public name of the bus on first use (PEP 562)."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from headway import bus
-
-        value = globals()[name] = getattr(bus, name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy.exports(__name__, {"bus": __all__})

@@ -18,7 +18,7 @@ from headway.bus.worker import queues
 from headway.bus.worker.runner import load
 from headway.config import Config, ServiceConfig
 from headway.control.records import ServiceRecord, VersionRecord
-from headway.control.store import Control, service_key, version_key
+from headway.control.store import Control, keys_of, service_key, version_key
 from headway.deployer import bounds
 from headway.ownership import owned
 from headway.place import pool_of
@@ -99,7 +99,7 @@ async def _service(
     name = service.name
     wanted = config.services[name]
     record = ServiceRecord(service=name, scale=wanted.scaling, calls=bool(service.handlers_of(Kind.RPC)))
-    damaged = [key for key in control.unreadable if key.split(".")[1] == name and not key.startswith("scale.")]
+    damaged = [key for key, known in keys_of(name, control.unreadable).items() if known.family != "scale"]
     if damaged:  # whether a release of it is under way is unknown, so nothing is changed
         say(name, f"stays as it is: {damaged[0]} cannot be read (headway records mend {damaged[0]})")
         return

@@ -8,25 +8,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import nats.errors
-from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import ConnectionFailed, InvalidSubject, MissingStream
+from headway.bus.errors import InvalidSubject, MissingStream
 from headway.bus.nats import jsapi, values
+from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import CONTROL, DEAD, JOBS, parse_lane_consumer
 from headway.bus.telemetry.histogram import quantile
 from headway.bus.wire.beat import Beat
 from headway.bus.wire.subjects import parse_dead
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord, ScaleRecord
-from headway.control.store import Control
+from headway.control.store import LEASES, Control, parse_subject
 
 LISTEN: Final = 1.2
 """Seconds in which every living worker has beaten once."""
 _TIMEOUT: Final = 5.0
-_LEASES: Final = "$KV.CONTROL.lease."
 
 
 class JobQueue(BaseModel):
@@ -208,12 +206,14 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
     """
     found: dict[str, LeaseRecord] = {}
     with contextlib.suppress(MissingStream):
-        async for message in values.since(bus.js, CONTROL, f"{_LEASES}>", 1):
-            name = (message.headers or {})[values.SUBJECT].removeprefix(_LEASES)
+        async for message in values.since(bus.js, CONTROL, LEASES, 1):
+            key = parse_subject((message.headers or {})[values.SUBJECT])
+            if key is None:  # nobody of ours writes such a key
+                continue
             if message.data:
-                found[name] = LeaseRecord.model_validate_json(message.data)
+                found[key.owner] = LeaseRecord.model_validate_json(message.data)
             else:
-                found.pop(name, None)  # given up
+                found.pop(key.owner, None)  # given up
     return found
 
 
@@ -247,16 +247,15 @@ async def dead_letters(bus: Bus) -> dict[str, int]:
     """Return the number of dead letters of each service.
 
     Raises:
+        StoreError: if JetStream refuses.
         ConnectionFailed: without an answer in time.
     """
     counts: dict[str, int] = defaultdict(int)
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asking(f"stream {DEAD}", _TIMEOUT):
             info = await bus.js.stream_info(DEAD, subjects_filter=">")
-    except NotFoundError:
+    except MissingStream:
         return {}
-    except (TimeoutError, nats.errors.Error) as error:
-        raise ConnectionFailed(f"no answer from JetStream: {error!r}") from error
     for subject, count in (info.state.subjects or {}).items():
         with contextlib.suppress(InvalidSubject):
             counts[parse_dead(subject).service] += count

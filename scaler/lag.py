@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-import nats.errors
 import orjson
 
 from headway.bus.client.bus import Bus
+from headway.bus.errors import HeadwayError
+from headway.bus.nats.refusals import translating
 from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 
 TIMEOUT: Final = 1.0
@@ -258,8 +259,9 @@ class LagReader:
         """One request; None without an answer, or if it is an error."""
         self.requests += 1
         try:
-            reply = orjson.loads((await self._nc.request(subject, payload, timeout=self._timeout)).data)
-        except (nats.errors.Error, TimeoutError, orjson.JSONDecodeError):
+            with translating(subject):
+                reply = orjson.loads((await self._nc.request(subject, payload, timeout=self._timeout)).data)
+        except (HeadwayError, TimeoutError, orjson.JSONDecodeError):
             return None
         return None if "error" in reply else reply
 

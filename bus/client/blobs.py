@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
-import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta
-from nats.js.errors import NotFoundError, ObjectDeletedError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from headway.bus.errors import InvalidSubject, MissingStream, NotFound
-from headway.bus.nats.refusals import translate
+from headway.bus.errors import InvalidSubject, NotFound
+from headway.bus.nats.refusals import asking_blobs
 from headway.bus.nats.streams import BLOBS, BLOBS_BUCKET
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}")
@@ -45,7 +40,7 @@ class Blobs:
             ConnectionFailed: without an answer in time.
         """
         key = self._key(name)
-        async with _errors(key):
+        async with asking_blobs(BLOBS_BUCKET, key, _TIMEOUT):
             store = self._store()
             # A list, as other clients expect it: with a plain string they cannot read the blob's description.
             await store.put(key, data, meta=ObjectMeta(name=key, headers={"Content-Type": [content_type]}))
@@ -58,7 +53,7 @@ class Blobs:
             InvalidSubject, StoreError, ConnectionFailed: as `put`.
         """
         key = self._key(name)
-        async with _errors(key):
+        async with asking_blobs(BLOBS_BUCKET, key, _TIMEOUT):
             store = self._store()
             result = await store.get(key)
         return bytes(result.data or b"")
@@ -71,7 +66,7 @@ class Blobs:
         """
         key = self._key(name)
         try:
-            async with _errors(key):
+            async with asking_blobs(BLOBS_BUCKET, key, _TIMEOUT):
                 store = self._store()
                 await store.delete(key)
         except NotFound:
@@ -103,17 +98,3 @@ class _BlobsStream:
 
     async def subscribe(self, subject: str, *, ordered_consumer: bool) -> JetStreamContext.PushSubscription:
         return await self._js.subscribe(subject, stream=BLOBS, ordered_consumer=ordered_consumer)
-
-
-@asynccontextmanager
-async def _errors(key: str) -> AsyncIterator[None]:
-    """Bounds the time and turns nats-py's errors into ours."""
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            yield
-    except (ObjectNotFoundError, ObjectDeletedError) as error:
-        raise NotFound(f"there is no blob {key}") from error
-    except (NotFoundError, nats.errors.NoRespondersError) as error:
-        raise MissingStream(f"the bucket {BLOBS_BUCKET} does not exist") from error
-    except (TimeoutError, nats.errors.Error) as error:
-        raise translate(error, f"blob {key}") from error

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import nats.aio.client
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -30,6 +29,7 @@ from headway.bus.client.objects import BURST, RATE, Objects
 from headway.bus.errors import (
     ConnectionFailed,
     DeadlineExceeded,
+    HeadwayError,
     InvalidInput,
     NotServed,
     NotStored,
@@ -38,7 +38,7 @@ from headway.bus.errors import (
 )
 from headway.bus.nats import internals
 from headway.bus.nats.outbox import Outbox
-from headway.bus.nats.refusals import UNAVAILABLE, refusal
+from headway.bus.nats.refusals import UNAVAILABLE, refusal, translating
 from headway.bus.telemetry import otel as telemetry
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.codec import codec_for, encode
@@ -119,11 +119,12 @@ class Bus:
     async def flush(self, timeout: float = _TRY) -> bool:
         """Wait until the server has all that was published; False if it does not say so in time."""
         try:
-            async with asyncio.timeout(timeout):
-                # nats-py sends its PING ahead of what is still buffered, so the second answer is the one that counts.
-                await self.nc.flush()
-                await self.nc.flush()
-        except (TimeoutError, nats.errors.Error):
+            with translating("the server"):
+                async with asyncio.timeout(timeout):
+                    # nats-py sends its PING ahead of what is still buffered, so the second answer is what counts.
+                    await self.nc.flush()
+                    await self.nc.flush()
+        except (TimeoutError, HeadwayError):
             return False
         return True
 
@@ -229,16 +230,11 @@ class Bus:
         """Publish without asking for an acknowledgement.
 
         Raises:
+            InvalidInput: if the payload is larger than the server takes.
             ConnectionFailed: if the connection is closed, or cut for so long that its buffer is full.
         """
-        try:
+        with translating(subject):
             await self.nc.publish(subject, payload, headers=message_headers)
-        except (
-            nats.errors.ConnectionClosedError,
-            nats.errors.ConnectionDrainingError,
-            nats.errors.OutboundBufferLimitError,
-        ) as error:
-            raise ConnectionFailed(f"cannot publish: {error}") from error
 
     async def request(
         self, subject: str, payload: bytes, timeout: float, message_headers: dict[str, str], *, tell: bool = False
@@ -273,18 +269,11 @@ class Bus:
             left = timeout if self.nc.is_connected else await self._connected(subject, timeout)
             if tell:
                 message_headers[headers.TIMEOUT] = headers.timeout_value(left)
-            return await self.nc.request(subject, payload, timeout=left, headers=message_headers)
-        except nats.errors.NoRespondersError as error:
-            raise NotServed(f"nobody serves {subject}") from error
-        except nats.errors.TimeoutError as error:
+            with translating(subject):
+                return await self.nc.request(subject, payload, timeout=left, headers=message_headers)
+        except TimeoutError as error:
             why = "no answer in time" if self.nc.is_connected else "the connection is cut"
             raise DeadlineExceeded(f"{subject}: {why}") from error
-        except (
-            nats.errors.ConnectionClosedError,
-            nats.errors.ConnectionDrainingError,
-            nats.errors.OutboundBufferLimitError,
-        ) as error:
-            raise ConnectionFailed(f"{subject}: {error}") from error
 
     async def _connected(self, subject: str, timeout: float) -> float:
         """Wait until the connection is there, or closed for good; return the seconds that are left.

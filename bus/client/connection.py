@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import nats.aio.client
-import nats.errors
 import nkeys
 from nats.aio.client import Server
 
 from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, UsageError
+from headway.bus.nats.refusals import is_unreachable
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 CONNECT_TIMEOUT = 5.0
@@ -106,7 +106,7 @@ async def connect(
     error = connecting.exception() if done else TimeoutError()
     if error is not None:
         await _give_up(nc, connecting)
-        if not isinstance(error, (OSError, nats.errors.Error)):
+        if not is_unreachable(error):
             raise error
         cause = last[0] if last else error
         detail = str(cause) or type(cause).__name__

@@ -6,7 +6,6 @@ headers as they were, with `Headway-Dead-*` headers that say why.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -18,13 +17,11 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import nats.errors
 from nats.js import JetStreamContext
-from nats.js.errors import APIError
 
-from headway.bus.errors import NotFound
+from headway.bus.errors import NotFound, StoreError
 from headway.bus.nats import values
-from headway.bus.nats.refusals import GONE, asking, translate
+from headway.bus.nats.refusals import asking, is_gone
 from headway.bus.nats.streams import DEAD
 from headway.bus.wire import headers, subjects
 
@@ -258,11 +255,11 @@ async def purge(js: JetStreamContext, seq: int) -> None:
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be changed.
     """
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asking(f"dead letter {seq}", _TIMEOUT):
             await js.delete_msg(DEAD, seq)
-    except (TimeoutError, nats.errors.Error) as error:
-        if not (isinstance(error, APIError) and error.err_code in GONE):
-            raise translate(error, f"dead letter {seq}") from error
+    except StoreError as error:
+        if not is_gone(error):
+            raise
 
 
 def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> DeadLetter:

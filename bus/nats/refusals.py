@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 from typing import Any, Final
 
 import nats.errors
-from nats.js.errors import APIError, ServiceUnavailableError
+from nats.js.errors import (
+    APIError,
+    NotFoundError,
+    ObjectDeletedError,
+    ObjectNotFoundError,
+    ServiceUnavailableError,
+)
 
 from headway.bus.errors import (
     Conflict,
     ConnectionFailed,
     HeadwayError,
+    InvalidInput,
     MissingStream,
     NotFound,
+    NotServed,
     NotStored,
     QueueFull,
     StoreError,
@@ -103,6 +111,30 @@ def nobody_answers(error: APIError) -> bool:
     return isinstance(error, ServiceUnavailableError) and error.err_code is None
 
 
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Translate what a connection raises inside, where nothing is asked of JetStream. A `TimeoutError` stays one.
+
+    Args:
+        what: what is sent or asked, for the message.
+
+    Raises:
+        NotServed: nobody listens where something is asked.
+        InvalidInput: the payload is larger than the server takes.
+        ConnectionFailed: the connection is closed, or cut for so long that its buffer is full.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except nats.errors.NoRespondersError as error:
+        raise NotServed(f"nobody serves {what}") from error
+    except nats.errors.MaxPayloadError as error:
+        raise InvalidInput(f"{what}: {error}") from error
+    except nats.errors.Error as error:
+        raise ConnectionFailed(f"{what}: {error}") from error
+
+
 @asynccontextmanager
 async def asking(what: str, timeout: float) -> AsyncIterator[None]:
     """Bound the time of what is asked inside, and translate what it raises.
@@ -120,3 +152,36 @@ async def asking(what: str, timeout: float) -> AsyncIterator[None]:
             yield
     except (TimeoutError, nats.errors.Error) as error:
         raise translate(error, what) from error
+
+
+@asynccontextmanager
+async def asking_blobs(bucket: str, key: str, timeout: float) -> AsyncIterator[None]:
+    """Do as `asking`, of a bucket of blobs.
+
+    Args:
+        bucket: its name.
+        key: the blob that is asked for.
+        timeout: seconds.
+
+    Raises:
+        NotFound: there is no such blob.
+        MissingStream: there is no such bucket.
+        StoreError, ConnectionFailed: as `asking`.
+    """
+    async with asking(f"blob {key}", timeout):
+        try:
+            yield
+        except (ObjectNotFoundError, ObjectDeletedError) as error:
+            raise NotFound(f"there is no blob {key}") from error
+        except (NotFoundError, nats.errors.NoRespondersError) as error:
+            raise MissingStream(f"the bucket {bucket} does not exist") from error
+
+
+def is_gone(error: HeadwayError) -> bool:
+    """Whether a translated refusal says that a message to be read or deleted is not there."""
+    return isinstance(error.__cause__, APIError) and error.__cause__.err_code in GONE
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error of connecting is the network's, the server's or nats-py's, and no mistake of ours."""
+    return isinstance(error, (OSError, nats.errors.Error))

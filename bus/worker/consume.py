@@ -27,14 +27,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from headway.bus.errors import HeadwayError
 from headway.bus.nats.delivery import NAK, Delivery, read
 from headway.bus.nats.direct import leave, subscribe
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
 from headway.bus.worker.lanes import PullState, plan
 
@@ -50,6 +51,8 @@ HEARTBEAT: Final = 5.0
 """Seconds between the server's idle heartbeats; two missing ones mean that the request is lost."""
 RETRY: Final = 0.25
 """Seconds before a lane whose consumer did not answer is asked again."""
+_EARLY: Final = 0.01
+"""Seconds by which a timer may fire early, with room to spare: event loops count in milliseconds."""
 
 _NS = 1_000_000_000
 _FLUSH_TIMEOUT = 2.0
@@ -144,10 +147,11 @@ class MessagePuller:
         if subscription is None or self._nc.is_closed:
             return
         try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT):
-                # UNSUB cancels the standing requests; what was already under way still comes in.
-                await leave(self._nc, subscription)
-        except (TimeoutError, nats.errors.Error):
+            with translating("the consumers"):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    # UNSUB cancels the standing requests; what was already under way still comes in.
+                    await leave(self._nc, subscription)
+        except (TimeoutError, HeadwayError):
             _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
         await self._hand_back()
 
@@ -160,8 +164,9 @@ class MessagePuller:
         returned, self._returned = self._returned, []
         for reply in returned:
             try:
-                await self._nc.publish(reply, NAK)
-            except nats.errors.Error as error:
+                with translating("a delivery"):
+                    await self._nc.publish(reply, NAK)
+            except HeadwayError as error:
                 _log.debug("not handed back, the server finds out by the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
@@ -170,7 +175,7 @@ class MessagePuller:
         self._wake.set()
 
     def tick(self) -> None:
-        """To be called a few times a second: notices lost requests, and asks again where it had to wait."""
+        """To be called every second or more often: notices lost requests, and asks again what could not be sent."""
         now = time.monotonic()
         for source in self.sources:
             if source.outstanding and now - source.heard > 2 * HEARTBEAT:
@@ -206,8 +211,9 @@ class MessagePuller:
             expires = HOT_EXPIRES if source.pending else EXPIRES if source.long else BUSY_EXPIRES
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.consumer}"
             try:
-                await self._nc.publish(subject, self._request(batch, expires), reply=f"{self._inbox}.{index}")
-            except nats.errors.Error as error:
+                with translating(subject):
+                    await self._nc.publish(subject, self._request(batch, expires), reply=f"{self._inbox}.{index}")
+            except HeadwayError as error:
                 source.outstanding -= batch
                 _log.debug("pull not sent: %r", error)
                 return
@@ -259,5 +265,6 @@ class MessagePuller:
         _log.info("%s/%s: %s %s", source.stream, source.consumer, status, description)
         # 503: nobody answers for the consumer; 409: deleted, leadership change, shutdown, a limit.
         self._lost(source, now, RETRY)
+        asyncio.get_running_loop().call_later(RETRY + _EARLY, self._wake.set)
         if status == "503" or "deleted" in description.lower():
             self._recreate(source)

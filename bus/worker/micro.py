@@ -13,12 +13,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from headway.bus.errors import HeadwayError
+from headway.bus.nats.refusals import translating
 from headway.bus.schemas import schemas
 from headway.bus.service import Service
 from headway.bus.worker.rpc import Endpoint, RpcServer
@@ -70,9 +71,10 @@ class MicroResponder:
         """Be no longer seen."""
         leaving, self._subscriptions = self._subscriptions, []
         try:
-            for subscription in leaving:
-                await subscription.unsubscribe()
-        except nats.errors.Error as error:
+            with translating("$SRV"):
+                for subscription in leaving:
+                    await subscription.unsubscribe()
+        except HeadwayError as error:
             _log.debug("unsubscribe: %r", error)
 
     def describe(self, verb: str) -> dict[str, Any] | None:
@@ -96,9 +98,10 @@ class MicroResponder:
         if answer is None or not message.reply:
             return
         try:
-            await self._nc.publish(message.reply, orjson.dumps(answer))
-        except nats.errors.Error as error:
-            _log.warning("%s is not answered: %r", message.subject, error)
+            with translating("an answer"):
+                await self._nc.publish(message.reply, orjson.dumps(answer))
+        except HeadwayError as error:
+            _log.warning("%s is not answered: %s", message.subject, error)
 
     def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
         return {

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -39,6 +39,7 @@ from headway.bus.errors import (
 )
 from headway.bus.handlers import Handler, Kind
 from headway.bus.nats.direct import Handle, leave, subscribe
+from headway.bus.nats.refusals import translating
 from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
@@ -95,9 +96,17 @@ class RpcServer:
         service: the service.
         counters: where to count.
         executor: runs `def` handlers.
+        stir: called when a call comes and none is in flight.
     """
 
-    def __init__(self, scope: WorkerScope, service: Service, counters: Counters, executor: Executor) -> None:
+    def __init__(
+        self,
+        scope: WorkerScope,
+        service: Service,
+        counters: Counters,
+        executor: Executor,
+        stir: Callable[[], None],
+    ) -> None:
         self._scope = scope
         self._limit = service.max_inflight
         self._counters = counters
@@ -115,6 +124,7 @@ class RpcServer:
         self._timeouts = Timeouts(self._running)
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stir = stir
 
     @property
     def inflight(self) -> int:
@@ -143,9 +153,10 @@ class RpcServer:
         if self._nc.is_closed:
             return
         try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT):
-                await leave(self._nc, *leaving)
-        except (TimeoutError, nats.errors.Error):
+            with translating("the endpoints"):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    await leave(self._nc, *leaving)
+        except (TimeoutError, HeadwayError):
             _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
 
     async def idle(self) -> None:
@@ -166,7 +177,7 @@ class RpcServer:
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
     def _taker(self, endpoint: Endpoint) -> Handle:
-        running, limit, idle = self._running, self._limit, self._idle
+        running, limit, idle, stir = self._running, self._limit, self._idle, self._stir
         create_task = asyncio.get_running_loop().create_task
 
         def take(message: Msg) -> None:
@@ -188,6 +199,7 @@ class RpcServer:
             call = Call(message, time.monotonic())
             if not running:
                 idle.clear()
+                stir()
             running.add(call)
             # Not in a TaskGroup: `_running` holds the call and it the task, `idle()` waits for it, and it never raises.
             call.task = create_task(self._serve(endpoint, call))
@@ -324,8 +336,9 @@ class RpcServer:
 
     async def _respond(self, message: Msg, payload: bytes) -> None:
         try:
-            await self._nc.publish(message.reply, payload)
-        except nats.errors.MaxPayloadError as error:
+            with translating("a reply"):
+                await self._nc.publish(message.reply, payload)
+        except InvalidInput as error:
             self._counters.failed += 1
             largest = self._nc.max_payload
             raise RemoteError(
@@ -333,14 +346,15 @@ class RpcServer:
                 "return it in parts, or store it as a blob and return its name",
                 remedy="",
             ) from error
-        except nats.errors.Error as error:
-            _log.warning("%s is not answered: %r", message.subject, error)
+        except HeadwayError as error:
+            _log.warning("%s is not answered: %s", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
         try:
-            await self._nc.publish(message.reply, b"", headers=error_headers(error))
-        except nats.errors.Error as failure:
-            _log.warning("%s is not answered: %r", message.subject, failure)
+            with translating("a reply"):
+                await self._nc.publish(message.reply, b"", headers=error_headers(error))
+        except HeadwayError as failure:
+            _log.warning("%s is not answered: %s", message.subject, failure)
 
 
 def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:

@@ -12,12 +12,11 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-import nats.errors
-
 from headway.bus.client import dead
 from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.delivery import nak, term
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
 from headway.bus.wire.beat import Counters
 from headway.bus.worker.attempt import Attempt
@@ -60,10 +59,11 @@ class Settlement:
         """Send the server a word about a message."""
         try:
             if not self._outbox.offer(attempt.reply, word):
-                await self._nc.publish(attempt.reply, word)
-        except nats.errors.Error as error:
+                with translating("an answer"):
+                    await self._nc.publish(attempt.reply, word)
+        except HeadwayError as error:
             # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %r", attempt.delivery.stream, attempt.delivery.sequence, error)
+            _log.warning("%s %d is not answered: %s", attempt.delivery.stream, attempt.delivery.sequence, error)
 
     async def retry(self, attempt: Attempt, delay: float) -> None:
         """Hand a message back, to be delivered again after `delay` seconds."""

@@ -43,11 +43,12 @@ class Watchdog:
         self._note = note
         self._turn = time.monotonic()
         self._stop = threading.Event()
+        self._awake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Watch from now on, the loop that runs in this thread."""
-        self._turn = time.monotonic()
+        self.turn()
         args = (asyncio.get_running_loop(), threading.get_ident())
         self._thread = threading.Thread(target=self._watch, args=args, name="headway-watchdog", daemon=True)
         self._thread.start()
@@ -55,15 +56,26 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no more."""
         self._stop.set()
+        self._awake.set()
 
     def turn(self) -> None:
-        """Say that the loop goes round; to be called several times a second."""
+        """Say that the loop goes round; to be called several times a second, until `rest()`."""
         self._turn = time.monotonic()
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def rest(self) -> None:
+        """Watch nothing until the next `turn()`: no handler runs."""
+        self._awake.clear()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         told = 0.0
         looked = time.monotonic()
         while not self._stop.wait(_LOOK):
+            if not self._awake.is_set():
+                self._awake.wait()
+                looked = time.monotonic()
+                continue
             now, before = time.monotonic(), looked
             looked = now
             turn = self._turn

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from functools import cached_property
 from typing import Any, Final
@@ -54,9 +54,17 @@ class WorkRunner:
         service: the service.
         counters: where to count.
         executor: runs `def` handlers.
+        stir: called when a message comes and none is in hand, and when a consumer is gone.
     """
 
-    def __init__(self, scope: WorkerScope, service: Service, counters: Counters, executor: Executor) -> None:
+    def __init__(
+        self,
+        scope: WorkerScope,
+        service: Service,
+        counters: Counters,
+        executor: Executor,
+        stir: Callable[[], None],
+    ) -> None:
         self._scope = scope
         self._service = service
         self._counters = counters
@@ -79,6 +87,7 @@ class WorkRunner:
         self._idle = asyncio.Event()
         self._idle.set()
         self._isolation = Isolation()
+        self._stir = stir
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -172,6 +181,7 @@ class WorkRunner:
 
     def _gone(self, source: Source) -> None:
         self.missing.add(source.index)
+        self._stir()
 
     def _deliver(self, source: Source, message: Msg, delivery: Delivery) -> bool:
         key = (source.index, delivery.sequence)
@@ -185,6 +195,8 @@ class WorkRunner:
             return False
         kind = _JOB if source.index < self._lanes else Kind.EVENT
         attempt = Attempt(source, kind, message, delivery, source.heard)
+        if not self._in_hand:
+            self._stir()
         self._in_hand[key] = attempt
         self._idle.clear()
         # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.

@@ -92,14 +92,16 @@ class Worker:
             max_workers=service.concurrency + service.max_inflight,
             thread_name_prefix=THREADS,
         )
-        self._rpc = RpcServer(self._scope, service, self.counters, self._threads)
-        self._work = WorkRunner(self._scope, service, self.counters, self._threads)
+        self._rpc = RpcServer(self._scope, service, self.counters, self._threads, self._stir)
+        self._work = WorkRunner(self._scope, service, self.counters, self._threads, self._stir)
         self._watchdog = Watchdog(self._work.blocked)
         self._micro = MicroResponder(bus.nc, service, version, self.name, self._rpc)
         self._started, self._began = time.time(), time.monotonic()
         self._loop_lag = 0.0
         self._healthy = True
         self._hurry = asyncio.Event()
+        self._resting = False
+        self._stirred = asyncio.Event()
         self._background = _Background()
         self._stack = AsyncExitStack()
 
@@ -239,15 +241,35 @@ class Worker:
                 _log.exception("a stop hook of %s failed", self.service.name)
 
     async def _keep(self) -> None:
-        """Keep work in hand alive, notice lost requests, make vanished consumers anew."""
+        """Keep work in hand alive, notice lost requests, make vanished consumers anew.
+
+        With nothing in hand it turns once with each heartbeat, when the process is awake anyway.
+        """
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
-            await asyncio.sleep(interval)
-            self._watchdog.turn()
+            if not (self._work.in_hand or self._rpc.inflight or self._work.missing):
+                self._rest()
+                await self._stirred.wait()
+            if not self._resting:
+                # Even if it is done already: short work that comes one by one is not to wake this for each.
+                await asyncio.sleep(interval)
+                self._watchdog.turn()
             self._work.puller.tick()
             await self._work.keep_alive(time.monotonic())
             if self._work.missing and self.bus.nc.is_connected:
                 await self._restore()
+
+    def _rest(self) -> None:
+        self._watchdog.rest()
+        self._stirred.clear()
+        self._resting = True
+
+    def _stir(self) -> None:
+        """Something comes in while nothing is in hand; called before its handler begins."""
+        if self._resting:
+            self._resting = False
+            self._watchdog.turn()
+            self._stirred.set()
 
     async def _restore(self) -> None:
         missing, self._work.missing = self._work.missing, set()
@@ -266,6 +288,7 @@ class Worker:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             self._loop_lag = max(0.0, now - due)
+            self._stirred.set()
             due = max(due, now - INTERVAL)  # after a long stop, do not beat for the seconds that were missed
             await self._publish_beat()
 

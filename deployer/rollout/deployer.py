@@ -25,7 +25,7 @@ from headway.bus.errors import Conflict, ConnectionFailed, HeadwayError, NotStor
 from headway.control.controller import Controller
 from headway.control.lease import TTL
 from headway.control.records import RolloutRecord
-from headway.control.store import ROLLOUTS, Control, Versioned, rollout_key, rollout_service
+from headway.control.store import ROLLOUTS, Control, Versioned, parse_subject, rollout_key
 from headway.deployer import bounds, garbage, queues
 from headway.deployer.cleaner import Cleaner
 from headway.deployer.errors import NotLeading
@@ -105,7 +105,10 @@ class Deployer(Controller):
 
     async def _on_record(self, message: Msg) -> None:
         """Act on a rollout's new record at once. If it is to go back, nothing else is worth finishing."""
-        service = rollout_service(message.subject)
+        known = parse_subject(message.subject)
+        if known is None:  # nobody of ours writes such a key
+            return
+        service = known.owner
         task = self._tasks.get(service)
         try:
             record = RolloutRecord.model_validate_json(message.data) if message.data else None

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 
@@ -20,7 +19,9 @@ from headway.broker.broker import Broker
 from headway.broker.roles import PROBE
 from headway.bus.client.bus import Bus
 from headway.bus.client.ids import unique_id
+from headway.bus.errors import ConnectionFailed
 from headway.bus.nats.internals import server_info
+from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
 from headway.bus.wire.subjects import LANES
 from headway.deployer import queues
@@ -92,19 +93,20 @@ async def split(bus: Bus, service: str, weights: Mapping[str, int]) -> None:
             complete.set()
 
     try:
-        subscription = await nc.subscribe(f"rpc.{service}.*.{PROBE}.{operation}", cb=on_probe)
-        try:
-            for _ in range(PROBES):
-                await nc.publish(subjects.rpc(service, PROBE, operation), b"")
-            async with asyncio.timeout(_TIMEOUT):
-                await complete.wait()
-        finally:
-            await subscription.unsubscribe()
+        with translating(f"the probes of {service}"):
+            subscription = await nc.subscribe(f"rpc.{service}.*.{PROBE}.{operation}", cb=on_probe)
+            try:
+                for _ in range(PROBES):
+                    await nc.publish(subjects.rpc(service, PROBE, operation), b"")
+                async with asyncio.timeout(_TIMEOUT):
+                    await complete.wait()
+            finally:
+                await subscription.unsubscribe()
     except TimeoutError:
         lost = PROBES - seen.total()
         raise NotProven(f"{lost} of {PROBES} probes of {service} arrived nowhere", remedy=_UNDONE) from None
-    except nats.errors.Error as error:
-        raise NotProven(f"the split of {service} could not be probed: {error!r}", remedy=_UNDONE) from error
+    except ConnectionFailed as error:
+        raise NotProven(f"the split of {service} could not be probed: {error}", remedy=_UNDONE) from error
     check_split(service, expected, seen)
 
 
@@ -141,17 +143,18 @@ async def _ask_all(bus: Bus, subject: str) -> list[dict[str, Any]]:
     inbox = nc.new_inbox()
     answers: list[dict[str, Any]] = []
     try:
-        subscription = await nc.subscribe(inbox)
-        try:
-            await nc.publish(subject, b"", reply=inbox)
-            async with asyncio.timeout(_LISTEN):
-                while True:
-                    message = await subscription.next_msg(timeout=_LISTEN)
-                    if message.data:
-                        answers.append(orjson.loads(message.data))
-        except (TimeoutError, nats.errors.TimeoutError):
-            return answers
-        finally:
-            await subscription.unsubscribe()
-    except nats.errors.Error as error:
-        raise NotProven(f"the workers could not be asked: {error!r}", remedy="it is tried again") from error
+        with translating(subject):
+            subscription = await nc.subscribe(inbox)
+            try:
+                await nc.publish(subject, b"", reply=inbox)
+                async with asyncio.timeout(_LISTEN):
+                    while True:
+                        message = await subscription.next_msg(timeout=_LISTEN)
+                        if message.data:
+                            answers.append(orjson.loads(message.data))
+            except TimeoutError:
+                return answers
+            finally:
+                await subscription.unsubscribe()
+    except ConnectionFailed as error:
+        raise NotProven(f"the workers could not be asked: {error}", remedy="it is tried again") from error

@@ -14,16 +14,15 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import nats.errors
 import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js.errors import NotFoundError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import HeadwayError, InvalidInput
+from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, MissingStream
 from headway.bus.nats import streams
 from headway.bus.nats.delivery import ACK, Delivery, nak, read
+from headway.bus.nats.refusals import asking, translating
 from headway.bus.nats.streams import jobs_stream, lane_consumer
 from headway.bus.wire import headers, subjects
 
@@ -90,8 +89,9 @@ class Takeover:
     async def _restore(self, lane: int) -> None:
         """Make a lane's consumer anew that somebody deleted: without one its messages would be stranded."""
         try:
-            await self._bus.js.stream_info(self._stream)
-        except NotFoundError:
+            async with asking(f"stream {self._stream}", _STORE_TIMEOUT):
+                await self._bus.js.stream_info(self._stream)
+        except MissingStream:
             return
         wanted = streams.lane(self._service, self._source, lane, ack_wait=30.0)
         await streams.ensure_consumer(self._bus.js, self._stream, wanted)
@@ -106,14 +106,15 @@ class Takeover:
         try:
             while time.monotonic() < until:
                 ask = orjson.dumps({"batch": BATCH, "expires": int(_EXPIRES * 1e9)})
-                await nc.publish(pull, ask, reply=inbox)
-                batch = await self._batch(subscription)
-                results = await asyncio.gather(*(self._move(message, known) for message, known in batch))
+                with translating(pull):
+                    await nc.publish(pull, ask, reply=inbox)
+                    batch = await self._batch(subscription)
+                    results = await asyncio.gather(*(self._move(message, known) for message, known in batch))
                 count += sum(results)
                 if not all(results) or len(batch) < BATCH:
                     break
-        except nats.errors.Error as error:
-            _log.warning("%s lane %d of %s: %r", self._service, lane, self._source, error)
+        except ConnectionFailed as error:
+            _log.warning("%s lane %d of %s: %s", self._service, lane, self._source, error)
         finally:
             if not nc.is_closed:
                 await subscription.unsubscribe()
@@ -127,7 +128,7 @@ class Takeover:
             try:
                 left = until - time.monotonic()
                 message = await subscription.next_msg(timeout=max(0.01, left))
-            except nats.errors.TimeoutError:
+            except TimeoutError:
                 break
             known = read(message.reply) if message.reply else None
             if known is None:  # a status: nothing there, or the time is up
@@ -150,7 +151,8 @@ class Takeover:
             await self._bus.nc.publish(message.reply, nak(_LATER))
             return False
         try:
-            await self._bus.nc.request(message.reply, ACK, timeout=_ACK_TIMEOUT)
-        except (nats.errors.Error, TimeoutError) as error:
+            with translating(message.reply):
+                await self._bus.nc.request(message.reply, ACK, timeout=_ACK_TIMEOUT)
+        except (HeadwayError, TimeoutError) as error:
             _log.warning("%s %d is moved but not acknowledged: %r", known.stream, known.sequence, error)
         return True

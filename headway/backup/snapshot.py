@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from headway.backup.errors import SnapshotFailed
+from headway.bus.errors import CallError, ConnectionFailed, NotServed
 from headway.bus.nats import jsapi
 from headway.bus.nats.internals import server_info
+from headway.bus.nats.refusals import translating
 
 CHUNK: Final = 128 * 1024
 """Bytes of a chunk: well below the largest message that servers take by default."""
@@ -65,28 +66,28 @@ async def save(nc: Client, stream: str, write: Callable[[bytes], object]) -> Sna
     inbox = nc.new_inbox()
     subscription = await nc.subscribe(inbox, cb=take)
     try:
-        await nc.flush(timeout=int(jsapi.TIMEOUT))
-        ask = {"deliver_subject": inbox, "chunk_size": CHUNK, "window_size": _WINDOW}
-        told = await jsapi.request(nc, f"STREAM.SNAPSHOT.{stream}", ask, timeout=_SILENCE)
-        expected = 1
-        while True:
-            chunk = await asyncio.wait_for(chunks.get(), _SILENCE)
-            if not chunk.data:
-                break
-            if chunk.reply:
-                number = int(chunk.reply.rpartition(".")[2])
-                if number != expected:
-                    raise SnapshotFailed(f"stream {stream}: chunk {expected} was lost")
-                expected += 1
-            write(chunk.data)
-            if chunk.reply:
-                await nc.publish(chunk.reply, b"")
+        with translating(f"stream {stream}"):
+            await nc.flush(timeout=int(jsapi.TIMEOUT))
+            ask = {"deliver_subject": inbox, "chunk_size": CHUNK, "window_size": _WINDOW}
+            told = await jsapi.request(nc, f"STREAM.SNAPSHOT.{stream}", ask, timeout=_SILENCE)
+            expected = 1
+            while True:
+                chunk = await asyncio.wait_for(chunks.get(), _SILENCE)
+                if not chunk.data:
+                    break
+                if chunk.reply:
+                    number = int(chunk.reply.rpartition(".")[2])
+                    if number != expected:
+                        raise SnapshotFailed(f"stream {stream}: chunk {expected} was lost")
+                    expected += 1
+                write(chunk.data)
+                if chunk.reply:
+                    await nc.publish(chunk.reply, b"")
     except TimeoutError as error:
         raise SnapshotFailed(f"stream {stream}: nothing came for {_SILENCE:g} s") from error
-    except nats.errors.Error as error:
-        raise SnapshotFailed(f"stream {stream}: {error!r}") from error
     finally:
-        with contextlib.suppress(nats.errors.Error):  # the connection may be gone, and the subscription with it
+        # The connection may be gone, and the subscription with it.
+        with contextlib.suppress(ConnectionFailed), translating(inbox):
             await subscription.unsubscribe()
     status = (chunk.headers or {}).get("Status", "204")
     if status != "204":
@@ -119,11 +120,14 @@ async def load(
     subject = await _accepted(nc, config, snapshot.state)
     try:
         for number, chunk in enumerate(chunks):
-            answer = await (_first(nc, subject, chunk) if number == 0 else nc.request(subject, chunk, timeout=_SILENCE))
+            with translating(subject):
+                sending = _first(nc, subject, chunk) if number == 0 else nc.request(subject, chunk, timeout=_SILENCE)
+                answer = await sending
             if answer.data:
                 raise SnapshotFailed(f"stream {name}: {_refusal(answer.data)}")
-        answer = await nc.request(subject, b"", timeout=_BUILD)
-    except (nats.errors.Error, TimeoutError) as error:
+        with translating(subject):
+            answer = await nc.request(subject, b"", timeout=_BUILD)
+    except (CallError, ConnectionFailed, TimeoutError) as error:
         raise SnapshotFailed(f"stream {name}: {error!r} while it was being restored") from error
     told: dict[str, Any] = orjson.loads(answer.data)
     if "error" in told:
@@ -142,8 +146,9 @@ async def _first(nc: Client, subject: str, chunk: bytes) -> Msg:
     async with asyncio.timeout(_SILENCE):
         while True:
             try:
-                return await nc.request(subject, chunk, timeout=_SILENCE)
-            except nats.errors.NoRespondersError:
+                with translating(subject):
+                    return await nc.request(subject, chunk, timeout=_SILENCE)
+            except NotServed:
                 await asyncio.sleep(_POLL)
 
 

@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
-import nats.errors
-from nats.js.errors import NotFoundError
-
 from headway import status
 from headway.broker.broker import Broker
 from headway.broker.routes import anywhere
 from headway.bus.client import dead
 from headway.bus.client.bus import Bus
 from headway.bus.client.dead import DeadLetter
-from headway.bus.errors import ConnectionFailed, MissingStream
+from headway.bus.errors import MissingStream
+from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import DEAD, MAX_ACK_PENDING
 from headway.console.meter import Meter
 from headway.console.snapshot import Key, Snapshot, Worker
@@ -163,12 +161,10 @@ class Letters:
             StoreError, ConnectionFailed: as `headway.bus.client.dead.list_`.
         """
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asking(f"stream {DEAD}", _TIMEOUT):
                 state = (await self._bus.js.stream_info(DEAD)).state
-        except NotFoundError:
+        except MissingStream:
             return (), {}
-        except (TimeoutError, nats.errors.Error) as error:
-            raise ConnectionFailed(f"stream {DEAD}: no answer from JetStream: {error!r}") from error
         seen = (state.first_seq, state.last_seq, state.messages)
         if seen != self._seen:
             start = state.first_seq if state.messages <= LETTERS else state.last_seq - LETTERS + 1

@@ -29,6 +29,7 @@ from headway.console.rows import (
 from headway.console.snapshot import Snapshot, Worker
 from headway.control.fleet import SILENCE
 from headway.control.records import ScaleRecord, ServiceRecord
+from headway.control.store import keys_of
 from headway.status import StatusRow
 
 PREVIEW: Final = 600
@@ -145,9 +146,8 @@ def _state(
 
 
 def _of_records(known: ServiceRecord | None, snapshot: Snapshot, name: str) -> Iterator[tuple[State, str]]:
-    for key in snapshot.unreadable:
-        if key.split(".")[1] == name:
-            yield "unwell", f"the control record {key} cannot be read: headway records mend {key}"
+    for key in keys_of(name, snapshot.unreadable):
+        yield "unwell", f"the control record {key} cannot be read: headway records mend {key}"
     if known is not None and known.suspended:
         yield "stopped", "stopped: nobody runs its workers"
 

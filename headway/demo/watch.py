@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-import nats.errors
-from nats.js.errors import NotFoundError
-
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
+from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import jobs_stream
 from headway.bus.tasks import end
 from headway.bus.wire.beat import Beat
@@ -23,6 +21,7 @@ from headway.demo.progress import DemoEvent
 from headway.rollouts import PHASES
 
 _PERIOD: Final = 0.25
+_TIMEOUT: Final = 2.0
 
 
 class ServingVersion(NamedTuple):
@@ -116,8 +115,9 @@ class Watch:
         while True:
             for service in tuple(self._services):
                 try:
-                    self.waiting[service] = (await self._bus.js.stream_info(jobs_stream(service))).state.messages
-                except (NotFoundError, nats.errors.Error, TimeoutError):
+                    async with asking(f"stream {jobs_stream(service)}", _TIMEOUT):
+                        self.waiting[service] = (await self._bus.js.stream_info(jobs_stream(service))).state.messages
+                except HeadwayError:
                     continue
             try:
                 await self._control.refresh()

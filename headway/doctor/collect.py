@@ -22,7 +22,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError, MissingStream, NotStored, QueueFull
 from headway.bus.nats import values
 from headway.bus.nats.streams import CONTROL
-from headway.control.store import Control
+from headway.control.store import Control, parse_subject
 from headway.doctor import local, servers_seen, streams_seen
 from headway.doctor.facts import Facts, Server
 from headway.endpoint import ServerAccess
@@ -121,9 +121,9 @@ async def _ages(bus: Bus) -> dict[str, float]:
     async for message in values.since(bus.js, CONTROL, f"{_CONTROL}>", 1):
         fields = message.headers or {}
         latest = datetime.fromisoformat(fields[values.TIME_STAMP])
-        name = fields[values.SUBJECT].removeprefix(_CONTROL)
-        if name.startswith("lease.") and message.data:
-            at[name.removeprefix("lease.")] = latest
+        key = parse_subject(fields[values.SUBJECT])
+        if key is not None and key.family == "lease" and message.data:
+            at[key.owner] = latest
     return {name: (latest - renewed).total_seconds() for name, renewed in at.items() if latest is not None}
 
 

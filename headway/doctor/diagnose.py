@@ -27,6 +27,7 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "orphaned consumers": work.orphans,
     "routes": work.traffic,
     "workers": work.health,
+    "attempts and dead letters": work.unstored,
     "releases": work.releases,
     "dead letters": work.letters,
     "keys": files.keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headway.control.store import parse_key
 from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding, error
 
@@ -21,7 +22,11 @@ def unknown(facts: Facts) -> Iterator[Finding]:
         return
     if not facts.services and not facts.versions:
         return  # workers that people start by hand need no records
-    known = facts.versions.keys() | {_key(key) for key in facts.unreadable if key.startswith("version.")}
+    known = facts.versions.keys() | {
+        (key.owner, key.version)
+        for key in map(parse_key, facts.unreadable)
+        if key is not None and key.family == "version"
+    }
     running = {(beat.service, beat.version) for beat in facts.beats if beat.state != "stopped"}
     scaled = {service for service, _ in facts.versions} | facts.services.keys()
     for service, version in sorted(running - known):
@@ -30,8 +35,3 @@ def unknown(facts: Facts) -> Iterator[Finding]:
         what = "has workers and no control record: they go on, but nobody replaces or stops them"
         fix = f"declare it anew (`headway up` or `headway apply`), or release another: headway rollout start {service}"
         yield error("no-record", f"{service} {version}", what, fix)
-
-
-def _key(key: str) -> tuple[str, str]:
-    _, service, version = key.split(".", 2)
-    return service, version

@@ -16,6 +16,8 @@ CROWDED: Final = 0.8
 """Share of the unfinished messages a consumer may have, from which on it is worth a word."""
 LOOP: Final = 1.0
 """Seconds that a worker's event loop may be late."""
+_NAMED: Final = 3
+"""Workers that a finding names."""
 
 
 def stranded(facts: Facts) -> Iterator[Finding]:
@@ -168,6 +170,25 @@ def health(facts: Facts) -> Iterator[Finding]:
     if wanted and not any(name.startswith("scaler") for name in facts.leases) and "control records" not in facts.blind:
         fix = "start `headway scaler --dir ...` where the workers run; `headway up` runs one"
         yield error("no-scaler", "scaler", f"none acts: {', '.join(sorted(wanted))} are not kept running", fix)
+
+
+def unstored(facts: Facts) -> Iterator[Finding]:
+    """Find workers that could not store (or read) a record of attempts or a dead letter since they started."""
+    for (service, version), beats in sorted(_alive(facts).items()):
+        struck = [beat for beat in beats if beat.unstored]
+        if not struck:
+            continue
+        count = sum(beat.unstored for beat in struck)
+        who = ", ".join(sorted(beat.worker for beat in struck)[:_NAMED]) + (" ..." if len(struck) > _NAMED else "")
+        what = (
+            f"{count:,} times since they started, {len(struck)} of its {len(beats)} workers ({who}) could not store "
+            "or read a record of attempts or a dead letter: those jobs and events stay queued"
+        )
+        fix = (
+            "the workers' log names the refusal. Make room: a larger disk or store, or `headway dead purge` if the "
+            "stream of dead letters is full. The count starts again with the next worker"
+        )
+        yield warning("unstored", f"{service} {version}", what, fix)
 
 
 def releases(facts: Facts) -> Iterator[Finding]:

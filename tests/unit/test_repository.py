@@ -77,6 +77,17 @@ def test_tracked_files_hold_no_seed():
     assert not [path.name for path in tracked() if seed.search(path.read_text(errors="replace"))]
 
 
+def test_a_tool_that_a_test_needs_is_installed_in_ci_or_fails_there():
+    tests = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)}
+    skipped = re.compile(r"pytest\.skip\(f?[\"'][^\n]*is not installed")
+    assert not [path.name for path, text in tests.items() if skipped.search(text)]
+    install = re.compile(r"apt(?:-get)? install ([a-z][a-z0-9-]*)")
+    needed = {package for text in tests.values() for package in install.findall(text)} - {"git"}  # it made the clone
+    assert "faketime" in needed
+    script = (ROOT / ".ci/run").read_text()
+    assert not [package for package in sorted(needed) if not re.search(rf"[( ]{re.escape(package)}[ )]", script)]
+
+
 def test_what_a_server_writes_is_not_tracked():
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".headway/", ".venv/", ".tools/"} <= set(ignored)

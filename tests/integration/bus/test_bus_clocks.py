@@ -35,16 +35,21 @@ async def work(request: float, ctx: Context) -> None:
 """
 
 
-def skewed(seconds: int) -> dict[str, str]:
-    """The environment of a process whose clock differs from this machine's."""
+@pytest.fixture
+def skewed(missing):
+    """`skewed(-60)`: the environment of a process whose clock differs from this machine's by so many seconds."""
     found = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if shutil.which("faketime") is None or not found:
-        pytest.skip("faketime is not installed (apt-get install faketime)")
-    return {"LD_PRELOAD": str(found[0]), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        missing("faketime is not installed: apt-get install faketime")
+
+    def environment(seconds: int) -> dict[str, str]:
+        return {"LD_PRELOAD": str(found[0]), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    return environment
 
 
 @pytest.mark.parametrize("skew", [-60, -3, 3, 60])
-async def test_calls_and_jobs_do_not_mind_a_worker_whose_clock_differs(bus, spawn, letters, skew):
+async def test_calls_and_jobs_do_not_mind_a_worker_whose_clock_differs(bus, spawn, letters, skewed, skew):
     worker = await spawn(bus.broker, SOURCE, env=skewed(skew))
     await bus.broker.set_routes({"app": {"v1": 100}})
     for _ in range(5):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -18,6 +20,7 @@ from headway.bus.wire.beat import BUCKETS
 SOURCE = """
 import asyncio
 import os
+import re
 from pydantic import BaseModel
 from headway import Context, Service
 
@@ -298,6 +301,20 @@ async def test_a_worker_says_each_second_how_it_is(bus):
     gaps = [later - earlier for earlier, later in pairwise(times[1:])]
     assert all(0.5 < gap < 2 for gap in gaps), gaps
     assert [beat.state for beat in left][-2:] == ["draining", "stopped"]
+
+
+async def test_an_idle_worker_wakes_hardly_more_often_than_it_beats(bus, spawn):
+    worker = await spawn(bus.broker, SOURCE)
+
+    def woken() -> int:
+        """How often all of its threads have waited for something, and it came."""
+        found = [(task / "status").read_text() for task in Path(f"/proc/{worker.pid}/task").iterdir()]
+        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)[1]) for text in found)
+
+    await asyncio.sleep(3)  # its lanes become quiet, and their requests long
+    before = woken()
+    await asyncio.sleep(5)
+    assert 4 <= woken() - before <= 25  # five beats, and the heartbeats of sixteen lanes; 48 with a keeper that ticks
 
 
 async def test_a_blocked_event_loop_shows_in_the_beat(bus):

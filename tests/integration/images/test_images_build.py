@@ -134,9 +134,9 @@ def test_configuration_and_label_are_part_of_the_digest(tree):
     assert snapshot(tree / "shops/fax", version="v2")[0].digest != first.digest
 
 
-def test_what_git_ignores_does_not_belong_to_an_image(tree):
+def test_what_git_ignores_does_not_belong_to_an_image(tree, missing):
     if shutil.which("git") is None:
-        pytest.skip("git is not installed")
+        missing("git is not installed: apt install git")
     first = made(tree).digest
     subprocess.run(["git", "init", "-q", tree], check=True)
     write(tree, {".gitignore": "*.sqlite\n", "shops/fax/cache.sqlite": "x"})

@@ -1,6 +1,8 @@
 """What JetStream and nats-py refuse, as Headway's errors."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import nats.errors
 import pytest
@@ -8,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.errors import APIError, ServiceUnavailableError
 
-from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotFound, NotStored, QueueFull, StoreError
-from headway.bus.nats.refusals import asking, is_full, refusal, translate
+from headway.bus.errors import (
+    Conflict,
+    ConnectionFailed,
+    InvalidInput,
+    MissingStream,
+    NotFound,
+    NotServed,
+    NotStored,
+    QueueFull,
+    StoreError,
+)
+from headway.bus.nats.refusals import asking, is_full, refusal, translate, translating
 from headway.bus.wire import headers
 
 
@@ -65,3 +77,32 @@ def test_headers_are_parted_into_those_that_can_be_sent_and_the_rest(fields):
 
 def test_a_name_with_brackets_cannot_be_sent():
     assert headers.sendable({"X-Paren(1)": "a", "X-Plain": "b"}) == ({"X-Plain": "b"}, {"X-Paren(1)": "a"})
+
+
+@pytest.mark.parametrize(
+    ("raised", "ours"),
+    [
+        (nats.errors.NoRespondersError(), NotServed),
+        (nats.errors.MaxPayloadError(), InvalidInput),
+        (nats.errors.ConnectionClosedError(), ConnectionFailed),
+        (nats.errors.OutboundBufferLimitError(), ConnectionFailed),
+        (nats.errors.TimeoutError(), TimeoutError),
+        (TimeoutError(), TimeoutError),
+        (KeyError(), KeyError),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_what_a_connection_raises_is_translated_and_a_timeout_stays_one(raised, ours):
+    with pytest.raises(ours) as caught, translating("rpc.fax.acme.send"):
+        raise raised
+    assert type(caught.value) is ours or isinstance(raised, TimeoutError)
+
+
+def test_only_the_adapter_knows_the_errors_of_nats_py():
+    root = Path(__file__).parents[3]
+    parts = ("bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "services", "headway")
+    files = {path.resolve() for part in parts for path in (root / part).rglob("*.py")}
+    named = re.compile(r"^(from|import) nats(\.js)?\.errors|^from nats(\.js)? import .*\berrors", re.MULTILINE)
+    others = [path for path in sorted(files) if path.parent != root / "bus/nats"]
+    assert len(others) > 200
+    assert not [str(path.relative_to(root)) for path in others if named.search(path.read_text())]

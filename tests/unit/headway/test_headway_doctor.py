@@ -144,6 +144,7 @@ CASES = {
         },
     ),
     "worker-ill": replace(WELL, beats=(beat(healthy=False, hung=2),)),
+    "unstored": replace(WELL, beats=(beat(unstored=4), beat(worker="w2"))),
     "no-scaler": replace(WELL, leases=frozenset({"deployer"})),
     "no-deployer": replace(WELL, rollouts={"fax": RolloutRecord(service="fax", version="v2", before="v1")}),
     "dead-letters": replace(WELL, dead={"fax": 3}),
@@ -217,6 +218,14 @@ def test_what_could_not_be_checked_and_what_is_good_to_know_is_said_but_is_no_fa
 )
 def test_what_is_in_order_is_not_reported(facts):
     assert diagnose(facts) == []
+
+
+def test_what_workers_could_not_store_is_summed_by_version_and_names_the_workers():
+    beats = (beat(unstored=1_200), beat(worker="w2", unstored=3), beat(worker="w3"), beat(version="v2", worker="w4"))
+    stopped = beat(worker="w5", unstored=9, state="stopped")
+    (finding,) = [one for one in diagnose(replace(WELL, beats=(*beats, stopped))) if one.code == "unstored"]
+    assert (finding.severity, finding.subject) == ("warning", "fax v1")
+    assert finding.what.startswith("1,203 times since they started, 2 of its 3 workers (w1, w2) could not store")
 
 
 def test_the_worst_comes_first():
