@@ -33,7 +33,7 @@ def test_quantities_are_read_as_people_write_them():
         ({"cpu": {"target": "140%"}}, "less than or equal to 1"),
         ({"memory": "much"}, "'much' is no size"),
         ({"min": 3, "max": 2}, "min 3 is more than max 2"),
-        ({"latency": {}}, "give mean, p95, or both"),
+        ({"latency": {}}, "give mean, p95 or both"),
         ({"lags": {}}, "Extra inputs are not permitted"),
     ],
 )
