@@ -31,21 +31,21 @@ _SIZES: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1
 def _seconds(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no duration: write 50ms, 10s, 5m or a number of seconds")
+        raise ValueError(f"{value!r} is not a duration: write 50ms, 10s, 5m or a number of seconds")
     return float(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _share(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no share: write 70% or 0.7")
+        raise ValueError(f"{value!r} is not a share: write 70% or 0.7")
     return float(found[1]) / 100 if found else value
 
 
 def _size(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no size: write 512MB, 1GiB or a number of bytes")
+        raise ValueError(f"{value!r} is not a size: write 512MB, 1GiB or a number of bytes")
     return int(float(found[1]) * _SIZES[found[2]]) if found else value
 
 
@@ -107,7 +107,7 @@ class Floor(Record):
         try:
             next(CronSim(value, datetime(2024, 1, 1, tzinfo=UTC)))
         except (CronSimError, StopIteration):
-            raise ValueError(f"{value!r} is no time: write five cron fields, such as 0 8 * * mon-fri") from None
+            raise ValueError(f"{value!r} is not a time: write five cron fields, such as 0 8 * * mon-fri") from None
         return value
 
     @field_validator("timezone")

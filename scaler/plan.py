@@ -93,6 +93,6 @@ def plan(desired: int, members: Iterable[WorkerState], now: float, *, grace: flo
         if m.silent and m.sick_since is not None:
             since, patience = max(since, m.sick_since), KILL_SILENT_AFTER
         if now - since >= patience:
-            kill.append((m.worker, f"did not end within {patience:g} s of being told to"))
+            kill.append((m.worker, f"did not end {patience:g} s after it was told to"))
     start = max(0, desired - len(well)) if may_start else 0
     return Plan(start=start, drain=tuple(drain), kill=tuple(kill))
