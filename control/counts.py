@@ -40,7 +40,8 @@ class Count:
     """The work of one version's workers in a period of time.
 
     Attributes:
-        tries: calls, jobs and events that ended, successfully or not. errors: those that failed.
+        tries: calls, jobs and events that ended, successfully or not.
+        errors: those that failed.
         shed: calls refused because the worker was full; not included in tries.
         dead: dead letters.
         latency: per kind, counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.

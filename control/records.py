@@ -350,8 +350,8 @@ class Measured(Record):
     """The work of one side in a step.
 
     Attributes:
-        tries: calls, jobs and events that ended, of which `errors` failed. dead: dead letters; `shed`: calls refused
-            under load, not included in tries.
+        tries: calls, jobs and events that ended, of which `errors` failed.
+        dead: dead letters; `shed`: calls refused under load, not included in tries.
     """
 
     version: str

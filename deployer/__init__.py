@@ -1,1 +1,1 @@
-"""Where the traffic goes: images, rollouts, and the judge of canaries. Knows the scaler only by the control records."""
+"""Images, rollouts and the judge of canaries. Communicates with the scaler only through the control records."""

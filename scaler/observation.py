@@ -23,8 +23,8 @@ class Observation:
         service_s: mean seconds that one message took; None if none was finished.
         work_cpu_s: mean CPU seconds per message or call; None if none was finished.
         in_hand: messages being worked on, over all workers.
-        slots: messages that one worker may have in hand; None if no worker has reported it yet. cpu: cores used by
-            all workers together; None if unknown.
+        slots: messages that one worker may have in hand; None if no worker has reported it yet.
+        cpu: cores used by all workers together; None if unknown.
         calls: calls finished per second.
         inflight: calls being served, over all workers.
         limit: calls that one worker serves at once; None if no worker told yet.
