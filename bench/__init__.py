@@ -1,1 +1,3 @@
-"""Headway measured against its peers, in one run, on one machine, against one server: `python -m bench jobs`."""
+"""Benches that compare Headway with its peers in one run, on one machine, against one server: `python -m bench
+jobs`.
+"""

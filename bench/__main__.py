@@ -18,33 +18,41 @@ OK, FAILED, MISSED = 0, 2, 1
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; `run` of the result starts the bench."""
+    """Parse the command line; the result's `run` starts the bench."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0] if __doc__ else None)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="one JSON object on the last line, no table")
     common.add_argument("--check", action="store_true", help=f"exit {MISSED} if a goal is missed")
-    common.add_argument("--quick", action="store_true", help="small numbers: shows that it works, proves nothing")
-    common.add_argument("--rounds", type=_positive, help="how often each contender's turn comes")
+    common.add_argument(
+        "--quick", action="store_true", help="small numbers: checks that the bench runs; the results mean nothing"
+    )
+    common.add_argument("--rounds", type=_positive, help="turns of each contender")
     benches = parser.add_subparsers(dest="bench", required=True, metavar="NAME")
 
-    of_jobs = benches.add_parser("jobs", parents=[common], help="drain a work queue, beside nats-py and FastStream")
+    of_jobs = benches.add_parser(
+        "jobs", parents=[common], help="drain a work queue, compared with nats-py and FastStream"
+    )
     of_jobs.add_argument("--messages", type=_positive, help="jobs per round")
     of_jobs.set_defaults(
         run=lambda a: _bench("jobs.measure").measure(
             a.messages or (4_000 if a.quick else 50_000), a.rounds or (1 if a.quick else 5)
         )
     )
-    of_rpc = benches.add_parser("rpc", parents=[common], help="call and answer, beside nats-py, micro, FastStream")
-    of_rpc.add_argument("--inflight", type=_positive, default=64, help="requests under way (64)")
+    of_rpc = benches.add_parser(
+        "rpc", parents=[common], help="request and reply, compared with nats-py, micro, FastStream"
+    )
+    of_rpc.add_argument("--inflight", type=_positive, default=64, help="requests in flight (64)")
     of_rpc.add_argument(
-        "--bare-peers", action="store_true", help="send the deadline header to ours alone, not the same message to all"
+        "--bare-peers", action="store_true", help="send the deadline header to Headway only, not to every contender"
     )
     of_rpc.set_defaults(
         run=lambda a: _bench("rpc.measure").measure(
             0.1 if a.quick else 0.5, a.rounds or (2 if a.quick else 13), a.inflight, bare_peers=a.bare_peers
         )
     )
-    of_fairness = benches.add_parser("fairness", parents=[common], help="one tenant's latency in another one's flood")
+    of_fairness = benches.add_parser(
+        "fairness", parents=[common], help="one tenant's latency while another one floods the queue"
+    )
     of_fairness.add_argument("--flood", type=_positive, help="jobs of the flood (60000)")
     of_fairness.add_argument("--work-ms", type=float, default=5.0, help="how long each job takes (5)")
     of_fairness.set_defaults(
@@ -59,7 +67,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     of_memory.set_defaults(
         run=lambda a: _bench("memory").measure(a.rounds or (1 if a.quick else 3), 0.5 if a.quick else 3.0)
     )
-    of_scale = benches.add_parser("scale", parents=[common], help="a burst, and traces beside KEDA, Knative and AWS")
+    of_scale = benches.add_parser(
+        "scale", parents=[common], help="a burst, and traces compared with KEDA, Knative and AWS"
+    )
     of_scale.add_argument("--jobs", type=_positive, help="jobs of the burst (800)")
     of_scale.set_defaults(
         run=lambda a: _bench("scale.measure").measure(
@@ -69,27 +79,27 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         )
     )
     of_reconcile = benches.add_parser("reconcile", parents=[common], help="a round of the scaler over many services")
-    of_reconcile.add_argument("--services", type=_positive, help="how many at most (200)")
+    of_reconcile.add_argument("--services", type=_positive, help="largest number of services (200)")
     of_reconcile.set_defaults(
         run=lambda a: _bench("reconcile").measure(
             _sizes(a.services or (8 if a.quick else 200)), a.rounds or (5 if a.quick else 30)
         )
     )
-    of_durability = benches.add_parser("durability", parents=[common], help="what it costs that a message is safe")
-    of_durability.add_argument("--inflight", type=_positive, default=64, help="publishes under way (64)")
+    of_durability = benches.add_parser("durability", parents=[common], help="cost of durable acknowledgements")
+    of_durability.add_argument("--inflight", type=_positive, default=64, help="publishes in flight (64)")
     of_durability.set_defaults(
         run=lambda a: _bench("durability").measure(
             100 if a.quick else 2_000, 10 if a.quick else 200, a.inflight, a.rounds or (1 if a.quick else 5)
         )
     )
-    of_clients = benches.add_parser("clients", parents=[common], help="what clients' account of their own costs them")
-    of_clients.add_argument("--inflight", type=_positive, default=64, help="calls and jobs under way (64)")
+    of_clients = benches.add_parser("clients", parents=[common], help="cost of the clients' separate account")
+    of_clients.add_argument("--inflight", type=_positive, default=64, help="calls and jobs in flight (64)")
     of_clients.set_defaults(
         run=lambda a: _bench("clients").measure(
             200 if a.quick else 10_000, a.inflight, a.rounds or (1 if a.quick else 9)
         )
     )
-    of_sync = benches.add_parser("sync", parents=[common], help="changes on their way to a thousand browsers")
+    of_sync = benches.add_parser("sync", parents=[common], help="changes delivered to a thousand browsers")
     of_sync.add_argument("--clients", type=_positive, help="websockets (1000)")
     of_sync.set_defaults(
         run=lambda a: _bench("sync.measure").measure(
@@ -100,22 +110,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             500 if a.quick else 10_000,
         )
     )
-    of_shift = benches.add_parser("shift", parents=[common], help="what releases and rollbacks cost callers and jobs")
-    of_shift.add_argument("--shifts", type=_positive, help="changes of weights (100)")
-    of_shift.add_argument("--cycles", type=_positive, help="releases that are taken back (20)")
+    of_shift = benches.add_parser(
+        "shift", parents=[common], help="effect of releases and rollbacks on callers and jobs"
+    )
+    of_shift.add_argument("--shifts", type=_positive, help="weight changes (100)")
+    of_shift.add_argument("--cycles", type=_positive, help="releases that are rolled back (20)")
     of_shift.set_defaults(
         run=lambda a: _bench("shift.measure").measure(
             a.shifts or (3 if a.quick else 100), a.cycles or (1 if a.quick else 20), 3 if a.quick else 20
         )
     )
-    of_outage = benches.add_parser("outage", parents=[common], help="what is killed, and what callers notice of it")
+    of_outage = benches.add_parser("outage", parents=[common], help="effect of killed processes on callers")
     of_outage.set_defaults(
         run=lambda a: _bench("outage.measure").measure(
             a.rounds or (1 if a.quick else 3), 0.3 if a.quick else 2.0, cluster=not a.quick
         )
     )
     of_judge = benches.add_parser(
-        "judge", parents=[common], help="replayed releases: false alarms, misses, beside others"
+        "judge", parents=[common], help="replayed releases: false alarms and misses, compared with other judges"
     )
     of_judge.set_defaults(run=lambda a: _bench("judge.measure").measure(quick=a.quick))
     return parser.parse_args(arguments)
@@ -140,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _bench(name: str) -> Any:
-    """A bench's module: imported by whoever runs it, since its peers take seconds to import."""
+    """Import a bench's module only when it runs: its peers take seconds to import."""
     return importlib.import_module(f"bench.{name}")
 
 

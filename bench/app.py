@@ -20,10 +20,10 @@ class Settings(BaseModel):
 
 
 class Probe(BaseModel):
-    """A job that tells when it was submitted."""
+    """A job that carries the time of its submission."""
 
     sent: float
-    """`time.perf_counter()` of the submitter: on one machine all processes share that clock."""
+    """`time.perf_counter()` of the submitter; all processes of one machine share that clock."""
 
 
 app = Service(SERVICE, config=Settings)
@@ -37,7 +37,7 @@ async def send(_order: Order, ctx: Context) -> None:
 
 @app.job("probe")
 async def probe(request: Probe, ctx: Context) -> None:
-    """One job of the quiet tenant: does the same work, then tells how long it took from its submission."""
+    """Handle a job of the quiet tenant: do the same work, then report its latency since submission."""
     await asyncio.sleep(ctx.config(Settings).work_s)
     await ctx.bus.publish(f"{SERVICE}.took", str(time.perf_counter() - request.sent).encode())
 

@@ -1,7 +1,8 @@
-"""The clients bench: what it costs clients that they are of an account of their own.
+"""The clients bench: what a separate account costs clients.
 
-Calls and jobs of the same publisher, once in the role worker, whose users are of the application account as clients
-were before, and once in the role client. Measured are rates with many under way, and the CPU time of the server.
+The same publisher sends calls and jobs, once in the role worker, whose users are in the application account (as
+clients once were), and once in the role client. The bench measures rates with many requests in flight, and the
+server's CPU time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from headway.bus.worker.worker import Worker
 CALLS: Final = ("calls, one account", "calls, own account")
 JOBS: Final = ("jobs, one account", "jobs, own account")
 _KEPT: Final = "kept"
-"""The service whose jobs are stored and not worked on."""
+"""The service whose jobs are stored but not processed."""
 _TENANT: Final = "acme"
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -40,7 +41,7 @@ async def measure(messages: int, inflight: int, rounds: int) -> Report:
 
     Args:
         messages: calls and jobs per turn.
-        inflight: how many are under way.
+        inflight: how many are in flight.
         rounds: turns of each contender.
     """
     rates: dict[str, list[float]] = {name: [] for name in (*CALLS, *JOBS)}
@@ -70,7 +71,7 @@ async def measure(messages: int, inflight: int, rounds: int) -> Report:
                 await operator.js.purge_stream(streams.jobs_stream(_KEPT))
     return Report(
         bench="clients",
-        title=f"{messages} calls and jobs of a client, {inflight} under way, {rounds} rounds",
+        title=f"{messages} calls and jobs of a client, {inflight} in flight, {rounds} rounds",
         unit="/s",
         values=medians(rates),
         rounds=rates,
@@ -101,7 +102,7 @@ def _keeping() -> Service:
 
     @service.job("send")
     async def send(_request: Order) -> None:
-        """Declares the queue."""
+        """Declare the queue."""
 
     return service
 
@@ -137,6 +138,6 @@ async def _many(operation: Operation, count: int, inflight: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds that a process has spent on a CPU."""
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

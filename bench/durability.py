@@ -1,8 +1,8 @@
-"""The durability bench: what it costs that a message is safe before it is acknowledged.
+"""The durability bench: what it costs to store a message safely before acknowledging it.
 
 The same publisher stores jobs on one server and on a cluster of three (all on this machine, on one disk), each with
-the usual setting and with `durability: strict`. Measured are acknowledgements a second with many under way, and how
-long one takes when nothing else is under way.
+the usual setting and with `durability: strict`. The bench measures acknowledgements per second
+with many publishes in flight, and the latency of a single publish on an idle server.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ async def measure(messages: int, alone: int, inflight: int, rounds: int) -> Repo
     """Run the bench.
 
     Args:
-        messages: jobs stored per turn with `inflight` under way.
-        alone: jobs stored per turn one after the other.
-        inflight: publishes under way.
+        messages: jobs stored per turn with `inflight` publishes in flight.
+        alone: jobs stored per turn, one after another.
+        inflight: publishes in flight.
         rounds: turns of each setting.
     """
     rates: dict[str, list[float]] = {name: [] for name in SETTINGS}
@@ -75,7 +75,7 @@ async def measure(messages: int, alone: int, inflight: int, rounds: int) -> Repo
     }
     return Report(
         bench="durability",
-        title=f"jobs stored, {messages} with {inflight} under way and {alone} one by one, {rounds} rounds",
+        title=f"jobs stored, {messages} with {inflight} in flight and {alone} one by one, {rounds} rounds",
         unit="acks/s",
         values={name: median(found) for name, found in rates.items()},
         rounds=rates,
@@ -103,7 +103,7 @@ async def _ready(start: Start) -> AsyncIterator[Bus]:
 
     @service.job("send")
     async def send(_request: Order) -> None:
-        """Declares the queue; nobody works on it."""
+        """Declare the queue, without a consumer."""
 
     async with start() as broker, await broker.connect("operator") as bus:
         await broker.set_routes({SERVICE: {VERSION: 100}})

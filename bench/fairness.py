@@ -1,4 +1,4 @@
-"""The fairness bench: what one tenant's flood costs another one in a different lane.
+"""The fairness bench: what one tenant's flood costs another tenant in a different lane.
 
 A quiet tenant submits a job every few milliseconds to a real worker; measured is the time from its submission to
 the end of its handler. Then another tenant floods the queue, and the same is measured until its backlog is gone.
@@ -43,7 +43,7 @@ class Prober:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Hear what its jobs took."""
+        """Collect the reported latencies of its jobs."""
 
         async def on_sample(message: Msg) -> None:
             self._samples.append(float(message.data))
@@ -54,7 +54,7 @@ class Prober:
         await subscription.unsubscribe()
 
     async def probe(self, until: asyncio.Event) -> list[float]:
-        """Submit a job at each interval until told to stop; how long each took, in seconds, once all are done."""
+        """Submit a job at each interval until stopped; return the latency of each in seconds once all are done."""
         self._samples.clear()
         sent = 0
         due = time.perf_counter()
@@ -119,7 +119,7 @@ def _after(seconds: float) -> asyncio.Event:
 
 
 async def _flood(bus: Bus, flooder: Child, count: int, gone: asyncio.Event) -> None:
-    """Flood, and set `gone` when hardly anything of it is left: from then on the worker is idle again."""
+    """Start the flood; set `gone` when its backlog is almost drained and the worker will soon be idle."""
     try:
         await flooder.ask({"tenant": _FLOODER, "count": count}, _PATIENCE)
         async with asyncio.timeout(_PATIENCE):
@@ -137,7 +137,7 @@ async def _empty(bus: Bus) -> None:
 
 
 async def _tenant_of_another_lane(bus: Bus) -> str:
-    """A tenant whom the server puts into another lane than the flooding one; asked of the server itself."""
+    """Ask the server for a tenant that it maps to another lane than the flooding tenant."""
 
     async def lane(tenant: str) -> str:
         receipt = await bus.submit(SERVICE, "probe", {"sent": time.perf_counter()}, tenant=tenant)

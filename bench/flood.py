@@ -1,4 +1,4 @@
-"""The flooding tenant, in a process of its own: publishes all its jobs as fast as it can.
+"""The flooding tenant, in a separate process: publishes all its jobs as fast as it can.
 
 python -m bench.flood <url>      # then {"tenant", "count"} on stdin
 """
@@ -16,7 +16,7 @@ _FLUSH_EVERY = 500
 
 
 async def main(url: str) -> None:
-    """Flood once per order; answers when all is sent."""
+    """Publish one flood per order; reply when everything is sent."""
     nc = await nats.connect(url)
     async for asked in orders():
         subject = f"job.{SERVICE}.{asked['tenant']}.send"

@@ -1,4 +1,4 @@
-"""What each bench must reach, and whether it did. Pure."""
+"""The goals of each bench, and whether a result meets them. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Goal:
     sense: Literal["at least", "at most"]
 
     def met(self, value: float) -> bool:
-        """Whether a value reaches it."""
+        """Return whether a value meets the bound."""
         return value >= self.bound if self.sense == "at least" else value <= self.bound
 
     def __str__(self) -> str:
@@ -31,14 +31,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A goal and what was measured; `value` is None if nothing was."""
+    """A goal and its measured value; `value` is None if it was not measured."""
 
     goal: Goal
     value: float | None
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached. What was not measured is not."""
+        """Return whether the goal is met. A value that was not measured does not meet it."""
         return self.value is not None and self.goal.met(self.value)
 
 
@@ -121,5 +121,5 @@ OUTAGE = (Goal(LOST_JOBS, 0.0, "at most"),)
 
 
 def judge(goals: Sequence[Goal], values: Mapping[str, float]) -> list[Verdict]:
-    """Each goal beside what was measured."""
+    """Pair each goal with its measured value."""
     return [Verdict(goal, values.get(goal.of)) for goal in goals]

@@ -20,8 +20,8 @@ async def measure(rounds: int, settle_s: float) -> Report:
     """Run the bench.
 
     Args:
-        rounds: workers that are started and weighed, one after the other.
-        settle_s: seconds each one idles before.
+        rounds: workers that are started and measured, one after another.
+        settle_s: seconds each one idles before it is measured.
     """
     found: list[float] = []
     unique: list[float] = []

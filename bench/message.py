@@ -1,4 +1,4 @@
-"""The one message all contenders send, and the subjects it travels on."""
+"""The message that all contenders send, and its subjects."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel
 SERVICE: Final = "bench"
 VERSION: Final = "v1"
 TENANTS: Final = 64
-"""Enough that the server's hash of the tenant puts some into each of the 16 lanes."""
+"""Enough tenants that the server's hash puts some into each of the 16 lanes."""
 
 
 class Order(BaseModel):
-    """A job or a request: what a small one looks like."""
+    """The payload of a typical small job or request."""
 
     number: int
     customer: str
@@ -30,10 +30,10 @@ class Answer(BaseModel):
 
 
 def order(number: int) -> bytes:
-    """The payload with this number."""
+    """Return the payload with this number."""
     return orjson.dumps(Order(number=number, customer="acme-4711", pages=3, priority="normal").model_dump())
 
 
 def tenant(number: int) -> str:
-    """The tenant of the message with this number."""
+    """Return the tenant of the message with this number."""
     return f"tenant-{number % TENANTS}"

@@ -10,7 +10,7 @@ OURS = "headway"
 
 
 def medians(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each contender's rounds.
+    """Return the median of each contender's rounds.
 
     Args:
         rounds: what each contender reached in each round.
@@ -25,9 +25,9 @@ def medians(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def ratios(rounds: Mapping[str, Sequence[float]], ours: str = OURS) -> dict[str, float]:
-    """Ours divided by each peer's: the median of the rounds' ratios.
+    """Return our result divided by each peer's: the median of the rounds' ratios.
 
-    The n-th rounds of all contenders ran right after one another, so what the machine did beside them
+    The n-th rounds of all contenders ran right after one another, so other load on the machine
     (a slow minute, a busy neighbour) divides out of their ratio, while it would stay in a ratio of medians.
 
     Raises:
@@ -45,7 +45,7 @@ def ratios(rounds: Mapping[str, Sequence[float]], ours: str = OURS) -> dict[str,
 
 
 def quantile(samples: Sequence[float], q: float) -> float:
-    """The q-quantile (0 to 1) by nearest rank: a value that was measured, never one in between.
+    """Return the q-quantile (0 to 1) by nearest rank: always a measured value, never an interpolation.
 
     Raises:
         ValueError: without samples, or if q is not in 0..1.

@@ -1,4 +1,4 @@
-"""The other processes of a bench: each contender runs in its own, as it would be deployed.
+"""The other processes of a bench: each contender runs in its own process, as it would be deployed.
 
 The bench and a child talk in JSON lines: the child says `"ready"`, the bench gives an order, the child answers with
 what it measured.
@@ -30,17 +30,17 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self._process.pid
 
     async def hear(self, timeout: float) -> Any:
-        """What it says next.
+        """Wait for its next message and return it.
 
         Args:
             timeout: seconds to wait.
 
         Raises:
-            RuntimeError: if it ends or says nothing in time.
+            RuntimeError: if it ends or stays silent for too long.
         """
         assert self._process.stdout is not None
         try:
@@ -52,7 +52,7 @@ class Child:
         return orjson.loads(line)
 
     async def ask(self, order: Any, timeout: float) -> Any:
-        """Tell it something and hear its answer. Raises as `hear`."""
+        """Send it an order and return its answer. Raises as `hear`."""
         assert self._process.stdin is not None
         self._process.stdin.write(orjson.dumps(order) + b"\n")
         await self._process.stdin.drain()
@@ -61,10 +61,10 @@ class Child:
 
 @asynccontextmanager
 async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
-    """Run a module of the bench in a process of its own; it is ready inside the block and ends with it.
+    """Run a module of the bench in its own process: ready inside the block, ended with it.
 
     Raises:
-        RuntimeError: if it does not get ready.
+        RuntimeError: if it does not become ready.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -91,7 +91,7 @@ async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
 
 
 async def orders() -> AsyncIterator[Any]:
-    """In the child: say that it is ready, then each order as it comes, until the bench closes the pipe."""
+    """Report, in the child, that it is ready; then yield each order until the bench closes the pipe."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     say("ready")
@@ -100,12 +100,12 @@ async def orders() -> AsyncIterator[Any]:
 
 
 def say(what: Any) -> None:
-    """In the child: tell the bench."""
+    """Send a message to the bench, in the child."""
     sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
     sys.stdout.flush()
 
 
 def run(main: Callable[..., Coroutine[Any, Any, None]], *arguments: str) -> None:
-    """In the child: run on uvloop, as `headway worker` and `faststream run` do."""
+    """Run the child on uvloop, as `headway worker` and `faststream run` do."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(*arguments))

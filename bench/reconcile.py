@@ -1,9 +1,9 @@
-"""The reconcile bench: what one round of the scaler costs, by how many services there are.
+"""The reconcile bench: what one round of the scaler costs, by number of services.
 
 A private server holds the job queue of each service, with the 16 lane consumers of its version; each service has one
-worker, which beats once a second. A real scaler looks after them, with a driver that only keeps a list: what starting
-and stopping costs is another bench's matter. Measured are whole rounds, while nothing waits in any queue and while
-something waits in each lane of all.
+worker, which beats once a second. A real scaler manages them, with a driver that only keeps a list: this bench does
+not measure starting and stopping. It measures whole rounds, first with empty queues, then with a job waiting in every
+lane.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _VERSION = "v1"
 _PERIOD = 0.05
 _SETUP_AT_ONCE = 32
 _SETTLE = 5
-"""Rounds after the first that are not measured: the first writes the records, the next ones read them."""
+"""Rounds at the start that are not measured: the first writes the records, the next ones read them."""
 
 
 class ListDriver:
@@ -44,34 +44,34 @@ class ListDriver:
         self.running: dict[str, RunningWorker] = {}
 
     async def prepare(self, launch: Launch) -> None:
-        """Nothing has to be ready."""
+        """Do nothing: the list needs no preparation."""
 
     async def keep(self, launches: Collection[Launch], fence: int) -> None:
-        """Hold nothing ready."""
+        """Do nothing: the list keeps nothing ready."""
 
     async def lead(self, fence: int) -> None:
-        """There is one leader."""
+        """Do nothing: there is only one leader."""
 
     async def list(self) -> list[RunningWorker]:
-        """The list."""
+        """Return the list."""
         return [*self.running.values()]
 
     async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:  # noqa: ARG002
-        """Put one on the list."""
+        """Add a worker to the list."""
         made = self.running[worker] = RunningWorker(worker, launch.service, launch.version, time.time(), os.getpid())
         return made
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:  # noqa: ARG002
-        """Take one off the list."""
+        """Remove a worker from the list."""
         self.running.pop(worker, None)
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Nobody ends."""
+        """Report no exits."""
         await asyncio.Event().wait()
         yield ExitedWorker("", "", "", None)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
 
 async def measure(sizes: tuple[int, ...], rounds: int) -> Report:
@@ -79,7 +79,7 @@ async def measure(sizes: tuple[int, ...], rounds: int) -> Report:
 
     Args:
         sizes: numbers of services, growing.
-        rounds: rounds measured of each.
+        rounds: measured rounds of each size.
     """
     quiet: dict[int, list[float]] = {}
     busy: dict[int, list[float]] = {}
@@ -121,7 +121,7 @@ async def measure(sizes: tuple[int, ...], rounds: int) -> Report:
 
 
 async def _declare(bus: Bus, names: list[str]) -> None:
-    """Queues, consumers and control records."""
+    """Create queues, consumers and control records."""
     control, gate = Control(bus), asyncio.Semaphore(_SETUP_AT_ONCE)
 
     async def declare(name: str) -> None:
@@ -140,7 +140,7 @@ async def _declare(bus: Bus, names: list[str]) -> None:
 
 @asynccontextmanager
 async def _scaling(bus: testing.TestBus) -> AsyncIterator[tuple[Scaler, ListDriver]]:
-    """A scaler at work, and the heartbeats of its workers."""
+    """Run a scaler, and send the heartbeats of its workers."""
     driver, stop = ListDriver(), asyncio.Event()
     async with await bus.broker.connect("control") as connection:
         controller = Scaler(connection, driver, _launch, holder="bench", period=_PERIOD)
@@ -159,7 +159,7 @@ def _launch(version: VersionRecord) -> Launch:
 
 
 async def _beat(bus: Bus, driver: ListDriver) -> None:
-    """Beat for all on the list, evenly over each second, as they would."""
+    """Send a heartbeat for every listed worker, spread evenly over each second as real workers would."""
     counters, began = Counters(), time.time()
     while True:
         everyone = [*driver.running.values()]
@@ -203,7 +203,7 @@ async def _served(driver: ListDriver, count: int) -> None:
 
 
 async def _rounds(controller: Scaler, count: int) -> list[float]:
-    """How long each of the next rounds takes."""
+    """Return the duration of each of the next rounds."""
     took: list[float] = []
     skip, last = controller.rounds + _SETTLE, controller.rounds
     async with asyncio.timeout(120):
@@ -217,7 +217,7 @@ async def _rounds(controller: Scaler, count: int) -> list[float]:
 
 
 async def _fill(bus: Bus, names: list[str]) -> None:
-    """A job in each lane, as the server maps tenants to lanes."""
+    """Submit a job to each lane, using the server's mapping of tenants to lanes."""
     gate = asyncio.Semaphore(_SETUP_AT_ONCE)
 
     async def fill(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a bench found: a table for people, one JSON object for programs."""
+"""The result of a bench: a table for people, one JSON object for programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Report:
         unit: of the values.
         values: what each contender reached, or what was measured: the median of the rounds.
         rounds: each round of them.
-        ratios: ours divided by each peer's.
+        ratios: our value divided by each peer's.
         verdicts: the goals, and whether they are met.
         details: other numbers, named with their unit.
         headline: values that the JSON object has at its top.
@@ -45,12 +45,12 @@ class Report:
 
     @property
     def met(self) -> bool:
-        """Whether all goals are."""
+        """Return whether all goals are met."""
         return all(verdict.met for verdict in self.verdicts)
 
 
 def as_object(report: Report) -> dict[str, Any]:
-    """The report as plain JSON types."""
+    """Return the report as plain JSON types."""
     return {
         "bench": report.bench,
         "title": report.title,
@@ -71,7 +71,7 @@ def as_object(report: Report) -> dict[str, Any]:
 
 
 def as_table(report: Report) -> str:
-    """The report as text."""
+    """Return the report as text."""
     goals = {verdict.goal.of: verdict for verdict in report.verdicts}
     rows = [("", report.unit, "ours / it", "goal", "")]
     for name, value in report.values.items():
@@ -102,7 +102,7 @@ def as_table(report: Report) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the bench ran on. Names nobody's machine."""
+    """Return the hardware and software that the bench ran on, without the machine's name."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
@@ -112,7 +112,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what was compared."""
+    """Return the versions of the contenders."""
     found = {}
     for name in _PACKAGES:
         try:

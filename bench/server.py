@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def find_server() -> str:
-    """The nats-server to use: `HEADWAY_NATS_SERVER`, the one of this environment, or the one on the path.
+    """Find the nats-server: `HEADWAY_NATS_SERVER`, the one of this environment, or the one on the path.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -48,7 +48,10 @@ def find_server() -> str:
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """To be run in a child before its program starts, so that nothing outlives a killed bench; None but on Linux."""
+    """Return what a child runs before its program, so that nothing outlives a killed bench.
+
+    None except on Linux.
+    """
     if sys.platform != "linux":
         return None
     prctl = CDLL(None).prctl  # looked up here: between fork and exec nothing may be loaded
@@ -57,7 +60,7 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 @asynccontextmanager
 async def server() -> AsyncIterator[str]:
-    """Start a server with JetStream and the bench's mappings; yields its URL.
+    """Start a server with JetStream and the bench's mappings; yield its URL.
 
     Raises:
         RuntimeError: if it does not start.
@@ -88,7 +91,7 @@ async def server() -> AsyncIterator[str]:
 
 
 async def _url(directory: Path, process: asyncio.subprocess.Process) -> str:
-    """The URL, once the server has written which port it got."""
+    """Return the URL, once the server has written its port."""
     while process.returncode is None:
         for file in directory.glob("*.ports"):  # noqa: ASYNC240
             try:

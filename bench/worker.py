@@ -22,10 +22,10 @@ _STOP_TIMEOUT = 40.0
 
 @asynccontextmanager
 async def worker(nc: Client, url: str, work_s: float) -> AsyncIterator[int]:
-    """Start one, yield its process id once it serves, and let it drain at the end.
+    """Start a worker, yield its process id once it serves, and let it drain at the end.
 
     Args:
-        nc: hears its heartbeat.
+        nc: the connection that receives its heartbeat.
         url: of the server.
         work_s: how long each of its jobs takes, in seconds.
 

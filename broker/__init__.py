@@ -1,6 +1,6 @@
 """The NATS server side: an embedded nats-server, its identities and roles, and the routes of services.
 
-`Broker` is the whole in one; tests use `headway.broker.pytest_plugin`. Names are loaded when they are first used,
+`Broker` combines all of it; tests use `headway.broker.pytest_plugin`. Names are loaded when they are first used,
 because pytest loads the plugin (and so this package) in every project that has Headway installed.
 """
 

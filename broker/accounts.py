@@ -1,4 +1,4 @@
-"""The accounts of an installation, and what passes between the application's and that of its clients. Pure.
+"""The accounts of an installation, and what passes between the application account and the clients' account. Pure.
 
     clients' account                                application account
       rpc.* mapped to a version    -- stream ---->    workers
@@ -6,8 +6,9 @@
       job.*, event.>               -- service --->    mapped, stored by JetStream
       the reply subject named      <-- answer ----    its acknowledgement
 
-JetStream acknowledges to whatever subject a publisher named, with rights of its own. As the answer of a service that
-goes to the clients' account, where no stream listens. See docs/decisions/0021-an-account-for-clients.md.
+JetStream sends an acknowledgement to whatever reply subject the publisher named, without checking the publisher's
+rights. When jobs go through a service export, the acknowledgement reaches only the clients' account, where no stream
+listens. See docs/decisions/0021-an-account-for-clients.md.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Final
 from headway.broker.claims import Account, Export, Import, Limits, Scope, WeightedMapping
 
 _CALLS: Final = "rpc.*.*.*.*"
-"""Calls as mapped, and no others: what nobody serves, and probes of a split, are not reached from outside."""
+"""Calls in mapped form only: clients cannot reach unmapped subjects or the probes of a split."""
 _STORED: Final = ("job.*.*.*", "event.>")
-"""What clients have stored: jobs on the plain subject, so that routes choose their version and lane."""
+"""What clients may have stored: jobs on the plain subject, so that routes choose their version and lane."""
 _REPLIES: Final = "_INBOX.>"
 
 
@@ -36,11 +37,11 @@ def application(
         clients: public key of the clients' account.
         scopes: the roles of its users.
         mappings: compiled routes.
-        revoked: by public key of a user, up to which unix second its tokens are void.
+        revoked: by public key of a user, the unix second up to which its tokens are void.
     """
     return Account(
         imports=[Import(name="calls", subject=_CALLS, account=clients, type="stream")],
-        # Public ones: accounts, and so what they import, are signed by the operator alone.
+        # Public exports: accounts, and so their imports, are signed by the operator alone.
         exports=[
             *(Export(name=subject, subject=subject, type="service") for subject in _STORED),
             Export(name="replies", subject=_REPLIES, type="stream"),
@@ -60,13 +61,13 @@ def clients(
 ) -> Account:
     """Return the clients' account, which has nothing of its own but their inboxes.
 
-    Calls leave it as a stream, mapped here, and not as a service: who waits for a service's answer is kept with the
-    exporting account, and forgotten whenever a server takes a new token of it, which is at each change of routes.
+    Calls leave it as a stream, mapped here, and not as a service. The server keeps the pending answers of a service
+    with the exporting account and drops them with each new token of it, which comes with every change of routes.
 
     Args:
         application: public key of the application account.
         scopes: the roles of its users.
-        mappings: compiled routes, of which it needs those of calls.
+        mappings: compiled routes; only those of calls are used.
         revoked: as for `application`.
     """
     return Account(

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole, and that only their owner may read."""
+"""Atomic replacement of files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the content of a file in one step, with mode 0600."""
+    """Replace the content of a file atomically, with mode 0600."""
     temporary = _beside(path, data)
     try:
         temporary.replace(path)
@@ -18,7 +18,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Make a file with mode 0600; return False and leave it alone if it exists."""
+    """Create a file with mode 0600; return False and leave it alone if it exists."""
     temporary = _beside(path, data)
     try:
         path.hardlink_to(temporary)
@@ -37,7 +37,7 @@ def _beside(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-    except OSError:  # a full disk: half a file helps nobody
+    except OSError:  # a full disk: a partial file is useless
         temporary.unlink(missing_ok=True)
         raise
     return temporary

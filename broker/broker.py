@@ -5,7 +5,7 @@
         async with await broker.connect("client", tenant="acme") as bus:
             ...
 
-`Broker.external` is the same for a server that somebody else runs; it can do what the keys at hand allow.
+`Broker.external` is the same for a server that runs elsewhere; what it can do depends on the keys it is given.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ ROUTES_FILE: Final = "routes.json"
 REVOKED_FILE: Final = "revoked.json"
 LOCK_FILE: Final = "account.lock"
 REVOKED_FOR: Final = 86_400
-"""Seconds for which a revocation is remembered. No token that can be revoked may live longer."""
+"""Seconds for which a revocation is remembered. No revocable token may live longer."""
 _LOOKUP_TIMEOUT: Final = 2.0
 
 
 class Broker:
-    """A server with its identities and routes. `start` and `external` make one.
+    """A server with its identities and routes; made by `start` or `external`.
 
     Attributes:
         url: where clients connect.
@@ -83,17 +83,17 @@ class Broker:
         """Return the keys of the installation.
 
         Raises:
-            NoAuthority: if the server is external and its keys are not here.
+            NoAuthority: if the server is external and its keys are not available.
         """
         if self._identities is None:
-            raise NoAuthority(f"credentials for {self.url} cannot be made here: its keys are elsewhere")
+            raise NoAuthority(f"cannot make credentials for {self.url}: its keys are not in this data directory")
         return self._identities
 
     @classmethod
     @asynccontextmanager
     async def start(
         cls,
-        dir: Path = DEFAULT_DIR,  # noqa: A002  # the word for it
+        dir: Path = DEFAULT_DIR,  # noqa: A002  # noqa: A002  # the natural name of the argument
         *,
         port: int = DEFAULT_PORT,
         ws_port: int | None = 0,
@@ -110,21 +110,21 @@ class Broker:
         """Start a server; stop it when the block is left.
 
         Args:
-            dir: everything is kept there: keys, routes, messages, log.
+            dir: data directory for keys, routes, messages and log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
             compression: as in `headway.broker.config.ServerConfig`.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".
-            replicas: copies that all streams have in a cluster; None leaves those there are as they are.
+            replicas: copies that all streams have in a cluster; None leaves existing streams unchanged.
             max_payload: largest message in bytes.
             provision: make the shared streams.
             identities: keys to use rather than those in `dir`.
             start_timeout: seconds to become ready.
 
         Raises:
-            BrokerError: one of its kinds, when the server cannot be used.
+            BrokerError: one of its subclasses, if the server cannot be used.
             StoreError: if the shared streams cannot be made.
         """
         keys = identities or Identities.create_or_load(dir)
@@ -157,19 +157,19 @@ class Broker:
         url: str,
         *,
         creds: str | Path | None = None,
-        dir: Path | None = None,  # noqa: A002  # the word for it
+        dir: Path | None = None,  # noqa: A002  # noqa: A002  # the natural name of the argument
         ws_url: str | None = None,
     ) -> Broker:
-        """Return a broker for a server that somebody else runs. `close` it when done.
+        """Return a broker for a server that runs elsewhere. Call `close` when done.
 
         Args:
-            url: of the server, or several joined by commas.
-            creds: path or text of credentials, used for every connection when the keys are not here.
-            dir: directory with the keys that the server trusts; then credentials and routes can be made here.
-            ws_url: where browsers connect, if known.
+        url: of the server, or several joined by commas.
+        creds: path or text of credentials, used for every connection when the keys are not here.
+        dir: directory with the keys that the server trusts; then credentials and routes can be made here.
+        ws_url: where browsers connect, if known.
 
         Raises:
-            BadIdentity: if `dir` has no readable keys.
+        BadIdentity: if `dir` has no readable keys.
         """
         keys = None
         if dir is not None:
@@ -177,7 +177,7 @@ class Broker:
         return cls(url, identities=keys, creds=creds, data_dir=dir, ws_url=ws_url)
 
     async def close(self) -> None:
-        """Close the broker's own connection. The server is stopped by leaving `start`."""
+        """Close the broker's own connection. Leaving `start` stops the server."""
         system, self._system, self._pusher = self._system, None, None
         if system is not None:
             await system.close()
@@ -196,7 +196,7 @@ class Broker:
 
         Raises:
             UsageError, InvalidSubject: as `Identities.mint`.
-            ConnectionFailed: if the server is not reached or refuses us.
+            ConnectionFailed: if the server cannot be reached or refuses the credentials.
         """
         if self._identities is None:
             return await connect(self.url, creds=self._creds, name=name or f"headway-{role}")
@@ -207,14 +207,14 @@ class Broker:
         """Replace all routes on every server of the cluster, within milliseconds and without losing a message.
 
         Args:
-            wanted: weight by service and version; a service that is left out is no longer served.
+            wanted: weight by service and version; a service that is left out gets no more traffic.
 
         Returns:
             the names of the servers that confirmed.
 
         Raises:
             BadRoutes: if they cannot be compiled; nothing was sent.
-            RouteRefused: if a server did not take them; the old ones stand.
+            RouteRefused: if a server did not take them; the old routes stay in force.
             NoAuthority: if the server is external and its keys are not here.
             ConnectionFailed: if the system account cannot connect.
         """
@@ -223,8 +223,10 @@ class Broker:
             return await self._push(standing, replace(standing, routes=checked), met)
 
     async def revoke(self, users: Iterable[str]) -> tuple[str, ...]:
-        """Void all tokens of some users that were issued so far: the servers disconnect them, and let nobody in with
-        them again. Routes stay as they are. It is remembered for `REVOKED_FOR` seconds; tokens have to end by then.
+        """Void all tokens of some users issued so far.
+
+        The servers disconnect these users and refuse their tokens; routes stay as they are. Revocations are kept
+        for `REVOKED_FOR` seconds, so tokens must expire by then.
 
         Args:
             users: their public keys.
@@ -245,7 +247,7 @@ class Broker:
         """Change the weights of one service; the routes of other services stay as they are.
 
         Args:
-            service: whose.
+            service: name of the service.
             weights: by version, or by version and cluster; None for a service that is no longer served.
 
         Returns:
@@ -253,7 +255,7 @@ class Broker:
 
         Raises:
             BadRoutes, RouteRefused, NoAuthority, ConnectionFailed: as `set_routes`.
-            NotReady: if another process of this data directory does not finish changing routes.
+            NotReady: if another process with this data directory does not finish changing routes in time.
         """
         checked = routes.check({} if weights is None else {service: weights})
         async with self._changing() as (standing, met):
@@ -263,10 +265,10 @@ class Broker:
             return await self._push(standing, replace(standing, routes=new), met)
 
     async def interest(self, subject: str) -> dict[str, int]:
-        """Return who would get a message on a subject: subscriptions by queue group, over all servers.
+        """Count the subscriptions that would receive a message on a subject, by queue group, over all servers.
 
         Raises:
-            RouteRefused: if a server does not tell.
+            RouteRefused: if a server does not answer.
             NoAuthority, ConnectionFailed: as `set_routes`.
         """
         async with self._pushing:
@@ -291,8 +293,10 @@ class Broker:
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[tuple[_Granted, Met]]:
-        """Read what stands, to change it, and who has to confirm. One at a time: also among the processes that share
-        the directory of the keys, since who pushes a token pushes all that is in it.
+        """Read the current state and the servers that have to confirm, in order to change it.
+
+        One change at a time, also among processes that share the directory of the keys: a token is always pushed
+        as a whole.
         """
         async with self._pushing, _locked(self.data_dir):
             pusher = await self._pushers()
@@ -306,7 +310,7 @@ class Broker:
 
     async def _push(self, old: _Granted, new: _Granted, met: Met) -> tuple[str, ...]:
         pusher = await self._pushers()
-        # Later ones count when servers compare tokens: never the same second twice.
+        # Servers compare the seconds of issue: a later token must never have the same second as an earlier one.
         issued = self._issued = max(int(time.time()), self._issued + 1)
         tokens = new.tokens(self.identities, issued)
         for token in tokens:
@@ -324,10 +328,10 @@ class Broker:
             with translating(subject):
                 reply = await nc.request(subject, b"", timeout=_LOOKUP_TIMEOUT)
         except (HeadwayError, TimeoutError) as error:
-            raise NotReady(f"{self.url} does not tell its routes: {error!r}") from error
+            raise NotReady(f"cannot read the routes of {self.url}: {error!r}") from error
         found = decode(reply.data.decode(), Account)
         if found.iss != identities.operator:
-            raise BadIdentity(f"{self.url} has an account token that is not signed by our operator")
+            raise BadIdentity(f"{self.url} has an account token that the operator of this data directory did not sign")
         self._issued = max(self._issued, found.iat)
         return _Granted(routes.decompile(found.nats.mappings), found.nats.revocations)
 
@@ -344,10 +348,10 @@ class Broker:
         return self._pusher
 
     def _remember(self, taken: _Granted, issued: int) -> None:
-        """Save it for the next start: the server's configuration file is made from it.
+        """Save the state for the next start: the server's configuration file is made from it.
 
-        It counts where the server has nothing yet. Issued earlier than what was pushed, it never replaces what another
-        process has pushed since.
+        It only takes effect on a server without a token. Its time of issue is earlier than that of the pushed token,
+        so it never replaces what another process has pushed since.
         """
         if self.data_dir is not None:
             atomic.write(self.data_dir / ROUTES_FILE, orjson.dumps(taken.routes, option=orjson.OPT_INDENT_2))
@@ -358,25 +362,26 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class _Granted:
-    """What the accounts' tokens grant at the moment.
+    """The current content of the accounts' tokens.
 
     Attributes:
         routes: the routes.
-        revoked: up to which unix second the tokens of a user are void, by public key.
+        revoked: the unix second up to which a user's tokens are void, by public key.
     """
 
     routes: Routes
     revoked: dict[str, int]
 
     def tokens(self, identities: Identities, issued_at: int) -> tuple[str, ...]:
-        """The tokens that say so. The application account's is the last: it imports of the other, which a server of
-        an earlier version has to be told of first.
+        """Return the tokens that grant this, the application account's last.
+
+        It imports from the clients' account, which a server of an earlier version has to know first.
         """
         policy = self.policy(issued_at)
         return (identities.clients_jwt(policy), identities.account_jwt(policy))
 
     def policy(self, issued_at: int | None = None) -> TrafficPolicy:
-        """Return what tokens issued at a unix second (None is now) say of it."""
+        """Return what tokens issued at a unix second (None is now) contain."""
         return TrafficPolicy(routes.compile(self.routes), self.revoked, issued_at)
 
 
@@ -396,7 +401,7 @@ def _load(data_dir: Path) -> _Granted:
         path = data_dir / REVOKED_FILE
         return _Granted(known, {str(user): int(until) for user, until in _json(path).items()})
     except (OSError, ValueError, TypeError, AttributeError, BadRoutes) as error:
-        raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it, and set the routes again") from error
+        raise StoreCorrupt(f"{path} is damaged: {error}", remedy="delete it and set the routes again") from error
 
 
 def _json(path: Path) -> Any:

@@ -1,6 +1,7 @@
-"""Certificates for the routes between servers: an authority of the installation, and one certificate for each server.
+"""Certificates for the routes between servers: an installation's certificate authority, and a certificate per
+server.
 
-They say who may join the cluster, and nothing else: clients are known by their tokens.
+They decide only who may join the cluster; clients authenticate with tokens.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from headway.broker.errors import BadIdentity
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=730)
 RENEW_BEFORE: Final = timedelta(days=365)
-"""A server's certificate is made anew when less than that is left of it."""
+"""A server's certificate is renewed when less than this time is left."""
 _SKEW: Final = timedelta(hours=1)
 _BOTH_ENDS: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-"""Of two servers either one may call the other."""
+"""For both directions: either server may open the connection."""
 _CERT: Final = "ca.crt"
 _KEY: Final = "ca.key"
 
@@ -42,7 +43,7 @@ class Authority:
 
     @classmethod
     def create_or_load(cls, directory: Path) -> Authority:
-        """Return the authority of a directory; make one if there is none.
+        """Return the authority of a directory; create one if there is none.
 
         Raises:
             BadIdentity: if its files are damaged, or cannot be read or written.
@@ -58,7 +59,7 @@ class Authority:
         except (OSError, ValueError, TypeError) as error:
             raise BadIdentity(
                 f"cannot use the certificate authority in {directory}",
-                remedy="delete both of its files: all servers get new certificates",
+                remedy="delete both of its files; all servers then get new certificates",
             ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise BadIdentity(f"{directory / _KEY} is not the key of {_CERT}", remedy="delete both")
@@ -70,7 +71,7 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, name: str) -> tuple[bytes, bytes]:
-        """Make a certificate for the server of this name; return it and its key as text."""
+        """Create a certificate and its key for the server of this name; return both as text."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
             _builder(name, self.certificate.subject, key, SERVER_LIFE)
@@ -82,12 +83,12 @@ class Authority:
         return made.public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
     def holds(self, pem: bytes, name: str, now: datetime) -> bool:
-        """Return whether a certificate is ours, for that server, and valid for a while yet."""
+        """Return whether a certificate is signed by this authority, for that server, and not about to expire."""
         try:
             found = x509.load_pem_x509_certificate(pem)
             found.verify_directly_issued_by(self.certificate)
             names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except Exception:  # whatever is wrong with it, it is replaced
+        except Exception:  # an invalid certificate is replaced
             return False
         return name in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc - now > RENEW_BEFORE
 

@@ -1,4 +1,5 @@
-"""NATS JWT claims, version 2: what operator, account and user tokens say, and how they are signed and checked.
+"""NATS JWT claims, version 2: the contents of operator, account and user tokens, and how they are signed and
+checked.
 
 A token is `base64url(header).base64url(claims).base64url(signature)`, signed with an ed25519 nkey. Field names and the
 omission of zero values follow nats-io/jwt v2, which is what nats-server reads. See
@@ -111,7 +112,7 @@ class Limits(_Claims):
 class WeightedMapping(_Claims):
     """One destination of a subject mapping.
 
-    A weight of 0 cannot be said: left out, as Go does with zeros, the server reads 100.
+    A weight of 0 cannot be expressed: Go leaves zeros out, and the server reads a missing weight as 100.
     """
 
     subject: str
@@ -164,7 +165,7 @@ class Account(_Claims):
     limits: Limits = Limits()
     signing_keys: list[str | Scope] = []
     revocations: dict[str, int] = {}
-    """By public key of a user: tokens of it that were issued up to that second are void."""
+    """By public key of a user: its tokens issued up to that unix second are void."""
     mappings: dict[str, list[WeightedMapping]] = {}
     description: str = ""
     info_url: str = ""
@@ -198,9 +199,9 @@ class Claims(_Claims, Generic[Body]):
     """A whole token.
 
     Attributes:
-        sub: public key of whom it is about.
+        sub: public key of the subject.
         name: for people.
-        nats: what it says.
+        nats: the claims.
         exp, nbf, iat: unix seconds; 0 is never.
         iss, jti: signer and id, set by `encode`.
     """
@@ -217,10 +218,10 @@ class Claims(_Claims, Generic[Body]):
 
 
 def encode(claims: Claims[Body], signer: nkeys.KeyPair, *, issued_at: int | None = None) -> str:
-    """Sign claims; returns the token.
+    """Sign claims and return the token.
 
     Args:
-        claims: what to say; `iss`, `iat` and `jti` are filled in.
+        claims: the content; `iss`, `iat` and `jti` are filled in.
         signer: the key pair of the operator, account or signing key.
         issued_at: unix seconds, now by default.
 
@@ -251,7 +252,7 @@ def decode(token: str, body: type[Body]) -> Claims[Body]:
     """Read a token and check its signature. The caller decides whether to trust its issuer.
 
     Raises:
-        BadIdentity: if it is not a token of this kind, or was changed after it was signed.
+        BadIdentity: if it is not a token of this kind, or its signature does not match.
     """
     kind = _KINDS[body]
     try:
@@ -269,8 +270,8 @@ def decode(token: str, body: type[Body]) -> Claims[Body]:
 
 
 def _digest(payload: bytes) -> str:
-    # nats-io/jwt hashes the standard claims alone, so that two tokens of one second share an id although they say
-    # different things; a server that merges two stores would then keep either. Ours is over everything.
+    # nats-io/jwt hashes the standard claims alone, so two different tokens of the same second share an id, and a
+    # server that merges two stores would keep either one. This hash covers everything.
     return base64.b32encode(hashlib.new("sha512_256", payload).digest()).decode().rstrip("=")
 
 

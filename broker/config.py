@@ -9,12 +9,12 @@ from typing import Any, Final
 import orjson
 
 MOST_CONNECTIONS: Final = 65_536
-"""What nats-server allows if it is not told otherwise."""
+"""nats-server's own default."""
 _FILES_OF_THE_STORE: Final = 256
 FREE_PORT: Final = -1
 """Tells nats-server to take any free port."""
 _ZONE: Final = "az:"
-"""What the tag of a server's zone begins with."""
+"""Prefix of the tag that names a server's zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class RouteTls:
-    """TLS between the servers of a cluster; without it anybody may join.
+    """TLS between the servers of a cluster; without it any server may join.
 
     Attributes:
         cert: this server's certificate.
@@ -55,10 +55,10 @@ class Cluster:
         name: the cluster's.
         port: where other servers connect.
         routes: URLs of the other servers.
-        tls: encrypts the routes, both ends proven; None leaves them plain.
+        tls: encrypts the routes and authenticates both ends; None leaves them unencrypted.
         advertise: tell clients the addresses of the other servers; wrong where clients cannot reach these.
-        reached: host and port by which servers tell each other of this one; None is its address. With `tls` it has to
-            be the name in its certificate: what is called by its address is not believed, and called again and again.
+        reached: host and port that servers announce for this one; None is its address. With `tls` it has to be the
+            name in its certificate: a connection by address fails verification and is retried for ever.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ServerConfig:
     Attributes:
         name: its name in the cluster, in logs and in errors about routes.
         store: directory of everything it writes.
-        trust: whom it believes.
+        trust: the operator and accounts that it trusts.
         host: address it listens on.
         port: for clients; `FREE_PORT` takes any.
         ws_port: for browsers; None for no websocket listener.
@@ -84,7 +84,7 @@ class ServerConfig:
         sync_interval: how often stored messages are forced to disk: "always", or a duration such as "2m". What was
             acknowledged since the last time can be lost if the machine (not the process) dies.
         max_payload: largest message in bytes.
-        cluster: other servers, if there are any.
+        cluster: its place in a cluster; None for a single server.
         zone: where the server stands; copies of a stream are kept in different zones. None has no zones.
         health_port: serves `/healthz` on the loopback; None has none.
         max_connections: connections it takes; None is nats-server's default.
@@ -106,7 +106,7 @@ class ServerConfig:
 
 
 def connections_below(descriptors: int) -> int:
-    """Return how many connections a server may take that may open so many files: the store needs its share.
+    """Return how many client connections fit a limit of open files; the store needs its share.
 
     Args:
         descriptors: files that a process may have open; negative for no limit.
@@ -129,8 +129,8 @@ def render(config: ServerConfig) -> bytes:
         "jetstream": {"store_dir": str(config.store), "sync_interval": config.sync_interval},
         "operator": config.trust.operator,
         "system_account": config.trust.system,
-        # The full resolver takes new account tokens at run time, which is how routes change. A server that was away
-        # meanwhile goes by the old ones until it has asked the others, which it does at this interval.
+        # The full resolver accepts new account tokens at run time, which is how routes change. A server that was down
+        # meanwhile uses the old ones until it has asked the others, which it does at this interval.
         "resolver": {"type": "full", "dir": str(config.store / "jwt"), "allow_delete": False, "interval": "2s"},
         "resolver_preload": config.trust.accounts,
     }
@@ -160,7 +160,7 @@ def _cluster(host: str, cluster: Cluster) -> dict[str, Any]:
         "port": cluster.port,
         "routes": list(cluster.routes),
         "no_advertise": not cluster.advertise,
-        # A zone that is cut off without a word is left after three intervals: until then calls go to its workers, too.
+        # A zone that is cut off is given up after three intervals; until then calls go to its workers, too.
         "ping_interval": "3s",
         "ping_max": 2,
     }

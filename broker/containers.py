@@ -1,4 +1,4 @@
-"""Containers of Headway in tests of your own, with `testcontainers`; needs the extra `containers`, and a Docker daemon.
+"""Containers of Headway for tests, with `testcontainers`; needs the extra `containers` and a Docker daemon.
 
     with NatsClusterContainer() as cluster, HeadwayContainer(cluster, Path(".")):
         async with await connect(cluster.url, creds=cluster.creds("operator")) as bus:
@@ -35,7 +35,7 @@ NATS_IMAGE: Final = "nats:2.15.1-alpine"
 CONTROL_IMAGE: Final = "headway-control"
 """Target `control` of the Dockerfile."""
 READY: Final = 120.0
-"""Seconds that containers have to be ready; images may have to be pulled."""
+"""Seconds that containers have to become ready; images may have to be pulled."""
 _HOME: Final = "/node"
 _KEYS: Final = "/keys"
 _ALIAS: Final = "nats"
@@ -89,7 +89,7 @@ class NatsClusterContainer:
         return self.identities.creds(role, tenant=tenant, service=service)
 
     def start(self) -> Self:
-        """Start all servers, and wait until they have elected a leader and have the shared streams.
+        """Start all servers; wait until they have elected a leader and created the shared streams.
 
         Raises:
             NotReady: if that takes too long.
@@ -162,7 +162,7 @@ class HeadwayContainer(DockerContainer):
         self.with_env("HEADWAY_POOL", "containers")
         self.waiting_for(LogMessageWaitStrategy(" serves as ", times=serving).with_startup_timeout(int(READY)))
 
-    def stop(self, force: bool = True, delete_volume: bool = True) -> None:  # noqa: FBT001, FBT002  # as its base has it
+    def stop(self, force: bool = True, delete_volume: bool = True) -> None:  # noqa: FBT001, FBT002  # noqa: FBT001, FBT002  # the base class's signature
         """Let the workers drain, then remove the container."""
         if self._container is not None:
             self._container.stop(timeout=30)
@@ -174,7 +174,7 @@ def _at(node: DockerContainer, port: int) -> str:
 
 
 def _outside_of_any_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine function to its end, even where an event loop already runs, as in tests."""
+    """Run a coroutine function to completion, even where an event loop already runs, as in tests."""
     failed: list[BaseException] = []
 
     def run() -> None:

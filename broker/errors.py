@@ -40,7 +40,7 @@ class BinaryMissing(BrokerError):
 
 
 class PortInUse(BrokerError):
-    """Somebody else listens on a port that the server was told to use."""
+    """Another program listens on a port that the server should use."""
 
     code = "port_in_use"
     default_remedy = "stop what listens there, or choose another port"

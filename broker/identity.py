@@ -46,7 +46,9 @@ SUM_FILE: Final = "keys.sha256"
 STORE: Final = "nats"
 """Directory of the server's data within a data directory."""
 _TORN: Final = 0.2
-"""Seconds after which a key file that does not match its checksum is read again: it may just be being replaced."""
+"""Seconds after which a key file that does not match its checksum is read again: it may be in the middle of an
+update.
+"""
 CLIENTS_KEY: Final = "clients"
 """Name of the clients' account in the key file."""
 _OPERATOR_KEY: Final = "operator"
@@ -62,7 +64,7 @@ class Credentials:
 
     Attributes:
         public_key: the user's, also the prefix of its private inboxes.
-        jwt: the token. Under a bearer role it is all that is needed to connect, so it is not shown either.
+        jwt: the token. For a bearer role it is enough to connect, so `repr` hides it, too.
     """
 
     public_key: str
@@ -84,11 +86,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
-    """The part of the accounts' tokens that changes while the installation runs.
+    """The part of the accounts' tokens that changes at run time.
 
     Attributes:
         mappings: compiled routes (`headway.broker.routes.compile`).
-        revoked: by public key of a user, up to which unix second its tokens are void.
+        revoked: by public key of a user, the unix second up to which its tokens are void.
         issued_at: unix seconds; None is now. When servers compare two tokens, the later one counts.
     """
 
@@ -115,7 +117,7 @@ class Identities:
             if key.public_key.decode()[0] != wanted:
                 raise BadIdentity(f"the key of {name} is of another kind")
         for name in _seed_names():
-            if name not in self._keys:  # it is younger than this installation
+            if name not in self._keys:  # installations of earlier versions lack it
                 raw = self._derive("account", name)
                 self._keys[name] = _key(nkeys.encode_seed(raw, nkeys.PREFIX_BYTE_ACCOUNT).decode())
         self._dir = data_dir
@@ -125,18 +127,18 @@ class Identities:
 
     @classmethod
     def create(cls) -> Identities:
-        """Make new keys that are not saved anywhere."""
+        """Make new keys without saving them."""
         return cls({name: _new_seed(name) for name in _seed_names()})
 
     @classmethod
     def create_or_load(cls, data_dir: Path) -> Identities:
         """Return the keys in `<data_dir>/keys.json`; make them if the directory is new.
 
-        Two processes that do so at once get the same keys.
+        Concurrent processes get the same keys.
 
         Raises:
-            BadIdentity: if the file is damaged, cannot be read, may be read by others, or is not the one that the data
-                beside it was made with. It is never replaced by new keys then: those would open an empty installation.
+            BadIdentity: if the file is damaged, cannot be read, may be read by others, or does not belong to the data
+                beside it. New keys never replace it, since they would open an empty installation.
         """
         path = data_dir / KEY_FILE
         try:
@@ -164,7 +166,7 @@ class Identities:
             found = orjson.loads(content)
         except FileNotFoundError as error:
             if has_data(data_dir):
-                what = f"{path} is gone, and {data_dir / STORE} holds data that only its keys open"
+                what = f"{path} is gone, and only its keys open the data in {data_dir / STORE}"
                 raise BadIdentity(what, remedy=_bring_back(data_dir)) from error
             raise BadIdentity(
                 f"{data_dir} has no keys", remedy="name the data directory of the installation"
@@ -175,14 +177,14 @@ class Identities:
             raise _damaged(path) from error
         if not isinstance(found, dict) or not all(isinstance(seed, str) for seed in found.values()):
             raise _damaged(path)
-        if strange := found.keys() - set(_seed_names()):  # a flipped bit in a name would make a new key in its place
+        if strange := found.keys() - set(_seed_names()):  # a damaged name would make a new key
             raise _damaged(path, f"it names a key {min(strange)!r} that there is none of")
         try:
             identities = cls(found, data_dir)
         except BadIdentity as error:
             raise _damaged(path, error.message) from error
         identities.check_data(data_dir)
-        with contextlib.suppress(OSError):  # of an earlier version; where we may not write, it is checked without
+        with contextlib.suppress(OSError):  # an earlier version wrote none; reading needs no checksum
             atomic.create(data_dir / SUM_FILE, _sum_of(content))
         return identities
 
@@ -198,7 +200,7 @@ class Identities:
         """Check that the data in a directory was made with these keys.
 
         Raises:
-            BadIdentity: if they are others: a server would start empty beside the data.
+            BadIdentity: if it was made with other keys: a server would ignore it and start empty.
         """
         found = _accounts_of(data_dir)
         if found and self.account not in found:
@@ -281,15 +283,15 @@ class Identities:
 
         Args:
             role: what it may do.
-            tenant: whose it is; needed by the roles client and browser, which others do not have.
-            service: which service it runs; needed by the role worker.
+            tenant: the user's tenant; required for the roles client and browser, refused for others.
+            service: the service it runs; required for the role worker.
             name: shown in the server's list of connections.
-            expires: how long it is valid; the server cuts it off then. None is for ever.
-            person: who uses it, in the application's terms. All tokens of one person of a tenant are for the same key,
-                so that they can be revoked together; `name` is then this, too.
+            expires: how long it is valid; then the server disconnects it. None is for ever.
+            person: id of the person who uses it, in the application. All tokens of one person of a tenant have the
+                same key, so that they can be revoked together; `name` is then the same id.
 
         Raises:
-            UsageError: for an unknown role, or with the wrong of tenant and service.
+            UsageError: for an unknown role, or a tenant or service that does not fit the role.
             InvalidSubject: if tenant or service break the grammar, or the tenant is reserved.
         """
         if role not in TEMPLATES:
@@ -316,7 +318,7 @@ class Identities:
         return self._public(_ROLE_KEY + role)
 
     def mint_system(self) -> Credentials:
-        """Make a user of the system account, who may push routes. Never give it to a program."""
+        """Make a user of the system account, which may push routes. Never give it to an application."""
         unbounded = User(subs=NO_LIMIT, data=NO_LIMIT, payload=NO_LIMIT)
         return self._user(unbounded, "headway-routes", "system", None)
 
@@ -347,7 +349,7 @@ class Identities:
             UsageError: if the identities have no directory, and as `mint`.
         """
         if self._dir is None:
-            raise UsageError("these identities are not kept in a directory", remedy="use creds() for the text")
+            raise UsageError("these identities have no directory", remedy="use creds() to get the text")
         made = self.mint(role, tenant=tenant, service=service, name=name, expires=expires)
         label = re.sub(r"[^A-Za-z0-9.-]", "_", name) if name else ".".join(filter(None, [role, tenant, service]))
         path = self._dir / "creds" / f"{label}.creds"
@@ -437,7 +439,7 @@ def _owner_remedy(path: Path) -> str:
 
 
 _FIRST: Final = (_OPERATOR_KEY, "system", "account")
-"""Keys that all installations have had from the start."""
+"""Keys that every installation has had from the start."""
 
 
 def user_of(creds: str) -> Claims[User]:
@@ -464,8 +466,8 @@ def _new_seed(name: str) -> str:
 def _key(seed: str) -> nkeys.KeyPair:
     try:
         key = nkeys.from_seed(seed.encode())
-        key.public_key  # noqa: B018  # computes it, and with it checks the seed's kind
-    except Exception:  # nkeys raises whatever base64 and nacl do
+        key.public_key  # noqa: B018  # noqa: B018  # computing it checks the seed's kind
+    except Exception:  # nkeys raises various errors of base64 and nacl
         # `from None`: the cause's text may quote the seed.
         raise BadIdentity("a seed is damaged") from None
     return key

@@ -1,4 +1,4 @@
-"""A lock between the processes of one data directory. The system releases it when its holder dies."""
+"""A lock between the processes of one data directory. The operating system releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Final
 from headway.broker.errors import NotReady
 
 TIMEOUT: Final = 10.0
-"""Seconds to wait for another holder."""
+"""Seconds to wait for the holder."""
 _POLL: Final = 0.002
 
 
 @asynccontextmanager
 async def held(path: Path, timeout: float = TIMEOUT) -> AsyncIterator[None]:
-    """Hold the lock of a file; make the file if it is missing.
+    """Hold the lock of a file; create the file if it is missing.
 
     Raises:
-        NotReady: if somebody else holds it for too long.
+        NotReady: if another process holds it for too long.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

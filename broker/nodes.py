@@ -1,10 +1,10 @@
-"""Servers that run elsewhere, in containers or on other machines: the files that each starts from.
+"""Files for servers that run elsewhere, in containers or on other machines.
 
     <out>/<name>/server.json    its configuration: public tokens, no secret of the installation
     <out>/<name>/tls/           its certificate and key for the routes, in a cluster
     <out>/<name>/data/          what it stores
 
-Doing it again changes nothing that holds: certificates are made anew when they come to their end.
+Repeating it keeps everything that is still valid; certificates are renewed before they expire.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEALTH_PORT: Final = 8222
 CONFIG: Final = "server.json"
 CLUSTER: Final = "headway"
 _LONG_AGO: Final = 1
-"""Unix second at which the tokens in a configuration are issued: whatever was pushed to a server since counts more."""
+"""Unix second of issue of the tokens in a configuration: whatever was pushed to a server since takes precedence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def write(
     """Write the files that each server starts from.
 
     Args:
-        identities: whom they believe.
+        identities: the operator and accounts that they trust.
         keys: directory of the authority that signs their certificates; used for more than one.
-        nodes: the servers of one cluster; one alone has none.
-        out: where a directory of each is, or is made.
-        home: where each server will find its own directory; None where it is made.
+        nodes: the servers of one cluster; a single one has no cluster.
+        out: parent of each server's directory, which is created if missing.
+        home: where each server will find its own directory; None if it stays where it is written.
         sync_interval: as in `headway.broker.config.ServerConfig`.
         compression: likewise.
 
@@ -88,7 +88,7 @@ def write(
                 name=node.name,
                 store=place / "data",
                 trust=identities.trust(TrafficPolicy(issued_at=_LONG_AGO)),
-                host="0.0.0.0",  # noqa: S104  # whom it lets in is said by tokens and certificates
+                host="0.0.0.0",  # noqa: S104  # noqa: S104  # access is controlled by tokens and certificates
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,
                 compression=compression,
@@ -110,7 +110,7 @@ def _cluster(nodes: Sequence[Node], node: Node, tls: Path) -> Cluster:
         ROUTE_PORT,
         tuple(f"nats://{other.name}:{ROUTE_PORT}" for other in nodes if other != node),
         tls=RouteTls(cert=tls / "server.crt", key=tls / "server.key", ca=tls / "ca.crt"),
-        advertise=False,  # clients know the servers by names, and addresses of containers change
+        advertise=False,  # clients know the servers by name; container addresses change
         reached=f"{node.name}:{ROUTE_PORT}",
     )
 

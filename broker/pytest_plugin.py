@@ -1,7 +1,7 @@
 """The pytest plugin that comes with the package: fixtures `bus` and `nats_broker`.
 
-pytest loads this file in every project that has headway installed, so it imports nothing of ours until
-a fixture is used.
+pytest loads this file in every project that has headway installed, so it imports nothing of headway until a fixture
+is used.
 """
 
 from __future__ import annotations

@@ -22,15 +22,15 @@ TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browse
 """What a user of the role is bound to."""
 
 OUTSIDE: Final[frozenset[Role]] = frozenset({"client"})
-"""Roles whose users are of the clients' account; the others are of the application account."""
+"""Roles whose users are in the clients' account; the others are in the application account."""
 
 PROBE: Final = "headway-probe"
-"""The tenant whose requests nobody serves: they show where a split leads."""
+"""A tenant whose requests no worker serves: probes of it show where a split leads."""
 
 _TENANT: Final = "{{tag(tenant)}}"
 _SERVICE: Final = "{{tag(service)}}"
 _INBOX: Final = "_INBOX.{{subject()}}.>"
-"""Replies to this user alone: `bus.connect` sets its inbox prefix to the user's public key."""
+"""Replies to this user only: `bus.connect` sets its inbox prefix to the user's public key."""
 _ANY_INBOX: Final = "_INBOX.>"
 
 _BROWSER_SUBSCRIPTIONS: Final = 64
@@ -105,7 +105,7 @@ _WORKER: Final = _template(
         f"$SRV.*.{_SERVICE}",
         f"$SRV.*.{_SERVICE}.*",
     ],
-    never=[f"obj.{CONSOLE}.>"],  # what the operator is shown is not a service's to say
+    never=[f"obj.{CONSOLE}.>"],  # services may not write what the operator's console shows
 )
 
 # In the clients' account calls are mapped, and jobs are not: those go to the application account on the plain subject.
@@ -115,9 +115,9 @@ _CLIENT: Final = _template(
 
 _BROWSER: Final = Template(
     # Calls, plain and as mapped, but no `job.`: the server acknowledges a stored job to whatever reply subject its
-    # publisher names, with rights of its own, so a page could have it write into another tenant's objects, since it is
-    # in the account that has them. Client sync takes a page's jobs, and submits them. Whoever answers calls looks at
-    # the reply subject first (bus/worker/rpc.py).
+    # publisher names, without checking the publisher's rights, so a page could make it write into another tenant's
+    # objects, which are in the same account. Instead, client sync accepts a page's jobs and submits them. Workers
+    # check the reply subject of calls themselves (bus/worker/rpc.py).
     pub=Permission(
         allow=[f"sync.{_TENANT}.pull", f"sync.{_TENANT}.submit.*.*", f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*"]
     ),
@@ -162,7 +162,7 @@ _CONTROL: Final = _template(
     sub=[_INBOX, "beat.>", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
 )
 
-# The operator's page: it reads, and that is all. What it asks to be done goes over HTTP, with the person's own token.
+# The operator's console only reads. Its requests for changes go over HTTP, with the person's own token.
 _CONSOLE: Final = Template(
     pub=Permission(allow=[f"sync.{CONSOLE}.pull"]),
     sub=Permission(allow=[f"live.{CONSOLE}.>", _INBOX]),
@@ -183,4 +183,4 @@ TEMPLATES: Final[dict[Role, Template]] = {
     "console": _CONSOLE,
     "operator": _OPERATOR,
 }
-"""What each role's signing key hands out. An operator has the whole application account: no list, no bound."""
+"""The permissions of each role's signing key. An operator has the whole application account, without bounds."""

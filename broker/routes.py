@@ -27,24 +27,24 @@ from headway.bus.wire import subjects
 Routes = dict[str, dict[str, int]]
 """Weight in percent by service and version: `{"fax": {"v1": 95, "v2": 5}}`.
 
-A version may name a cluster: `{"fax": {"v1": 100, "v1@eu": 95, "v2@eu": 5}}` shifts in `eu` alone. The weights of a
-cluster that is named total 100 as well; in the others those without a cluster hold.
+A version may name a cluster: `{"fax": {"v1": 100, "v1@eu": 95, "v2@eu": 5}}` shifts traffic in `eu` alone. The
+weights of a named cluster total 100 as well; all other clusters use the weights without a cluster.
 """
 
 Mappings = dict[str, list[WeightedMapping]]
 
 Met = tuple[dict[str, str], tuple[str, ...]]
-"""The servers of a cluster by id, and the names of those that should be there but do not answer."""
+"""The servers of a cluster by id, and the names of expected servers that do not answer."""
 
 TOTAL: Final = 100
 PUSH_TIMEOUT: Final = 2.0
 """Seconds that all servers together have to confirm."""
 _PING_TIMEOUT: Final = 1.0
 _LIMIT: Final = 100_000
-"""Subscriptions that a server tells of at most."""
+"""Most subscriptions that a server lists."""
 
 _SAMPLE: Final = "sample"
-"""Stands for any tenant, service or operation when permissions are looked at."""
+"""A sample tenant, service or operation for checking permissions."""
 
 _PING: Final = "$SYS.REQ.SERVER.PING"
 _UPDATE: Final = "$SYS.REQ.CLAIMS.UPDATE"
@@ -56,7 +56,7 @@ _VARIANTS: Final = tuple(
     for first in ("{{wildcard(1)}}", "{{Wildcard(1)}}", "$1")
     for second in ("{{wildcard(2)}}", "{{Wildcard(2)}}", "$2")
 )
-"""Ways to write the same destination: the server refuses one that is there twice, also for two clusters."""
+"""Equivalent spellings of one destination: the server refuses duplicates, also for two clusters."""
 
 
 def check(routes: Mapping[str, Mapping[str, int]]) -> Routes:
@@ -80,7 +80,7 @@ def check(routes: Mapping[str, Mapping[str, int]]) -> Routes:
                 raise BadRoutes(f"the weights of {service}{where} total {total}, not {TOTAL}")
         if len(totals) > len(_VARIANTS):
             raise BadRoutes(f"{service} has weights for {len(totals) - 1} clusters, {len(_VARIANTS) - 1} are possible")
-        # A zero cannot be said in claims (it is read as 100), so it is left out.
+        # Claims cannot express a zero (it is read as 100), so it is left out.
         checked[service] = {name: weight for name, weight in versions.items() if weight}
     return checked
 
@@ -96,7 +96,7 @@ def _names(service: str, name: str) -> str:
         raise BadRoutes(error.message, remedy=error.remedy) from error
 
 
-def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001  # the word for it; used as routes.compile
+def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001  # noqa: A001  # the natural name; used as routes.compile
     """Compile routes into account mappings: two for each service, none matching the same subject as another.
 
     Raises:
@@ -124,7 +124,7 @@ def _destinations(start: str, versions: Mapping[str, int], lane: str) -> list[We
 
 
 def decompile(mappings: Mapping[str, list[WeightedMapping]]) -> Routes:
-    """Return the routes that mappings were compiled from; leave out mappings that are not ours."""
+    """Return the routes that mappings were compiled from; ignore other mappings."""
     return {
         service: {_name(target): target.weight or TOTAL for target in targets}
         for source, targets in mappings.items()
@@ -144,7 +144,7 @@ def here(versions: Mapping[str, int], cluster: str | None) -> dict[str, int]:
 
 
 def anywhere(routes: Mapping[str, Mapping[str, int]]) -> Routes:
-    """Return the largest weight of each version in any cluster: above 0 it gets traffic somewhere."""
+    """Return the largest weight of each version in any cluster; above 0, it gets traffic somewhere."""
     found: Routes = {service: {} for service in routes}
     for service, versions in routes.items():
         for name, weight in versions.items():
@@ -154,7 +154,7 @@ def anywhere(routes: Mapping[str, Mapping[str, int]]) -> Routes:
 
 
 def prove(account: Account) -> None:
-    """Prove that the mappings of an account token do what they should, before it is pushed.
+    """Check that the mappings of an account token do what they should, before it is pushed.
 
     Raises:
         BadRoutes: if two mappings match the same subject (then their order is random), if a destination is there
@@ -181,7 +181,7 @@ def prove(account: Account) -> None:
 
 
 def _start(source: str) -> str:
-    """Return what a source begins with: sources that begin differently match no subject in common."""
+    """Return the first tokens of a source: sources that begin differently match no subject in common."""
     first = source.split(".")[:2]
     return "*" if {"*", ">"} & set(first) else ".".join(first)
 
@@ -201,7 +201,7 @@ def _permitted(scope: Scope, source: str, targets: list[WeightedMapping]) -> Non
 
 
 def permits(permission: Permission, subject: str) -> bool:
-    """Return whether a permission allows a subject, for a user whose tags are all `_SAMPLE`."""
+    """Return whether a permission allows a subject, for a user whose tags all are `_SAMPLE`."""
     return _permits(tuple(permission.allow), tuple(permission.deny), subject)
 
 
@@ -238,7 +238,7 @@ class Answer:
 
 
 class Pusher:
-    """Pushes account tokens and remembers the servers that it has met, to name those that are silent.
+    """Pushes account tokens and remembers the servers it has seen, to name those that do not answer.
 
     Args:
         nc: a connection of the system account.
@@ -256,16 +256,16 @@ class Pusher:
         met: Met | None = None,
         timeout: float = PUSH_TIMEOUT,
     ) -> tuple[str, ...]:
-        """Have every server of the cluster take account tokens, one after the other.
+        """Push account tokens to every server of the cluster, one token after the other.
 
         Args:
             tokens: the new ones.
-            previous: pushed again if one of the servers does not take a new one. They have to be issued later.
-            met: what `servers()` has just said; it is asked by default.
+            previous: pushed again if a server does not accept a new one; they must have a later time of issue.
+            met: a fresh result of `servers()`; it is called by default.
             timeout: seconds that the servers have to confirm.
 
         Returns:
-            the names of the servers that took them.
+            the names of the servers that accepted them.
 
         Raises:
             RouteRefused: naming each server that did not.
@@ -299,7 +299,7 @@ class Pusher:
         def take(answer: dict[str, Any]) -> bool:
             server = answer.get("server", {})
             found[server.get("id", "")] = server.get("name", "")
-            # Not `active_servers`: it counts one that died for two and a half minutes longer.
+            # Not `active_servers`: it still counts a server for two and a half minutes after its death.
             heard_of.update(route.get("name", "") for route in answer.get("statsz", {}).get("routes") or [])
             return heard_of <= set(found.values())
 
@@ -312,7 +312,7 @@ class Pusher:
         return found, silent
 
     async def interest(self, account: str, subject: str, *, timeout: float = PUSH_TIMEOUT) -> dict[str, int]:
-        """Count the subscriptions of each queue group that would get a message, over all servers.
+        """Count the subscriptions that would receive a message, by queue group, over all servers.
 
         Args:
             account: its public key.
@@ -320,11 +320,11 @@ class Pusher:
             timeout: seconds that the servers have to answer.
 
         Raises:
-            RouteRefused: if one of them does not.
+            RouteRefused: if one of them does not answer.
         """
         servers, silent = await self.servers()
         if silent:
-            raise RouteRefused(f"subscriptions are not known: no answer from {_and(silent)}", servers=silent)
+            raise RouteRefused(f"cannot count subscriptions: no answer from {_and(silent)}", servers=silent)
         groups: dict[str, int] = {}
         answered: set[str] = set()
 
@@ -338,7 +338,7 @@ class Pusher:
         ask = {"subscriptions": True, "acc": account, "account": account, "test": subject, "limit": _LIMIT}
         await self._gather(_SUBSCRIPTIONS, orjson.dumps(ask), take, time.monotonic() + timeout)
         if missing := tuple(sorted(name for id_, name in servers.items() if id_ not in answered)):
-            raise RouteRefused(f"subscriptions are not known: no answer from {_and(missing)}", servers=missing)
+            raise RouteRefused(f"cannot count subscriptions: no answer from {_and(missing)}", servers=missing)
         return groups
 
     async def _update(self, token: str, servers: Mapping[str, str], deadline: float) -> dict[str, Answer]:
@@ -357,7 +357,7 @@ class Pusher:
     async def _gather(
         self, subject: str, payload: bytes, take: Callable[[dict[str, Any]], bool], deadline: float
     ) -> None:
-        """Ask all servers at once; pass on their answers until `take` is satisfied or the time is up."""
+        """Ask all servers at once; pass their answers to `take` until it is satisfied or the time is up."""
         done = asyncio.Event()
 
         async def on_answer(message: Msg) -> None:

@@ -1,8 +1,8 @@
 """One nats-server process: found, started, waited for, stopped.
 
 It runs in a process group of its own, so that Ctrl-C reaches the workers first and they can drain; on Linux the
-kernel ends it when this process dies. The lock on its data is inherited by it: as long as a server runs
-on a directory, whoever started it, a second one is refused.
+kernel ends it when this process dies. It inherits the lock on its data: while a server runs on a directory, a second
+one is refused, whichever process started the first.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Server:
     """A nats-server process with one data directory.
 
     Args:
-        config: what to tell it; its ports may be `FREE_PORT`.
+        config: its configuration; ports may be `FREE_PORT`.
         binary: the program; found by `find_binary` if None.
         start_timeout: seconds to become ready.
 
     Attributes:
-        config: what it is told. After the first start it has the real ports, so that a restart keeps them.
+        config: its configuration. After the first start it has the real ports, so that a restart keeps them.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Server:
         return self.config.store / "nats.log"
 
     async def start(self) -> None:
-        """Start it and wait until it serves clients with JetStream.
+        """Start the server and wait until it serves clients with JetStream.
 
         Raises:
             BinaryMissing, AlreadyRunning, PortInUse, StoreCorrupt, ServerDied, NotReady: as their names say.
@@ -135,7 +135,7 @@ class Server:
             raise
 
     async def stop(self) -> None:
-        """Stop it with SIGTERM, and with SIGKILL after `STOP_TIMEOUT`. Safe to call twice."""
+        """Stop the server with SIGTERM, and with SIGKILL after `STOP_TIMEOUT`. Safe to call twice."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
@@ -144,7 +144,7 @@ class Server:
         await self.kill()
 
     async def kill(self) -> None:
-        """Kill it at once, as a power cut would."""
+        """Kill the server at once, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             # Not cancellable: SIGKILL takes effect in a moment, and the lock must not be given up before.
@@ -152,15 +152,15 @@ class Server:
         self._release_lock()
 
     async def restart(self) -> None:
-        """Stop it if it runs, and start it on the same ports."""
+        """Stop the server if it runs, and start it on the same ports."""
         await self.stop()
         await self.start()
 
     async def wait(self, *, poll: float = 0.1) -> int:
-        """Wait until the process ends, for whatever reason, and return its status.
+        """Wait until the process ends for any reason, and return its status.
 
         Args:
-            poll: seconds between two looks; there is no portable way to be told.
+            poll: seconds between two checks; no portable call waits for it.
         """
         if self._process is None:
             raise BrokerError("the server was not started")
@@ -169,7 +169,7 @@ class Server:
         return status
 
     def trust(self, trust: Trust) -> None:
-        """Set whom it trusts from its next start on."""
+        """Set the trusted operator and accounts, from the next start on."""
         self.config = replace(self.config, trust=trust)
 
     async def _start(self, binary: Path) -> None:
@@ -196,7 +196,7 @@ class Server:
         with self.log.open("ab") as log:
             offset = log.tell()
             try:
-                self._process = subprocess.Popen(  # noqa: S603  # takes milliseconds; the arguments are ours
+                self._process = subprocess.Popen(  # noqa: S603  # noqa: S603  # takes milliseconds; the arguments are not user input
                     [binary, "-c", store / "server.json"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -224,7 +224,7 @@ class Server:
             await asyncio.sleep(_POLL)
 
     async def _answers(self) -> bool:
-        """Return whether it greets a client and has JetStream."""
+        """Return whether the server greets a client and has JetStream."""
         try:
             reader, writer = await asyncio.open_connection(self.config.host, self.config.port)
         except OSError:
@@ -260,7 +260,7 @@ class Server:
         deadline = time.monotonic() + _ORPHAN_TIMEOUT
         while not _locked(descriptor):
             owner = os.pread(descriptor, 32, 0).decode().strip()
-            # The server of a process that was killed is on its way out: wait for it.
+            # The server of a killed process may still be ending: wait for it.
             if _alive(owner) or time.monotonic() > deadline:
                 who = f"process {owner}" if owner else "another process"
                 raise AlreadyRunning(f"{who} already runs a server on {self.config.store}")
@@ -303,7 +303,7 @@ def _alive(pid: str) -> bool:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
-    """Return what a child runs first so that the kernel signals it when we die; None off Linux."""
+    """Return what a child runs first so that the kernel signals it when this process dies; None off Linux."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: after fork, as little as possible may happen
@@ -311,7 +311,7 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], Non
 
     def arrange() -> None:
         prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # died in between
+        if os.getppid() != parent:  # the parent died in between
             os._exit(1)
 
     return arrange

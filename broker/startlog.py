@@ -1,4 +1,4 @@
-"""What the log of nats-server says about a start. Pure."""
+"""Errors in the log of a nats-server that was started. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from headway.broker.errors import BrokerError, NotReady, PortInUse, ServerDied, 
 _LINE = re.compile(r"^\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] +(?P<text>.*)$")
 _IN_USE = re.compile(r"listen tcp (?P<address>\S+): bind: address already in use")
 _DENIED = re.compile(r"listen tcp (?P<address>\S+): bind: (?P<why>permission denied|cannot assign requested address)")
-# A stream whose description is damaged is left out with no more than a warning: the server would run on without its
-# messages. What a "Filestore" line says is not that: it is the usual repair of block indexes after a crash.
+# A stream whose metadata is damaged is skipped with only a warning: the server would run without its messages. A
+# "Filestore" line is harmless: the usual repair of block indexes after a crash.
 _LEFT_OUT = re.compile(
     r"metafile .*(?:checksum|error|invalid)|error (?:reading|unmarshal\w*|recreating|recovering|adding)\b.*"
     r"(?:stream|consumer|metafile)|storage directory|can't start jetstream",
@@ -21,7 +21,7 @@ _SERIOUS: Final = {"WRN", "ERR", "FTL"}
 
 
 def corruption(log: str) -> str | None:
-    """Return the first line about a part of the store that cannot be read; None without one."""
+    """Return the first line about an unreadable part of the store; None without one."""
     for level, text in _lines(log):
         if level in _SERIOUS and not text.startswith("Filestore") and _LEFT_OUT.search(text):
             return text
@@ -29,7 +29,7 @@ def corruption(log: str) -> str | None:
 
 
 def cause_of_death(log: str, store: str, status: int) -> BrokerError:
-    """Return the error that the last lines of a dead server's log mean.
+    """Return the error that the last lines of a dead server's log indicate.
 
     Args:
         log: what it wrote since it was started.
@@ -46,7 +46,7 @@ def cause_of_death(log: str, store: str, status: int) -> BrokerError:
 
 
 def too_late(log: str, seconds: float) -> BrokerError:
-    """Return the error of a server that runs but is not ready."""
+    """Return the error for a server that runs but is not ready."""
     return NotReady(f"nats-server was not ready within {seconds:g} s: {last_words(log)}")
 
 

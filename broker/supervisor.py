@@ -1,7 +1,8 @@
-"""Supervises our server: starts it again when it dies, and restarts one that stores nothing.
+"""Supervises the server: restarts it when it dies, and when it no longer stores messages.
 
-A server whose descriptors or disk were used up for a moment may go on to take connections, and never store anything
-again. Only a write shows that. While the disk is full a restart would not help: then it is told, and waited for room.
+A server that ran out of descriptors or disk for a moment may still accept connections but never store anything again.
+Only a write shows that. While the disk is full a restart would not help: the supervisor reports it and waits for
+space.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from headway.bus.nats import values
 from headway.bus.nats.streams import CONTROL
 
 PROBE: Final = "$KV.CONTROL.probe.supervisor"
-"""Subject of the write that proves that the server stores something."""
+"""Subject of the write that checks that the server stores messages."""
 PROBE_LIVES: Final = 60.0
 EVERY: Final = 2.0
 """Seconds between two such writes."""
 PATIENCE: Final = 10.0
-"""Seconds without a stored write, although there is room, after which the server is restarted."""
+"""Seconds without a stored write, despite free space, after which the server is restarted."""
 ROOM: Final = 32 << 20
 """Free bytes on the disk below which it counts as full."""
 FIRST_DELAY: Final = 0.5
@@ -43,11 +44,11 @@ _log = logging.getLogger("headway.broker")
 
 
 async def prove_write(bus: Bus, subject: str = PROBE) -> float:
-    """Have the server store something; returns how many seconds that took.
+    """Make the server store a message; return how many seconds that took.
 
     Args:
         bus: a connection in the control or operator role.
-        subject: where, within the bucket of the control records. It expires by itself.
+        subject: a subject within the bucket of the control records. The message expires by itself.
 
     Raises:
         MissingStream: if there is no such bucket.
@@ -59,7 +60,7 @@ async def prove_write(bus: Bus, subject: str = PROBE) -> float:
 
 
 def restart_delay(failed: int) -> float:
-    """Return the seconds to wait after so many attempts to start the server failed in a row."""
+    """Return the seconds to wait after a number of failed attempts to start the server."""
     return float(min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failed - 1)))
 
 
@@ -68,8 +69,8 @@ class Supervisor:
 
     Args:
         broker: with a server of its own.
-        say: is told what happens to the server.
-        every: seconds between two writes that prove that the server stores something.
+        say: called with what happens to the server.
+        every: seconds between two writes that check that the server stores messages.
         patience: seconds without such a write after which it is restarted.
     """
 
@@ -79,10 +80,10 @@ class Supervisor:
         self._every = every
         self._patience = patience
         self.restarts = 0
-        """How often the server was started again."""
+        """How often the server was restarted."""
 
     async def run(self) -> None:
-        """Keep the server running until cancelled. Without a server of ours there is nothing to do.
+        """Keep the server running until cancelled. Does nothing for an external server.
 
         Raises:
             BinaryMissing: if the server cannot be started because its program is gone.
@@ -99,7 +100,7 @@ class Supervisor:
             self.restarts += 1
 
     async def _until_wrong(self, server: Server) -> str:
-        """Wait until the server is dead or stores nothing; returns which, in words."""
+        """Wait until the server is dead or stores nothing; return which, in words."""
         dead = asyncio.ensure_future(server.wait())
         stuck = asyncio.ensure_future(self._until_stuck(server))
         try:
@@ -122,7 +123,7 @@ class Supervisor:
                     stored, full = time.monotonic(), False
                     continue
                 except MissingStream:
-                    stored = time.monotonic()  # nothing was declared yet, or somebody has deleted it
+                    stored = time.monotonic()  # nothing declared yet, or the bucket was deleted
                     continue
                 except (HeadwayError, TimeoutError, OSError) as error:
                     why = error.message if isinstance(error, HeadwayError) else repr(error)
@@ -137,7 +138,7 @@ class Supervisor:
                 await bus.close()
 
     async def _start_again(self, server: Server) -> None:
-        """Start it, however often that fails: its port may be taken for a moment, its disk full."""
+        """Start the server, retrying for ever: its port may be taken for a moment, its disk full."""
         failed = 0
         while True:
             try:

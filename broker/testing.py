@@ -30,7 +30,7 @@ from headway.bus.service import Service
 from headway.bus.worker.worker import Worker
 
 TENANT = "test"
-"""The tenant that tests speak for when they name none."""
+"""The tenant that tests use if they name none."""
 
 
 class TestBus:
@@ -41,7 +41,7 @@ class TestBus:
         bus: the connection that `call`, `submit` and `emit` use.
     """
 
-    __test__ = False  # it is named Test..., but is not a test
+    __test__ = False  # not a test, despite its name
 
     def __init__(self, broker: Broker, bus: Bus) -> None:
         self.broker = broker
@@ -149,8 +149,8 @@ class TestCluster:
     """A cluster of servers with one set of keys.
 
     Attributes:
-        servers: named `n0`, `n1`, ...; stop, kill and restart them at will.
-        broker: identities and routes; its connections go to whichever server lives.
+        servers: named `n0`, `n1`, ...; they can be stopped, killed and restarted.
+        broker: identities and routes; its connections go to any live server.
     """
 
     __test__ = False
@@ -174,12 +174,12 @@ async def cluster(
 
     Args:
         size: how many servers.
-        late: so many of them, the last ones, are left for the test to start.
-        replicas: copies of the shared streams and, by them, of job streams; None makes no streams.
+        late: number of servers, counted from the end, that the test starts itself.
+        replicas: copies of the shared streams, which job streams take over; None creates no streams.
         sync_interval: as in `Broker.start`.
-        ready: seconds that it has to elect its leaders.
-        home: directory to use instead; a cluster that ran in there goes on.
-        make: makes a server of what it is to be told; it may tell it something else, or run it elsewhere.
+        ready: seconds to elect its leaders.
+        home: directory to use instead; a cluster that ran in it continues.
+        make: makes a server from its configuration; it may change the configuration or run the server elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
         home = home or Path(directory)

@@ -1,7 +1,7 @@
-"""Brings an installation of an earlier version up to date.
+"""Upgrades an installation of an earlier version.
 
-Clients were users of the application account once, and their credentials are refused since they have one of their own.
-Those that are kept in the data directory are made anew in their place; of copies elsewhere nobody here knows.
+Clients used to be users of the application account; since they have their own account, their old credentials are
+refused. Credentials in the data directory are renewed in place; copies elsewhere have to be replaced by hand.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
 
 
 def upgrade(directory: Path) -> str | None:
-    """Bring a data directory up to date. If it is interrupted, the next call does the rest.
+    """Upgrade a data directory. If it is interrupted, the next call does the rest.
 
-    Servers that run already are told by the next change of routes, which `headway apply` and `headway up` make.
+    Running servers learn of it by the next change of routes, which `headway apply` and `headway up` make.
 
     Args:
         directory: the data directory; it need not exist.
 
     Returns:
-        what a person has to know about it, in one line; None if there was nothing to do.
+        a one-line notice for the operator; None if there was nothing to do.
 
     Raises:
         BadIdentity: if its keys cannot be used.
@@ -42,7 +42,7 @@ def upgrade(directory: Path) -> str | None:
     identities.store(directory, identities.complete(keys))
     here = f"{', '.join(renewed)} made anew, " if renewed else ""
     return (
-        f"clients have an account of their own now: {here}older credentials of the role client are refused, "
+        f"clients have their own account now: {here}older credentials of the role client are refused; "
         "replace them where they are used (docs/reference/roles.md#clients)"
     )
 
@@ -52,7 +52,7 @@ def _renewed(identities: Identities, path: Path) -> bool:
     try:
         old = user_of(path.read_text())
     except (BadIdentity, OSError, UnicodeDecodeError):
-        return False  # `headway doctor` tells of it
+        return False  # `headway doctor` reports it
     tenant = next((tag.partition(":")[2] for tag in old.nats.tags if tag.startswith("tenant:")), None)
     left = old.exp - time.time()
     if old.iss != identities.role_key("client") or tenant is None or (old.exp and left <= 0):

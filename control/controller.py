@@ -1,11 +1,11 @@
-"""The skeleton of every controller: of several equal ones, the one that holds the lease reconciles.
+"""The base class of every controller: of several replicas, the one that holds the lease reconciles.
 
     class Scaler(Controller):
         async def reconcile(self) -> None: ...       # read all of it, decide, act
 
     await Scaler(bus, "scaler", holder="host-1").run(stop)
 
-The skeleton owns the lease, the view of the fleet, the rounds and what runs beside them, and the end of all that.
+The base class owns the lease, the view of the fleet, the rounds and the background work, and ends all of them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ T = TypeVar("T")
 
 
 class Controller(abc.ABC):
-    """One of several equal controllers.
+    """One of several controller replicas.
 
     Args:
         bus: a connection in the control or operator role.
-        name: what it controls, for the log: "scaler".
+        name: name of the controller, for logs, such as "scaler".
         holder: name of this contender, for logs and the lease.
         period: seconds between the end of a round and the next one.
         timeout: seconds after which a round is given up.
-        lease: name of the lease, if several controllers of one name may act side by side. By default `name`.
-        ttl: seconds after which another takes over from a dead holder; a whole number.
+        lease: name of the lease, if several controllers with the same name may act side by side. By default `name`.
+        ttl: seconds after which another replica takes over from a dead holder; a whole number.
 
     Attributes:
-        lease: who acts.
+        lease: decides which replica acts.
         fleet: the workers, by their heartbeats.
     """
 
@@ -56,9 +56,9 @@ class Controller(abc.ABC):
 
     @abc.abstractmethod
     async def reconcile(self) -> None:
-        """Do one round: read what should be and what is, decide, act. Called only while the lease is ours.
+        """Do one round: read desired and actual state, decide, act. Called only while this replica holds the lease.
 
-        A round that raises or takes too long is given up; the next one sees whatever it left undone.
+        A round that raises or takes too long is abandoned; the next one sees what is left to do.
         """
 
     @property
@@ -67,15 +67,15 @@ class Controller(abc.ABC):
         return self._rounds.period
 
     def wake(self) -> None:
-        """Begin the next round now."""
+        """Start the next round now."""
         self._rounds.wake()
 
     def spawn(self, work: Coroutine[Any, Any, T], what: str = "") -> asyncio.Task[T]:
-        """Run something beside the rounds; it is cancelled when the controller ends.
+        """Run a task beside the rounds; it is cancelled when the controller ends.
 
         Args:
-            work: what to do. If it fails, that is logged, and the rounds go on.
-            what: name of it, for the log.
+            work: the coroutine. A failure is logged, and the rounds continue.
+            what: its name, for logs.
         """
         task = asyncio.get_running_loop().create_task(work)
         self._spawned.add(task)
@@ -83,16 +83,16 @@ class Controller(abc.ABC):
         return task
 
     def beside(self) -> Iterable[Coroutine[Any, Any, None]]:
-        """Return what runs beside the rounds for as long as the controller does, leading or not."""
+        """Return the coroutines that run beside the rounds for as long as the controller does, leading or not."""
         return ()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Hold what a controller needs for as long as it runs, leading or not, such as a subscription."""
+        """Hold what a controller needs while it runs, leading or not, such as a subscription."""
         yield
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Run until `stop` is set, or until cancelled. Ends everything it began, then gives up the lease."""
+        """Run until `stop` is set, or until cancelled. Ends all its tasks, then gives up the lease."""
         stop = stop or asyncio.Event()
         try:
             async with self.fleet.listening(self._bus), self.opened(), asyncio.TaskGroup() as group:

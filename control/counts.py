@@ -1,4 +1,4 @@
-"""What the workers of one version did in a stretch of time, added up from their heartbeats."""
+"""The work of one version's workers in a period of time, added up from their heartbeats."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EMPTY: Final[Sequence[int]] = (0,) * (len(BUCKETS) + 1)
 _NONE: Final = Outcome(0, 0, {})
 
 LAGS: Final = 200
-"""Event loop lags that a count keeps: enough for their median, however long it is added to."""
+"""Event loop lags that a count keeps: enough for their median, and bounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the requests of one operation or one tenant.
+    """The results of the requests of one operation or one tenant.
 
     Attributes:
         tries: calls, jobs and events that ended.
@@ -37,18 +37,18 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the workers of one version did in a stretch of time.
+    """The work of one version's workers in a period of time.
 
     Attributes:
-        tries: calls, jobs and events that ended, well or not.
-        errors: those that did not end well.
-        shed: calls refused because the worker was full; not among the tries.
-        dead: work that was given up.
+        tries: calls, jobs and events that ended, successfully or not.
+        errors: those that failed.
+        shed: calls refused because the worker was full; not included in tries.
+        dead: dead letters.
         latency: per kind, counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
         cpu_s: CPU seconds.
-        seconds: seconds that the workers lived, added up.
+        seconds: seconds of life of all workers, added up.
         lags: event loop lags in seconds, of up to `LAGS` heartbeats.
-        memory: resident bytes of a worker, the mean of the last heartbeats; 0 if none was heard.
+        memory: resident bytes of a worker, the mean of the last heartbeats; 0 without a heartbeat.
         operations, tenants: the same work by operation and by tenant.
     """
 
@@ -102,7 +102,7 @@ class Total:
             known = self.latency.setdefault(kind, list(EMPTY))
             for i, (now, then) in enumerate(zip(counts, before, strict=False)):
                 known[i] += now - then
-        if old is not None:  # the cost of starting is not load
+        if old is not None:  # start-up cost is not load
             self.cpu_s += new.cpu_s - old.cpu_s
             self.seconds += new.at - old.at
             self.lags.append(new.loop_lag_s)
@@ -128,7 +128,7 @@ class Total:
 
 
 def _add(known: dict[str, Tally], old: Mapping[str, Outcome], new: Mapping[str, Outcome]) -> None:
-    """Add what became of the requests of each name between two heartbeats."""
+    """Add the results of each name's requests between two heartbeats."""
     for name, now in new.items():
         then = old.get(name, _NONE)
         if now.tries == then.tries:

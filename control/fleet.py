@@ -1,6 +1,6 @@
-"""The fleet: every worker by its heartbeats, who has fallen silent, and counters by version.
+"""The fleet: every worker by its heartbeats, silent workers, and counters by version.
 
-Scaler, deployer, console and demo each keep one. It is only a view: a controller that starts listens anew, and
+Scaler, deployer, console and demo each keep one. It is only a view: a controller starts with an empty one, and
 `settled` says whether it has listened for long enough that silence means something.
 """
 
@@ -19,11 +19,11 @@ from headway.control.counts import Count, Total
 from headway.control.heartbeats import heard
 
 SILENCE: Final = 3 * INTERVAL
-"""Seconds without a heartbeat after which a worker is silent: neither counted on nor shown as serving."""
+"""Seconds without a heartbeat after which a worker is silent: it neither counts nor shows as serving."""
 KEPT: Final = 3
 """Heartbeats of each worker that are kept."""
 FORGOTTEN: Final = 600.0
-"""Seconds of silence after which a worker is dropped from memory, so that nothing grows for ever."""
+"""Seconds of silence after which a worker is dropped from memory, which bounds its size."""
 
 Key = tuple[str, str]
 """Service and version."""
@@ -31,7 +31,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Member:
-    """One worker, as far as it was heard.
+    """One worker, as known from its heartbeats.
 
     Attributes:
         at: when its last heartbeat came, in monotonic seconds.
@@ -57,7 +57,7 @@ class Fleet:
         self._served: dict[Key, float] = {}
         self._pruned = time.monotonic()
         self.listening_since = self._pruned
-        """Since when nothing was missed, in monotonic seconds; silence before that says nothing of a worker."""
+        """Monotonic time since when no heartbeat was missed; earlier silence says nothing about a worker."""
 
     @asynccontextmanager
     async def listening(self, bus: Bus) -> AsyncIterator[None]:
@@ -72,20 +72,20 @@ class Fleet:
             yield
 
     def reconnected(self) -> None:
-        """Begin to listen anew: workers that seem silent may have spoken while we could not hear."""
+        """Restart listening: workers that seem silent may have sent heartbeats that were missed."""
         self.listening_since = time.monotonic()
 
     @property
     def settled(self) -> bool:
-        """Return whether we have listened for long enough that silence means something."""
+        """Return whether this has listened for long enough that silence means something."""
         return time.monotonic() - self.listening_since >= SILENCE
 
     def hear(self, beat: Beat) -> None:
-        """Take in a heartbeat."""
+        """Record a heartbeat."""
         now, key = time.monotonic(), (beat.service, beat.version)
         known = self._members.get(beat.worker)
         old = known.last if known is not None and known.last.started == beat.started else None
-        # Its age is measured by its own steady clock: no two machines have to agree on the time.
+        # A worker's own steady clock measures its age: no two machines have to agree on the time.
         if old is not None or beat.age_s <= now - self.listening_since:
             self._totals[key].add(old, beat)
         self._told[key] = now
@@ -98,15 +98,15 @@ class Fleet:
         self._prune(now)
 
     def forget(self, worker: str) -> None:
-        """Drop a worker that is known to have ended."""
+        """Remove a worker that is known to have ended."""
         self._members.pop(worker, None)
 
     def of(self, worker: str) -> Member | None:
-        """Return a worker; None if it was not heard yet, or has said that it stopped."""
+        """Return a worker; None if it has sent no heartbeat yet, or has reported that it stopped."""
         return self._members.get(worker)
 
     def members(self) -> Iterator[Member]:
-        """Iterate over all workers that were heard and have not stopped, silent ones included."""
+        """Iterate over all workers that were heard and have not stopped, including silent ones."""
         return iter(list(self._members.values()))
 
     def heard(self, member: Member) -> float:
@@ -114,7 +114,7 @@ class Fleet:
         return max(member.at, self.listening_since)
 
     def silent(self, member: Member) -> float:
-        """Return for how many seconds a worker has been silent while we listened."""
+        """Return for how many seconds a worker has been silent while this listened."""
         return time.monotonic() - self.heard(member)
 
     def present(self, service: str) -> list[Beat]:
@@ -126,19 +126,19 @@ class Fleet:
         ]
 
     def serving(self, service: str) -> dict[str, int]:
-        """Count the workers that serve and are well, by version."""
+        """Count the healthy, serving workers by version."""
         return self._sum(service, lambda beat: int(beat.state == "serving" and beat.healthy))
 
     def alive(self, service: str) -> dict[str, int]:
-        """Count the workers that are there, by version."""
+        """Count the live workers by version."""
         return self._sum(service, lambda _: 1)
 
     def busy(self, service: str) -> dict[str, int]:
-        """Count the calls, jobs and events in hand, by version."""
+        """Count the calls, jobs and events in progress, by version."""
         return self._sum(service, lambda beat: beat.in_hand + beat.rpc_inflight)
 
     def missing(self, service: str, versions: Iterable[str]) -> dict[str, float]:
-        """Return for how many seconds no worker of each version has served, as far as we listened."""
+        """Return for how many seconds no worker of each version has served, as far as observed."""
         now, serving, versions = time.monotonic(), self.serving(service), tuple(versions)
         for version in versions:
             if serving.get(version):
@@ -156,7 +156,7 @@ class Fleet:
         return found
 
     def _prune(self, now: float) -> None:
-        """Drop what was not heard of for long; a version that comes back begins anew."""
+        """Drop workers and versions without recent heartbeats; a version that comes back starts from zero."""
         if now - self._pruned < FORGOTTEN / 10:
             return
         self._pruned = now

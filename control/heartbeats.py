@@ -1,4 +1,4 @@
-"""Heartbeats of all workers: one subscription for everything in this process that needs them."""
+"""Heartbeats of all workers: one subscription shared by this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def heard(bus: Bus, *ears: Callable[[Beat], object]) -> AsyncIterator[None
     async def on_beat(message: Msg) -> None:
         try:
             beat = Beat.model_validate_json(message.data)
-        except ValidationError:  # of a newer or an older worker: it beats, but we do not know what it says
+        except ValidationError:  # sent by a newer or older version: it is alive, but the message cannot be read
             return
         for ear in ears:
             ear(beat)

@@ -1,7 +1,8 @@
-"""The lease of a leader: of several equal controllers one acts.
+"""The lease of a leader: of several controller replicas, one acts.
 
 The holder writes `lease.<controller>` with a time to live (ADR-43) and renews it; when it stops, the server removes
-the record and another takes it. The epoch, which grows with each new holder, is kept beside it without a time to live.
+the record and another contender takes it. The epoch, which grows with each new holder, is kept beside it without a
+time to live.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from headway.control.records import LeaseRecord
 from headway.control.store import Control, lease_key
 
 TTL: Final = 3.0
-"""Seconds after which the lease of a dead holder is free; the server counts in whole ones."""
+"""Seconds after which the lease of a dead holder is free; the server accepts whole seconds only."""
 MARGIN: Final = 0.5
-"""Seconds by which a holder stops earlier than the server would let it, for clocks that run differently."""
+"""Safety margin in seconds: a holder stops this much before expiry, for clocks that run at different speeds."""
 
 
 def holds(renewed: float | None, now: float, ttl: float = TTL) -> bool:
@@ -39,9 +40,9 @@ class Lease:
 
     Args:
         bus: a connection in the control or operator role.
-        controller: what is led, such as "scaler".
-        holder: who we are, in words fit for a log.
-        ttl: seconds, whole ones.
+        controller: name of the controller, such as "scaler".
+        holder: name of this contender, for logs.
+        ttl: time to live in whole seconds.
     """
 
     def __init__(self, bus: Bus, controller: str, holder: str, ttl: float = TTL) -> None:
@@ -53,15 +54,15 @@ class Lease:
         self._revision: int | None = None
         self._renewed: float | None = None
         self.epoch = 0
-        """Of our own lease, while we hold it."""
+        """The epoch of this contender's lease, while it holds it."""
 
     @property
     def held(self) -> bool:
-        """Return whether we may act now."""
+        """Return whether this contender may act now."""
         return holds(self._renewed, time.monotonic(), self._ttl)
 
     async def acquire_or_renew(self) -> bool:
-        """Try to get or keep the lease. Call it about three times per `ttl`; without an answer, `held` expires."""
+        """Try to acquire or renew the lease. Call it about three times per `ttl`; without an answer, `held` expires."""
         began = time.monotonic()
         try:
             if self._revision is None:
@@ -79,10 +80,10 @@ class Lease:
         return True
 
     async def lead(self, changed: Callable[[bool], None]) -> None:
-        """Get the lease and keep it until cancelled.
+        """Acquire the lease and keep it until cancelled.
 
         Args:
-            changed: called when it is ours, and when it is no longer.
+            changed: called with whether this contender holds the lease, when that changes.
         """
         led = False
         while True:
@@ -93,7 +94,7 @@ class Lease:
             await asyncio.sleep(self._ttl / 3 if held else min(0.5, self._ttl / 3))
 
     async def release(self) -> None:
-        """Give the lease up at once, if it is ours."""
+        """Release the lease at once, if this contender holds it."""
         revision, self._revision, self._renewed = self._revision, None, None
         if revision is not None:
             try:
@@ -102,10 +103,10 @@ class Lease:
                 return  # it expires by itself
 
     async def _acquire(self) -> None:
-        """Take the lease if it is free. The epoch is taken first, so that no two holders ever have the same one.
+        """Take the lease if it is free. The epoch is taken first, so that it is never used twice.
 
         Raises:
-            Conflict: if somebody else holds it, or was quicker.
+            Conflict: if another contender holds it, or was quicker.
         """
         standing = await self._control.get(self._key, LeaseRecord)
         if standing is not None:

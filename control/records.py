@@ -1,15 +1,15 @@
-"""The control records: the desired state and what is known of it, in the key-value bucket `CONTROL`.
+"""The control records: desired and observed state, in the key-value bucket `CONTROL`.
 
     service.<service>              ServiceRecord   how it is scaled; written by `headway up` and the deployer
     version.<service>.<version>    VersionRecord   what a worker of it is started from; written likewise
     scale.<service>.<version>      ScaleRecord     how many workers, and why; written by the scaler alone
-    rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by who asks it
+    rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by requests to it
     evidence.<service>             EvidenceRecord  what a release is judged by; written by the deployer alone
-    lease.<controller>             LeaseRecord     who of several equal controllers acts; expires by itself
+    lease.<controller>             LeaseRecord     which replica of a controller acts; expires by itself
     owner.<service>                OwnerRecord     which `headway up` runs it (headway/ownership.py)
-    code.<digest>, operator.<digest>               who comes into the console (headway/console/access.py); expire
+    code.<digest>, operator.<digest>               access to the console (headway/console/access.py); expire
 
-The scaler and the deployer know these, not each other.
+The scaler and the deployer communicate only through these records.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _SIZES: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1
 def _seconds(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no duration: write 50ms, 10s, 5m or a number of seconds")
+        raise ValueError(f"{value!r} is not a duration: write 50ms, 10s, 5m or a number of seconds")
     return float(found[1]) * _UNITS[found[2]] if found else value
 
 
 def _share(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no share: write 70% or 0.7")
+        raise ValueError(f"{value!r} is not a share: write 70% or 0.7")
     return float(found[1]) / 100 if found else value
 
 
 def _size(value: Any) -> Any:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", value.strip()) if isinstance(value, str) else None
     if isinstance(value, str) and found is None:
-        raise ValueError(f"{value!r} is no size: write 512MB, 1GiB or a number of bytes")
+        raise ValueError(f"{value!r} is not a size: write 512MB, 1GiB or a number of bytes")
     return int(float(found[1]) * _SIZES[found[2]]) if found else value
 
 
@@ -55,7 +55,7 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 
 
 class Record(BaseModel):
-    """Base of all records: unknown fields are refused, values never change."""
+    """Base of all records: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,7 +81,7 @@ class Latency(Record):
     @model_validator(mode="after")
     def _bounded(self) -> Latency:
         if self.mean is None and self.p95 is None:
-            raise ValueError("give mean, p95, or both")
+            raise ValueError("give mean, p95 or both")
         return self
 
 
@@ -102,12 +102,12 @@ class Floor(Record):
     @field_validator("start", "end")
     @classmethod
     def _fires(cls, value: str) -> str:
-        from cronsim import CronSim, CronSimError  # with the control plane; workers read no floors
+        from cronsim import CronSim, CronSimError  # cron runs in the control plane; workers do not read floors
 
         try:
             next(CronSim(value, datetime(2024, 1, 1, tzinfo=UTC)))
         except (CronSimError, StopIteration):
-            raise ValueError(f"{value!r} is no time: write five cron fields, such as 0 8 * * mon-fri") from None
+            raise ValueError(f"{value!r} is not a time: write five cron fields, such as 0 8 * * mon-fri") from None
         return value
 
     @field_validator("timezone")
@@ -121,12 +121,12 @@ class Floor(Record):
 
 
 class Scale(Record):
-    """How a service is scaled: by the policy that asks for most, between `min` and `max`.
+    """How a service is scaled: by the policy that asks for the most workers, between `min` and `max`.
 
     Attributes:
-        min, max: workers. 0 stops the last one when nothing is left to do, and starts one for the first message.
-        step: most workers that one decision adds; None has no bound.
-        down_after: seconds for which fewer workers must have been enough before any is stopped.
+        min, max: workers. with 0 the last one stops when idle, and the first message starts one.
+        step: most workers that one decision adds; None is unlimited.
+        down_after: seconds for which fewer workers must suffice before one is stopped.
         lag, cpu, latency, inflight: policies; None switches one off.
         floors: more than `min` at certain times.
         memory: resident bytes above which a worker is replaced; None never does.
@@ -159,9 +159,9 @@ class ServiceRecord(Record):
     """What all versions of a service share.
 
     Attributes:
-        calls: whether it serves calls; then at least one worker runs, since nothing could wake it for a call.
-        suspended: no worker of any version runs; said by `headway up` when it leaves.
-        orphans: event types that it has a consumer for and no deployed version handles; told by the deployer.
+        calls: whether it serves calls; then at least one worker runs, since a call cannot start one.
+        suspended: no worker of any version runs; set by `headway up` when it exits.
+        orphans: event types that it has a consumer for and no deployed version handles; set by the deployer.
     """
 
     service: str
@@ -172,7 +172,7 @@ class ServiceRecord(Record):
 
 
 class VersionRecord(Record):
-    """One version of a service.
+    """One version of a service, and what its workers are started from.
 
     Attributes:
         app: `module:variable`.
@@ -181,9 +181,10 @@ class VersionRecord(Record):
         config: its frozen configuration.
         image: digest of its image, once it is run from one.
         weight: its share of new traffic in percent.
-        minimum: workers that it has whatever the load; capacity that a rollout grows before it shifts traffic.
+        minimum: workers that it has at any load; a rollout raises it before it shifts traffic.
         phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
-        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
+        grace: seconds that work in hand has to finish when a worker is stopped; None allows as long as its jobs may
+            take.
     """
 
     service: str
@@ -200,7 +201,7 @@ class VersionRecord(Record):
 
 
 class Decided(Record):
-    """One decision: at (unix seconds) from how many workers to how many, and why in one sentence."""
+    """One decision: at (unix seconds), from how many workers to how many, and the reason in one sentence."""
 
     at: float
     before: int
@@ -209,7 +210,7 @@ class Decided(Record):
 
 
 class ScaleRecord(Record):
-    """What the scaler wants of a version, and how the version's workers fare.
+    """The scaler's desired workers for a version, and the health of its workers.
 
     Attributes:
         desired: workers.
@@ -241,13 +242,13 @@ class LeaseRecord(Record):
 
 
 class Margin(Record):
-    """How much worse a canary may be without anybody minding. A step is passed once it is shown not to be worse.
+    """How much worse a canary may be. A step is passed once it is shown to be no worse than that.
 
     Attributes:
         odds: the factor on the odds of failing.
         points: the difference in the share of failures (0.005 is half a point). The larger of the two counts.
         latency: the factor on the 95th percentile.
-        seconds: what it may be longer whatever the factor. The larger of the two counts.
+        seconds: the allowed increase in seconds. The larger of the two counts.
     """
 
     odds: float = Field(default=1.5, gt=1, le=100)
@@ -257,7 +258,7 @@ class Margin(Record):
 
 
 Thin = Literal["hold", "promote", "back"]
-"""What becomes of a step whose traffic is too thin to show anything."""
+"""What happens to a step whose traffic is too thin to prove anything."""
 
 
 class Criteria(Record):
@@ -265,14 +266,14 @@ class Criteria(Record):
 
     Attributes:
         alpha: the chance that an equal canary is aborted, over the whole rollout.
-        requests: calls, jobs and events that each side must have had; below, no step is passed.
+        requests: calls, jobs and events that each side needs before a step is passed.
         errors: how much higher the canary's share of errors may be (0.005 is half a point).
         latency: by which factor its latency may be higher.
-        margin: what the canary must be shown not to be worse than.
-        confidence: how certain that has to be.
-        patience: seconds of observation in which a step has to show it.
-        thin: what then: hold for a person, promote, or take it back.
-        ceiling: the share of failures that is too many where no other version has traffic to compare with.
+        margin: how much worse the canary may be, as a proof must show.
+        confidence: the confidence of that proof.
+        patience: seconds of observation that a step has for the proof.
+        thin: what happens after that: hold for a person, promote, or roll back.
+        ceiling: the highest share of failures where no other version has traffic to compare with.
     """
 
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
@@ -309,7 +310,7 @@ class QueryCheck(Record):
 
     @property
     def text(self) -> str:
-        """What `{version}` may stand in."""
+        """Where `{version}` may appear."""
         return self.query
 
 
@@ -323,7 +324,7 @@ class HttpCheck(Record):
 
     @property
     def text(self) -> str:
-        """What `{version}` may stand in."""
+        """Where `{version}` may appear."""
         return self.url
 
 
@@ -336,7 +337,7 @@ class P95(Record):
     Attributes:
         kind: "rpc", "job" or "on" (events).
         at: the estimate.
-        low, high: it is between these with 95% confidence; None where too few were measured to say.
+        low, high: its 95% confidence interval; None with too few measurements.
     """
 
     kind: str
@@ -346,11 +347,11 @@ class P95(Record):
 
 
 class Measured(Record):
-    """What one side did in a step.
+    """The work of one side in a step.
 
     Attributes:
-        tries: calls, jobs and events that ended, `errors` of them not well.
-        dead: given up; `shed`: calls refused under load, not among the tries.
+        tries: calls, jobs and events that ended, of which `errors` failed.
+        dead: dead letters; `shed`: calls refused under load, not included in tries.
     """
 
     version: str
@@ -376,14 +377,14 @@ class Point(Record):
 
 
 class Verdict(Record):
-    """What the judge says.
+    """The judge's verdict.
 
     Attributes:
         outcome: `pass`, `fail`, or `waiting` for data.
-        reasons: why, in sentences.
-        measured: the numbers it looked at: the canary's, then the baseline's.
-        needed: about how many more requests of the canary decide; None if not known.
-        within: seconds that this takes at the present rate; None if not known.
+        reasons: the reasons, in sentences.
+        measured: the numbers it used: the canary's, then the baseline's.
+        needed: estimate of the canary requests until a decision; None if unknown.
+        within: seconds until then at the present rate; None if unknown.
         evidence: how it grew, oldest first.
     """
 
@@ -406,15 +407,15 @@ Phase = Literal[
 """
 
 OVER: Final[frozenset[Phase]] = frozenset({"done", "rolled-back", "refused"})
-"""Phases in which nothing is left to do."""
+"""Final phases."""
 
 
 class Transition(Record):
-    """A step of a rollout: at (unix seconds) it came from one phase into another, and why.
+    """A step of a rollout: when (unix seconds) it went from one phase to another, and why.
 
     Attributes:
         weight: the new version's share of the traffic before, in percent.
-        measured: what the judge had measured by then.
+        measured: the judge's measurements at that time.
     """
 
     at: float
@@ -426,11 +427,11 @@ class Transition(Record):
 
 
 Request = Literal["deploy", "promote", "pause", "resume", "abort", "rollback"]
-"""What people ask of a rollout."""
+"""What can be requested of a rollout."""
 
 
 class Asked(Record):
-    """What somebody asked of a rollout: at (unix seconds), `what`, and by whom."""
+    """A request to a rollout: at (unix seconds), `what`, and by whom."""
 
     at: float
     what: Request
@@ -438,7 +439,7 @@ class Asked(Record):
 
 
 class Past(Record):
-    """A rollout that is over."""
+    """A rollout that has ended."""
 
     number: int
     version: str
@@ -450,35 +451,35 @@ class Past(Record):
 
 
 class RolloutRecord(Record):
-    """A release of one service: what was asked for, and how far it is.
+    """A release of one service: the request and its progress.
 
     Attributes:
         number: counts the service's rollouts.
-        version: what is rolled out.
+        version: the version that is rolled out.
         before: the version that had the traffic; None for a service's first release.
         steps: shares of the traffic in percent, ascending to 100.
         bake: seconds that each step is judged for.
         window: seconds for which the old version is kept warm once the new one has all the traffic.
         manual: each step waits for `promote`.
         breaking: schemas may differ in ways that break callers or queued jobs.
-        cluster: shift there alone; everywhere else the old version keeps all.
-        urgent: a rollback: neither steps nor judging, and what is queued for `before` is taken over.
-        holdback: percent of the traffic that `before` keeps at the last step, so that there is something to compare
-            with; given up once that step is passed.
-        full: whether it has been given up.
-        workers: that the old version had at the beginning: the capacity which the new one is grown to.
-        phase: where it is.
+        cluster: shift traffic only there; elsewhere the old version keeps all traffic.
+        urgent: a rollback: no steps and no judging, and the jobs queued for `before` are taken over.
+        holdback: percent of the traffic that `before` keeps at the last step, as a baseline for the judge; released
+            once that step is passed.
+        full: whether it has been released.
+        workers: of the old version at the beginning: the capacity that the new one gets.
+        phase: its current phase.
         step: index into `steps`.
         since: unix seconds at which the phase or step began.
-        watched: seconds of the phase in which a deployer was there to see it and nobody had paused it, as far as they
-            were noted. Deadlines count these.
+        watched: seconds of the phase in which a deployer observed it and it was not paused, as last recorded.
+            Deadlines count these.
         promoted: steps before this index go on without a verdict.
-        paused: nothing goes forward; back it can go.
-        abort: why it is to go back, once somebody has said so.
-        note: what it waits for, or what went wrong last.
+        paused: it does not go forward, but can roll back.
+        abort: why it has to roll back, once that is decided.
+        note: what it waits for, or the last problem.
         verdict: the judge's last.
         took_over: messages taken over so far.
-        asked: what people asked of it, oldest first.
+        asked: requests to it, oldest first.
         history: the last transitions, oldest first.
         past: the service's earlier rollouts, oldest first.
     """
@@ -520,22 +521,22 @@ class RolloutRecord(Record):
         if not self.steps or not rising or self.steps[0] < 1 or self.steps[-1] != 100:
             raise ValueError(f"steps {list(self.steps)} do not ascend from at least 1 to 100")
         if self.version == self.before:
-            raise ValueError(f"{self.version} cannot follow itself")
+            raise ValueError(f"{self.version} cannot replace itself")
         return self
 
     @property
     def over(self) -> bool:
-        """Return whether nothing is left to do."""
+        """Return whether the rollout has ended."""
         return self.phase in OVER
 
     @property
     def weight(self) -> int:
-        """The share of the step it is at, without what is held back."""
+        """Return the share of traffic at the current step, without the holdback."""
         return self.steps[self.step] - self.held_back
 
     @property
     def held_back(self) -> int:
-        """Percent that the version before keeps at the last step, less where the step before leaves less."""
+        """Return the percentage that the old version keeps at the last step; less if the step before leaves less."""
         if self.full or self.urgent or self.before is None or self.step + 1 < len(self.steps):
             return 0
         before = self.steps[-2] if len(self.steps) > 1 else 0
@@ -543,12 +544,12 @@ class RolloutRecord(Record):
 
 
 class EvidenceRecord(Record):
-    """The evidence on a rollout, so that a deployer that takes over goes on with it; written by the deployer alone.
+    """The evidence on a rollout, for a deployer that takes over; written by the deployer alone.
 
     Attributes:
         number: of the rollout.
         analysis: what `headway.deployer.analysis.analysis.Analysis.state` returned.
-        bound: what `headway.deployer.analysis.bound.Above.state` returned; None before it was needed.
+        bound: what `headway.deployer.analysis.bound.Above.state` returned; None until it is needed.
         points: how the evidence grew.
     """
 

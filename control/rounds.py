@@ -1,7 +1,7 @@
-"""The rounds of a controller: it reads everything, decides, acts, and starts again.
+"""The rounds of a controller: read everything, decide, act, repeat.
 
-One round each period, and one at once when something happened. Rounds are level-triggered: one that fails is given
-up, and the next one sees whatever it left undone.
+One round each period, and one at once when something happened. Rounds are level-triggered: one that fails is
+abandoned, and the next one sees what is left to do.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from headway.bus.errors import HeadwayError
 from headway.control.lease import Lease
 
 _LATE: Final = 1.0
-"""Seconds by which a round may begin late before we take it that we could not hear heartbeats either."""
+"""Seconds by which a round may start late before heartbeats count as missed, too."""
 
 
 class Rounds:
-    """The rounds of one of several equal controllers, of which only the leader acts.
+    """The rounds of one controller replica; only the leader acts.
 
     Args:
-        controller: what it is, in a word for the log: "scaler".
-        lease: who leads.
+        controller: name of the controller, for logs, such as "scaler".
+        lease: lease that decides who leads.
         period: seconds between the end of a round and the next one.
     """
 
@@ -36,11 +36,11 @@ class Rounds:
         self._log = logging.getLogger(f"headway.{controller}")
 
     def wake(self) -> None:
-        """Begin the next round now."""
+        """Start the next round now."""
         self._wake.set()
 
     def led(self, held: bool) -> None:  # noqa: FBT001  # a callback
-        """Take note that the lease is ours, or no longer; `Lease.lead` calls it."""
+        """Record whether this replica holds the lease; `Lease.lead` calls it."""
         self._log.info("%s the %s that acts", "this is" if held else "this is no longer", self._controller)
         self.wake()
 
@@ -49,8 +49,8 @@ class Rounds:
 
         Args:
             act: one round; called only while the lease is ours.
-            timeout: seconds after which a round is given up.
-            late: called before a round that begins so late that this process, or its machine, must have stood still.
+            timeout: seconds after which a round is abandoned.
+            late: called before a round that starts so late that this process or its machine must have been suspended.
         """
         due = time.monotonic()
         while True:

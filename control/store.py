@@ -1,4 +1,4 @@
-"""The control records on the server: read, mirrored, and written by compare-and-set.
+"""The control records on the server: read, mirrored, and written with compare-and-set.
 
     control = Control(bus)
     await control.refresh()                   # one request: what changed since the last time
@@ -32,17 +32,17 @@ R = TypeVar("R", bound=Record)
 K = TypeVar("K")
 
 EPOCH_EVERY: Final = 2.0
-"""Seconds between two looks whether the stream is still the same one."""
+"""Seconds between two checks whether the stream is still the same one."""
 _EPOCH_TIMEOUT: Final = 2.0
 
 _PREFIX: Final = "$KV.CONTROL."
 ROLLOUTS: Final = f"{_PREFIX}rollout.*"
-"""Subject of the writes of all rollouts' records."""
+"""Subject of the writes to all rollout records."""
 LEASES: Final = f"{_PREFIX}lease.*"
-"""Subject of the writes of all leases."""
+"""Subject of the writes to all leases."""
 _OPERATION: Final = "KV-Operation"
 _COPIED: Final = frozenset({"service", "version", "rollout"})
-"""Families of which a copy of the last value is kept beside each record: what `mend` restores."""
+"""Families of records with a copy of the last value beside each record, which `mend` restores."""
 KINDS: Final[dict[str, type[Record]]] = {
     "service": ServiceRecord,
     "version": VersionRecord,
@@ -75,7 +75,7 @@ def rollout_key(service: str) -> str:
 
 
 def evidence_key(service: str) -> str:
-    """Key of an `EvidenceRecord`."""
+    """Return the key of an `EvidenceRecord`."""
     return f"evidence.{token(service, 'service')}"
 
 
@@ -140,8 +140,8 @@ class Mirror:
     """The control records as they were last read.
 
     Attributes:
-        services, versions, scales, rollouts: those that can be read, in the order in which they were last written.
-        unreadable: by key, why a record cannot be read. Its former value, if one is known, stays in force.
+        services, versions, scales, rollouts: the readable records, in the order of their last write.
+        unreadable: by key, why a record cannot be read. Its last known value, if any, stays in force.
     """
 
     services: dict[str, ServiceRecord] = field(default_factory=dict)
@@ -151,12 +151,12 @@ class Mirror:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def take(self, key: str, data: bytes | None, former: Mirror) -> None:
-        """Take over a record.
+        """Apply a record.
 
         Args:
             key: its key.
             data: its value; None if it was deleted.
-            former: where its value is looked up if this one cannot be read.
+            former: the mirror that supplies the value if this one cannot be read.
         """
         match parse_key(key):
             case RecordKey("service", service):
@@ -182,7 +182,7 @@ class Mirror:
             into[at] = kind.model_validate_json(data)
             self.unreadable.pop(key, None)
         except ValidationError as error:
-            # Unknown is neither good nor bad: a record that cannot be read must not stop any worker.
+            # A record that cannot be read is neither good nor bad: it must not stop any worker.
             self.unreadable[key] = unreadable(error)
             if kept is not None:
                 into[at] = kept
@@ -209,7 +209,7 @@ class Control(Mirror):
         self._heard = False
 
     def reconnected(self) -> None:
-        """Read everything anew: the server may have been started on an older copy of its store."""
+        """Read everything again: the server may have started from an older copy of its store."""
         self._stale = True
 
     async def get(self, key: str, kind: type[R]) -> Versioned[R] | None:
@@ -231,12 +231,13 @@ class Control(Mirror):
         return Versioned(value, int((message.headers or {})[values.SEQUENCE]))
 
     async def put(self, key: str, record: Record, *, expect: int | None = None, ttl: float | None = None) -> int:
-        """Write a record; returns its revision.
+        """Write a record and return its revision.
 
         Args:
             key: its key.
             record: its new value.
-            expect: the revision it must still have, 0 for "never existed" (see `marker`); None writes in any case.
+            expect: the revision it must still have, 0 for "never existed" (see `marker`); None writes
+                unconditionally.
             ttl: whole seconds after which the server removes it.
 
         Raises:
@@ -247,16 +248,16 @@ class Control(Mirror):
         if _is_copied(key):
             try:
                 await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), payload, {}, None)
-            except HeadwayError as error:  # the record counts; a copy that is one write older can still mend it
+            except HeadwayError as error:  # the record matters; a copy that is one write older can still restore it
                 _log.warning("no copy of the control record %s was kept: %s", key, error.message)
         return revision
 
     async def change(self, key: str, kind: type[R], alter: Callable[[R], R]) -> R:
-        """Read, alter and write a record; repeat if somebody else wrote in between.
+        """Read, change and write a record; repeat if it was written in between.
 
         Raises:
             NotFound: if there is none.
-            Conflict: if others go on writing.
+            Conflict: if other writers keep interfering.
         """
 
         async def once() -> R:
@@ -271,42 +272,42 @@ class Control(Mirror):
         return await compare_and_set(once, f"control record {key}")
 
     async def delete(self, key: str, *, expect: int | None = None) -> None:
-        """Delete a record and its copy; mirrors see markers of that. Raises as `put`."""
+        """Delete a record and its copy; mirrors see the deletion markers. Raises as `put`."""
         await values.write(self._js, CONTROL, _PREFIX + key, b"", {_OPERATION: "DEL"}, expect)
         if _is_copied(key):
             await values.write(self._js, CONTROL, _PREFIX + _copy_key(key), b"", {_OPERATION: "DEL"}, None)
 
     async def mend(self, key: str) -> str:
-        """Replace a record that cannot be read by a readable value; returns what was done, in words.
+        """Repair an unreadable record; return what was done, in words.
 
-        Nothing else is touched: the scaler writes its own records anew, all others have a copy of what was last
-        written by a program of ours.
+        Nothing else is touched. The scaler rewrites its own records; all others have a copy of the last value that
+        Headway wrote.
 
         Raises:
             UsageError: if the record can be read.
             NotFound: if no copy of it can be read either.
-            Conflict: if somebody has written it meanwhile.
+            Conflict: if it was written meanwhile.
             MissingStream, ConnectionFailed, NotStored: as `get` and `put`.
         """
         known = parse_key(key)
         kind = KINDS.get(known.family) if known is not None else None
         if kind is None:
-            raise UsageError(f"{key} is no control record that can be mended", remedy="see `headway records ls`")
+            raise UsageError(f"{key} is not a control record that can be repaired", remedy="see `headway records ls`")
         message = await values.last(self._js, CONTROL, _PREFIX + key)
         revision = int((message.headers or {}).get(values.SEQUENCE, "0"))
         if not _gone(message) and _readable(kind, message.data):
-            raise UsageError(f"control record {key} can be read: nothing is to be mended")
+            raise UsageError(f"control record {key} can be read: there is nothing to repair")
         if kind is ScaleRecord:
             await self.delete(key, expect=revision)
-            return "deleted: the scaler writes it anew"
+            return "deleted: the scaler will write it again"
         copy = await values.last(self._js, CONTROL, _PREFIX + _copy_key(key))
         if _gone(copy) or not _readable(kind, copy.data):
             raise NotFound(
                 f"there is no copy of control record {key}",
-                remedy="declare the service anew: `headway up` or `headway apply`, or release it: `headway rollout`",
+                remedy="declare the service again: `headway up` or `headway apply`, or release it: `headway rollout`",
             )
         await self.put(key, kind.model_validate_json(copy.data), expect=revision)
-        return "restored from the copy of what was last written"
+        return "restored from the copy of the last write"
 
     async def marker(self, key: str) -> int:
         """Return the revision to expect when writing a record that does not exist: its deletion marker's, or 0.
@@ -321,7 +322,7 @@ class Control(Mirror):
         return int((message.headers or {}).get(values.SEQUENCE, "0"))
 
     async def refresh(self) -> None:
-        """Take over what changed since the last time, or everything if the stream was replaced.
+        """Read what changed since the last time, or everything if the stream was replaced.
 
         Raises:
             MissingStream: if the bucket does not exist.
@@ -345,7 +346,7 @@ class Control(Mirror):
         self.rollouts, self.unreadable = mirror.rollouts, mirror.unreadable
 
     async def _read(self, mirror: Mirror, sequence: int) -> int:
-        """Read everything after a sequence; returns the last sequence. Reading something twice is harmless."""
+        """Read everything after a sequence; return the last sequence. Reading twice is harmless."""
         async for message in values.since(self._js, CONTROL, f"{_PREFIX}>", sequence + 1):
             fields = message.headers or {}
             mirror.take(fields[values.SUBJECT].removeprefix(_PREFIX), None if _gone(message) else message.data, self)
@@ -353,7 +354,7 @@ class Control(Mirror):
         return sequence
 
     async def _watch_epoch(self) -> None:
-        """Notice that the stream was replaced, or that an older copy of it was put back."""
+        """Detect that the stream was replaced, or an older copy of it restored."""
         now = time.monotonic()
         if not self._stale and now - self._asked < EPOCH_EVERY:
             return
@@ -362,25 +363,25 @@ class Control(Mirror):
         except MissingStream:
             self._stale = True
             raise
-        except HeadwayError:  # no leader at the moment; any replica answers reads, and the next time is soon
+        except HeadwayError:  # no leader at the moment; any replica answers reads, and the next check comes soon
             return
         self._asked = now
         epoch = _Epoch(info["created"], int(info["state"]["last_seq"]))
         before, self._epoch = self._epoch, epoch
         if before is not None and (epoch.created != before.created or epoch.last < max(before.last, self._sequence)):
-            _log.warning("the control records were replaced by others, or by an older copy: all are read anew")
+            _log.warning("the control records were replaced, perhaps by an older copy: reading all of them again")
             self._stale = True
 
 
 class _Epoch(NamedTuple):
-    """Which stream it is: when it was made, and how far it has come."""
+    """Identify a stream: when it was created, and its last sequence."""
 
     created: str
     last: int
 
 
 def unreadable(error: ValidationError) -> str:
-    """Say in one line why a record cannot be read."""
+    """Return in one line why a record cannot be read."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]

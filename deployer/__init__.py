@@ -1,4 +1,4 @@
-"""Where the traffic goes: images, rollouts, and the judge of canaries. Knows the scaler only by the control records."""
+"""Rollouts and the analysis of canaries. Communicates with the scaler only through the control records."""
 
 from __future__ import annotations
 

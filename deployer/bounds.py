@@ -1,7 +1,8 @@
-"""Bounds of large queues, set when they are needed.
+"""Size limits of large queues, set only when needed.
 
-A server sets the bound of a stream aside when the stream is made: thirty services of 1 GiB each would fill a disk that
-is empty. So a large queue has none until it is half full. In between, the server's own bound holds for all together.
+A server reserves the limit of a stream when the stream is created: thirty services of 1 GiB each would fill an empty
+disk. So a large queue has no limit until it is half full; until then the server's own limit applies to all streams
+together.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from headway.bus.nats import jsapi
 from headway.bus.nats.streams import BOUND
 
 SET: Final = 0.5
-"""Share of its bound from which on a queue has it."""
+"""Share of its limit above which a queue gets it."""
 UNSET: Final = 0.25
-"""Share of its bound below which a queue has it no longer."""
+"""Share of its limit below which a queue loses it."""
 NONE: Final = -1
-"""What nats-server calls a stream without a bound."""
+"""nats-server's value for a stream without a limit."""
 
 _log = logging.getLogger("headway.deployer")
 
 
 def bound(used: int, limit: int, current: int) -> int:
-    """Return the bound that a queue should have now: `limit`, or `NONE`.
+    """Return the limit that a queue should have now: `limit`, or `NONE`.
 
     Args:
         used: bytes in it.
@@ -33,11 +34,11 @@ def bound(used: int, limit: int, current: int) -> int:
         current: the bound it has now.
     """
     share = UNSET if current > 0 else SET
-    return max(limit, used) if used >= share * limit else NONE  # less than it holds would cost messages
+    return max(limit, used) if used >= share * limit else NONE  # a limit below its size would delete messages
 
 
 async def apply(bus: Bus) -> dict[str, int]:
-    """Set and lift bounds as queues fill and drain; returns those that were changed.
+    """Set and lift limits as queues fill and drain; return the changed ones.
 
     Args:
         bus: a connection in the control or operator role.
@@ -66,12 +67,12 @@ async def apply(bus: Bus) -> dict[str, int]:
 
 
 def allowed(config: dict[str, Any]) -> int:
-    """Return the bytes that a stream may hold, whether its bound is set by now or not; 0 if it has none."""
+    """Return the bytes that a stream may hold, whether or not the limit is set now; 0 if unlimited."""
     return max(0, int(config["max_bytes"]), limit_of(config) or 0)
 
 
 def limit_of(config: dict[str, Any]) -> int | None:
-    """Return the bytes that a stream may have, if its bound is set only when it is needed."""
+    """Return the bytes that a stream may have, if its limit is set only when needed."""
     try:
         return int((config.get("metadata") or {})[BOUND])
     except (KeyError, ValueError):

@@ -1,10 +1,10 @@
-"""Checks: what a user wants to be true of a new version. Read from one line, asked over the bus or of Prometheus.
+"""Checks: conditions of a user on a new version, written in one line. They use the bus, Prometheus or HTTP.
 
     call acme.status {"fax": "f1"} -> {"state": "sent"}
     query http://prometheus:9090 sum(rate(errors_total{version="{version}"}[1m])) < 0.05
     http http://fax-{version}.example/health -> 200
 
-A check is good, bad or unknown. Unknown is what could not be found out: Prometheus does not answer, or has no value.
+A check is good, bad or unknown. Unknown means that there is no result: Prometheus does not answer, or has no value.
 It never takes a release back; a step waits for it as long as its patience lasts.
 """
 
@@ -30,7 +30,7 @@ from headway.deployer.errors import BadCheck, CheckFailed, CheckUnknown
 from headway.deployer.evidence import Checked
 
 VERSION: Final = "{version}"
-"""Stands for the version in checks over HTTP."""
+"""Placeholder of the version in checks over HTTP."""
 _FORM: Final = (
     "write `call TENANT.OPERATION {request} -> {expected}`, `query URL PROMQL < NUMBER` or `http URL -> STATUS`"
 )
@@ -47,10 +47,10 @@ _SHOWN: Final = 120
 
 
 def parse(text: str) -> Check:
-    """Read a check.
+    """Parse a check.
 
     Raises:
-        BadCheck: if it is none.
+        BadCheck: if it is not one.
     """
     text = text.strip()
     try:
@@ -65,12 +65,12 @@ def parse(text: str) -> Check:
         if found := _HTTP.fullmatch(text):
             return HttpCheck.model_validate({"url": found[1], "status": found[2]})
     except (ValueError, ValidationError, HeadwayError) as error:
-        raise BadCheck(f"{text!r} is no check: {error}", remedy=_FORM) from error
-    raise BadCheck(f"{text!r} is no check", remedy=_FORM)
+        raise BadCheck(f"{text!r} is not a check: {error}", remedy=_FORM) from error
+    raise BadCheck(f"{text!r} is not a check", remedy=_FORM)
 
 
 def name(check: Check) -> str:
-    """What a check is called where its result is shown."""
+    """Return the name of a check for its result."""
     if isinstance(check, CallCheck):
         return f"call {check.tenant}.{check.operation}"
     if isinstance(check, HttpCheck):
@@ -79,17 +79,17 @@ def name(check: Check) -> str:
 
 
 async def run(bus: Bus, service: str, version: str, before: str | None, check: Check) -> Checked:
-    """Run a check on a version. What could not be found out is neither good nor bad.
+    """Run a check on a version. An unknown result is neither good nor bad.
 
-    A check over HTTP whose text has `{version}` is run on the version before as well, at the same time. What is bad
+    A check over HTTP whose text has `{version}` is run on the previous version as well, at the same time. What is bad
     at both is not the new version's fault, so it counts as unknown.
 
     Args:
         bus: a connection in the control or operator role.
-        service: whose.
-        version: the one that is checked.
-        before: the one before it, if that has traffic.
-        check: which.
+        service: name of the service.
+        version: the version to check.
+        before: the previous version, if it has traffic.
+        check: the check.
     """
     if isinstance(check, CallCheck):
         return Checked(name(check), *await _outcome(_call(bus, service, version, check)))
@@ -104,19 +104,19 @@ async def run(bus: Bus, service: str, version: str, before: str | None, check: C
 
 
 def meets(expected: Any, found: Any) -> bool:
-    """Whether an answer has what is expected: each field of an object, and of lists and plain values the same."""
+    """Return whether an answer matches: all fields of an expected object; lists and plain values exactly."""
     if isinstance(expected, dict) and isinstance(found, dict):
         return all(key in found and meets(value, found[key]) for key, value in expected.items())
     return bool(expected == found)
 
 
 async def _call(bus: Bus, service: str, version: str, check: CallCheck) -> str:
-    """Call the version itself, past the routes.
+    """Call the version directly, bypassing the routes.
 
     Raises:
         CallError: if the call brings no result.
-        ConnectionFailed: without a connection, which says nothing of the version.
-        CheckFailed: if it is not the expected one.
+        ConnectionFailed: without a connection, which says nothing about the version.
+        CheckFailed: if the reply is not the expected one.
     """
     subject = subjects.rpc_endpoint(service, version, check.operation).replace("*", check.tenant)
     reply = await bus.request(subject, encode(check.request), check.timeout, {}, tell=True)
@@ -128,7 +128,7 @@ async def _call(bus: Bus, service: str, version: str, check: CallCheck) -> str:
 
 
 async def _outcome(asking: Coroutine[Any, Any, str]) -> tuple[bool | None, str]:
-    """Whether a check is good, and what it said; None if that could not be found out."""
+    """Return whether a check is good, and its explanation; None if unknown."""
     try:
         return True, await asking
     except (CheckUnknown, ConnectionFailed) as error:
@@ -142,13 +142,13 @@ async def _asked(check: QueryCheck | HttpCheck, version: str) -> tuple[bool | No
 
 
 async def _query(check: QueryCheck, version: str) -> str:
-    """Ask Prometheus.
+    """Query Prometheus.
 
     Raises:
-        CheckFailed: if a value is out of its bound.
-        CheckUnknown: if there is no answer, no value, or a value that is no number, as 0/0 is.
+        CheckFailed: if a value is out of bounds.
+        CheckUnknown: if there is no answer, no value, or a value that is not a number, such as 0/0.
     """
-    import httpx  # here, so that commands which ask nothing of it start quickly
+    import httpx  # imported here, so that other commands start quickly
 
     query = check.query.replace(VERSION, version)
     try:
@@ -174,7 +174,7 @@ async def _http(check: HttpCheck, version: str) -> str:
     """Get a page.
 
     Raises:
-        CheckFailed: if it has another status than the expected one.
+        CheckFailed: if its status is not the expected one.
         CheckUnknown: without an answer.
     """
     import httpx  # as above

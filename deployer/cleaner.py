@@ -1,4 +1,4 @@
-"""Looks at what retired versions leave behind, and takes away what `headway.deployer.garbage` says can go."""
+"""Finds what retired versions leave behind, and removes what `headway.deployer.garbage` allows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from headway.deployer.garbage import KEEP, SPARE, Garbage, Remains, deployed, ga
 from headway.images import image, store
 
 _LISTEN: Final = 0.5
-"""Seconds within which all workers of a service answer."""
+"""Seconds in which all workers of a service must answer."""
 
 _LISTED_FOR: Final = 1.0
-"""Seconds for which a list of all event consumers is good enough for the services that are looked at in a row."""
+"""Seconds for which a list of all event consumers is reused for further services."""
 
 _log = logging.getLogger("headway.deployer")
 
@@ -43,7 +43,7 @@ class Cleaner:
         broker: of the server, with the installation's keys.
         control: the records.
         fleet: the workers, by their heartbeats.
-        leads: whether we may act, asked right before each act.
+        leads: whether this deployer may act, checked right before each action.
         keep: retired versions of each service that can be rolled back to.
         spare: retired versions of each service that keep their consumers for a while.
     """
@@ -73,10 +73,10 @@ class Cleaner:
         self._routes_read = -math.inf
 
     async def clean(self, service: str) -> Garbage:
-        """Clean up after one service; returns what went.
+        """Clean up after one service; return what was removed.
 
         Raises:
-            HeadwayError: if something cannot be read or removed; what is left goes the next time.
+            HeadwayError: if something cannot be read or removed; the next cleanup does the rest.
         """
         remains = await self.look(service)
         found = garbage(remains, keep=self._keep, spare=self._spare)
@@ -90,7 +90,7 @@ class Cleaner:
         return found
 
     async def look(self, service: str) -> Remains:
-        """Look at what there is of a service. What does not answer is unknown.
+        """Collect the remains of a service. What does not answer is unknown.
 
         Raises:
             ConnectionFailed: if the consumers are not all known for certain.
@@ -121,14 +121,14 @@ class Cleaner:
         return queues.left(await queues.consumers(self._bus, service))
 
     async def _routes(self) -> Mapping[str, Mapping[str, int]]:
-        """Return all routes, read once for the services that are looked at in a row."""
+        """Return all routes, cached for further services."""
         if time.monotonic() - self._routes_read >= _LISTED_FOR:
             self._routes_known = await self._broker.routes()
             self._routes_read = time.monotonic()
         return self._routes_known
 
     async def _events(self, service: str) -> dict[str, int] | None:
-        """Return the unfinished events by event type that the service has a consumer for."""
+        """Return the unfinished events by event type, for the types with a consumer of the service."""
         if time.monotonic() - self._listed >= _LISTED_FOR:
             self._by_service = await self._list_events()
             self._listed = time.monotonic()
@@ -152,7 +152,7 @@ class Cleaner:
     async def _handled(self, service: str, wanted: Collection[str]) -> set[str] | None:
         """Return the event types that deployed versions handle; None unless each of them has answered.
 
-        A version of whose workers none runs cannot be asked: then nothing is known.
+        A version without a running worker cannot be asked; then nothing is known.
         """
         answered: dict[str, set[str]] = {}
         inbox = self._bus.nc.new_inbox()
@@ -174,7 +174,7 @@ class Cleaner:
         return set().union(*answered.values())
 
     async def _consumers(self, service: str, version: str) -> None:
-        """Delete the consumers of a version, and make those anew whose lane got a message meanwhile."""
+        """Delete the consumers of a version; recreate those whose lane got a message meanwhile."""
         stream = jobs_stream(service)
         for lane in range(LANES):
             if not self._leads() or await self._retired_record(service, version) is None:
@@ -185,11 +185,13 @@ class Cleaner:
             self._bus.nc, f"STREAM.INFO.{stream}", {"subjects_filter": f"job.{service}.{version}.>"}
         )
         for lane in {parse_job(subject).lane for subject in info["state"].get("subjects") or {}}:
-            _log.warning("%s: a job for %s came late to lane %d: its consumer is made anew", service, version, lane)
+            _log.warning("%s: a job for %s came late to lane %d: its consumer is created again", service, version, lane)
             await streams.ensure_consumer(self._bus.js, stream, streams.lane(service, version, lane, ack_wait=30.0))
 
     async def _records(self, service: str, version: str, record: VersionRecord) -> None:
-        """Delete the records and the image of a version. The image goes last: a record without one says so."""
+        """Delete the records and the image of a version. The image goes last: a record without an image still names
+        it.
+        """
         known = await self._retired_record(service, version)
         if known is None or not self._leads():
             return
@@ -197,19 +199,19 @@ class Cleaner:
         await self._control.delete(scale_key(service, version))
         self._control.versions.pop((service, version), None)
         self._retired.pop((service, version), None)
-        _log.info("%s: %s is forgotten: %d later versions can be rolled back to", service, version, self._keep)
+        _log.info("%s: %s is removed: %d later versions can be rolled back to", service, version, self._keep)
         directory = self._broker.data_dir
         used = {one.image for one in self._control.versions.values()}
         if record.image is not None and record.image not in used and directory is not None:
             await asyncio.to_thread(_remove, directory, service, version, record.image)
 
     async def _retired_record(self, service: str, version: str) -> Versioned[VersionRecord] | None:
-        """Read the record of a version again; None if somebody has released it since."""
+        """Read the record of a version again; None if it was released since."""
         found = await self._control.get(version_key(service, version), VersionRecord)
         return found if found is not None and found.value.phase == "retired" and not found.value.weight else None
 
     async def _tell(self, service: str, orphans: tuple[str, ...], events: Mapping[str, int]) -> None:
-        """Write into the service's record which events nobody handles, so that doctor, console and scaler know."""
+        """Record the unhandled events in the service's record, for doctor, console and scaler."""
         record = self._control.services.get(service)
         if record is None or record.orphans == orphans or not self._leads():
             return
@@ -236,14 +238,14 @@ class Cleaner:
 
 
 def _since(known: dict[tuple[str, str], float], service: str, now_so: set[str], now: float) -> dict[str, float]:
-    """Remember since when each name has been so, and return for how many seconds that is."""
+    """Remember since when each name is in this state, and return for how many seconds."""
     for key in [key for key in known if key[0] == service and key[1] not in now_so]:
         del known[key]
     return {name: now - known.setdefault((service, name), now) for name in now_so}
 
 
 def _answer(data: bytes) -> tuple[str, set[str]]:
-    """Take a worker's answer apart: its version, and the event types that it handles."""
+    """Parse a worker's answer: its version, and the event types that it handles."""
     try:
         answer: dict[str, Any] = orjson.loads(data or b"{}")
         version = str(answer["metadata"]["headway.version"])
@@ -254,7 +256,7 @@ def _answer(data: bytes) -> tuple[str, set[str]]:
 
 
 def _remove(directory: Path, service: str, version: str, digest: str) -> None:
-    """Remove an image, unless its label stands for another one by now or another label needs it."""
+    """Remove an image, unless its label names another one by now or another label needs it."""
     labels = [key for key, known in image.labels(directory).items() if known == digest]
     if labels == [(service, version)]:
         try:

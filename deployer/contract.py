@@ -1,7 +1,7 @@
-"""The contract check: can the new version take the place of the old one, for who knows the old one only?
+"""The contract check: can the new version replace the old one for clients that only know the old one?
 
-Both serve the same subjects at once during a rollout, and jobs of the old one are still queued. So what was a valid
-request, job or event has to stay one, and a reply has to be what callers of the old version understand.
+Both serve the same subjects at once during a rollout, and jobs of the old one are still queued. So valid requests,
+jobs and events have to stay valid, and callers of the old version have to understand the replies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOUNDS: Final = {
 
 
 def violations(old: Mapping[str, Schemas], new: Mapping[str, Schemas]) -> list[str]:
-    """What would break if `new` took the place of `old`, each in a sentence; nothing if it can.
+    """Return what would break if `new` replaced `old`, one sentence each; empty if nothing.
 
     Args:
         old: schemas of the old version's handlers, as its image's manifest has them.
@@ -51,7 +51,7 @@ def violations(old: Mapping[str, Schemas], new: Mapping[str, Schemas]) -> list[s
 
 
 def _reply(what: str, old: Schemas, new: Schemas) -> list[str]:
-    """A reply has to have all that the old one had, and be nothing that the old one was not."""
+    """Check that a reply has all that the old one had, and no values that the old one could not have."""
     differences = uncovered(new.output, old.output)
     found = [_wider(what, one) for one in differences]
     told = {one.what if one.kind in {"missing", "gone", "unknown"} else one.where for one in differences}
@@ -64,7 +64,7 @@ def _reply(what: str, old: Schemas, new: Schemas) -> list[str]:
 
 
 def _narrower(what: str, one: Difference) -> str:
-    """A difference between what was taken (a) and what is taken now (b)."""
+    """Describe a difference between the input accepted before (a) and now (b)."""
     where = f"{what} field {one.where}" if one.where else what
     match one.kind:
         case "missing":
@@ -82,7 +82,7 @@ def _narrower(what: str, one: Difference) -> str:
 
 
 def _wider(what: str, one: Difference) -> str:
-    """A difference between what is replied now (a) and what was replied (b)."""
+    """Describe a difference between the reply now (a) and before (b)."""
     where = f"{what} field {one.where}" if one.where else what
     match one.kind:
         case "missing":

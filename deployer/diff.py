@@ -1,4 +1,4 @@
-"""What differs between two images; a pure function of their manifests."""
+"""The differences between two images; a pure function of their manifests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headway.deployer import contract
 from headway.images.image import Manifest
 
 Changes = dict[str, tuple[Any, Any]]
-"""By name: what it was, and what it is; None where it is not there."""
+"""By name: the old and the new value; None where it is missing."""
 
 
 class Difference(BaseModel):
-    """What it takes to get from one image to the other.
+    """The changes from one image to the other.
 
     Attributes:
         files: by path, their SHA-256.
@@ -23,7 +23,7 @@ class Difference(BaseModel):
         requirements: versions by distribution.
         program: `app`, `python` and `headway`.
         handlers: by name, "added", "removed" or "changed".
-        breaking: what would break for who knows the old one only (deployer/contract.py).
+        breaking: what would break for clients of the old one (deployer/contract.py).
     """
 
     files: Changes
@@ -35,7 +35,7 @@ class Difference(BaseModel):
 
     @property
     def nothing(self) -> bool:
-        """Whether the two do the same."""
+        """Return whether both behave the same."""
         return not (self.files or self.config or self.requirements or self.program)
 
 

@@ -1,16 +1,16 @@
-"""What can go wrong in the deployer; each with one clear line and a remedy.
+"""Errors of the deployer; each with one clear line and a remedy.
 
 DeployerError
 ├── RolloutRuns     a rollout of the same service is under way
-├── NoRollout       there is none to promote, pause or take back
-├── UnknownVersion  a version that is not known, or not any more
-├── NotLeading      another deployer acts by now
+├── NoRollout       there is none to promote, pause or roll back
+├── UnknownVersion  an unknown or removed version
+├── NotLeading      another deployer is the leader now
 ├── NotProven       a shift would lose traffic, so it was not made
-├── CheckFailed     a call or query that the user gave did not say what it should
-└── BadCheck        such a check cannot be read
+├── CheckFailed     a user's check failed
+└── BadCheck        a user's check cannot be parsed
 headway.images.errors.ImageError
-├── NotHealthy      an image is not promoted: its rollout was not healthy where it comes from
-└── ContractBroken  a version would break who knows the one before it
+├── NotHealthy      an image is not promoted: its rollout in the source environment was not healthy
+└── ContractBroken  a version would break clients of the previous one
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headway.images.errors import ImageError
 
 
 class DeployerError(HeadwayError):
-    """Base of what goes wrong in the deployer."""
+    """Base of the deployer's errors."""
 
     code = "deployer"
 
@@ -33,7 +33,7 @@ class RolloutRuns(DeployerError):
 
 
 class NoRollout(DeployerError):
-    """There is no rollout that this could be done to."""
+    """There is no rollout for this request."""
 
     code = "no_rollout"
     status = 404
@@ -48,11 +48,11 @@ class UnknownVersion(DeployerError):
 
 
 class NotLeading(DeployerError):
-    """Another deployer acts by now, so this one does not."""
+    """Another deployer is the leader now, so this one does not act."""
 
     code = "not_leading"
     status = 409
-    default_remedy = "nothing to do: the other one goes on"
+    default_remedy = "nothing to do: the other deployer continues"
 
 
 class NotProven(DeployerError):
@@ -69,21 +69,21 @@ class CheckFailed(DeployerError):
 
 
 class CheckUnknown(DeployerError):
-    """It could not be found out whether a check is good."""
+    """The result of a check is unknown."""
 
     code = "check_unknown"
     status = 503
 
 
 class BadCheck(DeployerError):
-    """A check cannot be read."""
+    """A check cannot be parsed."""
 
     code = "bad_check"
     status = 400
 
 
 class NotHealthy(ImageError):
-    """An image is promoted only if its rollout was healthy where it comes from."""
+    """An image is promoted only if its rollout in the source environment was healthy."""
 
     code = "not_healthy"
     status = 409
@@ -91,10 +91,10 @@ class NotHealthy(ImageError):
 
 
 class ContractBroken(ImageError):
-    """A version would break who knows the one before it. No traffic was given to it."""
+    """A version would break clients of the previous version. It got no traffic."""
 
     code = "contract_broken"
     status = 409
     default_remedy = (
-        "keep what the old version took and replied, and add fields with a default; --breaking deploys it all the same"
+        "keep what the old version took and replied, and add fields with a default; --breaking deploys it anyway"
     )

@@ -1,4 +1,4 @@
-"""What a step of a rollout is judged by: what both versions did in the same seconds."""
+"""The input of the judge for one step: counts of both versions in the same seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LAGS", "NOTHING", "Checked", "Count", "Side", "Slice", "Tally"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The same seconds of both sides."""
+    """Counts of both sides in the same seconds."""
 
     canary: Count = NOTHING
     baseline: Count = NOTHING
@@ -20,13 +20,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What the scaler says of one side.
+    """The scaler's report on one side.
 
     Attributes:
         version: its label.
         health: as in `ScaleRecord`.
         deaths: workers that died lately.
-        last_exit: how the last one did.
+        last_exit: how the last one died.
     """
 
     version: str
@@ -40,7 +40,7 @@ class Checked:
     """The result of one of the user's checks.
 
     Attributes:
-        ok: None if it could not be found out: that is neither good nor bad.
+        ok: None if unknown: neither good nor bad.
     """
 
     name: str

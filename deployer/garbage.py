@@ -1,8 +1,8 @@
-"""What retired versions leave behind, and what of it can go. Pure.
+"""What retired versions leave behind, and what of it can be removed. Pure.
 
-A version that is retired keeps its records and its image for a rollback, as long as it is one of the last few. Its
-consumers go earlier, since a server allows only so many, but never while they hold a message: that would be stranded.
-What is not known counts as in use.
+A version that is retired keeps its records and its image for a rollback, while it is one of the last few. Its
+consumers are removed earlier, since a server allows only a limited number, but never while they hold a message, which
+would be stranded. Anything unknown counts as in use.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from headway.control.records import RolloutRecord, VersionRecord
 KEEP: Final = 10
 """Retired versions of a service that can be rolled back to: their records and images stay."""
 SPARE: Final = 2
-"""Of these, how many keep their consumers for `LINGER`; the older ones' go at once."""
+"""Number of these that keep their consumers for `LINGER`; those of older ones are removed at once."""
 LINGER: Final = 60.0
-"""Seconds for which a retired version keeps its consumers: a job that was on its way may still arrive."""
+"""Seconds for which a retired version keeps its consumers: a job in transit may still arrive."""
 ORPHANED_FOR: Final = 3600.0
-"""Seconds for which the consumer of an event that no version handles is told, before it is removed."""
+"""Seconds for which the consumer of an unhandled event is reported before it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What there is of one service.
+    """The remains of one service.
 
     Attributes:
-        versions: their records, those that were written last at the end.
-        rollout: its rollout, under way or the last one.
-        alive: workers by version; None if that is not known yet.
+        versions: their records, in the order of their last write.
+        rollout: its current or last rollout.
+        alive: workers by version; None if not known yet.
         left: unfinished jobs of each version that has consumers; None if unknown.
-        routed: versions that new traffic goes to; None if unknown.
+        routed: versions that get new traffic; None if unknown.
         retired_for: seconds since each version was first seen retired.
         handled: event types that the deployed versions handle; None if one of them cannot be asked.
         events: unfinished events by event type that the service has a consumer for; None if unknown.
-        orphaned_for: seconds since each event type was first seen to be handled by nobody.
+        orphaned_for: seconds since each event type was first seen unhandled.
     """
 
     versions: Mapping[str, VersionRecord]
@@ -52,11 +52,11 @@ class Remains:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """What can go.
+    """What can be removed.
 
     Attributes:
         consumers: versions whose lane consumers hold nothing.
-        records: versions whose records and image nobody may want back.
+        records: versions whose records and image are no longer needed.
         events: event types whose consumer no version needs, with what it holds.
         orphans: event types that no deployed version handles, removed now or later.
     """
@@ -68,10 +68,10 @@ class Garbage:
 
 
 def garbage(remains: Remains, *, keep: int = KEEP, spare: int = SPARE) -> Garbage:
-    """Return what can go of a service.
+    """Return what can be removed of a service.
 
     Args:
-        remains: what there is.
+        remains: its remains.
         keep: retired versions whose records and images stay.
         spare: retired versions whose consumers stay for a while.
     """
@@ -96,12 +96,12 @@ def garbage(remains: Remains, *, keep: int = KEEP, spare: int = SPARE) -> Garbag
 
 
 def deployed(remains: Remains) -> set[str]:
-    """Return the versions that have workers by intention: consumers of events follow them."""
+    """Return the versions that should have workers: consumers of events follow them."""
     return {version for version, record in remains.versions.items() if record.phase != "retired"} | _needed(remains)
 
 
 def _retired(remains: Remains) -> list[str]:
-    """Return the versions that are out of use for certain, the longest first."""
+    """Return the versions that are certainly out of use, the longest first."""
     if remains.alive is None or remains.routed is None:
         return []
     busy = _needed(remains) | {version for version, workers in remains.alive.items() if workers} | {*remains.routed}
@@ -113,7 +113,7 @@ def _retired(remains: Remains) -> list[str]:
 
 
 def _needed(remains: Remains) -> set[str]:
-    """Return the versions of the rollout. Jobs that turn up late for the one that lost are still taken over."""
+    """Return the versions of the rollout. Late jobs of the losing version are still taken over."""
     rollout = remains.rollout
     return set() if rollout is None else {version for version in (rollout.version, rollout.before) if version}
 

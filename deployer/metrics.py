@@ -1,4 +1,4 @@
-"""What the deployer tells OpenTelemetry: where the traffic goes, and how far each release is."""
+"""The deployer's OpenTelemetry metrics: traffic shares, and the progress of each release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DESCRIBED: Final = {
 
 
 def values(versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord]) -> Values:
-    """The gauges of one round. Pure."""
+    """Return the gauges of one round. Pure."""
     return {
         "headway.version.weight": [
             Observation(one.weight, {"headway.service": one.service, "headway.version": one.version})
@@ -35,12 +35,12 @@ class Metrics:
     """The instruments of one deployer.
 
     Args:
-        leads: whether it is the one that acts: the others tell nothing.
+        leads: whether this deployer is the leader; only the leader reports gauges.
     """
 
     def __init__(self, leads: Callable[[], bool]) -> None:
         self._gauges = Gauges(_DESCRIBED, leads)
 
     def round(self, versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord]) -> None:
-        """The records were read."""
+        """Update the metrics after the records were read."""
         self._gauges.show(values(versions, rollouts))

@@ -1,4 +1,4 @@
-"""From one environment to another: the very same image, if its rollout was healthy where it comes from."""
+"""Promotion between environments: copies the identical image, if its rollout in the source environment was healthy."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from headway.images import image, store
 from headway.images.image import Manifest
 
 _WELL: frozenset[Phase] = frozenset({"standby", "done"})
-"""Phases in which a version has all traffic, and the judge had nothing against it."""
+"""Phases in which a version has all traffic and passed the judge."""
 
 
 def promote(control: Control, origin: Path, target: Path, service: str, version: str) -> Manifest:
-    """Copy an image, and verify it at its new place. Nothing is deployed. Blocks: it reads and writes files.
+    """Copy an image and verify the copy. Nothing is deployed. Blocks on file access.
 
     Args:
         control: the origin's records, as of their last refresh.
-        origin: data directory of the environment that it comes from.
-        target: that of the one that it is brought to.
-        service: whose version it is.
+        origin: data directory of the source environment.
+        target: data directory of the target environment.
+        service: name of the service.
         version: its label, which it keeps.
 
     Raises:
-        NoImage, ImageChanged: if it is not whole at its origin.
+        NoImage, ImageChanged: if it is missing or damaged in the source environment.
         NotHealthy: if its rollout there was not healthy.
         LabelTaken, ImageError: as `store.copy`.
     """
@@ -37,7 +37,7 @@ def promote(control: Control, origin: Path, target: Path, service: str, version:
 
 
 def objection(control: Control, service: str, version: str, digest: str) -> str | None:
-    """Why a version is not proven by the control records; None if its rollout was healthy."""
+    """Return why the control records do not prove a version; None if its rollout was healthy."""
     record = control.versions.get((service, version))
     rollout = control.rollouts.get(service)
     if record is None or rollout is None:
@@ -49,7 +49,7 @@ def objection(control: Control, service: str, version: str, digest: str) -> str 
 
 
 def _history(version: str, rollouts: list[Past]) -> str | None:
-    """What the last rollout of a version, and what came after it, say against it."""
+    """Return what its last rollout and later rollbacks say against a version."""
     last = max((number for number, one in enumerate(rollouts) if one.version == version), default=None)
     if last is None:
         return "it was never rolled out"
@@ -64,7 +64,7 @@ def _history(version: str, rollouts: list[Past]) -> str | None:
 
 
 def _as_past(rollout: RolloutRecord) -> Past:
-    """The rollout that is under way, or the last one, as one of the past is kept."""
+    """Return the current or last rollout in the form of past ones."""
     reason = rollout.abort or (rollout.history[-1].reason if rollout.history else "")
     return Past(
         number=rollout.number,

@@ -1,4 +1,4 @@
-"""Before a version gets any traffic: is its image what was built, and does it keep the old one's contract?"""
+"""Checks before a version gets traffic: is its image unchanged, and does it keep the old version's contract?"""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from headway.images.errors import ImageChanged, NoImage
 from headway.images.image import Schemas
 
 ASK_TIMEOUT: Final = 2.0
-"""Seconds that the workers of a version have to say what they take and give."""
+"""Seconds that the workers of a version have to report their schemas."""
 
 _SCHEMAS: Final = TypeAdapter(dict[str, Schemas])
 
 
 async def prove(bus: Bus, record: RolloutRecord, new: VersionRecord, old: VersionRecord | None) -> None:
-    """Prove that a version can be started from its image, and can take the place of the old one.
+    """Prove that a version can be started from its image and can replace the old one.
 
-    A rollback is proven less: the old contract held before, and what ran from a working tree has no image.
+    A rollback is checked less: the old contract was valid before, and a version from a working tree has no image.
 
     Args:
         bus: a connection in the control or operator role.
-        record: the rollout; `breaking` and `urgent` leave the contract alone.
+        record: the rollout; with `breaking` or `urgent` the contract is not checked.
         new: the version that is rolled out.
-        old: the one before it; None if it is the first.
+        old: the previous version; None for the first one.
 
     Raises:
         NoImage: if the new version has none.
-        ImageChanged: if it is not what was built.
-        ContractBroken: naming all that would break, or because nobody can tell.
+        ImageChanged: if it differs from what was built.
+        ContractBroken: naming all that would break, or if the old contract is unknown.
     """
     if new.image is None:
         if record.urgent:
@@ -67,9 +67,9 @@ async def prove(bus: Bus, record: RolloutRecord, new: VersionRecord, old: Versio
 
 
 async def known_schemas(bus: Bus, version: VersionRecord) -> Mapping[str, Schemas] | None:
-    """What a version takes and gives: its manifest says it, or else its workers; None if there are none."""
+    """Return the schemas of a version from its manifest, or else from its workers; None without either."""
     if version.image is not None:
-        with contextlib.suppress(NoImage, ImageChanged):  # a damaged old image does not hold up the new one
+        with contextlib.suppress(NoImage, ImageChanged):  # a damaged old image must not block the new one
             manifest = image.read(Path(version.root).parent)
             if manifest.digest == version.image:
                 return manifest.schemas
@@ -90,7 +90,7 @@ async def known_schemas(bus: Bus, version: VersionRecord) -> Mapping[str, Schema
 
 
 def _schemas(data: bytes, version: str) -> Mapping[str, Schemas] | None:
-    """The schemas in a worker's answer, if it is of this version."""
+    """Return the schemas in a worker's answer, if it is of this version."""
     try:
         answer: dict[str, Any] = orjson.loads(data or b"{}")
         if answer.get("metadata", {}).get("headway.version") != version:

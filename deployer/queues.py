@@ -1,4 +1,4 @@
-"""How much is queued for each version of a service: by consumer info, which the consumers' leaders answer."""
+"""The jobs queued for each version of a service, as reported by the leaders of its consumers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.bus.nats.streams import jobs_stream, parse_lane_consumer
 
 
 async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any]]]:
-    """The lane consumers of a service by version and lane, as the server tells of them.
+    """Return the lane consumers of a service by version and lane.
 
     Raises:
         ConnectionFailed: if not all of them are known for certain.
@@ -33,7 +33,7 @@ async def consumers(bus: Bus, service: str) -> dict[str, dict[int, dict[str, Any
 
 
 def left(lanes: dict[str, dict[int, dict[str, Any]]]) -> dict[str, int]:
-    """Jobs that are not acknowledged, by version."""
+    """Return the unacknowledged jobs by version."""
     return {
         version: sum(one["num_pending"] + one["num_ack_pending"] for one in infos.values())
         for version, infos in lanes.items()

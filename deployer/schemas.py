@@ -1,8 +1,8 @@
 """JSON schemas as sets of values: is each value of one also a value of the other?
 
 `uncovered(a, b)` says why not. For what pydantic writes its "yes" is never wrong; where it cannot tell, it says no.
-One thing is taken for granted: whoever keeps to a schema sends the fields that it names and no others, unless it
-allows them in so many words (`additionalProperties`). Otherwise no field could ever be added.
+It assumes that senders only send the fields named in their schema, unless it explicitly allows others
+(`additionalProperties`). Otherwise no field could ever be added.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ Kind = Literal["missing", "gone", "unknown", "type", "value", "bound"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Values of a that are none of b.
+    """Values of a that are not values of b.
 
     Attributes:
-        kind: "missing": a field that b requires may be missing in a; "gone": a has not got it at all; "unknown": a
+        kind: "missing": a field that b requires may be missing in a; "gone": a does not have it at all; "unknown": a
             field of a that b refuses; "type" and "value": what a may be and b may not; "bound": a keyword that
             constrains b more.
         where: path of the field.
@@ -85,7 +85,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """One alternative of a schema: one value (type "value"), or all of a type that its keywords allow."""
+    """One alternative of a schema: one value (type "value"), or all values of a type that its keywords allow."""
 
     type: str
     keywords: Mapping[str, Any]
@@ -93,12 +93,12 @@ class _Branch:
 
 
 def uncovered(a: Schema, b: Schema) -> list[Difference]:
-    """Why a value of `a` need not be one of `b`; nothing if each is."""
+    """Return why a value of `a` may not be a value of `b`; empty if every value is."""
     return list(_Comparison(a, b).schemas(a, b, ""))
 
 
 def fields(schema: Schema) -> Iterator[str]:
-    """The paths of all fields that a schema names, those of its parts included."""
+    """Return the paths of all fields that a schema names, including nested ones."""
     yield from dict.fromkeys(_fields(_Document(schema), schema, "", frozenset()))
 
 
@@ -106,7 +106,7 @@ def _fields(document: _Document, schema: Schema, where: str, around: frozenset[s
     schema = document.resolved(schema)
     key = _canonical(schema)
     if key in around:
-        return  # a part of itself
+        return  # recursive: already visited
     around |= {key}
     for branch in document.branches(schema):
         for name, inner in branch.keywords.get("properties", {}).items():
@@ -127,18 +127,21 @@ class _Document:
         self._root = root
 
     def resolved(self, schema: Schema) -> Schema:
-        """What a schema refers to, itself if it refers to nothing."""
+        """Return the target of a schema's reference, or the schema itself without one."""
         seen: set[str] = set()
         while isinstance(schema, Mapping) and "$ref" in schema and not _constraints(schema) - {"$ref"}:
             reference = schema["$ref"]
             if reference in seen:
-                return True  # it refers to itself and says nothing
+                return True  # it only refers to itself
             seen.add(reference)
             schema = self._at(reference)
         return schema
 
     def branches(self, schema: Schema, within: frozenset[str] = frozenset()) -> list[_Branch]:
-        """The alternatives of a schema; one that is the schema itself again (`within` its references) is none."""
+        """Return the alternatives of a schema.
+
+        One that is the schema itself again (`within` its references) does not count.
+        """
         if schema is False:
             return []
         keywords = {} if schema is True else {name: schema[name] for name in _constraints(schema)}
@@ -168,7 +171,10 @@ class _Document:
 
 
 def _both(a: Schema, b: Schema) -> Schema:
-    """A schema of the values of both; keywords that say different things stay side by side, to be compared as such."""
+    """Return a schema of the values of both.
+
+    Conflicting keywords are kept side by side and compared as such.
+    """
     if a is False or b is False:
         return False
     merged = {name: a[name] for name in _constraints(a)} if isinstance(a, Mapping) else {}
@@ -195,7 +201,7 @@ def _both(a: Schema, b: Schema) -> Schema:
 
 
 def _plain(keywords: Mapping[str, Any]) -> Iterator[_Branch]:
-    """The alternatives of a schema without references and combinations."""
+    """Return the alternatives of a schema without references and combinations."""
     types = _as_list(keywords.get("type", list(_TYPES)))
     values = [keywords["const"]] if "const" in keywords else keywords.get("enum")
     rest = {name: value for name, value in keywords.items() if name not in _COMBINING}
@@ -214,7 +220,7 @@ def _plain(keywords: Mapping[str, Any]) -> Iterator[_Branch]:
 
 
 def _of(type_: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords that say something of a type: those of others do not count."""
+    """Return the keywords that apply to a type; others have no effect."""
     own = _OF_TYPE.get("number" if type_ == "integer" else type_, set())
     return {
         name: value for name, value in keywords.items() if name.removesuffix(" too") in own or name not in _OF_SOME_TYPE
@@ -242,7 +248,7 @@ class _Comparison:
         a, b = self._a.resolved(a), self._b.resolved(b)
         pair = (_canonical(a), _canonical(b))
         if pair in self._compared:
-            return  # a part of itself: it is as good as the whole
+            return  # recursive: covered if the whole is
         self._compared.add(pair)
         try:
             targets = self._b.branches(b)
@@ -252,7 +258,7 @@ class _Comparison:
             self._compared.discard(pair)
 
     def _branch(self, branch: _Branch, targets: list[_Branch], where: str) -> Iterator[Difference]:
-        """One alternative of a against all of b: one that covers it is enough."""
+        """Compare one alternative of a with all of b: one that covers it is enough."""
         if branch.type == "value":
             if not any(_admits(branch.value, target) for target in targets):
                 yield Difference("value", where, json.dumps(branch.value))
@@ -283,7 +289,7 @@ class _Comparison:
 
     def _objects(self, a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> Iterator[Difference]:
         ours, theirs = a.get("properties", {}), b.get("properties", {})
-        # Without a word about fields at all any may be there; with some named, those are meant.
+        # Without any named fields all fields are allowed; otherwise only the named ones.
         others = a.get("additionalProperties", "properties" not in a)
         unnamed = b.get("additionalProperties", True)
         for name in sorted(set(b.get("required", ())) - set(a.get("required", ()))):
@@ -350,7 +356,7 @@ def _numbers(a: _Branch, b: _Branch, where: str) -> Iterator[Difference]:
 
 
 def _bound(keywords: Mapping[str, Any], name: str, sign: int, *, whole: bool) -> tuple[float, bool]:
-    """The lowest value allowed, and whether it is left out itself; upside down for a highest one."""
+    """Return the lowest allowed value and whether it is exclusive; negated for the highest one."""
     bounds = [(-math.inf, False)]
     if name in keywords:
         bounds.append((sign * keywords[name], False))
@@ -371,7 +377,7 @@ def _multiple(value: float | None, of: float) -> bool:
 
 
 def _admits(value: Any, branch: _Branch) -> bool:
-    """Whether a value is one of an alternative's; objects and arrays only if nothing is asked of them."""
+    """Return whether a value belongs to an alternative; objects and arrays only if it is unconstrained."""
     keywords = branch.keywords
     match branch.type:
         case "value":
@@ -399,7 +405,7 @@ def _text(value: str, keywords: Mapping[str, Any]) -> bool:
     if not keywords.get("minLength", 0) <= len(value) <= keywords.get("maxLength", math.inf):
         return False
     if keywords.keys() - {"minLength", "maxLength", "pattern"}:
-        return False  # a format that we do not know
+        return False  # an unknown format
     try:
         return "pattern" not in keywords or re.search(keywords["pattern"], value) is not None
     except re.error:
@@ -407,7 +413,7 @@ def _text(value: str, keywords: Mapping[str, Any]) -> bool:
 
 
 def _canonical(value: Any) -> str:
-    """Equal for what JSON schema holds equal: 1 and 1.0, but not 1 and true."""
+    """Return whether two values are equal in JSON schema: 1 equals 1.0, but not true."""
     plain = int(value) if isinstance(value, float) and value.is_integer() else value
     return json.dumps(plain, sort_keys=True)
 

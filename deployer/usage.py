@@ -1,4 +1,4 @@
-"""What an image is needed for, as the control records say."""
+"""The uses of an image, according to the control records."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from headway.control.store import Control
 
 
 def needed_for(control: Control, labels: Mapping[tuple[str, str], str], digest: str) -> list[str]:
-    """Why an image has to stay, each in a sentence; nothing if it can go.
+    """Return why an image must be kept, one sentence each; empty if it can be removed.
 
     Args:
-        control: as of its last refresh.
+        control: the records, as of their last refresh.
         labels: digests by service and version (`headway.images.image.labels`): a rollout may not have recorded its
             version yet.
-        digest: of the image.
+        digest: digest of the image.
     """
     images = {**labels, **{key: record.image for key, record in control.versions.items() if record.image is not None}}
     found = [

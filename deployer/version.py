@@ -1,4 +1,4 @@
-"""The control record of a version that is run from its image."""
+"""The control record of a version that runs from its image."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from headway.images import image
 def version_of(
     data_dir: Path, service: str, version: str, *, pool: str = "", grace: float | None = None
 ) -> VersionRecord:
-    """What a worker of this version is started from: all of it as the image's manifest has it, no traffic yet.
+    """Return the record of a version from its image's manifest, without traffic yet.
 
     Args:
         data_dir: where images are kept.
-        service: whose version it is.
+        service: name of the service.
         version: its label.
         pool: where its workers run.
-        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
+        grace: seconds to finish work in progress when a worker is stopped; None allows as long as its jobs may take.
 
     Raises:
         NoImage: if there is no image under this label.
-        ImageChanged: if its manifest cannot be read. Its files are not looked at: who starts a worker does.
+        ImageChanged: if its manifest cannot be read. Its files are only verified when a worker is started.
     """
     digest = image.resolve(data_dir, service, version)
     place = image.folder(data_dir.absolute(), digest)

@@ -7,7 +7,7 @@
     @fax.job("send", retry=Retry(attempts=5))
     async def send(request: SendFax, ctx: Context) -> None: ...
 
-What the author of a service imports is here. Names are loaded when they are first used: pytest imports this package
+This package exports what the author of a service imports. Names are loaded on first use: pytest imports this package
 in every project that has Headway installed, and `headway --help` needs none of them.
 """
 

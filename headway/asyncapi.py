@@ -21,16 +21,16 @@ from headway.bus.wire import headers, subjects
 SPECIFICATION: Final = "3.0.0"
 JsonObject = dict[str, Any]
 
-_TENANT: Final = {"description": "The tenant, which the credentials of the sender must allow."}
+_TENANT: Final = {"description": "The tenant; the sender's credentials must allow it."}
 _HEADERS: Final[dict[str, JsonObject]] = {
     headers.TIMEOUT: {
         "type": "string",
         "pattern": "^[0-9]{1,15}$",
-        "description": "How long the caller waits, in milliseconds from sending on.",
+        "description": "Time limit of the caller, in milliseconds from sending.",
     },
     headers.MESSAGE_ID: {
         "type": "string",
-        "description": "Idempotency key: a message with an id seen within two minutes is stored once.",
+        "description": "Idempotency key: messages with the same id within two minutes are stored once.",
     },
     headers.TRACEPARENT: {"type": "string", "description": "W3C trace context."},
 }
@@ -42,7 +42,7 @@ _SENT_WITH: Final = {
 _ERROR_MESSAGE: Final[JsonObject] = {
     "name": "error",
     "title": "The call failed",
-    "summary": "An empty payload; the headers say why (NATS micro, ADR-32).",
+    "summary": "An empty payload; the headers hold the error (NATS micro, ADR-32).",
     "contentType": "application/json",
     "headers": {
         "type": "object",
@@ -52,7 +52,7 @@ _ERROR_MESSAGE: Final[JsonObject] = {
             headers.SERVICE_ERROR_CODE: {
                 "type": "string",
                 "enum": ["400", "404", "422", "500", "503", "504"],
-                "description": "The kind of error, numbered like HTTP.",
+                "description": "The kind of error, as an HTTP status.",
             },
             headers.ERROR: {"type": "string", "description": "The code of Headway's error class."},
             headers.ERROR_ID: {"type": "string", "description": "Finds the worker's log line of a 500."},
@@ -65,9 +65,9 @@ def document(service: Service, *, version: str = "v1", url: str | None = None) -
     """Describe a service.
 
     Args:
-        service: the service; only its declarations are read.
-        version: the version of it that the document is about.
-        url: host and port of a server where it is reached, such as `127.0.0.1:4222`; none is named without it.
+        service: the service; only its declarations are used.
+        version: its version, for the document.
+        url: host and port of its server, such as `127.0.0.1:4222`; the document names none by default.
 
     Returns:
         the document as plain JSON values.
@@ -138,7 +138,7 @@ def document(service: Service, *, version: str = "v1", url: str | None = None) -
 
 
 class _Schemas:
-    """The JSON schemas of all handlers, sharing one set of definitions so that equal models stand there once."""
+    """Return the JSON schemas of all handlers; equal models share one definition."""
 
     def __init__(self, handlers: Sequence[Handler]) -> None:
         wanted: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
@@ -160,7 +160,7 @@ def _key(handler: Handler) -> str:
 
 
 def _address(service: Service, handler: Handler) -> str:
-    # The grammar has no word for "any tenant in a template", so a valid tenant is put in and replaced.
+    # The subject functions accept no placeholder, so a valid tenant is used and then replaced.
     match handler.kind:
         case Kind.RPC:
             return subjects.rpc(service.name, "0", handler.name).replace(".0.", ".{tenant}.")
@@ -171,7 +171,7 @@ def _address(service: Service, handler: Handler) -> str:
 
 
 def _queue(service: Service, handler: Handler, version: str) -> str:
-    """Return the bindings that share messages out: a queue group for calls, durable consumers for jobs and events."""
+    """Return the bindings that distribute messages: a queue group for calls, durable consumers for jobs and events."""
     return service.name if handler.kind is Kind.EVENT else subjects.queue_group(service.name, version)
 
 

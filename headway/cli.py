@@ -1,7 +1,7 @@
-"""The `headway` command: which commands there are, and how their errors leave.
+"""The `headway` command: its list of commands, and how it reports their errors.
 
-A command's module is imported when that command runs, and the bus when something goes wrong. So the base install is
-enough for `headway worker`, and help is quick.
+A command's module is imported when that command runs, and the bus when something goes wrong. So the base install
+suffices for `headway worker`, and help is fast.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _SECTIONS = {
         "up": "Start a server and the services of headway.yaml or of apps.",
         "status": "Show versions, workers, queues and latencies.",
         "console": "Print the address of the operator's page.",
-        "doctor": "Check a running installation, and say what to do.",
-        "demo": "Run the three reference services with real work, and sum up.",
+        "doctor": "Check a running installation and suggest fixes.",
+        "demo": "Run the three reference services with real work and summarize.",
     },
     "Service Commands": {
         "call": "Call an operation and print its reply.",
@@ -31,18 +31,18 @@ _SECTIONS = {
         "image": "Build, compare, verify, promote and remove images.",
         "deploy": "Roll out a version; short for `rollout start`.",
         "rollout": "Watch, promote, pause, abort and undo rollouts.",
-        "scale": "Show why there are so many workers; try policies on load.",
+        "scale": "Explain the number of workers; try policies on recorded load.",
     },
     "Operator Commands": {
-        "init": "Make keys and the configuration of servers that run elsewhere.",
+        "init": "Create keys and configuration for servers that run elsewhere.",
         "apply": "Apply headway.yaml to servers that run elsewhere.",
         "records": "List control records that cannot be read, and restore them.",
-        "backup": "Save an installation, and restore it.",
+        "backup": "Back up an installation, and restore it.",
         "env": 'Print exports for the nats CLI: eval "$(headway env)".',
         "docs": "Write the AsyncAPI 3 document of a service.",
         "completion": "Print a script that completes commands in a shell.",
     },
-    "Process Commands (`headway up` runs these by itself)": {
+    "Process Commands (`headway up` runs these for you)": {
         "worker": "Run one worker of a service.",
         "scaler": "Keep the right number of workers.",
         "deployer": "Move rollouts through their steps.",
@@ -59,7 +59,7 @@ _MOVED = {
     "promote-image": ("image", "promote"),
     "restore": ("backup", "restore"),
 }
-"""Spellings of 0.1 that scripts may still have; they work, with a line that says the new one."""
+"""Spellings of version 0.1 that scripts may still use; they work, with a note that names the new one."""
 
 
 @click.group(cls=LazyGroup, package="headway.commands", sections=_SECTIONS, moved=_MOVED, context_settings=HELP)
@@ -83,7 +83,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output left (`headway dead ls | head`): nothing to say, and nobody to say it to.
+        # The reader of the output has left (`headway dead ls | head`): end silently.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    """Show an error in a line, and return its exit code."""
+    """Print an error as one line, and return its exit code."""
     from headway import exits, extras
     from headway.bus.errors import HeadwayError
 

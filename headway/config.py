@@ -1,4 +1,4 @@
-"""`headway.yaml`: what runs here. Unknown keys are refused, and every error shows its line.
+"""`headway.yaml`: the services to run. Unknown keys are refused, and every error shows its line.
 
 services:
   fax:
@@ -69,12 +69,12 @@ class _Strict(BaseModel):
 
 
 class ServiceConfig(_Strict):
-    """One service: where its code is, which version this is, how many workers run it.
+    """One service: its code, its version and its number of workers.
 
     Attributes:
-        workers: always so many; None has as many as the load needs.
-        scale: the policies by which these are found; None has the defaults.
-        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
+        workers: a fixed number; None scales by load.
+        scale: the scaling policies; None uses the defaults.
+        grace: seconds to finish work in progress when a worker is stopped; None allows as long as its jobs may take.
     """
 
     app: Annotated[str, AfterValidator(_check_app)]
@@ -87,23 +87,23 @@ class ServiceConfig(_Strict):
     @model_validator(mode="after")
     def _one_of_both(self) -> ServiceConfig:
         if self.workers is not None and self.scale is not None:
-            raise ValueError("workers is a fixed number and scale finds one: give one of them")
+            raise ValueError("workers fixes the number and scale adjusts it: give one of them")
         return self
 
     @property
     def scaling(self) -> Scale:
-        """How it is scaled."""
+        """Return the scaling policies of the service."""
         return Scale.fixed(self.workers) if self.workers is not None else self.scale or Scale()
 
 
 class ServerConfig(_Strict):
-    """The embedded nats-server. Port 0 takes a free one; `websocket_port: null` switches WebSocket off.
+    """The embedded nats-server. Port 0 chooses a free one; `websocket_port: null` switches WebSocket off.
 
     Attributes:
-        websocket_compression: fewer bytes to browsers, for three times the memory of a connection.
-        durability: "strict" has each message on disk before it is acknowledged; "fast" leaves it to the system for up
-            to two minutes, so that a power cut (not the death of a process) may cost what was acknowledged last.
-        replicas: copies of each stream in a cluster; None leaves the streams there are as they are.
+        websocket_compression: fewer bytes to browsers, at three times the memory per connection.
+        durability: "strict" syncs each message to disk before it is acknowledged; "fast" syncs every two minutes, so
+            that a power cut (not the death of a process) may lose messages acknowledged last.
+        replicas: copies of each stream in a cluster; None leaves existing streams unchanged.
     """
 
     port: int = Field(default=4222, ge=0, le=65535)
@@ -115,25 +115,25 @@ class ServerConfig(_Strict):
 
     @property
     def sync_interval(self) -> str:
-        """How often nats-server forces what it stored to disk."""
+        """Return how often nats-server syncs stored messages to disk."""
         return "always" if self.durability == "strict" else "2m"
 
 
 class WebConfig(_Strict):
-    """Client sync: sessions for browsers, what changed, and the pages; see `headway web`.
+    """Client sync: sessions, changes and pages for browsers; see `headway web`.
 
     Attributes:
-        port: where it listens; 0 takes a free one.
-        ws_url: where browsers reach the server, if that is not the one that `headway up` starts.
-        issuer, audience: whose tokens of your application are accepted, and for whom they are.
+        port: port to listen on; 0 chooses a free one.
+        ws_url: where browsers reach the server, if it is not the one that `headway up` starts.
+        issuer, audience: required issuer and audience of your application's tokens.
         jwks_url: the issuer's keys; found by OIDC discovery by default.
         tenant_claim, user_claim: the claims that name tenant and user.
         console: serve the operator's console.
         role_claim, operator_role: the claim that names roles, and the one whose tokens open the console.
-        dev_issuer: gives anybody a token for anyone; for trying things out.
+        dev_issuer: gives anybody a token for any user; for trying things out.
         origins: other origins whose pages may use it.
-        proxies: addresses or networks of reverse proxies, whose `X-Forwarded-For` is believed.
-        session: seconds that a session lasts unless its page renews it.
+        proxies: addresses or networks of trusted reverse proxies (for `X-Forwarded-For`).
+        session: lifetime of a session in seconds; pages renew it.
     """
 
     host: str = "127.0.0.1"
@@ -155,13 +155,13 @@ class WebConfig(_Strict):
     @model_validator(mode="after")
     def _knows_whom_to_believe(self) -> WebConfig:
         if (self.issuer is None) != (self.audience is None):
-            raise ValueError("issuer and audience go together: name both, as your tokens have them")
+            raise ValueError("issuer and audience go together: give both, as in your tokens")
         if self.issuer is None and not self.dev_issuer:
-            raise ValueError("name issuer and audience of your tokens, or try it with dev_issuer: true")
+            raise ValueError("give issuer and audience of your tokens, or try it with dev_issuer: true")
         return self
 
     def arguments(self) -> list[str]:
-        """The options of `headway web` that say the same."""
+        """Return the equivalent options of `headway web`."""
         named = {
             "--host": self.host,
             "--port": str(self.port),
@@ -183,7 +183,7 @@ class WebConfig(_Strict):
 
 
 class Environment(_Strict):
-    """An installation that images are promoted from and to: its data directory, and its server if it is elsewhere."""
+    """An environment for promoting images: its data directory, and its server if that runs elsewhere."""
 
     dir: str = Field(min_length=1)
     url: str | None = None
@@ -209,7 +209,7 @@ def load(path: Path) -> tuple[Config, YamlDocument]:
     """Read and check `headway.yaml`.
 
     Returns:
-        the configuration, and the document, to show later problems in it.
+        the configuration, and the parsed document, for showing later problems in it.
 
     Raises:
         ConfigError: showing every problem with its line.

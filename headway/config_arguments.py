@@ -12,10 +12,10 @@ from headway.bus.errors import UsageError
 
 
 def configuration(file: Path | None, values: Iterable[str]) -> dict[str, Any]:
-    """Return the values of a JSON file, overridden by `KEY=VALUE` pairs. A VALUE is JSON, or else text.
+    """Return the values of a JSON file, overridden by `KEY=VALUE` pairs. A VALUE is JSON or plain text.
 
     Raises:
-        UsageError: if the file cannot be read, or a pair is none.
+        UsageError: if the file cannot be read, or a pair is invalid.
     """
     return {**_file(file), **dict(map(_pair, values))}
 
@@ -26,7 +26,7 @@ def _file(path: Path | None) -> dict[str, Any]:
     try:
         found = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}", remedy="name a JSON file") from error
+        raise UsageError(f"cannot read {path}: {error}", remedy="give a JSON file") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} is not a JSON object", remedy='write {"key": value, ...}')
     return found

@@ -1,7 +1,7 @@
-"""The scaler's loop: look at all workers and queues, and let each version's controller act on what it finds.
+"""The scaler's loop: observe all workers and queues, and let each version's controller act on them.
 
-Of several scalers of one pool, the one that holds the lease acts. Another that takes over reads the desired state from
-the control records and the observed state from the driver, and goes on.
+Of several scalers of one pool, the one that holds the lease acts. Another that takes over reads the desired state
+from the control records and the observed state from the driver, and continues.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from headway.scaler.version import DesiredVersion, ObservedVersion, VersionContr
 PERIOD: Final = 0.5
 """Seconds between two rounds; a worker's end begins one at once."""
 ROUND_TIMEOUT: Final = 10.0
-"""Seconds after which a round is given up."""
+"""Seconds after which a round is abandoned."""
 LET_GO: Final = 10.0
-"""Seconds between two looks whether something is ready for versions that are retired."""
+"""Seconds between two checks for prepared launches of retired versions."""
 LOOK: Final = 1.0
-"""Seconds that a round waits for what the server says of the queues."""
+"""Seconds that a round waits for the server's report on the queues."""
 _PREPARED_AT_ONCE: Final = 4
-"""Versions that are imported at the same time; a machine that starts hundreds of services has few cores."""
+"""Most versions imported at the same time: starting hundreds of services must not exhaust a machine's few cores."""
 
 _log = logging.getLogger("headway.scaler")
 
@@ -48,7 +48,7 @@ class Scaler(Controller):
         driver: starts and stops workers.
         launch: returns what workers of a version are started from.
         holder: name of this contender, for the lease.
-        pool: whose versions it scales; of the scalers of one pool one acts.
+        pool: the pool whose versions it scales; one scaler per pool acts.
         period: seconds between two rounds.
     """
 
@@ -67,7 +67,7 @@ class Scaler(Controller):
         self.control = Control(bus)
         self.rounds = 0
         self.took = 0.0
-        """Seconds that the last round took."""
+        """Duration of the last round, in seconds."""
         self._driver = driver
         self._launch = launch
         self._pool = pool
@@ -76,20 +76,20 @@ class Scaler(Controller):
         self._metrics = Metrics(lambda: self.lease.held)
         self._let_go_at = time.monotonic()
         self._led = 0
-        """Epoch of the lease that the driver has heard of last."""
+        """Latest lease epoch that the driver was given."""
         self._looked: float | None = None
         self._looking: asyncio.Task[Lags] | None = None
         self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
 
     def beside(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Hear of each worker's end, leading or not."""
+        """Receive the driver's reports of ended workers, leading or not."""
         return (self._hear_ends(),)
 
     async def reconcile(self) -> None:
         """Run one round over all versions.
 
         Raises:
-            MissingStream, ConnectionFailed: if the control records cannot be read: then nothing is done.
+            MissingStream, ConnectionFailed: if the control records cannot be read; then the round does nothing.
             ScalerError: as the driver raises.
         """
         began = time.monotonic()
@@ -118,9 +118,9 @@ class Scaler(Controller):
             if isinstance(result, Fenced):
                 raise result
             if isinstance(result, HeadwayError):
-                _log.warning("%s %s: this round was given up: %s", *key, result)
+                _log.warning("%s %s: this round was abandoned: %s", *key, result)
             elif isinstance(result, BaseException):
-                _log.error("%s %s: this round was given up", *key, exc_info=result)
+                _log.error("%s %s: this round was abandoned", *key, exc_info=result)
         self._versions = {key: one for key, one in self._versions.items() if key in by_version or one.busy}
         await self._let_go(now)
         self.rounds += 1
@@ -128,12 +128,12 @@ class Scaler(Controller):
         self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took)
 
     async def _let_go(self, now: float) -> None:
-        """Have the driver let go of what is ready for versions that no longer get any work."""
+        """Let the driver release what it prepared for versions that no longer get any work."""
         if now - self._let_go_at < LET_GO or self.control.unreadable:
             return
         self._let_go_at = now
         ours = [one for one in self.control.versions.values() if one.pool == self._pool and one.phase != "retired"]
-        if ours:  # without any record nothing is known
+        if ours:  # without any record, nothing is known
             await self._driver.keep([self._launch(version) for version in ours], self.lease.epoch)
 
     async def _lead(self) -> None:
@@ -143,7 +143,9 @@ class Scaler(Controller):
             self._led = self.lease.epoch
 
     async def _look(self) -> Lags:
-        """Return what waits now; unknown if the server takes its time, so that it holds up nobody's healing."""
+        """Return the queue state; unknown if the server is slow, so that it does not delay the replacement of
+        workers.
+        """
         task = self._looking or self.spawn(self._lags.read(time.monotonic()), "reading the queues")
         self._looking = task
         await asyncio.wait([task], timeout=LOOK)
@@ -154,14 +156,16 @@ class Scaler(Controller):
         return lags if time.monotonic() - lags.at < 2 * LOOK else self._lags.unknown(time.monotonic())
 
     def _note_absence(self, now: float) -> None:
-        """Tell all versions if nobody looked for longer than a round may take."""
+        """Report to all versions a gap between rounds that is longer than a round may take."""
         if self._looked is not None and (absent := now - self._looked) > ROUND_TIMEOUT + self.period:
             for version in self._versions.values():
                 version.not_watched(absent)
         self._looked = now
 
     def _by_version(self, running: Sequence[RunningWorker]) -> dict[VersionKey, list[RunningWorker]]:
-        """Return the living workers of each version of the pool, and of those that have workers here still."""
+        """Return the live workers of each version of the pool, including former versions that still have workers
+        here.
+        """
         ours = (key for key, version in self.control.versions.items() if version.pool == self._pool)
         by_version: dict[VersionKey, list[RunningWorker]] = {key: [] for key in ours}
         for one in running:
@@ -189,7 +193,7 @@ class Scaler(Controller):
         return DesiredVersion(control.services.get(key[0]), control.versions.get(key), control.scales.get(key))
 
     def _queues(self, key: VersionKey, lags: Lags) -> tuple[tuple[ConsumerLag, ...] | None, int, int]:
-        """Return the queues of a version: its consumers, messages they ever had, and those in other versions' hands."""
+        """Return a version's queues: consumers, messages ever stored, and those held by other versions' workers."""
         service = key[0]
         lanes: tuple[ConsumerLag, ...] | None = tuple(lags.lanes.get(key, {}).values())
         record = self.control.services.get(service)
@@ -199,7 +203,7 @@ class Scaler(Controller):
         )
         if not lags.known(jobs_stream(service)) or (events and not lags.known(EVENTS)):
             lanes = None
-        elif key == self._heaviest(service):  # all versions share the service's events; one of them scales by them
+        elif key == self._heaviest(service):  # all versions share the service's events; one version scales by them
             lanes = (*(lanes or ()), *events)
         stored = lags.stored.get(service, 0) + sum(lane.pending + lane.delivered for lane in events)
         in_hand = self.fleet.busy(service) if events else {}
@@ -212,7 +216,7 @@ class Scaler(Controller):
         return max(weights, key=lambda key: weights[key], default=None)
 
     def _diagnoses(self, running: Sequence[RunningWorker], now: float) -> dict[str, Sickness | None]:
-        """Return who is sick, by worker."""
+        """Return the unhealthy workers."""
         vitals = {one.worker: self._vitals(one, now) for one in running}
         if health.deaf(vitals.values(), now):
             self.fleet.reconnected()  # whoever is heard first, the others have their time from now on

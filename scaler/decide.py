@@ -1,8 +1,8 @@
 """Decides how many workers a version needs. Pure: the same observations give the same decisions, so traces replay.
 
-It scales out at once, to the largest count that a policy wants. It scales in to the largest count that was needed
-within the last `down_after` seconds, and only if every policy knows its load: a missing or stale observation stops no
-worker. It never scales to zero while work is left.
+It scales out at once, to the largest count that a policy wants. It scales in only to the largest count that was
+needed within the last `down_after` seconds, and only if every policy knows its load: a missing or stale observation
+stops no worker. It never scales to zero while work is left.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NEW: Final = History()
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many workers there shall be, and why.
+    """The decided number of workers, and the reason.
 
     Attributes:
         desired: workers.
@@ -80,10 +80,10 @@ def decide(
         scale: policies and bounds of the service.
         seen: the version's load.
         history: from the last decision; `NEW` at first.
-        minimum: workers the version has whatever the load.
+        minimum: workers that the version has at any load.
         floor: workers that the schedule asks for now.
         calls: whether it serves calls, so that it cannot be woken from zero.
-        current: how many workers there are supposed to be, for the first decision; those seen by default.
+        current: the intended number of workers, for the first decision; the observed number by default.
     """
     history = _learn(scale, seen, history)
     before = history.desired
@@ -135,7 +135,7 @@ def _lowest(scale: Scale, seen: Observation, minimum: int, floor: int, before: i
         (minimum, f"the version's minimum is {minimum}"),
         (floor, f"the schedule asks for {floor}"),
         (int(calls), "it serves calls, which could not wake it"),
-        # With nothing to scale by, a fixed number of zero is zero.
+        # With no policy, a fixed number of zero means zero.
         (int(waking and scale.lag is not None), "there is work"),
         (int(pending and before > 0 and scale.lag is not None), "there may be work"),
     ]
@@ -159,7 +159,8 @@ def _learn(scale: Scale, seen: Observation, history: History) -> History:
     measured = policies.capacity(seen)
     capacity = history.capacity
     if measured is not None:
-        # Averaged are the seconds per message: after many quick ones the capacity would take long to come down.
+        # The average is of seconds per message: an average of the capacity itself would stay high for long after many
+        # quick messages.
         capacity = measured if capacity is None else 1 / _blend(1 / capacity, 1 / measured, passed, _LEARN)
     since = seen.at if history.since is None else history.since
     return replace(history, since=since, at=seen.at, arrivals=arrivals, capacity=capacity)

@@ -21,7 +21,7 @@ class LaunchFailed(ScalerError):
     """Workers of a version cannot be started."""
 
     code = "launch_failed"
-    default_remedy = "see what it wrote; `headway worker` runs one by hand"
+    default_remedy = "see its output; `headway worker` runs one by hand"
 
 
 class Fenced(ScalerError):

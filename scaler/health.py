@@ -1,4 +1,4 @@
-"""Diagnoses workers by their heartbeats, or the lack of them. Pure."""
+"""Diagnoses workers from their heartbeats or missing heartbeats. Pure."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from headway.bus.wire.beat import Beat
 from headway.control.fleet import SILENCE
 
 NOBODY: Final = 1.5
-"""Seconds without a heartbeat of anybody: then the silence of each says nothing of it."""
+"""Seconds without any worker's heartbeat, after which silence says nothing about single workers."""
 START_TIMEOUT: Final = 30.0
 """Seconds that a worker has until its first heartbeat."""
 STUCK: Final = 1.5
-"""Seconds by which the event loop wakes up late."""
+"""Seconds by which an event loop may wake up late."""
 IN_A_ROW: Final = 3
-"""Heartbeats in a row that have to say it: one slow second is no illness."""
+"""Consecutive heartbeats that must report a problem: one slow second is normal."""
 
 Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory"]
 
 
 class Vitals(NamedTuple):
-    """What was heard of a worker.
+    """The heartbeats of a worker.
 
     Attributes:
         worker: its id.
         started: when it was started, on the clock of `heard`.
-        heard: when its last heartbeat came, or when we could hear again if that was later; None before the first.
+        heard: when its last heartbeat came, or when listening restarted if that was later; None before the first.
         beats: its last heartbeats, oldest first.
     """
 
@@ -37,14 +37,14 @@ class Vitals(NamedTuple):
 
 
 class Sickness(NamedTuple):
-    """Why a worker has to be replaced. A silent one does not hear that it has to drain."""
+    """Why a worker has to be replaced. A silent worker would not receive the order to drain."""
 
     kind: Kind
     reason: str
 
 
 def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness | None:
-    """Return why a worker has to be replaced; None if it is well.
+    """Return why a worker has to be replaced; None if it is healthy.
 
     Args:
         seen: what is known of it.
@@ -74,12 +74,12 @@ def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness
 
 
 def deaf(everyone: Iterable[Vitals], now: float) -> bool:
-    """Return whether we are deaf: several workers should beat, and none was heard of late.
+    """Return whether this process receives no heartbeats: several workers should beat, and none did recently.
 
     Workers that were only just started are not expected to beat yet.
 
     Args:
-        everyone: what is known of all workers, of whatever service.
+        everyone: what is known of all workers, of any service.
         now: on their clock.
     """
     heard = [

@@ -1,12 +1,12 @@
-"""Reads what waits in the queues of all versions and lanes, in few requests however many services there are.
+"""Reads the backlog of all versions and lanes, in few requests for any number of services.
 
-One `STREAM.LIST` tells of all job streams how much they hold and how far they have come. Only those that hold or took
-something are asked for their consumers, side by side. Unlike `/jsz`, which a follower answers with what it happens to
-know, these are answered by leaders (in a cluster, through the meta leader, who names those it could not reach).
-A queue about which nothing certain is known is unknown, never empty.
+One `STREAM.LIST` returns the message count and last sequence of all job streams. Only streams that hold or received
+messages are asked for their consumers, concurrently. Unlike `/jsz`, which a follower answers from its own state,
+these requests are answered by leaders (in a cluster, through the meta leader, which names those it could not reach).
+A queue without a certain answer is unknown, never empty.
 
-As long as one stream has no leader, the meta leader waits four seconds for it before it answers a list. So when a list
-is late or not whole, the streams are asked one by one for a while: those that have a leader answer at once.
+While a stream has no leader, the meta leader waits four seconds for it before it answers a list. So after a late or
+incomplete list the streams are asked one by one for a while: those with a leader answer at once.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 TIMEOUT: Final = 1.0
 """Seconds one request may take."""
 RELIST: Final = (2.0, 60.0)
-"""Seconds after which a list is tried again that was late or not whole: at first, doubling, and at most."""
+"""Seconds until a list that was late or incomplete is tried again: at first, doubling, and at most."""
 _SAMPLES: Final = 600
-"""Reads for which it is remembered how far a stream had come."""
+"""Reads for which a stream's progress is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class ConsumerLag:
 
     Attributes:
         pending: not yet delivered.
-        ack_pending: delivered and not acknowledged, those waiting for a retry included.
-        redelivered: those of them that were delivered before.
-        delivered: deliveries so far, repeated ones included.
+        ack_pending: delivered and not acknowledged, including those that wait for a retry.
+        redelivered: those of them that were delivered more than once.
+        delivered: deliveries so far, including repeated ones.
         floor: stream sequence up to which all is acknowledged.
         oldest_s: upper estimate of the age of the oldest that is not acknowledged; 0 if there is none.
     """
@@ -56,12 +56,12 @@ class ConsumerLag:
 
     @property
     def left(self) -> int:
-        """Not acknowledged."""
+        """Messages that are not acknowledged."""
         return self.pending + self.ack_pending
 
 
 def together(lanes: Iterable[ConsumerLag]) -> ConsumerLag:
-    """Add up consumers: sums, the lowest floor, the oldest message; all zeros for none."""
+    """Add up consumers: sums, the lowest floor, the oldest message; all zeros without consumers."""
     lanes = tuple(lanes)
     return ConsumerLag(
         pending=sum(lane.pending for lane in lanes),
@@ -82,8 +82,8 @@ class Lags:
         lanes: by service, version and lane number.
         events: consumers of events, by their name `<service>_<type>`.
         stored: messages ever stored in a service's stream.
-        unknown: streams of which not all is known now, such as `JOBS_fax` or `EVENTS`.
-        blind: not even which streams there are is known.
+        unknown: streams whose state is not completely known, such as `JOBS_fax` or `EVENTS`.
+        blind: whether even the set of streams is unknown.
     """
 
     at: float
@@ -94,13 +94,13 @@ class Lags:
     blind: bool = False
 
     def known(self, stream: str) -> bool:
-        """Return whether all is known of a stream."""
+        """Return whether a stream's state is completely known."""
         return not self.blind and stream not in self.unknown
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What is remembered of a stream between reads."""
+    """State of a stream that is kept between reads."""
 
     messages: int = 0
     last: int = 0
@@ -112,7 +112,7 @@ class _Stream:
     since: dict[str, float] = field(default_factory=dict)
 
     def note(self, now: float) -> None:
-        """Remember how far the stream has come by now."""
+        """Record the stream's progress."""
         if not self.sequences or self.sequences[-1] != self.last:
             self.times.append(now)
             self.sequences.append(self.last)
@@ -121,8 +121,8 @@ class _Stream:
     def age(self, name: str, floor: int, left: int, now: float, *, first_look: bool) -> float:
         """Return an upper bound of the age of a consumer's oldest message, in seconds.
 
-        It is no older than the time its consumer came to have something left, and no older than the time the stream
-        passed its acknowledgement floor. At the first look all that is known is how old the stream's first message is.
+        It is no older than the time its consumer got a backlog, and no older than the time the stream passed its
+        acknowledgement floor. On the first read only the age of the stream's first message is known.
         """
         if not left:
             self.since.pop(name, None)
@@ -135,7 +135,7 @@ class _Stream:
 
 
 class LagReader:
-    """Reads all queues, again and again.
+    """Reads all queues repeatedly.
 
     Args:
         bus: a connection in the control or operator role.
@@ -149,13 +149,13 @@ class LagReader:
         self._relist = -math.inf
         self._pause = RELIST[0]
         self.requests = 0
-        """Sent so far."""
+        """Requests sent so far."""
 
     async def read(self, now: float) -> Lags:
         """Read all queues.
 
         Args:
-            now: monotonic seconds; ages and rates are taken from it.
+            now: monotonic seconds; ages and rates are computed from it.
         """
         found = await self._listed(now) if now >= self._relist else None
         if found is None:
@@ -173,7 +173,7 @@ class LagReader:
         return self._fold(now, frozenset(unknown))
 
     def unknown(self, now: float) -> Lags:
-        """Return the last look, with nothing of it certain any more."""
+        """Return the last result with everything marked as unknown."""
         return replace(self._fold(now, frozenset()), blind=True)
 
     async def _listed(self, now: float) -> tuple[dict[str, Any], set[str]] | None:
@@ -187,7 +187,7 @@ class LagReader:
         return {info["config"]["name"]: info for info in listed[0] if _ours(info["config"]["name"])}, set()
 
     async def _one_by_one(self) -> tuple[dict[str, Any], set[str]] | None:
-        """Ask each stream by itself; returns those that answered and those that did not, or None without names."""
+        """Ask each stream by itself; return those that answered and those that did not, or None without names."""
         listed = await self._list("$JS.API.STREAM.NAMES", "streams")
         if listed is None:
             return None
@@ -197,7 +197,7 @@ class LagReader:
         return found, set(names) - found.keys()
 
     def _note(self, name: str, info: dict[str, Any], now: float) -> bool:
-        """Take over the state of a stream; returns whether its consumers have to be asked."""
+        """Record the state of a stream; return whether its consumers have to be asked."""
         state, known = info["state"], self._streams.setdefault(name, _Stream())
         busy = name != EVENTS and bool(state["messages"] or known.messages)
         moved = state["last_seq"] != known.last
@@ -208,7 +208,7 @@ class LagReader:
         return busy or moved or waiting or not known.read
 
     def _take(self, name: str, infos: list[dict[str, Any]], now: float) -> bool:
-        """Take over the consumers of a stream; returns False if one of them has no leader."""
+        """Record the consumers of a stream; return False if one of them has no leader."""
         known = self._streams[name]
         first_look, known.read = not known.read, True
         lanes = {}
@@ -242,7 +242,7 @@ class LagReader:
         return Lags(at=now, lanes=lanes, events=dict(events), stored=stored, unknown=unknown)
 
     async def _list(self, subject: str, kind: str) -> tuple[list[Any], list[str]] | None:
-        """Return all pages of a list, and what is missing by its own account; None without a certain answer."""
+        """Return all pages of a list, and what the server reports as missing; None without a certain answer."""
         found: list[Any] = []
         missing: list[str] = []
         while True:
@@ -256,7 +256,7 @@ class LagReader:
                 return found, missing
 
     async def _ask(self, subject: str, payload: bytes) -> dict[str, Any] | None:
-        """One request; None without an answer, or if it is an error."""
+        """Send one request; return None without an answer, or if it is an error."""
         self.requests += 1
         try:
             with translating(subject):
@@ -271,7 +271,7 @@ def _ours(name: str) -> bool:
 
 
 def _age(at: str, now: str) -> float | None:
-    """Return the seconds between two times (RFC 3339) that the server told; None if one is none."""
+    """Return the seconds between two of the server's times (RFC 3339); None if one is invalid."""
     try:
         return max(0.0, (datetime.fromisoformat(now) - datetime.fromisoformat(at)).total_seconds())
     except (ValueError, TypeError):

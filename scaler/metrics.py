@@ -1,4 +1,4 @@
-"""The scaler's OpenTelemetry metrics: for each version its workers, its desired workers, and what waits."""
+"""The scaler's OpenTelemetry metrics: for each version its workers, its desired workers and its backlog."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class VersionStatus:
     """One version in one round.
 
     Attributes:
-        desired: workers there should be.
-        members: workers there are.
+        desired: desired workers.
+        members: its workers.
         starting: workers that were started and are not listed yet.
-        lanes: what waits for it; None if that is unknown.
+        lanes: its backlog; None if unknown.
     """
 
     service: str
@@ -77,14 +77,14 @@ class Metrics:
     """The instruments of one scaler.
 
     Args:
-        leads: whether it is the one that acts: the others tell nothing.
+        leads: whether this scaler is the leader; only the leader reports gauges.
     """
 
     def __init__(self, leads: Callable[[], bool]) -> None:
         self._gauges = Gauges(_DESCRIBED, leads)
         meter = metrics.get_meter("headway")
         self._deaths = meter.create_counter(
-            "headway.workers.deaths", unit="{worker}", description="Workers that ended without having been told to."
+            "headway.workers.deaths", unit="{worker}", description="Workers that ended without being stopped."
         )
         self._rounds = durations("headway.scaler.round.duration", "Duration of one round over all versions.")
 
@@ -94,8 +94,8 @@ class Metrics:
         self._gauges.show(values(seen))
         self._rounds.record(took)
         for one in seen:
-            self.died(one.service, one.version, 0)  # a counter that begins at one does not show its first rise
+            self.died(one.service, one.version, 0)  # a counter that starts at one does not show its first increase
 
     def died(self, service: str, version: str, count: int = 1) -> None:
-        """Count workers that ended without having been told to."""
+        """Count workers that ended without being stopped."""
         self._deaths.add(count, {"headway.service": service, "headway.version": version})

@@ -1,4 +1,4 @@
-"""Makes an `Observation` of two samples: what happened between them, and what is now. Pure."""
+"""Computes an `Observation` from two samples: what happened between them, and the present state. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from headway.scaler.lag import ConsumerLag, together
 from headway.scaler.observation import Observation
 
 WINDOW: Final = 3.0
-"""Seconds between the two moments: enough heartbeats that one more or less does not matter."""
+"""Seconds between the two samples: enough heartbeats that one more or less does not matter."""
 
 _FULL: Final = 0.7
-"""Share of its slots from which on a worker cannot be expected to take more: it keeps a quarter for idle lanes."""
+"""Share of its slots up to which a worker can be expected to fill: it keeps a quarter for idle lanes."""
 
 _WORK: Final = ("job", "on")
 _NONE: Final = [0] * (len(BUCKETS) + 1)
@@ -23,16 +23,16 @@ _NONE: Final = [0] * (len(BUCKETS) + 1)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is known of one version at one moment.
+    """A sample of one version at one moment.
 
     Attributes:
         at: when, on a steady clock.
         lanes: its consumers; None if they are not known now.
         stored: messages ever stored in the service's queue.
         beats: the last beat of each of its workers.
-        well: those of them that serve and are not sick.
-        complete: whether every worker that lives has told.
-        silent: living workers of which no beat was heard yet.
+        well: those of them that serve and are healthy.
+        complete: whether every live worker has reported.
+        silent: live workers without a heartbeat yet.
         waiting: messages handed back to be tried again later, and not due yet.
         elsewhere: messages of `lanes` that other versions' workers may have in hand.
     """
@@ -49,10 +49,10 @@ class Sample:
 
 
 def observe(before: Sample | None, now: Sample) -> Observation:
-    """Return what happened between two samples, and what is now.
+    """Return what happened between two samples, and the present state.
 
     Args:
-        before: the earlier one, about `WINDOW` seconds ago; None at first, then rates are unknown.
+        before: the earlier one, about `WINDOW` seconds ago; None at first: then rates are unknown.
         now: the later one.
     """
     queue = None if now.lanes is None else together(now.lanes)
@@ -89,9 +89,9 @@ def observe(before: Sample | None, now: Sample) -> Observation:
 def _due(now: Sample) -> int:
     """Return how many messages could be worked on at once, although the server counts them as delivered.
 
-    JetStream counts retries and work that was handed back as unacknowledged until they are done, whoever has them.
-    What is neither in hand nor waiting for its time is due. As long as workers have room they take such messages at
-    once, so the rest of the sum is then no more than the time that beats take.
+    JetStream counts retries and work that was handed back as unacknowledged until they are done. Messages that are
+    neither in progress nor waiting for their time are due. While workers have free slots they take such messages at
+    once; the difference is then only due to the delay of heartbeats.
     """
     if now.lanes is None:
         return 0
@@ -106,8 +106,8 @@ def _due(now: Sample) -> int:
 def _arrivals(before: Sample | None, now: Sample) -> float | None:
     """Return the messages per second that arrived for this version.
 
-    It is the growth of what waits and of what was delivered, less what was delivered again. Workers tell what they hand
-    back, and no more can have arrived than was stored for all versions together.
+    It is the growth of the backlog and of deliveries, minus repeated deliveries. Workers report what they hand back,
+    and the result cannot exceed what was stored for all versions together.
     """
     if before is None or before.lanes is None or now.lanes is None or now.at <= before.at:
         return None
@@ -126,7 +126,7 @@ def _seen(lanes: Iterable[ConsumerLag]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """What one worker did between two of its beats, or since it started.
+    """The work of one worker between two of its heartbeats, or since it started.
 
     One that is not `settled` has spent most of its CPU time on starting: that says nothing of its load.
     """
@@ -141,7 +141,7 @@ class _Move:
     def between(cls, old: Beat | None, new: Beat) -> _Move:
         if old is not None and old.started != new.started:
             old = None
-        if old is not None and old.latency == new.latency:  # idle: there is nothing to count, many times a second
+        if old is not None and old.latency == new.latency:  # idle: nothing to count, and this runs many times a second
             return cls(True, max(0.0, new.age_s - old.age_s), max(0.0, new.cpu_s - old.cpu_s), _NONE, _NONE)
         work, calls = _counts(new, _WORK), _counts(new, ("rpc",))
         if old is None:

@@ -1,8 +1,8 @@
 """Plans which workers of a version to start, drain and kill. Pure.
 
-A sick worker is stopped once its replacement serves; one that only uses too much memory, once it has nothing in hand.
-Of too many workers those that do not serve yet go first, then those with the least in hand, then the youngest. Only a
-worker that does not end by itself is killed.
+An unhealthy worker is stopped once its replacement serves; one that only uses too much memory, once it is idle.
+Surplus workers are stopped in this order: those that do not serve yet, those with the least work in progress, the
+youngest. Only a worker that does not end by itself is killed.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from typing import Final
 KILL_AFTER: Final = 5.0
 """Seconds beyond its grace period after which a draining worker is killed."""
 KILL_SILENT_AFTER: Final = 2.0
-"""The same for one whose event loop does not run: it cannot drain."""
+"""The same for a worker whose event loop does not run: it cannot drain."""
 REPLACE_WITHIN: Final = 10.0
-"""Seconds after which a silent worker is stopped although its replacement could not be started. Other sick workers are
-kept until theirs serves: they do what they can."""
+"""Seconds after which a silent worker is stopped even without a replacement. Other unhealthy workers are kept until
+theirs serves.
+"""
 IDLE_WITHIN: Final = 30.0
-"""Seconds that a worker which can wait has until it happens to have nothing in hand."""
+"""Seconds for which a worker that can wait is given the chance to become idle."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A living worker.
+    """A live worker.
 
     Attributes:
         started: unix seconds.
-        serving: it has said that it serves.
+        serving: it has reported that it serves.
         in_hand: calls, jobs and events.
-        sick: why it is to be replaced; None if it is well.
+        sick: why it has to be replaced; None if it is healthy.
         sick_since: when that was found.
-        silent: its event loop does not run, so it would not hear that it shall drain.
-        can_wait: it works well, and may be stopped when it has nothing in hand.
-        draining_since: when it was told to, or said that it does.
+        silent: its event loop does not run, so it would not receive the order to drain.
+        can_wait: it works, and may be stopped once it is idle.
+        draining_since: when it was ordered to drain, or reported it.
         grace: seconds that it has to drain; None for those of its version.
     """
 
@@ -52,7 +53,7 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many to start, and (worker, reason) to drain or kill."""
+    """How many workers to start, and the workers to drain or kill as (worker, reason)."""
 
     start: int = 0
     drain: tuple[tuple[str, str], ...] = ()
@@ -60,13 +61,13 @@ class Plan:
 
 
 def plan(desired: int, members: Iterable[WorkerState], now: float, *, grace: float, may_start: bool = True) -> Plan:
-    """Plan how to get from the workers there are to those there shall be.
+    """Plan how to get from the existing workers to the desired ones.
 
     Args:
         desired: workers wanted.
-        members: all that live.
+        members: all live workers.
         now: on the clock of the members' times.
-        grace: seconds that a draining worker has, unless it says otherwise.
+        grace: seconds that a draining worker has, unless it reports another period.
         may_start: False while the version backs off after deaths.
     """
     everyone = list(members)

@@ -14,18 +14,19 @@ from headway.control.records import Cpu, Inflight, Lag, Latency, Scale
 from headway.scaler.observation import Observation
 
 TOLERANCE: Final = 0.1
-"""Share by which the load may exceed what the workers can do before there are more, as the HPA has it. What is missing
-shows up as backlog, or as the next larger load."""
+"""Share by which the load may exceed the workers' capacity before more are started, as in the HPA. The rest shows up
+as backlog, or as the next larger load.
+"""
 CORE: Final = 0.9
 """Share of a core that a worker, one Python process, can spend on work."""
 _IDLE: Final = 0.1
-"""Load in workers that does not keep the last one: its own housekeeping, and what is hardly ever there."""
+"""Load in workers below which the last one is not needed: its own overhead and rare messages."""
 _QUICK: Final = 1e-6
-"""CPU seconds per message below which they say nothing."""
+"""CPU seconds per message below which the measurement is meaningless."""
 _AIM: Final = 0.5
-"""Share of `drain_within` in which a backlog is to be gone; the rest is for what starting and observing take."""
+"""Share of `drain_within` for the drain itself; the rest is for starting and observing."""
 _SLACK: Final = 0.7
-"""Share of a latency target that fewer workers may be expected to reach."""
+"""Share of a latency target that fewer workers must be expected to keep."""
 _IDLE_CPU: Final = 0.2
 _IDLE_INFLIGHT: Final = 0.1
 
@@ -35,8 +36,8 @@ class Want(NamedTuple):
 
     Attributes:
         policy: its name.
-        up: at least so many.
-        keep: no more than so many are needed; None if that is unknown, then none is stopped.
+        up: at least this many are needed.
+        keep: at most this many are needed; None if unknown: then none is stopped.
         reason: why, as a sentence without its end.
     """
 
@@ -76,10 +77,10 @@ def capacity(seen: Observation) -> float | None:
 
 
 def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None) -> Want:
-    """Want enough workers for what arrives, and to have what waits gone in time.
+    """Want enough workers for the arrivals, and to drain the backlog in time.
 
-    Retries count once they are due: before, more workers would not make their time come sooner. And none is stopped
-    while as many are needed to hold what is in hand.
+    Retries count once they are due: more workers would not make them due sooner. No worker is stopped while it is
+        needed for work in progress.
     """
     if seen.pending is None or seen.ack_pending is None:
         return Want("lag", 0, None, "the queue is unknown")
@@ -124,7 +125,7 @@ def inflight(policy: Inflight, seen: Observation) -> Want:
 
 
 def latency(policy: Latency, seen: Observation) -> Want:
-    """Want more workers while calls are slow, unless the workers idle: then more would not help."""
+    """Want more workers while calls are slow, unless the workers are idle: then more would not help."""
     ratios = [
         (value / bound, f"{name} {value * 1000:,.0f} ms of {bound * 1000:,.0f} ms")
         for name, value, bound in (
@@ -141,7 +142,7 @@ def latency(policy: Latency, seen: Observation) -> Want:
     busy = (seen.cpu or 0.0) / seen.workers > _IDLE_CPU
     full = bool(seen.limit) and seen.inflight / (seen.workers * (seen.limit or 1)) > _IDLE_INFLIGHT
     if not busy and not full:
-        return Want("latency", 0, seen.workers, f"{what}, but the workers idle: they wait for something else")
+        return Want("latency", 0, seen.workers, f"{what}, but the workers are idle: they wait for something else")
     more = max(seen.workers + 1, math.ceil(seen.workers * min(ratio, 2.0)))
     return Want("latency", more, more, what)
 

@@ -1,8 +1,8 @@
 """Restart intensity: when to start a process again after its deaths, and when deaths are a crash loop. Pure.
 
-As in OTP's supervisors, too many deaths within a window are a crash loop. Unlike them, we never stop trying: we wait
-longer each time and report it, so that the deployer can roll the version back. Only a process that died right after
-its start makes the wait longer. One that had run for a while was probably killed by the system or by one message.
+As in OTP's supervisors, too many deaths within a window are a crash loop. Unlike them, Headway never stops trying: it
+waits longer each time and reports it, so that the deployer can roll back. Only a process that died right after its
+start makes the wait longer. One that had run for a while was probably killed by the system or by one message.
 
 Workers (the scaler), control processes and the server (`headway up`) all back off by these rules.
 """
@@ -37,7 +37,7 @@ class RestartVerdict(NamedTuple):
 
     Attributes:
         health: as in `ScaleRecord`.
-        deaths: how many count.
+        deaths: number of deaths that count.
         retry_at: when the next process may be started, on the clock of the deaths; in the past if it may now.
     """
 
@@ -52,7 +52,7 @@ def counts(lived: float) -> bool:
 
 
 def delay(deaths: int) -> float:
-    """Return the seconds to wait after so many quick deaths: none after the first, then doubling."""
+    """Return the seconds to wait after a number of quick deaths: none after the first, then doubling."""
     return 0.0 if deaths <= 1 else min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(deaths - 2, 16))
 
 
@@ -65,7 +65,7 @@ def judge(deaths: Sequence[Death], now: float, *, quick: float = QUICK) -> Resta
     """Judge a group of processes by their deaths.
 
     Args:
-        deaths: those that count, in order.
+        deaths: the deaths that count, in order.
         now: on the same clock.
         quick: seconds of life below which a death lengthens the wait.
     """
@@ -89,11 +89,11 @@ class Restarts:
         self._deaths: tuple[Death, ...] = ()
 
     def died(self, at: float, lived: float = 0.0) -> RestartVerdict:
-        """Note a death, and return what all recent ones mean.
+        """Record a death, and return what all recent ones mean.
 
         Args:
-            at: monotonic seconds.
-            lived: seconds that the process had run.
+        at: monotonic seconds.
+        lived: seconds that the process had run.
         """
         if counts(lived):
             self._deaths = recent((*self._deaths, Death(at, lived)), at)
@@ -108,7 +108,7 @@ def cause(code: int | None) -> str:
     """Describe how a process ended.
 
     Args:
-        code: as in subprocess: negative for the signal that killed it; None if nobody could tell.
+        code: as in subprocess: negative for the signal that killed it; None if unknown.
     """
     if code is None:
         return "nobody saw how"

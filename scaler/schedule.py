@@ -1,8 +1,8 @@
-"""Floors by the clock: at least so many workers from one cron time to another. Pure.
+"""Scheduled floors: a minimum of workers from one cron time to another. Pure.
 
-Cron expressions name times on the wall. cronsim finds those; when the clocks change, the rules of Debian's cron say
-which moments they are. A fixed time that comes twice fires the first time; one that is skipped fires as soon as the
-clocks have changed. An expression whose minute or hour begins with `*` fires whenever the wall shows its time.
+Cron expressions name local times, which cronsim finds. Around clock changes the rules of Debian's cron apply: a fixed
+time that occurs twice fires the first time, and one that is skipped fires as soon as the clocks have changed. An
+expression whose minute or hour starts with `*` fires whenever local time matches.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from headway.control.records import Floor
 
 _MINUTE: Final = timedelta(minutes=1)
 _NEARBY: Final = timedelta(hours=26)
-"""How far from now a change of the clocks can matter: Samoa once skipped a whole day."""
+"""How far from now a clock change can matter: Samoa once skipped a whole day."""
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def floor(floors: Sequence[Floor], now: datetime) -> int:
-    """Return the largest floor that holds.
+    """Return the largest floor in effect.
 
     Args:
-        floors: of a service.
+        floors: the floors of a service.
         now: an aware time.
     """
     minute = now.astimezone(UTC).replace(second=0, microsecond=0)
@@ -37,7 +37,7 @@ def floor(floors: Sequence[Floor], now: datetime) -> int:
 
 @lru_cache(maxsize=1024)
 def _holds(start: str, end: str, timezone: str, now: datetime) -> bool:
-    """Return whether `start` fired after `end` did; what fires in this very minute has fired."""
+    """Return whether `start` fired after `end` did, including the present minute."""
     zone = ZoneInfo(timezone)
     return _last(start, zone, now) > _last(end, zone, now)
 
@@ -47,7 +47,7 @@ def _last(expression: str, zone: ZoneInfo, now: datetime) -> datetime:
     wall = now.astimezone(zone).replace(tzinfo=None)
     offsets = [_offset(zone, now + nearby) for nearby in (-_NEARBY, timedelta(), _NEARBY)]
     blurred = max(offsets) - min(offsets)
-    """By how much an earlier time on the wall may be a later moment."""
+    """The most by which an earlier local time can be a later moment."""
     found = _NEVER
     for time in CronSim(expression, wall + blurred + _MINUTE, reverse=True):
         found = max([found, *(at for at in _moments(expression, zone, time) if at <= now)])
@@ -57,11 +57,11 @@ def _last(expression: str, zone: ZoneInfo, now: datetime) -> datetime:
 
 
 def _moments(expression: str, zone: ZoneInfo, time: datetime) -> Iterator[datetime]:
-    """Yield the moments at which an expression fires for a time on the wall that it names."""
+    """Yield the moments at which an expression fires for one of its local times."""
     minute, hour = expression.split()[:2]
     wildcard = minute.startswith("*") or hour.startswith("*")
     first, second = (time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first <= second:  # the usual case, or the time comes twice
+    if first <= second:  # the usual case, or the time occurs twice
         yield first
         if wildcard:
             yield second
@@ -70,7 +70,7 @@ def _moments(expression: str, zone: ZoneInfo, time: datetime) -> Iterator[dateti
 
 
 def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Return the minute between two moments from which on the clocks are changed."""
+    """Return the minute between two moments at which the clocks change."""
     old = _offset(zone, before)
     while after - before > _MINUTE:
         middle = (before + (after - before) / 2).replace(second=0, microsecond=0)

@@ -1,7 +1,8 @@
 """The control loop of one version: observe its workers and queues, decide how many it needs, apply that, record it.
 
-What a `VersionController` remembers between rounds (histories, deaths, who drains) only makes its decisions smoother.
-A new one reads the desired state from the control records and the observed state from the driver, and goes on.
+What a `VersionController` remembers between rounds (histories, deaths, draining workers) only makes its decisions
+smoother. A new one reads the desired state from the control records and the observed state from the driver, and
+continues.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from headway.scaler.schedule import floor
 PREPARE: Final = 10.0
 """Seconds between two checks that a version is ready to be started quickly."""
 _STOPPED_KEPT: Final = 600.0
-"""Seconds for which it is remembered that a worker was told to stop: its driver reports its end by then, or never."""
+"""Seconds for which a stop order is remembered: the driver reports the worker's end by then, or never."""
 _GRACE: Final = 30.0
-"""Grace period, in seconds, of workers that do not tell theirs and whose version does not either."""
+"""Grace period in seconds of workers that do not report theirs and whose version has none."""
 
 _log = logging.getLogger("headway.scaler")
 
@@ -50,7 +51,7 @@ VersionKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DesiredVersion:
-    """What the control records say of a version.
+    """The control records of a version.
 
     Attributes:
         service, version: their records; None if there is none.
@@ -63,14 +64,14 @@ class DesiredVersion:
 
     @property
     def stopped(self) -> str | None:
-        """Why it shall have no workers whatever the load; None if the load decides, or nothing is known."""
+        """Why it must have no workers at any load; None if the load decides, or nothing is known."""
         if self.version is not None and self.version.phase == "retired":
             return "the version is retired"
         return "the service is suspended" if self.service is not None and self.service.suspended else None
 
     @property
     def unknown(self) -> str | None:
-        """Why the version stays as it is: a record is missing or damaged. None if both are there."""
+        """Why the version stays as it is: a record is missing or damaged. None if both records are readable."""
         if self.version is None:
             return "there is no readable record of the version: its workers stay as they are"
         if self.service is None:
@@ -79,19 +80,19 @@ class DesiredVersion:
 
     @property
     def live(self) -> bool:
-        """Whether it takes new traffic, so that minimum and floors hold."""
+        """Whether it takes new traffic, so that minimum and floors apply."""
         return self.version is not None and self.version.phase == "live"
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedVersion:
-    """What one round found of a version.
+    """One round's observation of a version.
 
     Attributes:
         now: when (monotonic seconds).
-        running: its living workers, as the driver lists them.
-        sick: who of them is sick, and why.
-        lanes: its consumers; None if they are not known now.
+        running: its live workers, as listed by the driver.
+        sick: its unhealthy workers, and why.
+        lanes: its consumers; None if unknown.
         stored: messages ever stored in the queues it takes from.
         elsewhere: messages of `lanes` that other versions' workers may have in hand.
     """
@@ -114,9 +115,9 @@ class VersionController:
         fleet: all workers, by their heartbeats.
         epoch: returns the epoch of the lease, for the driver.
         launch: returns what workers of a version are started from.
-        wake: begins the next round now.
-        spawn: runs something beside the rounds: a version that is slow to import holds up no other.
-        preparing: bounds how many versions are imported at the same time.
+        wake: starts the next round now.
+        spawn: runs a task beside the rounds, so that a slow import delays no other version.
+        preparing: limits how many versions are imported at the same time.
     """
 
     def __init__(
@@ -148,30 +149,30 @@ class VersionController:
         self._stderr: tuple[str, ...] = ()
         self._first_seen: dict[str, float] = {}
         self._told: dict[str, tuple[float, Beat]] = {}
-        """When its workers spoke last, and what they said; also of those that ended while a retry of theirs waits."""
+        """The last heartbeat of its workers and when it came; also of ended workers while a retry of theirs waits."""
         self._draining: dict[str, float] = {}
         self._sick: dict[str, float] = {}
         self._starting: dict[str, float] = {}
-        """Workers being started, and when they ran: the driver lists them from then on."""
+        """Workers being started, and when they ran; from then on the driver lists them."""
         self._prepared = -PREPARE
         self._written: ScaleRecord | None = None
         self._unknown: str | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether workers are being started, or the end of one that was told to stop is yet to be reported."""
+        """Whether workers are being started, or the end of a stopped worker is not reported yet."""
         return bool(self._prepared == math.inf or self._starting or self._draining)
 
     async def reconcile(self, desired: DesiredVersion, observed: ObservedVersion, *, period: float) -> VersionStatus:
-        """Bring the version closer to what it shall be.
+        """Bring the version closer to its desired state.
 
         Args:
-            desired: what the control records say.
-            observed: what this round found.
+            desired: the control records.
+            observed: this round's observation.
             period: seconds between two rounds.
 
         Raises:
-            HeadwayError: as the driver and the control records raise; the next round goes on from what was left.
+            HeadwayError: as the driver and the control records raise; the next round continues from there.
         """
         members = self.observe(observed)
         self._tell(desired.unknown)
@@ -194,7 +195,7 @@ class VersionController:
         )
 
     def _tell(self, unknown: str | None) -> None:
-        """Log once that nothing is known of the version, and once that it is known again."""
+        """Log once when nothing is known of the version, and once when its records are readable again."""
         if unknown != self._unknown:
             self._unknown = unknown
             _log.warning("%s %s: %s", *self.key, unknown or "its records can be read again")
@@ -202,25 +203,25 @@ class VersionController:
     def first_seen(self, worker: str, now: float) -> float:
         """Return when a worker was started or first seen: now, if it is new (monotonic seconds).
 
-        Not when its machine says that it was started: that machine may have another clock.
+        Its own start time is not used: its machine may have another clock.
         """
         return self._first_seen.setdefault(worker, now)
 
     def listed(self, since: float) -> None:
-        """Note that the driver lists what ran by `since` (monotonic seconds): it is no longer being started."""
+        """Record that the driver lists what ran by `since` (monotonic seconds): it is no longer being started."""
         self._starting = {worker: ran for worker, ran in self._starting.items() if ran >= since}
 
     def not_watched(self, seconds: float) -> None:
-        """Note that nobody looked for some seconds: no deadline runs while nobody looks."""
+        """Extend all deadlines by a period in which no round ran."""
         self._draining = {worker: since + seconds for worker, since in self._draining.items()}
         self._sick = {worker: since + seconds for worker, since in self._sick.items()}
         self._history = replace(self._history, since=None, needed=())
 
     def observe(self, observed: ObservedVersion) -> list[WorkerState]:
-        """Return the living workers, as `plan` sees them."""
+        """Return the live workers, as `plan` takes them."""
         living, now = {one.worker for one in observed.running}, observed.now
         self._hear(living, now)
-        # A worker's end is reported a moment after it is no longer listed, and must not count as a death then.
+        # A worker's end is reported a moment after it disappears from the list, and must not count as a death then.
         self._draining = {w: since for w, since in self._draining.items() if w in living or since > now - _STOPPED_KEPT}
         return [self._member(one, observed.sick.get(one.worker), now) for one in observed.running]
 
@@ -258,7 +259,7 @@ class VersionController:
         verdict: RestartVerdict,
         now: float,
     ) -> None:
-        """Stop who is too many or sick, and start who is missing."""
+        """Stop surplus and unhealthy workers, and start missing ones."""
         grace = _GRACE if version.grace is None else version.grace
         steps = plan(decision.desired, members, now, grace=grace, may_start=now >= verdict.retry_at)
         await self._stop(steps, now)
@@ -271,13 +272,13 @@ class VersionController:
             self._beside(self._spawn(version, workers), f"starting {version.service} {version.version}")
 
     async def record(self, desired: DesiredVersion, decision: Decision, verdict: RestartVerdict, before: int) -> None:
-        """Record the decision and how the version fares, if that has changed.
+        """Record the decision and the version's health, if they have changed.
 
         Args:
-            desired: what the control records say.
+            desired: the control records.
             decision: the decision.
-            verdict: what its deaths mean.
-            before: workers there were, for the first decision.
+            verdict: the verdict on its deaths.
+            before: the previous number of workers, for the first decision.
         """
         old = self._written or desired.written
         wanted, history = decision.desired, () if old is None else old.history
@@ -308,8 +309,8 @@ class VersionController:
             self._written = record
 
     def ended(self, worker: ExitedWorker, now: float) -> bool:
-        """Note that a worker ended; return whether it died, which is to say that nobody had told it to stop."""
-        if worker.code == 0 and worker.worker not in self._first_seen:  # it drained under a scaler before this one
+        """Record that a worker ended; return whether it died, that is, ended without a stop order."""
+        if worker.code == 0 and worker.worker not in self._first_seen:  # it drained under a previous scaler
             return False
         lived = self._lived(worker.worker, now)
         self._first_seen.pop(worker.worker, None)
@@ -326,20 +327,22 @@ class VersionController:
         self._last_exit, self._stderr = how, stderr
 
     def _lived(self, worker: str, now: float) -> float:
-        """Seconds that a worker has run; of one that was never seen nobody knows that it was short."""
+        """Return for how long a worker has run, in seconds; a worker that was never seen does not count as
+        short-lived.
+        """
         told = self._told.get(worker)
         said = 0.0 if told is None else told[1].age_s
         return max(said, now - self._first_seen.get(worker, -math.inf))
 
     def _hear(self, living: Collection[str], now: float) -> None:
-        """Remember what was heard last of each living worker; forget the ended ones once no retry of theirs waits."""
+        """Keep the last heartbeat of each live worker; forget ended workers once no retry of theirs waits."""
         for worker in living:
             if (heard := self._fleet.of(worker)) is not None:
                 self._told[worker] = (heard.at, heard.last)
         self._told = {w: told for w, told in self._told.items() if w in living or _waiting(*told, now)}
 
     def _grace(self, worker: str) -> float | None:
-        """Seconds that a worker has to drain, as it said; None if it did not."""
+        """Return the seconds that a worker has to drain, as it reported; None if it did not."""
         told = self._told.get(worker)
         return None if told is None else told[1].grace_s or None
 
@@ -383,12 +386,14 @@ class VersionController:
             kill = worker in self._draining
             _log.info("%s %s: %s %s: %s", *self.key, "killing" if kill else "draining", worker, reason)
             if not kill and worker in self._sick and restarts.counts(self._lived(worker, now)):
-                self._died(now, f"replaced: {reason}", ())  # a version whose workers soon fall sick backs off, too
+                self._died(
+                    now, f"replaced: {reason}", ()
+                )  # a version whose workers quickly become unhealthy backs off, too
             self._draining.setdefault(worker, now)
             await self._driver.stop(worker, self._epoch(), kill=kill)
 
     async def _spawn(self, version: VersionRecord, workers: Sequence[str]) -> None:
-        """Start workers. Without any, only get their version ready before there is work for it."""
+        """Start workers. Without any to start, only prepare the version before there is work for it."""
         try:
             async with contextlib.nullcontext() if workers else self._preparing:
                 launch = self._launch(version)
@@ -423,7 +428,7 @@ class VersionController:
 
 
 def _waiting(at: float, beat: Beat, now: float) -> int:
-    """Return how many messages a worker had handed back, by its beat of some moment, that are not due yet."""
+    """Return how many messages a worker had handed back that are not due yet, by its heartbeat of some moment."""
     return sum(count for seconds, count in beat.waiting if at + seconds > now)
 
 

@@ -1,1 +1,1 @@
-"""Jobs: how fast one process takes a work queue to empty."""
+"""The jobs bench: how fast one process drains a work queue."""

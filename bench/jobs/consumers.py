@@ -1,4 +1,4 @@
-"""The contenders: each drains the same work queue in a process of its own.
+"""The contenders: each drains the same work queue in its own process.
 
 python -m bench.jobs.consumers <name> <url>      # then {"count": n} on stdin
 """
@@ -35,7 +35,7 @@ _ALL = f"job.{SERVICE}.>"
 
 Handled = Callable[[], None]
 Contender = Callable[[str, Handled], AbstractAsyncContextManager[Callable[[], Awaitable[None]]]]
-"""Given the URL and what to call for each message, yields the function that starts taking."""
+"""Takes the URL and a callback for each message; yields the function that starts consuming."""
 
 
 def _consumer() -> ConsumerConfig:
@@ -51,7 +51,7 @@ def _consumer() -> ConsumerConfig:
 
 @asynccontextmanager
 async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The real worker: pydantic validation, retries, +WPI keeper, heartbeats, 16 lanes."""
+    """Run the real worker: pydantic validation, retries, +WPI keeper, heartbeats, 16 lanes."""
     service = Service(SERVICE)
 
     @service.job("send")
@@ -61,7 +61,7 @@ async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awai
     stop = asyncio.Event()
     async with await connect(url) as bus, asyncio.TaskGroup() as group:
         worker = Worker(service, bus, version=VERSION)
-        settle()  # as `headway worker` does; the peers' ways to deploy leave the garbage collector alone
+        settle()  # as in `headway worker`; the peers' usual deployments do not tune the garbage collector
 
         async def start() -> None:
             group.create_task(worker.run_until(stop))
@@ -74,7 +74,10 @@ async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awai
 
 @asynccontextmanager
 async def overlapping(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The fastest loop one can write on nats-py: one inbox, the next batch asked for before the last one is used up."""
+    """Run the fastest loop possible with nats-py.
+
+    It uses one inbox and requests the next batch before the last one is used up.
+    """
     nc = await nats.connect(url)
     inbox = nc.new_inbox()
     subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{_DURABLE}"
@@ -108,7 +111,7 @@ async def overlapping(url: str, handled: Handled) -> AsyncIterator[Callable[[], 
 
 @asynccontextmanager
 async def fetch(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The loop of nats-py's documentation: fetch a batch, ack each message, fetch the next."""
+    """Run the loop of nats-py's documentation: fetch a batch, ack each message, fetch the next."""
     nc = await nats.connect(url)
 
     async def loop() -> None:
@@ -138,7 +141,7 @@ async def fetch(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaita
 
 @asynccontextmanager
 async def faststream(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """FastStream as documented; its log line per message is switched off, which makes it faster."""
+    """Run FastStream as documented. Its log line per message is switched off, which makes it faster."""
     broker = NatsBroker(url, logger=None)
 
     @broker.subscriber(
@@ -167,7 +170,7 @@ CONTENDERS: dict[str, Contender] = {
 
 
 async def main(name: str, url: str) -> None:
-    """Drain what the bench has preloaded, once per order, and say how long it took."""
+    """Drain the preloaded messages, once per order, and report how long it took."""
     watcher = await nats.connect(url)
     async for order in orders():
         say(await _drain(CONTENDERS[name], url, order["count"], watcher.jetstream()))
@@ -197,7 +200,7 @@ async def _drain(contender: Contender, url: str, count: int, js: JetStreamContex
 
 
 async def _empty(js: JetStreamContext) -> None:
-    """Wait until every message is acknowledged: a work queue holds what is not."""
+    """Wait until every message is acknowledged: a work queue keeps the others."""
     while (await js.stream_info(STREAM)).state.messages:  # noqa: ASYNC110
         await asyncio.sleep(_POLL)
 

@@ -1,4 +1,4 @@
-"""The jobs bench: preload a work queue, let one contender drain it, next contender; several rounds."""
+"""The jobs bench: preload a work queue, let one contender drain it, then the next; several rounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def measure(messages: int, rounds: int) -> Report:
 
     Args:
         messages: how many jobs each contender drains in each round.
-        rounds: how often each contender's turn comes.
+        rounds: turns of each contender.
     """
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}
@@ -56,7 +56,7 @@ async def measure(messages: int, rounds: int) -> Report:
 
 
 async def _preload(nc: Client, messages: int) -> None:
-    """Fill a fresh queue, with the settings a Headway worker would give it, through the server's mapping."""
+    """Fill a fresh queue, with a Headway worker's settings, through the server's subject mapping."""
     js = nc.jetstream()
     with suppress(nats.js.errors.NotFoundError):
         await js.delete_stream(STREAM)

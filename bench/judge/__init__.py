@@ -1,1 +1,1 @@
-"""Replayed releases: what the judge finds, misses and stops without cause, beside others' ways of judging."""
+"""Replayed releases: the judge's hits, misses and false alarms, compared with other judges."""

@@ -1,4 +1,4 @@
-"""Replay releases: false alarms, what is found and how soon, what slips through, beside others' ways of judging."""
+"""Replays releases: false alarms, detection and its delay, and misses, compared with other judges."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _PEER_WORLDS: Final = {
     "0.2 -> 0.8%": World(good=constant(0.002), bad=constant(0.008)),
 }
 _STEP_TIME: Final = 45.0
-"""Seconds of a step where false alarms are counted: passed then, whatever was shown."""
+"""Length of a step in seconds where false alarms are counted; it passes then, whatever was shown."""
 
 
 async def measure(*, quick: bool = False, seed: int = 20261129) -> Report:
     """Replay all of it.
 
     Args:
-        quick: few replays: shows that it works, proves nothing.
-        seed: where chance begins.
+        quick: few replays: checks that the bench runs; the results mean nothing.
+        seed: seed of the random numbers.
     """
     scale = 0.02 if quick else 1.0
 
@@ -126,7 +126,7 @@ def _power(world: World, weight: float, runs: int, seed: int) -> float:
 
 
 def _good(runs: int, seed: int) -> dict[str, Any]:
-    """How long good releases take through 20, 50 and 100%, by what usually fails; and how many are stopped."""
+    """Measure how long good releases take through 20, 50 and 100%, by usual failure rate, and how many are stopped."""
     rng = np.random.default_rng(seed)
     told: dict[str, Any] = {}
     for rate in (0.0, 0.001, 0.01, 0.1, 0.3):
@@ -183,7 +183,7 @@ def _share(hits: Iterable[bool]) -> float:
 
 
 def _table(peers: dict[str, Any]) -> str:
-    """What each way of judging does to the same releases: stopped, canary requests until then, users' failures."""
+    """Compare all judges on the same releases: stopped, canary requests until then, users' failures."""
     width = max(map(len, peers))
     lines = [f"{'stopped, canary requests to it (median), failures caused':{width}}"]
     for world in _PEER_WORLDS:

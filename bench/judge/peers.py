@@ -1,4 +1,4 @@
-"""Others' ways of judging a canary, from their public descriptions, on the same traffic.
+"""Other judges of canaries, from their public descriptions, on the same traffic.
 
 Each is asked after every second of a step, and says `stop`, `pass`, or nothing yet.
 """
@@ -22,17 +22,17 @@ Said = Literal["stop", "pass"] | None
 
 
 class Peer(Protocol):
-    """A way of judging one release."""
+    """A judge of one release."""
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
 
 
 class Headway:
-    """Ours: proof before promotion, with steps of `bake` seconds at least."""
+    """Headway: proof before promotion, with steps of at least `bake` seconds."""
 
     def __init__(self, weights: Sequence[float], bake: float) -> None:
         self._analysis = Analysis(Criteria(), weights)
@@ -40,12 +40,12 @@ class Headway:
         self.strain = self._analysis.strain
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
         del weight
         self._analysis.begin(step)
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
         self._analysis.add(part)
         outcome = self._analysis.decide().outcome
         if outcome == "pass" and self._analysis.step_seconds < self._bake:
@@ -54,7 +54,9 @@ class Headway:
 
 
 class Looks:
-    """Headway until now: exact tests at planned sizes, each step anew, a pass after 50 requests without alarm."""
+    """Headway until now: exact tests at planned sizes, each step from scratch, a pass after 50 requests without
+    alarm.
+    """
 
     _SPENT: Final = {56: 0.05, 112: 0.1, 225: 0.1, 450: 0.15, 900: 0.4, 1800: 0.1, 3600: 0.05}
 
@@ -64,14 +66,14 @@ class Looks:
         self.begin(0, weights[0])
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
         del weight
         self._step = step
         self._strata: list[Stratum] = []
         self._total, self._seconds, self._looked = NOTHING, 0, 0
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
         self._seconds += 1
         if self._step == self._last:  # no other version had traffic to compare with
             return "pass" if self._seconds >= self._bake else None
@@ -92,7 +94,9 @@ class Looks:
 
 
 class Kayenta:
-    """Mann-Whitney at 98% on the error rates of ten-second windows, judged each minute; each step takes five."""
+    """Mann-Whitney at 98% on the error rates of ten-second windows, judged each minute; each step takes five
+    minutes.
+    """
 
     WINDOW, EVERY, LIFETIME = 10, 60, 300
 
@@ -101,14 +105,14 @@ class Kayenta:
         self.begin(0, weights[0])
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
         del step, weight
         self._seconds, self._window = 0, NOTHING
         self._canary: list[float] = []
         self._baseline: list[float] = []
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
         self._seconds += 1
         self._window += _stratum(part)
         if self._seconds % self.WINDOW == 0:
@@ -118,7 +122,7 @@ class Kayenta:
             self._window = NOTHING
         if self._seconds % self.EVERY:
             return None
-        # Its tolerance: a difference counts when it is above a quarter of the mean.
+        # The rule's tolerance: a difference counts above a quarter of the mean.
         shifted = np.array(self._baseline) + 0.25 * float(np.mean([*self._canary, *self._baseline] or [0]))
         if len(self._canary) >= 3 and mannwhitneyu(self._canary, shifted, alternative="greater").pvalue < 0.01:
             return "stop"
@@ -126,7 +130,7 @@ class Kayenta:
 
 
 class Threshold:
-    """Success rates of the canary alone, minute by minute, below a threshold too often."""
+    """Success rates of the canary alone: too many minutes below a threshold fail it."""
 
     def __init__(self, least: float, failures: int, minutes: int) -> None:
         self._least, self._failures, self._minutes = least, failures, minutes
@@ -134,12 +138,12 @@ class Threshold:
         self.begin(0, 0.0)
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
         del step, weight
         self._seconds, self._window = 0, NOTHING
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
         self._seconds += 1
         self._window += _stratum(part)
         if self._seconds % 60:
@@ -176,12 +180,12 @@ class Msprt:
         self.begin(0, weights[0])
 
     def begin(self, step: int, weight: float) -> None:
-        """A step begins."""
+        """Start a step."""
         del step, weight
         self._seconds, self._from = 0, self._total
 
     def second(self, part: Slice) -> Said:
-        """A second is over."""
+        """Judge the step after another second."""
         self._seconds += 1
         self._total += _stratum(part)
         total = self._total

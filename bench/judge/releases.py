@@ -1,4 +1,4 @@
-"""A thousand random releases, three hundred of them bad in every way there is."""
+"""A thousand random releases, three hundred of them bad, of every kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATES: Final = (0.0, 0.001, 0.01, 0.05, 0.15)
 
 
 def releases(rng: Generator, count: int, bad: int) -> Iterator[tuple[str, World]]:
-    """Return how each is bad ("" for a good one), and the world it meets."""
+    """Return what is wrong with each release ("" for a good one), and its world."""
     for number in range(count):
         rate = float(rng.choice(_RATES))
         usual: dict[str, Any] = {

@@ -21,10 +21,10 @@ class Ended(NamedTuple):
     """How a release ended.
 
     Attributes:
-        how: stopped by the judge, released to all, or held for a person since nothing could be shown in time.
-        seconds: after which it ended.
-        canary: requests that the canary had by then.
-        harm: failures that users had more than they would have had of the baseline alone.
+        how: stopped by the judge, released to all, or held for a person, since nothing was proven in time.
+        seconds: its duration.
+        canary: requests of the canary by then.
+        harm: additional failures for users, compared with the baseline alone.
     """
 
     how: End
@@ -36,14 +36,14 @@ class Ended(NamedTuple):
 def release(
     rng: Generator, world: World, steps: Sequence[int] = STEPS, bake: float = 30.0, *, patience: float | None = None
 ) -> Ended:
-    """Release a version step by step, as the deployer's plan does.
+    """Release a version step by step, like the deployer.
 
     Args:
-        rng: where chance comes from.
-        world: what the release meets.
+        rng: source of random numbers.
+        world: the simulated conditions.
         steps: shares of the traffic in percent.
-        bake: seconds that each step takes at least.
-        patience: seconds after which a step is passed, shown or not; None holds it after the usual patience.
+        bake: minimum seconds of each step.
+        patience: seconds after which a step is passed, proven or not; None holds it after the usual patience.
     """
     weights = shares(steps)
     judge = Headway(weights, bake)
@@ -54,13 +54,13 @@ def release(
 def peer_release(
     rng: Generator, world: World, peer: Callable[[Sequence[float], float], Peer], steps: Sequence[int] = STEPS
 ) -> Ended:
-    """Release a version in the same steps, judged by a peer."""
+    """Release a version in the same steps, judged by another judge."""
     weights = shares(steps)
     return _released(rng, world, weights, peer(weights, 30.0), None, lambda: False)
 
 
 def to_decision(rng: Generator, world: World, weight: float, most: int) -> int | None:
-    """Return how many requests of the canary it takes until the release is stopped; None if more than `most`."""
+    """Return how many canary requests it takes until the release is stopped; None if more than `most`."""
     analysis = Analysis(Criteria(), (weight, *shares(STEPS)[1:]))
     canary, at = 0, 0
     while True:
@@ -75,7 +75,10 @@ def to_decision(rng: Generator, world: World, weight: float, most: int) -> int |
 
 
 def shares(steps: Sequence[int]) -> tuple[float, ...]:
-    """Return the canary's share of the traffic at each step, 0 to 1: of the last one a part is held back."""
+    """Return the canary's share of the traffic at each step, 0 to 1.
+
+    At the last step some traffic is held back.
+    """
     return (*(step / 100 for step in steps[:-1]), (steps[-1] - HOLDBACK) / 100)
 
 

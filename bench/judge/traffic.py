@@ -1,4 +1,4 @@
-"""Simulated traffic of a release: what the heartbeats of both versions would add up to in each second."""
+"""Simulated traffic of a release: the sums of both versions' heartbeats in each second."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def seasonal(share: float, swing: float = 0.8, period: float = 60.0) -> Rate:
 
 
 def outage(share: float, during: float, begin: float, end: float) -> Rate:
-    """Return a rate that is another one for a while."""
+    """Return a rate that is different for a while."""
     return lambda t: during if begin <= t < end else share
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a release meets.
+    """The simulated conditions of a release.
 
     Attributes:
         rps: requests a second, both versions together.
@@ -81,8 +81,8 @@ def second(rng: Generator, world: World, at: float, weight: float) -> Slice:
     """Draw what happens in one second.
 
     Args:
-        rng: where chance comes from.
-        world: what the release meets.
+        rng: source of random numbers.
+        world: the simulated conditions.
         at: seconds since the release began.
         weight: the canary's share of the traffic, 0 to 1.
     """
@@ -137,6 +137,6 @@ def _times(rng: Generator, tries: int, median: float, spread: float) -> list[int
 
 @lru_cache(maxsize=256)
 def _shares(median: float, spread: float) -> np.typing.NDArray[np.float64]:
-    """The shares of log-normal latencies by bucket: what services have."""
+    """Return the shares of log-normal latencies by bucket, as typical services have."""
     below = np.append(ndtr(np.log(np.array(BUCKETS) / median) / spread), 1.0)
     return np.maximum(np.diff(below, prepend=0.0), 0.0)

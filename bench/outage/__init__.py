@@ -1,1 +1,1 @@
-"""The outage bench: what is killed, and what callers and submitters notice of it."""
+"""The outage bench: kills processes, and measures what callers and submitters notice."""

@@ -1,4 +1,4 @@
-"""Steady load, and what was noticed of an outage meanwhile."""
+"""A steady load, and what it notices of an outage."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SERVICE: Final = "bench-outage"
 CALLERS: Final = 8
 SUBMITTERS: Final = 4
 PAUSE: Final = 0.02
-"""Seconds between two calls or submissions of one of them."""
+"""Seconds between two calls or submissions of one caller or submitter."""
 CALL_TIMEOUT: Final = 1.0
 SUBMIT_TIMEOUT: Final = 30.0
 
 
 @dataclass(slots=True)
 class Seen:
-    """What callers and submitters saw.
+    """What callers and submitters observed.
 
     Attributes:
         failed: calls without a result, by the kind of their error.
@@ -41,12 +41,12 @@ class Seen:
 
 
 def gap(times: list[float], since: float) -> float:
-    """The longest time from a moment on in which nothing happened, in seconds."""
+    """Return the longest time without an event since a moment, in seconds."""
     return max(after - before for before, after in itertools.pairwise([since, *times, time.monotonic()]))
 
 
 class Load:
-    """Callers and submitters that never stop; `seen` is what they saw since it was last renewed."""
+    """Callers and submitters that never stop; `seen` is what they observed since it was last replaced."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -56,7 +56,7 @@ class Load:
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[Load]:
-        """Load inside the block."""
+        """Keep the load running inside the block."""
         tasks = [asyncio.ensure_future(self._call()) for _ in range(CALLERS)]
         tasks += [asyncio.ensure_future(self._submit(f"tenant-{n}")) for n in range(SUBMITTERS)]
         try:

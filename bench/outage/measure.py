@@ -1,7 +1,7 @@
-"""Kills one thing after the other under load, and measures what callers and submitters notice.
+"""Kills one thing after another under load, and measures what callers and submitters notice.
 
 First on one machine with everything that `headway up` runs, then on a cluster of three servers with three copies of
-each stream. What is killed gets SIGKILL: no warning, no draining. At the end every job that was acknowledged must have
+each stream. Each victim gets SIGKILL: no warning, no draining. At the end every job that was acknowledged must have
 been done.
 """
 
@@ -34,17 +34,17 @@ WORKERS: Final = 2
 _PATIENCE: Final = 60.0
 _SAMPLE: Final = 0.02
 _AWAY: Final = 5.0
-"""Seconds for which a server of the cluster is away."""
+"""Seconds for which a server of the cluster stays down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """One thing that is killed.
+    """One thing to kill.
 
     Attributes:
         name: for the report.
         strike: kills it.
-        back: whether it is there again.
+        back: whether it has recovered.
     """
 
     name: str
@@ -56,9 +56,9 @@ async def measure(rounds: int, settle: float, *, cluster: bool) -> Report:
     """Run the bench.
 
     Args:
-        rounds: how often each thing is killed.
+        rounds: how many times each thing is killed.
         settle: seconds of load after each outage.
-        cluster: also on three servers.
+        cluster: also run on three servers.
     """
     found: dict[str, list[dict[str, float]]] = {}
     lost = twice = accepted = 0
@@ -132,7 +132,7 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
 
 
 async def _until_done(load: Load, log: Path) -> Counter[str]:
-    """How often each job was done, once all that were accepted are, or none has been for a while."""
+    """Count how often each job was done, once all accepted jobs are done or progress has stopped."""
     done: Counter[str] = Counter()
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -145,7 +145,7 @@ async def _until_done(load: Load, log: Path) -> Counter[str]:
 
 @asynccontextmanager
 async def _one_machine(directory: Path, log: Path) -> AsyncIterator[tuple[Load, list[Outage]]]:
-    """All that `headway up` runs, and its parts."""
+    """Run an installation as `headway up` does; yield it and its parts."""
     server = ServerConfig(port=0, websocket_port=0, store=str(directory / "data"))
     config = Config(services=_service(log), server=server, web=WebConfig(port=0, dev_issuer=True))
     async with Installation.start(config, say=_silent) as running:
@@ -167,7 +167,7 @@ async def _one_machine(directory: Path, log: Path) -> AsyncIterator[tuple[Load, 
 
 @asynccontextmanager
 async def _three_servers(_directory: Path, log: Path) -> AsyncIterator[tuple[Load, list[Outage]]]:
-    """Three servers, each stream in three copies; workers and scaler as `headway up` runs them with such servers."""
+    """Start three servers with three copies of each stream; workers and scaler as `headway up` runs them there."""
     async with testing.cluster() as cluster:
         home = cluster.broker.data_dir
         assert home is not None
@@ -185,7 +185,7 @@ def _of_cluster(running: Installation, servers: Sequence[Server]) -> list[Outage
     async def without(pids: list[int | None]) -> None:
         for pid in pids:
             _kill(pid)
-        await asyncio.sleep(_AWAY)  # the others go on without it
+        await asyncio.sleep(_AWAY)  # the others keep running without it
         await first.restart()
 
     async def cut() -> None:
@@ -208,7 +208,7 @@ def _of_cluster(running: Installation, servers: Sequence[Server]) -> list[Outage
 def _outage(
     name: str, victims: Callable[[], list[int | None]], there: Callable[[], list[int | None]], wanted: int = WORKERS
 ) -> Outage:
-    """Kill processes; they are back when so many others are in their place."""
+    """Kill processes; they are back when as many others have replaced them."""
     killed: set[int | None] = {None}
 
     def strike() -> None:
@@ -228,7 +228,7 @@ def _pids(running: Installation) -> list[int | None]:
 
 
 def _family(running: Installation) -> list[int | None]:
-    """A worker, and the process that it was forked from."""
+    """Return a worker and the process that it was forked from."""
     pid = running.workers()[0].pid
     return [pid, int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])]
 
@@ -240,7 +240,7 @@ def _service(log: Path) -> dict[str, ServiceConfig]:
 
 
 async def _keep(server: Server) -> None:
-    """What `headway up` does: start a server again that died."""
+    """Restart a server that died, as `headway up` does."""
     while True:
         await server.wait()
         await server.restart()
@@ -248,7 +248,7 @@ async def _keep(server: Server) -> None:
 
 def _kill(pid: int | None) -> None:
     if pid is None:
-        raise RuntimeError("what is to be killed does not run")
+        raise RuntimeError("the process to kill is not running")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 

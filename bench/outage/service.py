@@ -1,4 +1,4 @@
-"""The service of the outage bench: a call that answers, and a job that leaves a line with its key."""
+"""The service of the outage bench: a call that answers, and a job that writes a line with its key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headway.bus import Context, Service
 
 
 class Config(BaseModel):
-    """The file to leave lines in."""
+    """The file to write lines to."""
 
     log: str
 
@@ -26,7 +26,7 @@ async def echo(request: int) -> int:
 
 @outage.job("work")
 async def work(key: str, ctx: Context) -> None:
-    """Leave a line."""
+    """Write a line."""
     file = os.open(ctx.config(Config).log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(file, f"{key}\n".encode())

@@ -1,4 +1,4 @@
-"""The load: the same raw nats-py client for all contenders, cheaper than most, so that it is they who are measured.
+"""The load: one raw nats-py client for all contenders, cheap enough that the contenders are the bottleneck.
 
 python -m bench.rpc.load <url>      # then {"operation", "seconds", "inflight", "deadline"} on stdin
 """
@@ -24,10 +24,10 @@ _TIMEOUT = 5.0
 
 
 async def closed_loop(nc: Client, operation: str, seconds: float, inflight: int, *, deadline: bool) -> dict[str, float]:
-    """Keep `inflight` requests under way: each reply sends the next one.
+    """Keep `inflight` requests in flight: each reply triggers the next one.
 
     Raises:
-        RuntimeError: if a reply is an error, or none comes.
+        RuntimeError: if a reply is an error, or none arrives.
     """
     inbox = nc.new_inbox()
     began: list[float] = [0.0] * inflight
@@ -75,7 +75,7 @@ async def closed_loop(nc: Client, operation: str, seconds: float, inflight: int,
 
 
 async def bus_calls(bus: Bus, seconds: float, inflight: int) -> dict[str, float]:
-    """The same with `bus.call`: what a caller gets end to end with our client, too."""
+    """Do the same with `bus.call`: what a caller gets end to end with our client."""
     samples: list[float] = []
     stop_at = time.perf_counter() + seconds
 

@@ -1,4 +1,4 @@
-"""The rpc bench: all contenders serve side by side, the same load calls one after the other; many short rounds."""
+"""The rpc bench: all contenders serve side by side, and the same load calls each in turn; many short rounds."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ async def measure(seconds: float, rounds: int, inflight: int, *, bare_peers: boo
 
     Args:
         seconds: how long each contender is called in each round.
-        rounds: how often each contender's turn comes.
-        inflight: requests under way at any time.
-        bare_peers: send the deadline header to ours alone, instead of the same message to all.
+        rounds: turns of each contender.
+        inflight: requests in flight at any time.
+        bare_peers: send the deadline header to Headway only, instead of to every contender.
     """
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     p99: dict[str, list[float]] = {name: [] for name in CONTENDERS}

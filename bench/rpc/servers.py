@@ -1,4 +1,4 @@
-"""The contenders: each serves one operation in a process of its own, all side by side; one after the other is called.
+"""The contenders: each serves one operation in its own process, side by side; they are called in turn.
 
 python -m bench.rpc.servers <name> <url>      # then anything on stdin: the CPU seconds used so far
 """
@@ -28,7 +28,7 @@ from headway.bus.worker.runner import settle
 Contender = Callable[[str], AbstractAsyncContextManager[None]]
 
 OPERATIONS = {OURS: "ours", goals.RAW_RPC: "raw1", goals.MICRO_RPC: "micr", goals.FASTSTREAM_RPC: "fast"}
-"""Each contender has an operation of its own, named equally long, so that the messages are the same."""
+"""Each contender's own operation. All names have the same length, so that the messages have the same size."""
 
 
 def _subject(name: str) -> str:
@@ -37,7 +37,7 @@ def _subject(name: str) -> str:
 
 @asynccontextmanager
 async def headway(url: str) -> AsyncIterator[None]:
-    """The real worker: request and reply typed by pydantic, deadline, in-flight limit, statistics, heartbeats."""
+    """Run the real worker: typed request and reply, deadline, in-flight limit, statistics, heartbeats."""
     service = Service(SERVICE)
 
     @service.rpc(OPERATIONS[OURS], timeout=5)
@@ -45,18 +45,18 @@ async def headway(url: str) -> AsyncIterator[None]:
         return Answer(number=order.number, accepted=True)
 
     async with await connect(url) as bus, Worker(service, bus, version=VERSION):
-        settle()  # as `headway worker` does; the peers' ways to deploy leave the garbage collector alone
+        settle()  # as in `headway worker`; the peers' usual deployments do not tune the garbage collector
         yield
 
 
 @asynccontextmanager
 async def raw(url: str) -> AsyncIterator[None]:
-    """nats-py's subscribe and publish: JSON, no validation, no deadline."""
+    """Serve with nats-py's subscribe and publish: JSON, no validation, no deadline."""
     nc = await nats.connect(url)
 
     async def answer(message: Msg) -> None:
         order = orjson.loads(message.data)
-        # Not message.respond(): it sends the request's headers back, which costs it a tenth.
+        # Not message.respond(): it sends the request's headers back, which makes it about 10% slower.
         await nc.publish(message.reply, orjson.dumps({"number": order["number"], "accepted": True}))
 
     await nc.subscribe(_subject(goals.RAW_RPC), queue="q", cb=answer)
@@ -67,7 +67,7 @@ async def raw(url: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def micro(url: str) -> AsyncIterator[None]:
-    """nats-py's own service framework: JSON, no validation, no deadline."""
+    """Serve with nats-py's own service framework: JSON, no validation, no deadline."""
     nc = await nats.connect(url)
 
     async def answer(request: Request) -> None:
@@ -84,7 +84,10 @@ async def micro(url: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def faststream(url: str) -> AsyncIterator[None]:
-    """FastStream as documented, typed by pydantic; its log line per message is switched off, which makes it faster."""
+    """Serve with FastStream as documented, typed by pydantic.
+
+    Its log line per message is switched off, which makes it faster.
+    """
     broker = NatsBroker(url, logger=None)
 
     @broker.subscriber(_subject(goals.FASTSTREAM_RPC), queue="q")

@@ -1,1 +1,3 @@
-"""The scaler: a burst on a real installation, and arrival traces beside the rules of KEDA, Knative and AWS."""
+"""The scale bench: a burst on a real installation, and arrival traces compared with the rules of KEDA, Knative and
+AWS.
+"""

@@ -1,4 +1,4 @@
-"""A burst of jobs on a real installation: one worker, then as many as it takes, then one again."""
+"""A burst of jobs on a real installation: from one worker to as many as needed, and back to one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from headway.installation import Installation
 
 SERVICE: Final = "bench-scale"
 SECONDS: Final = 0.2
-"""How long a job takes; a worker finishes 20 of them a second."""
+"""Duration of a job in seconds; a worker finishes 20 of them a second."""
 WITHIN: Final = 10.0
-"""Seconds in which a backlog is to be gone; a job that takes longer is a miss."""
+"""Seconds in which a backlog should be drained; a job that takes longer is a miss."""
 _MAXIMUM: Final = 12
 _PATIENCE: Final = 120.0
 _SAMPLE: Final = 0.02
@@ -32,10 +32,10 @@ _AT_ONCE: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What came of it, in seconds from the first submission.
+    """The result of a burst, in seconds from the first submission.
 
     Attributes:
-        first_worker_s: until a worker that was not there before had begun its first job.
+        first_worker_s: until a newly started worker began its first job.
         decided_s: from the decision to start it until then.
         drained_s: until the queue was empty.
         shrunk_s: until one worker was left.
@@ -56,13 +56,13 @@ class Burst:
 
 
 async def burst(jobs: int) -> Burst:
-    """Run one.
+    """Run one burst.
 
     Args:
         jobs: submitted at once.
 
     Raises:
-        RuntimeError: if it does not come to its end.
+        RuntimeError: if it does not finish in time.
     """
     with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
         log = Path(directory, "log")
@@ -130,7 +130,7 @@ async def _submit(bus: Bus, jobs: int) -> None:
 
 
 async def _empty(bus: Bus) -> None:
-    while (await bus.js.stream_info(jobs_stream(SERVICE))).state.messages:  # noqa: ASYNC110  # the server tells when asked
+    while (await bus.js.stream_info(jobs_stream(SERVICE))).state.messages:  # noqa: ASYNC110  # the server has to be polled
         await asyncio.sleep(_SAMPLE)
 
 
@@ -153,5 +153,5 @@ class _Count:
 
 
 def least_worker_seconds(jobs: int) -> float:
-    """What the jobs take on workers that are never idle: no schedule costs less."""
+    """Return the time that the jobs take on workers that are never idle: the minimum for any schedule."""
     return jobs * SECONDS / CONCURRENCY

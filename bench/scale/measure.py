@@ -60,7 +60,7 @@ async def measure(jobs: int, rounds: int, names: Sequence[str]) -> Report:
 
 
 def _goals(name: str, found: Comparison) -> list[tuple[Goal, float]]:
-    """Few misses, few worker-seconds, and nobody better on both."""
+    """Goals: few misses, few worker-seconds, and no peer better on both."""
     ours, *others = found.results
     better = sum(one.slo_misses < ours.slo_misses and one.worker_seconds < ours.worker_seconds for one in others)
     more = ours.slo_misses - min((one.slo_misses for one in others), default=0)

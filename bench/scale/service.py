@@ -1,4 +1,4 @@
-"""The service of the scale bench: jobs that take a while, and tell when they began, ended and were sent."""
+"""The service of the scale bench: jobs that take a while, and report when they were sent, began and ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONCURRENCY = 4
 
 
 class Config(BaseModel):
-    """The file to tell it in."""
+    """The file to report to."""
 
     log: str
 
@@ -31,7 +31,7 @@ worker = Service("bench-scale", config=Config, concurrency=CONCURRENCY, ack_wait
 
 @worker.job("work")
 async def work(request: Work, ctx: Context) -> None:
-    """Wait as for I/O, and write one line: worker, sent, began, ended."""
+    """Wait as for I/O, then write one line: worker, sent, began, ended."""
     began = time.time()
     await asyncio.sleep(request.seconds)
     line = f"{ctx.worker} {request.sent} {began} {time.time()}\n"

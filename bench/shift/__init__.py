@@ -1,1 +1,1 @@
-"""The shift bench: what releases cost callers and jobs."""
+"""The shift bench: how releases affect callers and jobs."""

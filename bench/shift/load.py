@@ -1,4 +1,4 @@
-"""The load of the shift bench, in a process of its own: callers and submitters who never pause for a release.
+"""The load of the shift bench, in its own process: callers and submitters that never pause for a release.
 
 Times are `time.perf_counter()`: on one machine all processes share that clock.
 """
@@ -20,14 +20,17 @@ SERVICE: Final = "bench-shift"
 CALLERS: Final = 16
 SUBMITTERS: Final = 4
 _PAUSE: Final = 0.01
-"""Seconds between a caller's calls. What is measured is the release, not how long a process waits for a core: so the
-load is as much as two cores carry beside server, workers and controllers, and no more."""
+"""Seconds between a caller's calls.
+
+The bench measures the release, not the wait for a core, so the load stays below what two cores carry beside
+server, workers and controllers.
+"""
 _TENANTS: Final = 40
 _SETTLE: Final = 0.05
 
 
 class Load:
-    """All of it, and what came of it."""
+    """The whole load and its results."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -51,7 +54,7 @@ class Load:
             await asyncio.sleep(_PAUSE)
 
     async def submit(self, n: int) -> None:
-        """Submit again and again, for as long as it takes until each job is stored."""
+        """Submit again and again, each job until it is stored."""
         while not self.stop.is_set():
             number, self.submitted = self.submitted, self.submitted + 1
             tenant = f"tenant-{number % _TENANTS}"
@@ -59,26 +62,26 @@ class Load:
             await asyncio.sleep(_PAUSE * 2 + n * 1e-4)
 
     def shares(self, begin: float, end: float) -> Mapping[str, int]:
-        """Which versions answered the calls that were sent between two times."""
+        """Count which versions answered the calls sent between two times."""
         return Counter(version for sent, version in self._calls if begin <= sent < end)
 
     def stale(self, since: float, version: str) -> float:
-        """For how many seconds after a time calls still went to a version."""
+        """Return for how many seconds after a time calls still went to a version."""
         return max((sent - since for sent, answered in self._calls if sent >= since and answered == version), default=0)
 
     def forget(self) -> None:
-        """Forget the calls up to now."""
+        """Discard the calls so far."""
         self._calls.clear()
 
 
 async def main(url: str, creds: str) -> None:
-    """Do what the bench orders."""
+    """Carry out the bench's orders."""
     async with await connect(url, creds=creds, name="load") as bus:
         load = Load(bus)
         tasks = [asyncio.ensure_future(load.call(n)) for n in range(CALLERS)]
         tasks += [asyncio.ensure_future(load.submit(n)) for n in range(SUBMITTERS)]
         async for order in process.orders():
-            await asyncio.sleep(_SETTLE)  # what was sent before the order is answered by then
+            await asyncio.sleep(_SETTLE)  # calls sent before the order have been answered by then
             process.say(await _answer(load, order, tasks))
 
 

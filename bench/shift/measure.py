@@ -1,4 +1,4 @@
-"""The shift bench: weights change, versions are released and taken back, fleets are replaced, all under load.
+"""The shift bench: changes weights, releases versions, rolls back and replaces fleets, all under load.
 
 It runs as an installation does: `headway up`'s server, scaler and deployer, and versions from images.
 """
@@ -35,15 +35,15 @@ from headway.installation import Installation
 
 WORKERS: Final = 2
 CERTAIN: Final = 1e-4
-"""A share is outside its bound when it is less probable than this."""
+"""A share is out of bounds when its probability is lower than this."""
 _CRITERIA: Final = Criteria(
     requests=20, margin=Margin(odds=100, points=0.5, latency=100, seconds=10), patience=1, thin="promote"
 )
-"""What is measured is what a shift costs, not how long it takes to show that a version is good enough."""
+"""A margin that everything passes: the bench measures what a shift costs, not how long a proof takes."""
 _PATIENCE: Final = 180.0
 _POLL: Final = 0.02
 _LISTEN: Final = 0.25
-"""Seconds of calls by which a share is seen."""
+"""Seconds of calls from which a share is computed."""
 
 
 async def measure(shifts: int, cycles: int, fleet: int) -> Report:
@@ -51,7 +51,7 @@ async def measure(shifts: int, cycles: int, fleet: int) -> Report:
 
     Args:
         shifts: changes of weights.
-        cycles: releases that are taken back again.
+        cycles: releases that are rolled back.
         fleet: workers of the version that is replaced in one go.
     """
     with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
@@ -90,17 +90,17 @@ class Site:
         self._directory = directory
 
     async def deploy(self, version: str, **options: Any) -> None:
-        """Begin to release a version."""
+        """Start to release a version."""
         await self.control.refresh()
         pool = next(one.pool for (of, _), one in self.control.versions.items() if of == SERVICE)
         made = version_of(self._directory, SERVICE, version, pool=pool, grace=10)
         await ask.deploy(self.control, made, **options)
 
     async def phase(self, *phases: str) -> RolloutRecord:
-        """Wait until the rollout is there.
+        """Wait until the rollout reaches a phase.
 
         Raises:
-            RuntimeError: if it ends elsewhere, or does not get there.
+            RuntimeError: if it ends in another phase, or does not get there in time.
         """
         until = time.monotonic() + _PATIENCE
         while True:
@@ -114,12 +114,12 @@ class Site:
             await asyncio.sleep(_POLL)
 
     async def hear(self, order: Any) -> Any:
-        """Ask the load."""
+        """Send an order to the load and return its answer."""
         return await self.load.ask(order, _PATIENCE)
 
 
 async def _under_load(site: Site, shifts: int, cycles: int, fleet: int, log: Path) -> dict[str, Any]:
-    # All from images: v1 of the working tree is replaced first, which also warms everything up.
+    # Everything runs from images: v1 of the working tree is replaced first, which also warms everything up.
     await site.deploy("v2", steps=(100,), bake=0.0, window=3600.0, criteria=_CRITERIA)
     await site.phase("standby")
     stale, confirmed, outside = await _shifts(site, shifts)
@@ -144,7 +144,7 @@ async def _under_load(site: Site, shifts: int, cycles: int, fleet: int, log: Pat
 
 
 async def _shifts(site: Site, count: int) -> tuple[list[float], list[float], int]:
-    """Change weights; returns for how long calls went the old way, how long servers took, and shares out of bounds."""
+    """Change weights; return how long calls went the old way, how long servers took, and shares out of bounds."""
     broker, chosen = site.running.broker, random.Random(4)
     stale: list[float] = []
     confirmed: list[float] = []
@@ -176,7 +176,7 @@ async def _push(broker: Broker, weights: dict[str, int], took: list[float]) -> N
 
 
 async def _cycles(site: Site, count: int) -> tuple[list[float], float]:
-    """Release v3 and take it back; returns how long calls still went to it, and the median length of a cycle."""
+    """Release v3 and roll it back; return how long calls still went to it, and the median cycle length."""
     rollbacks, lengths = [], []
     for _ in range(count):
         began = time.monotonic()
@@ -192,7 +192,7 @@ async def _cycles(site: Site, count: int) -> tuple[list[float], float]:
 
 
 async def _fleet(site: Site, workers: int) -> float:
-    """Replace a whole fleet in one step; returns the seconds until the last old worker is gone."""
+    """Replace a whole fleet in one step; return the seconds until the last old worker is gone."""
     record = ServiceRecord(service=SERVICE, scale=Scale.fixed(workers), calls=True)
     await site.control.put(service_key(SERVICE), record)
     await _until(lambda: _serving(site, "v2", workers))
@@ -212,7 +212,7 @@ async def _gone(site: Site, version: str) -> bool:
 
 
 async def _done(site: Site, log: Path, submitted: int) -> Counter[int]:
-    """How often each job was done, once the queue is empty."""
+    """Count how often each job was done, once the queue is empty."""
 
     async def empty() -> bool:
         return (await site.running.bus.js.stream_info(jobs_stream(SERVICE))).state.messages == 0
@@ -221,7 +221,7 @@ async def _done(site: Site, log: Path, submitted: int) -> Counter[int]:
     lines = log.read_text().splitlines()  # noqa: ASYNC240
     found = Counter(int(line.split()[0]) for line in lines)
     if unknown := [n for n in found if not 0 <= n < submitted]:
-        raise RuntimeError(f"jobs were done that nobody submitted: {unknown[:5]}")
+        raise RuntimeError(f"jobs were done that were never submitted: {unknown[:5]}")
     return found
 
 
@@ -235,7 +235,7 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 @asynccontextmanager
 async def _installation(directory: Path, log: Path) -> AsyncIterator[Site]:
-    """A running installation with v1 from the working tree, images of v2 and v3, and the load."""
+    """Run an installation with v1 from the working tree, images of v2 and v3, and the load."""
     store = directory / "data"
     config = {"log": str(log)}
     wanted = ServiceConfig(app="bench.shift.service:service", scale=Scale.fixed(WORKERS), config=config)

@@ -1,4 +1,4 @@
-"""The service of the shift bench: a call that says which version answers, a job that tells once it is done."""
+"""The service of the shift bench: a call that says which version answers, a job that reports once it is done."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from headway.bus import Context, Service
 
 
 class Config(BaseModel):
-    """The file to tell it in."""
+    """The file to report to."""
 
     log: str
 
 
 class Number(BaseModel):
-    """Which one it is."""
+    """The name of this version."""
 
     n: int = 0
 
@@ -26,13 +26,13 @@ service = Service("bench-shift", config=Config, ack_wait=5)
 
 @service.rpc("who", timeout=5)
 async def who(_request: Number, ctx: Context) -> str:
-    """The version that answers."""
+    """Return the version that answers."""
     return ctx.version
 
 
 @service.job("work")
 async def work(request: Number, ctx: Context) -> None:
-    """Write one line: the number, the version."""
+    """Write one line: the number and the version."""
     file = os.open(ctx.config(Config).log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(file, f"{request.n} {ctx.version}\n".encode())

@@ -1,1 +1,3 @@
-"""Changes on their way to browsers: a thousand websockets, and a real page, beside a plain Python fan-out."""
+"""The sync bench: changes delivered to a thousand websockets and to a real page, compared with a plain Python
+fan-out.
+"""

@@ -1,4 +1,4 @@
-"""The change that travels: an object of a fax under way, and when it was sent."""
+"""The change that is delivered: the object of a running fax, with the time it was sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ TENANT: Final = "bench"
 TYPE: Final = "fax"
 
 SENT: Final = b'"sent":'
-"""Behind this stands when a change was sent, in nanoseconds of the clock that all processes share, and `}`."""
+"""Marks the time of sending: nanoseconds of the clock that all processes share, followed by `}`."""
 LONGEST: Final = 40
-"""Bytes from there to the end of the change, at most."""
+"""Most bytes from the mark to the end of the change."""
 
 
 def fax(number: int) -> dict[str, Any]:
-    """An object as the service `fax` writes it, about 250 bytes of JSON."""
+    """Return an object as the service `fax` writes it, about 250 bytes of JSON."""
     return {
         "fax": f"fax-{number}",
         "to": f"+49 30 {900_000 + number}",

@@ -1,4 +1,4 @@
-"""Some of the clients, in a process of their own.
+"""A part of the clients, in its own process.
 
 python -m bench.sync.clients      # then {"do": "connect" | "expect" | "weigh", ...} on stdin
 """
@@ -14,11 +14,11 @@ from bench.process import orders, run, say
 from bench.sync.sockets import Clients
 
 BIN = 100_000
-"""Nanoseconds: latencies are told as a histogram of tenths of a millisecond."""
+"""Nanoseconds per bucket: latencies are reported as a histogram of tenths of a millisecond."""
 
 
 async def main() -> None:
-    """Do what the bench orders."""
+    """Carry out the bench's orders."""
     clients = Clients()
     async for order in orders():
         say(await asyncio.to_thread(_do, clients, order))

@@ -1,4 +1,4 @@
-"""The sync bench: a thousand websockets of one tenant, a hundred changes a second; then as many as go through."""
+"""The sync bench: a thousand websockets of one tenant at a hundred changes a second; then at full speed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AT_ONCE: Final = 64
 _WARM_UP: Final = 50
 _WEIGHED: Final = 200
 _SOME: Final = 100
-"""The changes are those of so many objects."""
+"""Number of objects that the changes belong to."""
 
 
 async def measure(clients: int, seconds: float, burst: int, rounds: int, objects: int) -> Report:
@@ -41,7 +41,7 @@ async def measure(clients: int, seconds: float, burst: int, rounds: int, objects
 
     Args:
         clients: websockets, all of one tenant.
-        seconds: how long latency is measured.
+        seconds: duration of the latency measurement.
         burst: changes of one turn of the fan-out; the peer sends a tenth of it.
         rounds: turns of each.
         objects: that the page has.
@@ -110,7 +110,7 @@ async def measure(clients: int, seconds: float, burst: int, rounds: int, objects
 
 
 async def _clients(stack: AsyncExitStack, count: int, how: dict[str, Any]) -> list[Child]:
-    """Connect them, shared among processes."""
+    """Connect the clients, spread over processes."""
     starting = (stack.enter_async_context(child("bench.sync.clients")) for _ in range(_PROCESSES))
     found = await asyncio.gather(*starting)
     shares = [count // _PROCESSES + (n < count % _PROCESSES) for n in range(_PROCESSES)]
@@ -121,7 +121,7 @@ async def _clients(stack: AsyncExitStack, count: int, how: dict[str, Any]) -> li
 
 
 async def _paced(bus: Bus, clients: Sequence[Child], count: int, seconds: float) -> Counter[int]:
-    """Write changes at the rate; returns how long each delivery took, as a histogram."""
+    """Write changes at the rate; return how long each delivery took, as a histogram."""
     changes = int(seconds * RATE)
     waiting = _expect(clients, changes, seconds + _PATIENCE)
     begin = asyncio.get_running_loop().time()
@@ -135,7 +135,7 @@ async def _paced(bus: Bus, clients: Sequence[Child], count: int, seconds: float)
 
 
 async def _burst(bus: Bus, clients: Sequence[Child], count: int, changes: int) -> float:
-    """Write changes as quickly as they are taken; returns deliveries a second."""
+    """Write changes as quickly as they are accepted; return deliveries per second."""
     waiting = _expect(clients, changes, _PATIENCE)
     turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -159,7 +159,7 @@ async def _peer(peer: Child, clients: Sequence[Child], count: int, changes: int)
 
 
 async def _weight(*, compression: bool) -> float:
-    """Bytes on the wire of one change, websocket and protocol included, from a server that compresses or does not."""
+    """Return the bytes on the wire for one change, websocket and protocol included, with or without compression."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headway-bench-")))
         broker = await stack.enter_async_context(Broker.start(directory, port=0, compression=compression))
@@ -175,14 +175,14 @@ async def _weight(*, compression: bool) -> float:
 
 
 def _own(broker: Broker) -> dict[str, Any]:
-    """How a websocket client becomes one of the server's."""
+    """How a websocket client connects to the server."""
     jwt = broker.identities.mint("browser", tenant=TENANT, person="bench").jwt
     return {"url": broker.ws_url, "jwt": jwt, "subject": _SUBJECT}
 
 
 async def _put(bus: Bus, number: int) -> None:
     value = fax(number % _SOME)
-    # On a machine that is too slow for this the acknowledgement comes too late; whether all arrives is counted.
+    # On a machine that is too slow the acknowledgement comes too late; the number of arrivals is checked anyway.
     with contextlib.suppress(NotStored):
         await bus.tenant(TENANT).objects.put(TYPE, value["fax"], value)
 
@@ -205,7 +205,7 @@ def _complete(found: Sequence[Any], deliveries: int) -> None:
 
 
 def _quantile(bins: Counter[int], q: float) -> float:
-    """A quantile of a histogram, in milliseconds."""
+    """Return a quantile of a histogram, in milliseconds."""
     rank = q * sum(bins.values())
     seen = 0
     for tenth, count in sorted(bins.items()):
@@ -219,7 +219,7 @@ def _below(p50: float, details: dict[str, Any]) -> str:
     plain, compressed = details["bytes_per_change"], details["bytes_per_change_compressed"]
     of_sockets = f"change to memory: p50 {p50:.1f} ms; {plain:.0f} bytes per change, compressed {compressed:.0f}"
     if "objects" not in details:
-        return f"{of_sockets}\nno Chromium, or the browser side is not built: nothing of a page was measured"
+        return f"{of_sockets}\nno Chromium, or the browser side is not built: the page was not measured"
     loaded = f"{details['objects']:,} objects: {details['reload_bytes']:,} bytes, {details['reload_ms']:.0f} ms"
     caught = f"50 changes: {details['catch_up_bytes']:,} bytes, {details['catch_up_ms']:.0f} ms"
     return f"{of_sockets}\n{loaded}; {caught}"

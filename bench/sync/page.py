@@ -1,4 +1,4 @@
-"""A real page in Chromium with the real store: loading, catching up, painting what is stored."""
+"""A real page in Chromium with the real store: loading, catching up, and painting stored objects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CATCH_UP = """([type, id, sent]) => new Promise((resolve) => {
   look();
 })"""
 
-# From opening to the frame that shows the first rows: what a user waits for once the code is there.
+# From opening to the frame that shows the first rows: the time a user waits once the code is loaded.
 _PAINTED = """
   const list = document.createElement('ul');
   document.body.append(list);
@@ -74,7 +74,7 @@ _PAINT = (
 }"""
 )
 
-# The peer: the same objects as a page would keep them without a store, a record each.
+# The peer: the same objects as a page would keep them without a store, one record each.
 _KEEP_PLAIN = """({type}) => new Promise((resolve, reject) => {
   const opening = indexedDB.open('plain', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore('objects', {keyPath: 'id'});
@@ -106,12 +106,12 @@ _PAINT_PLAIN = (
 )
 
 _EMPTY: Final = "/health"
-"""A page without scripts that has shown some text, as an application's has by then."""
+"""A page without scripts that has already shown some text, as an application would have by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a page needed.
+    """The measurements of a page.
 
     Attributes:
         reload_bytes, reload_ms: to load all objects.
@@ -135,10 +135,10 @@ async def measure(broker: Broker, bus: Bus, objects: int, rounds: int) -> Found 
         broker: the server.
         bus: a connection that may write objects.
         objects: how many there are.
-        rounds: how often it paints.
+        rounds: how many times it paints.
 
     Raises:
-        RuntimeError: if the page does not get what it should.
+        RuntimeError: if the page does not get all objects.
     """
     chromium = next((path for name in _CHROMIUM if (path := shutil.which(name))), None)
     if chromium is None or not (PAGES / "index.js").exists() or broker.ws_url is None:
@@ -152,7 +152,7 @@ async def measure(broker: Broker, bus: Bus, objects: int, rounds: int) -> Found 
             async with asyncio.timeout(_PATIENCE):
                 return await _measure(await browser.new_context(), url, bus, objects, rounds)
         except TimeoutError as error:
-            raise RuntimeError("the page did not come to its end") from error
+            raise RuntimeError("the page did not finish") from error
         finally:
             await browser.close()
 

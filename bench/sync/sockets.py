@@ -1,4 +1,4 @@
-"""Websocket clients that cost next to nothing: plain sockets in one epoll loop. It is the server that is measured."""
+"""Very cheap websocket clients: plain sockets in one epoll loop, so that the server is the bottleneck."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _TIMEOUT: Final = 20.0
 _CHUNK: Final = 1 << 13
 _QUIET: Final = 0.5
 _FEW: Final = 200
-"""With fewer sockets ready than this it waits a moment for more: one look at many costs little more than at one."""
+"""With fewer ready sockets it waits a moment for more: polling many costs little more than polling one."""
 _MOMENT: Final = 0.002
 
 
 def frame(payload: bytes) -> bytes:
-    """A masked binary frame, as clients have to send them; the mask is zero, which leaves the payload as it is."""
+    """Return a masked binary frame, as clients must send.
+
+    The mask is zero, which leaves the payload as it is.
+    """
     length = len(payload)
     if length < 126:
         head = bytes([0x82, 0x80 | length])
@@ -55,7 +58,7 @@ class Client:
 
 @dataclass(slots=True)
 class Arrival:
-    """What came of a wait.
+    """The result of a wait.
 
     Attributes:
         changes: how many changes arrived, over all clients.
@@ -69,7 +72,7 @@ class Arrival:
 
 
 class Clients:
-    """Some clients of one server."""
+    """A number of clients of one server."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -100,7 +103,7 @@ class Clients:
             self._epoll.register(opened.fileno(), select.EPOLLIN)
 
     def expect(self, changes: int, timeout: float) -> Arrival:
-        """Wait until each client has got so many changes, or the time is over.
+        """Wait until each client has received a number of changes, or the time is over.
 
         Raises:
             OSError: if a server closes a connection.
@@ -119,7 +122,7 @@ class Clients:
         return found
 
     def weigh(self, timeout: float) -> list[int]:
-        """Read until nothing has come for a while; returns the bytes of each client since the last time."""
+        """Read until nothing arrives for a while; return the bytes of each client since the last time."""
         ignored = Arrival()
         for client in self._clients.values():
             client.bytes = 0
@@ -190,7 +193,7 @@ def _handshake(url: str, *, deflate: bool) -> socket.socket:
 
 
 def _read_until(opened: socket.socket, end: bytes | None) -> bytes:
-    """Read until something has come; with `end`, until that has."""
+    """Read until something arrives; with `end`, until that has arrived."""
     heard = b""
     while not heard or (end is not None and end not in heard):
         piece = opened.recv(_CHUNK)

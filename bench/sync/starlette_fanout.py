@@ -1,4 +1,4 @@
-"""The peer: a fan-out over websockets as it is usually written in Python, on Starlette and uvicorn.
+"""The peer: a fan-out over websockets as usually written in Python, on Starlette and uvicorn.
 
 python -m bench.sync.starlette_fanout      # then {"changes": n} on stdin: send so many to each client
 """
@@ -21,7 +21,7 @@ from bench.sync.change import fax
 
 
 async def main() -> None:
-    """Serve, and send what the bench orders."""
+    """Serve, and send as ordered by the bench."""
     connected: set[WebSocket] = set()
 
     async def live(websocket: WebSocket) -> None:

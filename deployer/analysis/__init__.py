@@ -1,1 +1,1 @@
-"""Judge a release: is the new version worse than the old one, or is it shown not to be? Pure; no I/O, no clock."""
+"""The analysis of a release: is the new version worse than the old one, or proven not to be? Pure: no I/O, no clock."""

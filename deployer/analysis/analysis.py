@@ -1,8 +1,8 @@
-"""The analysis of one rollout: all evidence on the canary, over all of its steps. Pure.
+"""The analysis of one rollout: all evidence on the canary, over all steps. Pure.
 
-Every series (errors, latency, dead letters, ...) is an e-process with a share of one budget. Their sum, weighed by the
-shares, is one as well, whatever they have to do with each other; so one threshold serves all of them, after every
-second. A step is passed once each series that matters shows that the canary is not worse than the margin.
+Every series (errors, latency, dead letters, ...) is an e-process with a share of one budget. Their sum, weighted by
+the shares, is an e-process as well, however they depend on each other; so one threshold serves all of them, after
+every second. A step is passed once each relevant series shows that the canary is not worse than the margin.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ SHARES: Final[Mapping[str, float]] = {
     "operations' latency": 0.02,
     "tenants": 0.04,
 }
-"""Of the chance of a false alarm; together 1."""
+"""Shares of the chance of a false alarm; together 1."""
 KINDS: Final[Mapping[str, str]] = {"rpc": "calls", "job": "jobs", "on": "events"}
 GROUPS: Final = 24
-"""Operations and tenants that are looked at one by one; those with the most traffic at first sight."""
+"""Operations and tenants that are analysed individually: those with the most traffic at first."""
 DOUBT: Final = 0.1
-"""Part of the evidence that stops a release from which on no step is passed."""
+"""Fraction of the stopping evidence above which no step is passed."""
 _COUNTS: Final = 0.1
-"""Share of the requests that a kind of work must have before its latency has to be shown."""
+"""Share of the requests above which a kind of work must prove its latency."""
 _NO_TIMES: Final[Counts] = np.zeros(len(BUCKETS) + 1, dtype=np.int64)
 
 Outcome = Literal["stop", "pass", "waiting"]
 
 
 class Finding(NamedTuple):
-    """What one series says against the canary.
+    """Evidence of one series against the canary.
 
     Attributes:
         kind: as in `SHARES`.
@@ -61,14 +61,14 @@ class Finding(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What the evidence amounts to.
+    """The decision from the evidence.
 
     Attributes:
-        outcome: whether the release is to stop, the step is passed, or nothing is shown yet.
-        against: 0 to 1: how far the evidence against the canary has come to the threshold, in logarithms.
-        shown: 0 to 1: the same for the proof that it is not worse.
-        findings: what speaks against it most, when it is to stop.
-        p: of the planned look, when it is that which stops it.
+        outcome: whether the release must stop, the step is passed, or nothing is proven yet.
+        against: 0 to 1: progress of the evidence against the canary towards the threshold, in logarithms.
+        shown: 0 to 1: the same for the proof that the canary is not worse.
+        findings: the strongest evidence, if it must stop.
+        p: p-value of the planned test, if that stops it.
     """
 
     outcome: Outcome
@@ -82,15 +82,15 @@ class Analysis:
     """The evidence of one rollout.
 
     Args:
-        criteria: what is too bad, and what is good enough.
+        criteria: when the canary is too bad, and when it is good enough.
         weights: the canary's share of the traffic at each step, 0 to 1.
-        step: at which it is.
+        step: index of the present step.
 
     Attributes:
-        seconds, step_seconds: for how long it has seen them, over all and in this step.
+        seconds, step_seconds: observed seconds, in total and in this step.
         step_tries: requests of the canary in this step.
-        quiet: seconds for which the canary has had none.
-        strain: what it uses of its workers.
+        quiet: seconds since the canary's last request.
+        strain: its use of its workers.
     """
 
     def __init__(self, criteria: Criteria, weights: Sequence[float], step: int = 0) -> None:
@@ -118,7 +118,7 @@ class Analysis:
         self.strain = Strain()
 
     def begin(self, step: int) -> None:
-        """Go on with another step of the rollout."""
+        """Continue with another step of the rollout."""
         if step == self.step:
             return
         self.step, self.step_seconds, self.step_tries = step, 0.0, 0
@@ -128,7 +128,7 @@ class Analysis:
             one.begin()
 
     def add(self, part: Slice, seconds: float = 1.0) -> None:
-        """Take into account what both versions did in the same seconds."""
+        """Add the work of both versions in the same seconds."""
         ours, theirs = part.canary, part.baseline
         self.seconds += seconds
         self.step_seconds += seconds
@@ -155,7 +155,7 @@ class Analysis:
                 self._slow[name].add(_times(mine.latency if mine else ()), _times(other.latency if other else ()))
 
     def decide(self) -> Decision:
-        """Say what the evidence amounts to."""
+        """Decide from the evidence so far."""
         criteria = self.criteria
         threshold = math.log(1 / criteria.alpha)
         findings = [one for one in self._findings() if one.log > -math.inf]
@@ -175,7 +175,7 @@ class Analysis:
         return Decision("pass", against, 1.0)
 
     def needed(self) -> float:
-        """Return about how many more requests of the canary pass the step, if it is equal; infinite if unknown."""
+        """Return about how many more canary requests pass the step if the versions are equal; infinite if unknown."""
         at, goal = self._at, self.goal
         found = [one.proofs[at].needed(goal) for one in (self._errors, self._dead, self._shed)]
         tries = self._errors.total.canary
@@ -184,33 +184,33 @@ class Analysis:
         return max(self._few, *found)
 
     def totals(self, kind: str, name: str = "") -> Stratum:
-        """Return what was counted of a series of failures."""
+        """Return the counts of a series of failures."""
         series = {"operations": self._operations, "tenants": self._tenants}.get(kind)
         if series is not None:
             return series[name].total
         return {"dead": self._dead, "shed": self._shed}.get(kind, self._errors).total
 
     def times(self, kind: str, name: str) -> tuple[Sequence[int], Sequence[int]]:
-        """Return the histograms of canary and baseline, of a kind of work (`latency`) or of an operation."""
+        """Return the histograms of canary and baseline, for a kind of work (`latency`) or an operation."""
         return (self._latency if kind == "latency" else self._slow)[name].histograms
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of work whose latency is known."""
+        """Kinds of work with known latency."""
         return tuple(kind for kind in KINDS if kind in self._latency)
 
     @property
     def limit(self) -> Margin:
-        """The margin that this step has to show."""
+        """The margin that this step has to prove."""
         return self._errors.proofs[self._at].margin
 
     @property
     def rate(self) -> float:
-        """Requests of the canary a second in this step."""
+        """Requests of the canary per second in this step."""
         return self.step_tries / self.step_seconds if self.step_seconds else 0.0
 
     def state(self) -> dict[str, Any]:
-        """What to keep for a successor: some ten kilobytes, however long it has gone on."""
+        """Return the state for a successor: some ten kilobytes, independent of the duration."""
         return {
             "step": self.step,
             "weights": list(self.weights),
@@ -223,10 +223,10 @@ class Analysis:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned.
+        """Restore what `state` returned.
 
         Raises:
-            ValueError, TypeError, KeyError: if it is not of this rollout, or was not written by this version.
+            ValueError, TypeError, KeyError: if it belongs to another rollout, or was not written by this version.
         """
         if list(self.weights) != list(state["weights"]):
             raise ValueError("evidence of another rollout")
@@ -255,7 +255,7 @@ class Analysis:
             yield from series.values()
 
     def _caught_up(self, one: Any) -> Any:
-        """A series that is seen for the first time, brought to the step at which the others are."""
+        """Create a series when it is first seen, at the step of the others."""
         for _ in range(self.step):
             one.begin()
         return one
@@ -287,13 +287,13 @@ class Analysis:
             yield Finding("operations' latency", name, log)
 
     def _proofs(self) -> list[float]:
-        """The logarithms of all that this step has to show."""
+        """Return the logarithms of everything that this step has to prove."""
         at = self._at
         failures = [one.proofs[at].log for one in (self._errors, self._dead, self._shed)]
         return [*failures, *(slower.shown(at) for slower in self._timed())]
 
     def _timed(self) -> Iterable[Slower]:
-        """Kinds of work that are frequent enough that their latency has to be shown."""
+        """Return the kinds of work that are frequent enough to need proof of their latency."""
         return (one for one in self._latency.values() if sum(one.counts) >= _COUNTS * self._errors.total.total)
 
     @property
@@ -302,7 +302,7 @@ class Analysis:
 
     @property
     def _few(self) -> int:
-        """Requests that one of the sides still lacks before anything is passed."""
+        """Return the requests that one side still lacks before a step can pass."""
         total = self._errors.total
         return max(0, self.criteria.requests - min(total.canary, total.baseline))
 
@@ -311,7 +311,7 @@ _NONE: Final = Tally()
 
 
 def _stratum(canary: int, canary_hits: int, baseline: int, baseline_hits: int) -> Stratum:
-    """A stratum; dead letters may be counted without a try in the same second."""
+    """Return a stratum; dead letters can be counted without a try in the same second."""
     return Stratum(max(canary, canary_hits), canary_hits, max(baseline, baseline_hits), baseline_hits)
 
 

@@ -1,4 +1,4 @@
-"""Bounds and chances of the binomial distribution: for percentiles, and for how traffic was split. Pure."""
+"""Bounds and probabilities of the binomial distribution, for percentiles and traffic splits. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from scipy.special import bdtr, bdtrc  # not scipy.stats: importing it takes mor
 
 
 def rank_below(total: int, q: float, alpha: float) -> int:
-    """Of so many samples, how many at least are below the q-quantile, but for a chance of `alpha`."""
+    """Return the least number of samples below the q-quantile, except with probability `alpha`."""
     return bisect_left(range(total + 1), alpha, key=lambda k: float(bdtr(k, total, q)))
 
 
 def rank_above(total: int, q: float, alpha: float) -> int:
-    """Of so many samples, how many at most are below the q-quantile, but for a chance of `alpha`."""
+    """Return the greatest number of samples below the q-quantile, except with probability `alpha`."""
     return bisect_left(range(total + 1), -alpha, key=lambda k: -float(bdtrc(k, total, q)))
 
 
 def split(count: int, total: int, share: float) -> float:
-    """How probable a split at least as uneven, to the same side, is; twice that, as nobody said to which side.
+    """Return the two-sided probability of a split at least this uneven.
 
     Args:
         count: the draws that went to it.

@@ -1,9 +1,9 @@
-"""Watch a version that has nothing beside it: does it fail more often than a bound? Pure.
+"""Watches a version without a baseline: does it fail more often than a bound? Pure.
 
-If each request fails with a chance of at most `bound`, whatever it was just then, the likelihood ratio of a higher
-rate to the bound has at most mean 1, as in `worse`. It is kept from sinking, which makes it a detector of changes: from
-each low it reaches `e` with a chance of at most a tenth of `1/e` where the rate is just at the bound, and hardly ever
-where it is at half of it.
+If each request fails with a chance of at most `bound`, whatever it was at that time, the likelihood ratio of a higher
+rate to the bound has at most mean 1, as in `worse`. It has a lower limit, which makes it a detector of changes:
+from each low it reaches `e` with a chance of at most a tenth of `1/e` where the rate is just at the bound, and hardly
+ever where it is at half of it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any, Final
 from headway.deployer.analysis.urn import Stratum, log_mean
 
 _HIGHER: Final = (1.5, 2.0, 3.0, 6.0, 12.0, 30.0)
-"""Odds of failing, as multiples of the bound's, that are looked for."""
+"""Alternative odds of failing, as multiples of the bound's."""
 _LEAST: Final = -2.3
-"""Logarithm below which the evidence does not sink: what went well for long does not outweigh what goes wrong now."""
+"""Lower limit of the logarithm of the evidence: a long good time must not outweigh present failures."""
 _STOPS: Final = log(10_000)
-"""Evidence that takes a release back. It may be reached again and again, so it is larger than for a comparison."""
+"""Evidence that rolls a release back. It can be reached repeatedly, so it is larger than for a comparison."""
 _FEW: Final = 20
-"""Requests below which nothing is said."""
+"""Requests below which no decision is made."""
 _MOST: Final = 0.95
-"""The highest bound: what always failed cannot fail more."""
+"""The highest bound: a version that always failed cannot fail more."""
 
 
 class Above:
     """Evidence that a share of failures is above a bound.
 
     Args:
-        bound: the share that is still good, more than 0 and less than 1.
+        bound: the acceptable share of failures, more than 0 and less than 1.
     """
 
     __slots__ = ("_logs", "bound", "hits", "tries")
@@ -40,7 +40,7 @@ class Above:
         self.hits = self.tries = 0
 
     def add(self, tries: int, hits: int) -> None:
-        """Take a time into account."""
+        """Add the counts of a period."""
         self.tries += tries
         self.hits += hits
         odds = self.bound / (1 - self.bound)
@@ -51,16 +51,16 @@ class Above:
 
     @property
     def log(self) -> float:
-        """The natural logarithm of the evidence."""
+        """Return the natural logarithm of the evidence."""
         return log_mean(self._logs)
 
     def state(self) -> list[float]:
-        """What to keep for a successor."""
+        """Return the state for a successor."""
         return [self.bound, self.tries, self.hits, *(round(one, 3) for one in self._logs)]
 
     @classmethod
     def restored(cls, state: Any) -> Above:
-        """Go on from what `state` returned. Raises `ValueError` or `TypeError` if it does not fit."""
+        """Restore what `state` returned. Raises `ValueError` or `TypeError` if it does not fit."""
         bound, tries, hits, *logs = map(float, state)
         if len(logs) != len(_HIGHER):
             raise ValueError("evidence of another kind")
@@ -70,11 +70,11 @@ class Above:
 
 
 def bound_of(before: Stratum, ceiling: float) -> float:
-    """Return the share of failures that is still good for a version that has nothing beside it any more.
+    """Return the acceptable share of failures for a version that no longer has a baseline.
 
     Args:
-        before: what both versions did as long as they were compared.
-        ceiling: what is good where nothing is known.
+        before: counts of both versions while they were compared.
+        ceiling: the acceptable share without any data.
     """
     shares = [
         hits / tries
@@ -86,7 +86,7 @@ def bound_of(before: Stratum, ceiling: float) -> float:
 
 
 def exceeded(found: Above, version: str) -> str | None:
-    """Say that a version fails too often; None if that is not shown."""
+    """Return that a version fails too often, in words; None if that is not proven."""
     if found.tries < _FEW or found.log < _STOPS:
         return None
     share = f"{found.hits:,} of {found.tries:,} failed at {version} since it has all traffic"

@@ -1,4 +1,4 @@
-"""One series of the analysis: how often something ends badly at both versions, and what that shows. Pure."""
+"""One series of the analysis: how often something fails at both versions, and the evidence in it. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headway.deployer.analysis.worse import Worse
 
 
 class Failures:
-    """Evidence on the share of failures, of dead letters, or of whatever else can be counted.
+    """Evidence on the share of failures, of dead letters, or of other countable results.
 
     Args:
         beginnings: as of `Worse`.
-        margins: those that are to be shown, one for each step; none for a series that can only stop a release.
+        margins: the margins to prove, one for each step; none for a series that can only stop a release.
     """
 
     __slots__ = ("_apart", "_pending", "_weight", "_worse", "proofs", "total")
@@ -28,17 +28,17 @@ class Failures:
         self._apart = self._weight = 0.0
 
     def begin(self) -> None:
-        """Begin anew beside what is known: the weights are others now."""
+        """Start a new process beside the others, since the weights have changed."""
         self._close()
         self._worse.begin()
 
     def add(self, part: Stratum) -> Stratum | None:
-        """Take a time into account; return the stratum that this completes, if it does."""
+        """Add the counts of a period; return the stratum that this completes, if any."""
         self._pending += part
         return self._close() if self._pending.total >= ENOUGH else None
 
     def _close(self) -> Stratum:
-        """Judge what has come together so far."""
+        """Judge the counts collected so far."""
         stratum, self._pending = self._pending, NOTHING
         self._worse.add(stratum)
         for proof in self.proofs:
@@ -52,15 +52,15 @@ class Failures:
 
     @property
     def difference(self) -> float:
-        """By how much the canary's share is higher, weighed by strata as Mantel and Haenszel do."""
+        """Return by how much the canary's share is higher, weighted by strata (Mantel and Haenszel)."""
         return self._apart / self._weight if self._weight else 0.0
 
     def log(self, tolerance: float) -> float:
-        """Return the logarithm of the e-value against an equal canary; nothing if the difference is not noticeable."""
+        """Return the logarithm of the e-value against an equal canary; nothing if the difference is negligible."""
         return self._worse.log if self.difference > tolerance else -inf
 
     def state(self) -> dict[str, Any]:
-        """What to keep for a successor."""
+        """Return the state for a successor."""
         return {
             "worse": self._worse.state(),
             "proofs": [proof.state() for proof in self.proofs],
@@ -69,7 +69,7 @@ class Failures:
         }
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
+        """Restore what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
         self._worse.restore(state["worse"])
         for proof, kept in zip(self.proofs, state["proofs"], strict=True):
             proof.restore(kept)

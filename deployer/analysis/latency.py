@@ -1,7 +1,7 @@
 """Compare latencies by counting how many requests take longer than a bound of the histogram. Pure.
 
-Whether a request takes longer than a bound is a hit like a failure, so `worse` and `margin` apply. The bounds are
-those at which the baseline's quantiles lay in the strata before: known before the stratum, so the choice is free.
+Whether a request takes longer than a bound is a hit like a failure, so `worse` and `margin` apply. The bounds are the
+baseline's quantiles in earlier strata: they are known before the stratum, so choosing them is valid.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from headway.deployer.analysis.worse import Worse
 Counts = NDArray[np.int64]
 
 _WATCHED: Final = (0.5, 0.9, 0.95, 0.99)
-"""Tails at which a canary can be found slower: a shift shows in the middle first, a slow path at the end."""
+"""Tails at which a canary can be found slower: a general shift shows in the middle first, a slow path at the end."""
 _PROVEN: Final = (0.9, 0.95)
-"""Tails at which it is shown not to be slower."""
+"""Tails at which it is proven not to be slower."""
 _KNOWN: Final = 40
-"""Samples of the baseline from which its quantiles are read."""
+"""Baseline samples needed before its quantiles are read."""
 _RECENT: Final = 400
-"""Samples of the baseline that its quantiles are read from, roughly: older ones fade. Where latency has changed since,
-hardly any request is near the old bounds, and nothing could be learned there."""
+"""Approximate number of baseline samples for its quantiles; older ones fade. After a change of latency hardly any
+request is near the old bounds, and nothing could be learned there.
+"""
 _FASTER: Final = (0.35, 0.6, 0.85)
 _LOGS: Final = tuple(log(one) for one in _FASTER)
 
@@ -38,7 +39,7 @@ def nothing() -> Counts:
 
 
 def edge(counts: NDArray[Any], q: float) -> int:
-    """Return the index of the bound at which the tail of a histogram comes nearest to `1 - q`, in ratio."""
+    """Return the index of the bound whose tail is nearest to `1 - q`, as a ratio."""
     total = counts.sum()
     tails = (total - counts.cumsum()[:-1]) / total
     return int(np.argmin(np.abs(np.log(np.maximum(tails, 1e-6) / (1 - q)))))
@@ -49,7 +50,7 @@ class Slower:
 
     Args:
         beginnings: as of `Worse`.
-        factors: each with the seconds that are added: the margins to be shown, one for each step.
+        factors: the margins to prove, one for each step: a factor and additional seconds.
     """
 
     __slots__ = ("_baseline", "_canary", "_factors", "_pending", "_proofs", "_recent", "_worse")
@@ -63,20 +64,20 @@ class Slower:
         self._pending = (nothing(), nothing())
 
     def begin(self) -> None:
-        """Begin anew beside what is known: the weights are others now."""
+        """Start a new process beside the others, since the weights have changed."""
         self.close()
         for one in self._worse:
             one.begin()
 
     def add(self, canary: Counts, baseline: Counts) -> None:
-        """Take a time into account."""
+        """Add the histograms of a period."""
         ours, theirs = self._pending[0] + canary, self._pending[1] + baseline
         self._pending = (ours, theirs)
         if int(ours.sum() + theirs.sum()) >= ENOUGH:
             self.close()
 
     def close(self) -> None:
-        """Judge what has come together so far."""
+        """Judge the samples collected so far."""
         ours, theirs = self._pending
         n, m = int(ours.sum()), int(theirs.sum())
         if not n + m:
@@ -99,7 +100,7 @@ class Slower:
         self._pending = (nothing(), nothing())
 
     def log(self, factor: float, plus: float) -> float:
-        """Return the logarithm of the e-value against an equal canary, of those tails that are noticeably longer.
+        """Return the logarithm of the e-value against an equal canary, over the tails that are noticeably longer.
 
         Args:
             factor: by which a quantile must be higher to be noticed.
@@ -113,17 +114,17 @@ class Slower:
         )
 
     def shown(self, number: int) -> float:
-        """Return the logarithm of the e-value for a canary that is not slower than the margin of this number."""
+        """Return the logarithm of the e-value for a canary that is not slower than the margin with this index."""
         return log_mean(self._proofs[number].ravel().tolist())
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Samples of the canary and of the baseline."""
+        """Return the number of samples of canary and baseline."""
         return int(self._canary.sum()), int(self._baseline.sum())
 
     @property
     def histograms(self) -> tuple[list[int], list[int]]:
-        """Counts per bucket of the canary and of the baseline."""
+        """Return the counts per bucket of canary and baseline."""
         return self._canary.tolist(), self._baseline.tolist()
 
     def quantiles(self, q: float) -> tuple[float | None, float | None]:
@@ -135,7 +136,7 @@ class Slower:
         return ours is not None and theirs is not None and ours > max(theirs * factor, theirs + plus)
 
     def state(self) -> dict[str, Any]:
-        """What to keep for a successor."""
+        """Return the state for a successor."""
         return {
             "worse": [one.state() for one in self._worse],
             "proofs": self._proofs.round(3).tolist(),
@@ -145,7 +146,7 @@ class Slower:
         }
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
+        """Restore what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
         for one, kept in zip(self._worse, state["worse"], strict=True):
             one.restore(kept)
         proofs = np.array(state["proofs"], dtype=float).reshape(self._proofs.shape)
@@ -157,7 +158,7 @@ class Slower:
 
 
 def _faster(stratum: Stratum) -> NDArray[np.float64]:
-    """Return the logarithm of each alternative's likelihood over that of equal odds."""
+    """Return the logarithm of each alternative's likelihood ratio to equal odds."""
     hits = stratum.hits
     if not hits or not stratum.canary or not stratum.baseline or hits == stratum.total:
         return np.zeros(len(_FASTER))

@@ -1,9 +1,9 @@
-"""Look once, at a planned size, with an exact test: what an e-process gives away at the hardest sizes. Pure.
+"""One exact test at a planned size, which is stronger there than an e-process. Pure.
 
-An e-process is ready for any size and pays for it at each single one. A part of the error budget is therefore spent at
-one planned size, where a difference of five points is to be found: the sum over strata of the canary's hits has the
-convolution of their hypergeometric distributions, and its tail is the p-value. With one stratum this is Fisher's exact
-test, with many the exact form of Cochran's, Mantel's and Haenszel's.
+An e-process is valid at any size, and therefore weaker at each single one. So a part of the error budget is spent at
+one planned size, where a difference of five points should be found: the sum over strata of the canary's hits has the
+convolution of their hypergeometric distributions, and its tail is the p-value. With one stratum this is Fisher's
+exact test, with many the exact form of Cochran's, Mantel's and Haenszel's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from scipy.special import ndtr
 from headway.deployer.analysis.urn import Stratum, urn
 
 SIZE: Final = 940
-"""Requests of the smaller side at which it looks."""
+"""Requests of the smaller side at which the test is made."""
 LARGE: Final = 2_000
-"""Hits of both sides together above which their distribution is taken as normal."""
+"""Hits of both sides above which their distribution is approximated as normal."""
 _BLOCKS: Final = 64
-"""Strata that are kept. Neighbours of one step are joined: within a step every request is sent at random alike."""
+"""Most strata that are kept. Neighbours within one step are joined, since routing within a step is uniform."""
 
 
 class PlannedLook:
     """One exact test at one size.
 
     Args:
-        size: requests of the smaller side at which it looks.
+        size: requests of the smaller side at which the test is made.
     """
 
     __slots__ = ("_blocks", "_size", "p")
@@ -37,14 +37,14 @@ class PlannedLook:
         self._size = size
         self._blocks: list[list[Stratum]] = [[]]
         self.p: float | None = None
-        """The p-value, once it has looked."""
+        """The p-value, once the test was made."""
 
     def begin(self) -> None:
-        """Join no stratum from here on to those before: the weights are others."""
+        """Join no later stratum to the earlier ones: the weights have changed."""
         self._blocks.append([])
 
     def add(self, stratum: Stratum) -> None:
-        """Take a stratum into account, and look if this makes enough."""
+        """Add a stratum, and make the test if it completes the size."""
         if self.p is not None:
             return
         self._blocks[-1].append(stratum)
@@ -56,17 +56,17 @@ class PlannedLook:
             self._blocks = [[]]
 
     def state(self) -> dict[str, Any]:
-        """What to keep for a successor."""
+        """Return the state for a successor."""
         return {"p": self.p, "blocks": [[list(s) for s in block] for block in self._blocks]}
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
+        """Restore what `state` returned. Raises `ValueError`, `TypeError` or `KeyError` if it does not fit."""
         self.p = None if state["p"] is None else float(state["p"])
         self._blocks = [[Stratum(*map(int, s)) for s in block] for block in state["blocks"]] or [[]]
 
 
 def chance(strata: Iterable[Stratum]) -> float:
-    """Return how probable it is that an equal canary has at least as many hits as this one has."""
+    """Return the probability that an equal canary has at least as many hits as observed."""
     weights, first, hits, found = np.ones(1), 0, 0, 0
     mean = variance = 0.0
     for one in strata:

@@ -1,7 +1,7 @@
-"""Collect evidence that the canary is not worse than a margin: the mirror of `worse`. Pure.
+"""Evidence that the canary is not worse than a margin: the mirror image of `worse`. Pure.
 
 "Worse than the margin" is: its odds of failing are at least `odds` times the baseline's, and its share of failures is
-at least `points` higher. Each of the two can be disproved by itself, and a mean of both is an e-process again.
+at least `points` higher. Each of the two can be rejected separately, and a mean of both is an e-process again.
 
 - The odds: as in `worse`, the noncentral hypergeometric ratio of an equal canary to one at the margin. It says nothing
   where nobody fails.
@@ -21,15 +21,15 @@ from headway.deployer.analysis.urn import NOTHING, Stratum, log_moments, log_sum
 
 _BETTER: Final = 0.75
 _EQUAL_SHARE: Final = 0.8
-"""What the odds are expected to be: equal, or somewhat better."""
+"""Assumed odds of the canary: equal, or somewhat better."""
 _POINTS_SHARE: Final = 0.8
-"""Share of the evidence that is looked for in points, where most services are: almost nothing fails."""
+"""Share of the evidence in points, where most services are: almost nothing fails."""
 _FAILED, _TRIED = 0.03, 100.0
-"""What is taken to have been seen before anything was."""
+"""Prior counts."""
 
 
 class Margin(NamedTuple):
-    """How much worse does not matter.
+    """The acceptable difference.
 
     Attributes:
         odds: the factor on the odds of failing, more than 1.
@@ -40,9 +40,9 @@ class Margin(NamedTuple):
     points: float = 0.005
 
     def scaled(self, weight: float) -> Margin:
-        """Return the margin for a version that is to have this share of the traffic (0 to 1).
+        """Return the margin for a version with this share of the traffic (0 to 1).
 
-        What counts is what all users get: at a tenth of the traffic ten times the difference does the same harm.
+        The harm to all users counts: at a tenth of the traffic, ten times the difference does the same harm.
         """
         return Margin(1 + (self.odds - 1) / weight, min(0.5, self.points / weight))
 
@@ -51,7 +51,7 @@ class NotWorse:
     """Evidence that the canary is not worse than a margin.
 
     Args:
-        margin: which.
+        margin: the margin.
     """
 
     __slots__ = ("_better", "_equal", "_limits", "_points", "_seen", "margin")
@@ -63,7 +63,7 @@ class NotWorse:
         self._seen = NOTHING
 
     def add(self, stratum: Stratum) -> None:
-        """Take a stratum into account."""
+        """Add a stratum."""
         self._points += points_factor(stratum, self._expected(), self.margin.points)
         hits = stratum.hits
         if hits and stratum.canary and stratum.baseline and hits < stratum.total:
@@ -75,7 +75,7 @@ class NotWorse:
 
     @property
     def log(self) -> float:
-        """The natural logarithm of the e-value."""
+        """Return the natural logarithm of the e-value."""
         odds = 1 - _POINTS_SHARE
         return log_sum(
             [
@@ -107,11 +107,11 @@ class NotWorse:
         return (self._seen.hits + _FAILED) / (self._seen.total + _TRIED)
 
     def state(self) -> list[float]:
-        """What to keep for a successor."""
+        """Return the state for a successor."""
         return [*(round(x, 3) for x in (self._points, self._equal, self._better)), *self._seen]
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` returned. Raises `ValueError` if it does not fit."""
+        """Restore what `state` returned. Raises `ValueError` if it does not fit."""
         self._points, self._equal, self._better = map(float, state[:3])
         self._seen = Stratum(*map(int, state[3:7]))
 
@@ -129,7 +129,7 @@ def points_factor(stratum: Stratum, share: float, points: float) -> float:
 
 
 def points_growth(share: float, points: float, ratio: float) -> float:
-    """Return by how much the evidence grows for each request of an equal canary, with `ratio` of the baseline."""
+    """Return the growth of the evidence per request of an equal canary, with `ratio` baseline requests for each."""
     base = nearest(share, points, ratio)
     return _divergence(share, base + points) + ratio * _divergence(share, base)
 
@@ -139,8 +139,8 @@ def nearest(share: float, points: float, ratio: float) -> float:
     """Return the baseline's rate in the pair `points` apart that is nearest to two equal rates.
 
     Args:
-        share: what both rates are.
-        points: how far the pair is apart.
+        share: the value of both rates.
+        points: distance of the pair.
         ratio: requests of the baseline for each of the canary.
     """
     low, high = max(0.0, share - points), min(share, 1 - points)

@@ -1,6 +1,6 @@
-"""What a canary uses of its workers: how late their event loops run, their share of a core, their memory. Pure.
+"""A canary's use of its workers: lateness of event loops, share of a core, memory. Pure.
 
-These are no counts of requests, so no test of chance is made of them: only what is plain to see stops a release.
+These are not counts of requests, so there is no statistical test: only obvious differences stop a release.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Final, NamedTuple
 from headway.deployer.evidence import LAGS, Count, Slice
 
 LATE: Final = 0.25
-"""Seconds that an event loop wakes up late in the median when it is saturated."""
+"""Median lateness in seconds of a saturated event loop."""
 BUSY: Final = 0.9
 """Share of a core that a saturated worker uses."""
 SEEN: Final = 10.0
-"""Seconds of workers' lives after which CPU time says something."""
+"""Seconds of worker life after which CPU time is meaningful."""
 _FEW: Final = 3
-"""Heartbeats that a median needs."""
+"""Heartbeats needed for a median."""
 _EVERY: Final = 5
-"""Slices between two looks at the memory."""
+"""Slices between two memory samples."""
 _GREW: Final = 3
-"""Looks in a row at which memory had grown, by `_LEAST` each time."""
+"""Consecutive samples in which memory must have grown, by `_LEAST` each time."""
 _LEAST: Final = 1.01
 LARGER: Final = 1.5
 ROOM: Final = 32e6
-"""The canary's memory is too large above this factor of the baseline's, and so many bytes: if it goes on growing."""
+"""Memory above this factor of the baseline's, plus so many bytes, is too much if it keeps growing."""
 
 
 class Lag(NamedTuple):
@@ -44,7 +44,7 @@ class Busy(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """Resident bytes of a worker: at the first look, and now; and of the baseline's."""
+    """Resident bytes of a worker: the canary's first and latest sample, and the baseline's."""
 
     first: float
     canary: float
@@ -52,7 +52,7 @@ class Grown(NamedTuple):
 
 
 class Strain:
-    """What was seen since the step began; memory, since the rollout did."""
+    """Observations since the step began; memory, since the rollout began."""
 
     __slots__ = ("_canary", "_looks", "_slices", "_theirs", "baseline_memory")
 
@@ -63,11 +63,11 @@ class Strain:
         self.baseline_memory = 0.0
 
     def begin(self) -> None:
-        """A step begins."""
+        """Start a step."""
         self._canary, self._theirs = _Load(), _Load()
 
     def add(self, part: Slice) -> None:
-        """Take a time into account."""
+        """Add the observations of a period."""
         self._canary.add(part.canary)
         self._theirs.add(part.baseline)
         self.baseline_memory = part.baseline.memory or self.baseline_memory
@@ -76,7 +76,7 @@ class Strain:
             self._looks = [*self._looks[:1], *self._looks[1:][-_GREW:], part.canary.memory]
 
     def saturated(self) -> Lag | Busy | None:
-        """Return what shows that the canary has no room left where the baseline has; None if nothing does."""
+        """Return evidence that the canary has no capacity left where the baseline has; None without any."""
         ours, theirs = self._canary, self._theirs
         if len(ours.lags) >= _FEW and theirs.lags:
             lag = Lag(median(ours.lags), median(theirs.lags))

@@ -1,9 +1,9 @@
-"""Count both versions over the same time, and say how failures fall to one of them if both are equal. Pure.
+"""Counts of both versions in the same period, and the distribution of failures between equal versions. Pure.
 
 Take the requests of one stratum (a second or a few) together: `n` at the canary, `N - n` at the baseline, `m` of all
 failed. Routing is random, so if the versions are equal the canary's part of the `m` is hypergeometric, whatever the
-failure rate was just then. If the canary's odds of failing are `psi` times the baseline's, it is Fisher's noncentral
-hypergeometric distribution, `P(x) = P0(x) psi^x / M(psi)` with `M(psi) = sum_k P0(k) psi^k`.
+failure rate was at that time. If the canary's odds of failing are `psi` times the baseline's, it is Fisher's
+noncentral hypergeometric distribution, `P(x) = P0(x) psi^x / M(psi)` with `M(psi) = sum_k P0(k) psi^k`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from scipy.special import gammaln  # not scipy.stats: importing that takes more 
 Floats = NDArray[np.float64]
 
 ENOUGH: Final = 20
-"""Requests of both sides that make a stratum. In smaller ones too often one side is missing, and nothing is learned."""
+"""Requests of both sides that make a stratum. Smaller ones often lack one side, and show nothing."""
 
 
 class Stratum(NamedTuple):
-    """What both versions did in the same time: requests, and how many of them ended as counted."""
+    """Counts of both versions in the same period: requests, and hits among them."""
 
     canary: int
     canary_hits: int
@@ -36,12 +36,12 @@ class Stratum(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Requests of both sides."""
+        """Return the requests of both sides."""
         return self.canary + self.baseline
 
     @property
     def hits(self) -> int:
-        """Hits of both sides."""
+        """Return the hits of both sides."""
         return self.canary_hits + self.baseline_hits
 
 
@@ -50,7 +50,7 @@ NOTHING: Final = Stratum(0, 0, 0, 0)
 
 @lru_cache(maxsize=8192)
 def urn(canary: int, baseline: int, hits: int) -> tuple[int, Floats]:
-    """Return the smallest number of hits that can fall to the canary, and the logarithm of each number's chance."""
+    """Return the smallest possible number of canary hits, and the logarithm of each number's probability."""
     low, high = max(0, hits - baseline), min(hits, canary)
     k = np.arange(low, high + 1)
     logs: Floats = _choose(canary, k) + _choose(baseline, hits - k) - _choose(canary + baseline, np.asarray(hits))
@@ -59,7 +59,7 @@ def urn(canary: int, baseline: int, hits: int) -> tuple[int, Floats]:
 
 @lru_cache(maxsize=65_536)
 def log_moments(canary: int, baseline: int, hits: int, log_psis: tuple[float, ...]) -> Floats:
-    """Return `ln M(psi)` for each odds ratio, given by its logarithm."""
+    """Return `ln M(psi)` for each odds ratio, given as its logarithm."""
     low, logs = urn(canary, baseline, hits)
     terms = logs[:, None] + np.outer(np.arange(low, low + len(logs)), log_psis)
     most = terms.max(axis=0)
@@ -73,11 +73,11 @@ def _choose(n: int, k: NDArray[np.int64]) -> Floats:
 
 
 def log_sum(logs: Sequence[float]) -> float:
-    """Return the logarithm of the sum of numbers that are given by theirs; `-inf` for none."""
+    """Return the logarithm of the sum of numbers given as logarithms; `-inf` for none."""
     most = max(logs, default=-inf)
     return most if most == -inf else most + log(sum(exp(one - most) for one in logs))
 
 
 def log_mean(logs: Sequence[float]) -> float:
-    """Return the logarithm of the mean of numbers that are given by theirs."""
+    """Return the logarithm of the mean of numbers given as logarithms."""
     return log_sum(logs) - log(len(logs))

@@ -1,7 +1,7 @@
-"""Put the evidence into a verdict: what was found, what is still missing, and the numbers behind it. Pure.
+"""Turns the evidence into a verdict: the findings, what is still missing, and the numbers. Pure.
 
-A verdict fails a canary on evidence, on crashes, on exhausted workers, or on a check of the user's. It passes one only
-on proof. Until then it waits, and says for what.
+A verdict fails a canary on evidence, on crashes, on exhausted workers, or on a user's check. It passes a canary only
+on proof. Until then it waits, and reports for what.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from headway.deployer.evidence import Checked, Side
 
 QUANTILE: Final = 0.95
 CONFIDENCE: Final = 0.95
-"""Of the bounds that are shown beside a percentile; they decide nothing."""
+"""Confidence of the displayed bounds of a percentile; they decide nothing."""
 DEATHS: Final = 3
-"""Deaths of the canary's workers, more than of the baseline's, that are too many."""
+"""Deaths of the canary's workers, beyond the baseline's, that fail it."""
 SILENCE: Final = 3.0
-"""Seconds without a request after which a verdict says so."""
+"""Seconds without a request after which a verdict mentions it."""
 _LONG: Final = 86_400.0
-"""Seconds above which nobody wants to know how long."""
+"""Seconds above which no estimate is shown."""
 _WORDS: Final = {
     "errors": "of {} failed",
     "look": "of {} failed",
@@ -45,9 +45,9 @@ def judge(
     Args:
         analysis: the evidence on both versions.
         canary: the new version.
-        baseline: the old one; None when there is none that has traffic.
-        checks: the user's.
-        service: whose release it is, for what to do next.
+        baseline: the old one; None if no other version has traffic.
+        checks: results of the user's checks.
+        service: name of the service, for the commands in the text.
     """
     decision = analysis.decide()
     reasons = [*_crashes(canary, baseline), *(f"check {one.name}: {one.said}" for one in checks if one.ok is False)]
@@ -76,10 +76,10 @@ def judge(
 
 
 def at_least(counts: Sequence[int], alpha: float, q: float = QUANTILE) -> float | None:
-    """Return what the q-quantile is not below, but for a chance of `alpha`; None if nothing can be said.
+    """Return a lower bound of the q-quantile with error probability `alpha`; None with too few samples.
 
-    The number of samples below the quantile is binomial: so the sample of a certain rank is below it with a certain
-    chance. Of that sample its bucket is known, and of the bucket the lower bound is taken.
+    The number of samples below the quantile is binomial, so a sample of a certain rank is below it with a known
+    probability. The result is the lower bound of that sample's bucket.
     """
     if not (total := sum(counts)):
         return None
@@ -88,7 +88,7 @@ def at_least(counts: Sequence[int], alpha: float, q: float = QUANTILE) -> float 
 
 
 def at_most(counts: Sequence[int], alpha: float, q: float = QUANTILE) -> float | None:
-    """Return what the q-quantile is not above, but for a chance of `alpha`; None if nothing can be said."""
+    """Return an upper bound of the q-quantile with error probability `alpha`; None with too few samples."""
     if not (total := sum(counts)):
         return None
     rank = rank_above(total, q, alpha) + 1
@@ -113,7 +113,7 @@ def _crashes(side: Side, other: Side | None) -> Iterable[str]:
 
 
 def _found(analysis: Analysis, decision: Decision, new: str, old: str) -> Iterable[str]:
-    """Return what stops the release, each with its numbers."""
+    """Return the findings that stop the release, each with its numbers."""
     if decision.outcome != "stop":
         return
     odds = 1 / analysis.criteria.alpha
@@ -156,7 +156,7 @@ def _strained(analysis: Analysis, new: str, old: str) -> Iterable[str]:
 
 
 def _numbers(analysis: Analysis, canary: Side, baseline: Side | None) -> Iterable[str]:
-    """Return what there is to say of a canary that was not found worse."""
+    """Return the comparison for a canary that was not found worse."""
     if baseline is None:
         return
     new, old, total = canary.version, baseline.version, analysis.totals("errors")
@@ -208,7 +208,7 @@ def _needed(analysis: Analysis) -> tuple[int | None, float | None]:
 
 
 def _rounded(number: float) -> int:
-    """Return a number with two digits that count: it is an estimate."""
+    """Return a number rounded to two significant digits: it is an estimate."""
     if number < 10:
         return math.ceil(number)
     scale: int = 10 ** (int(math.log10(number)) - 1)

@@ -5,5 +5,6 @@
             /streams/<name>/stream.arc.s2       JetStream's snapshot; `nats stream restore` takes the folder
             /data/...                           keys, routes, revocations, credentials, images
 
-A backup is written beside its place and renamed, so it is whole or not there. It holds secret keys: mode 0600.
+A backup is written under a temporary name and then renamed, so it is complete or does not exist. It holds secret
+keys: mode 0600.
 """

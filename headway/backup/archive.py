@@ -1,4 +1,4 @@
-"""A backup on disk: written aside and renamed when complete; fully checked before it is read."""
+"""A backup on disk: written under a temporary name, renamed when complete, and fully verified before it is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class File(BaseModel):
 
 
 class StreamSummary(BaseModel):
-    """One stream of a backup, for people and for the check after a restore."""
+    """One stream of a backup, for display and for the check after a restore."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,12 +54,12 @@ class Manifest(BaseModel):
 
     Attributes:
         format: of the backup.
-        at: unix seconds when it was begun.
+        at: unix seconds of its beginning.
         headway, server: the versions that wrote it.
-        pool: of the workers of the data directory; "" without one.
-        settled: whether no job or event was in the hands of a worker.
+        pool: the pool of the data directory's workers; "" without one.
+        settled: whether no job or event was being processed.
         streams: by name.
-        files: everything else in the backup, by path.
+        files: all other files in the backup, by path.
         check: SHA-256 of all of the above.
     """
 
@@ -77,12 +77,12 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Return the digest that `check` must be."""
+        """Return the expected digest for `check`."""
         return hashlib.sha256(orjson.dumps(self.model_dump(exclude={"check"}), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Writer:
-    """A backup that is being written, in a folder beside its destination."""
+    """A backup being written, in a folder beside its destination."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class Writer:
 
     @contextmanager
     def file(self, name: str, *, executable: bool = False) -> Iterator[_Hashing]:
-        """Write a file of the backup; it is on disk when the block is left."""
+        """Write a file of the backup; it is synced to disk when the block ends."""
         path = self.folder / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -127,17 +127,17 @@ class _Hashing:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Writer]:
-    """Write a backup. It appears complete, once `finish` was called and the block ends without an error.
+    """Write a backup. It appears at its target only once `finish` was called and the block ended without an error.
 
     Args:
-        target: its place: a new folder, or a file if the name ends in `.tar`.
+        target: a new folder, or a file if the name ends in `.tar`.
 
     Raises:
-        NotEmpty: if something is there already.
+        NotEmpty: if the target exists already.
         SnapshotFailed: if it cannot be written.
     """
     if target.exists():
-        raise NotEmpty(f"{target} exists", remedy="name another place, or move it away")
+        raise NotEmpty(f"{target} exists", remedy="choose another target, or move the existing one away")
     folder = target.with_name(f".{target.name}{_UNFINISHED}{secrets.token_hex(4)}")
     packed = folder.with_name(folder.name + ".tar")
     try:
@@ -152,7 +152,9 @@ def writing(target: Path) -> Iterator[Writer]:
             folder.rename(target)
         _sync(target.parent)
     except OSError as error:
-        raise SnapshotFailed(f"cannot write {target}: {error.strerror or error}", remedy="make room for it") from error
+        raise SnapshotFailed(
+            f"cannot write {target}: {error.strerror or error}", remedy="free some disk space"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         packed.unlink(missing_ok=True)
@@ -167,14 +169,14 @@ def finish(writer: Writer, manifest: Manifest) -> None:
 
 
 class Reader:
-    """A backup whose files are all there, unchanged, and nothing else."""
+    """A backup with exactly the files of its manifest, all unchanged."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
 
     def snapshot(self, stream: str) -> Snapshot:
-        """Return what the snapshot of a stream is of."""
+        """Return the stream and server of a snapshot."""
         found = orjson.loads((self.folder / STREAMS / stream / STATE).read_bytes())
         return Snapshot(found["config"], found["state"])
 
@@ -185,7 +187,7 @@ class Reader:
                 yield chunk
 
     def data(self) -> Iterator[tuple[PurePosixPath, Path, File]]:
-        """Return the files of the data directory: their path in it, where they are now, and what they are."""
+        """Return the files of the data directory: path in it, present location, and description."""
         for name, file in self.manifest.files.items():
             path = PurePosixPath(name)
             if path.parts[0] == DATA:
@@ -194,14 +196,14 @@ class Reader:
 
 @contextmanager
 def reading(source: Path, scratch: Path) -> Iterator[Reader]:
-    """Open a backup and check all of it.
+    """Open a backup and verify all of it.
 
     Args:
         source: a folder, or a file made by `writing`.
-        scratch: folder in which a file is unpacked meanwhile.
+        scratch: folder for unpacking a `.tar` file temporarily.
 
     Raises:
-        BadBackup: if it is damaged, not complete, or none.
+        BadBackup: if it is damaged, incomplete, or not a backup.
     """
     unpacked: Path | None = None
     try:
@@ -223,31 +225,33 @@ def _manifest(folder: Path, source: Path) -> Manifest:
         text = (folder / MANIFEST).read_bytes()
         found = Manifest.model_validate_json(text)
     except FileNotFoundError as error:
-        remedy = "name the folder or the .tar file of one"
-        raise BadBackup(f"{source} is no backup: it has no {MANIFEST}", remedy=remedy) from error
+        remedy = "give the folder or the .tar file of a backup"
+        raise BadBackup(f"{source} is not a backup: it has no {MANIFEST}", remedy=remedy) from error
     except (OSError, ValidationError, ValueError) as error:
         raise BadBackup(f"{MANIFEST} of {source} cannot be read: {str(error).splitlines()[0]}") from error
     if found.format != FORMAT:
-        raise BadBackup(f"{source} has format {found.format}, not {FORMAT}", remedy="use the headway that wrote it")
+        raise BadBackup(
+            f"{source} has format {found.format}, not {FORMAT}", remedy="use the version of headway that wrote it"
+        )
     if found.check != found.digest:
-        raise BadBackup(f"{source} is damaged: {MANIFEST} is not what was written")
+        raise BadBackup(f"{source} is damaged: {MANIFEST} does not match its checksum")
     return found
 
 
 def _check(folder: Path, manifest: Manifest, source: Path) -> None:
     for name, file in manifest.files.items():
         if not _inside(name):
-            raise BadBackup(f"{source} names a file outside of itself: {name}")
+            raise BadBackup(f"{source} refers to a file outside the backup: {name}")
         path = folder / name
         try:
             size, digest = _sum(path)
         except OSError as error:
-            raise BadBackup(f"{source} is not complete: {name}: {error.strerror}") from error
+            raise BadBackup(f"{source} is incomplete: {name}: {error.strerror}") from error
         if (size, digest) != (file.size, file.sha256):
-            raise BadBackup(f"{source} is damaged: {name} is not what was written")
+            raise BadBackup(f"{source} is damaged: {name} does not match its checksum")
     for stream in manifest.streams:
         if not {f"{STREAMS}/{stream}/{part}" for part in (STATE, CONTENT)} <= manifest.files.keys():
-            raise BadBackup(f"{source} is not complete: stream {stream} is missing")
+            raise BadBackup(f"{source} is incomplete: stream {stream} is missing")
 
 
 def _inside(name: str) -> bool:
@@ -276,7 +280,7 @@ def _pack(folder: Path, target: Path) -> None:
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return a member without the traces of who wrote it."""
+    """Return a tar member without the owner's name and ids."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mode = 0o600
@@ -288,7 +292,7 @@ def _unpack(source: Path, folder: Path) -> None:
         with tarfile.open(source, "r:") as tar:
             for member in tar:
                 if not member.isfile() or not (member.name == MANIFEST or _inside(member.name)):
-                    raise BadBackup(f"{source} holds {member.name}, which is not of a backup")
+                    raise BadBackup(f"{source} holds {member.name}, which does not belong to a backup")
                 found = tar.extractfile(member)
                 path = folder / member.name
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -297,9 +301,11 @@ def _unpack(source: Path, folder: Path) -> None:
                 with found, os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     shutil.copyfileobj(found, file, CHUNK)
     except (tarfile.TarError, EOFError) as error:
-        raise BadBackup(f"{source} is no backup, or a part of one: {error}") from error
+        raise BadBackup(f"{source} is not a backup, or is truncated: {error}") from error
     except OSError as error:
-        raise BadBackup(f"{source} cannot be unpacked: {error.strerror or error}", remedy="make room for it") from error
+        raise BadBackup(
+            f"{source} cannot be unpacked: {error.strerror or error}", remedy="free some disk space"
+        ) from error
 
 
 def _sync_folders(folder: Path) -> None:

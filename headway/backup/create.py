@@ -1,4 +1,4 @@
-"""Makes a backup of an installation, running or stopped."""
+"""Creates a backup of an installation, running or stopped."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ _PIECE: Final = 1 << 20
 
 
 async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say) -> Manifest:
-    """Write a backup of all streams that a connection sees, and of the data directory if it has the keys.
+    """Write a backup of all streams, and of the data directory if it has the keys.
 
     Args:
         bus: an operator's connection.
         url: of the same server.
-        directory: the data directory; without keys in it only streams are saved.
+        directory: the data directory; without keys only the streams are saved.
         target: a new folder, or a new file if its name ends in `.tar`.
-        settle: seconds that work in hand has to be finished while queues are paused; None pauses nothing.
-        say: told what is done.
+        settle: seconds to finish work in progress while queues are paused; None does not pause them.
+        say: receives progress messages.
 
     Raises:
         NotEmpty: if the target exists.
-        SnapshotFailed, BadIdentity, ConnectionFailed, StoreError: if it cannot be made; then nothing is left of it.
+        SnapshotFailed, BadIdentity, ConnectionFailed, StoreError: if it cannot be created; then nothing is left
+            behind.
     """
     began = time.time()
     with archive.writing(target) as writer:
@@ -62,7 +63,8 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
             async with quiet(bus, queues, settle) as settled:
                 for name in queues:
                     kept[name] = await _stream(bus, name, writer, say)
-        # What was done is in these, whenever exactly they are taken. The records come last: they name images.
+        # These streams hold the effects of work, so they are consistent at any moment. The records come last: they
+        # refer to images.
         for name in sorted(set(names) - set(queues), key=lambda name: (name == CONTROL, name)):
             kept[name] = await _stream(bus, name, writer, say)
         own = (directory / KEY_FILE).exists()
@@ -86,11 +88,11 @@ async def _names(bus: Bus) -> list[str]:
     """Return the names of all streams.
 
     Raises:
-        SnapshotFailed: if one has no leader: a backup without it would look whole.
+        SnapshotFailed: if one has no leader: a backup without it would look complete.
     """
     infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     if silent:
-        raise SnapshotFailed(f"{', '.join(silent)} do not answer", remedy="see `headway doctor`, and repeat")
+        raise SnapshotFailed(f"{', '.join(silent)} do not answer", remedy="run `headway doctor`, then try again")
     return sorted(info["config"]["name"] for info in infos)
 
 
@@ -106,7 +108,7 @@ async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> StreamSummar
 
 
 def summary_of(state: dict[str, Any]) -> StreamSummary:
-    """What counts of a stream's state."""
+    """Return the part of a stream's state that a restore is checked against."""
     return StreamSummary(
         messages=state["messages"],
         bytes=state["bytes"],
@@ -117,18 +119,18 @@ def summary_of(state: dict[str, Any]) -> StreamSummary:
 
 
 async def _files(url: str, directory: Path, writer: Writer) -> int:
-    """Save the files of an installation from its data directory; returns how many there are.
+    """Save the files of an installation from its data directory; return how many there are.
 
     Raises:
-        BadIdentity: if its keys are not those of the server: they would be of no use.
+        BadIdentity: if its keys are not those of the server, and so useless.
         SnapshotFailed: if something changes while it is read.
     """
     broker = Broker.external(url, dir=directory)
     try:
         await broker.routes()
     except (BrokerError, ConnectionFailed) as error:
-        why = f"the keys in {directory} are not those of the server: {error.message}"
-        raise BadIdentity(why, remedy="name the data directory of this server with --dir") from error
+        why = f"the keys in {directory} do not belong to the server: {error.message}"
+        raise BadIdentity(why, remedy="give the data directory of this server with --dir") from error
     finally:
         await broker.close()
     async with lock.held(directory / LOCK_FILE):
@@ -144,7 +146,7 @@ def _folder(directory: Path, folder: Path, writer: Writer) -> None:
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith("."):  # locks, and what is just being written
+            if not name.startswith("."):  # locks, and files being written
                 _file(directory, Path(at) / name, writer)
 
 

@@ -12,22 +12,22 @@ from headway.bus.errors import BrokerError
 
 
 class SnapshotFailed(BrokerError):
-    """A stream could not be saved completely, or not restored."""
+    """A stream could not be saved completely, or could not be restored."""
 
     code = "snapshot_failed"
-    default_remedy = "look at the server's log and the room on its disk, and repeat"
+    default_remedy = "check the server's log and its free disk space, then try again"
 
 
 class BadBackup(BrokerError):
-    """A backup is damaged, incomplete, or not one of ours. Nothing was changed."""
+    """A backup is damaged, incomplete, or not a Headway backup. Nothing was changed."""
 
     code = "bad_backup"
     default_remedy = "use another backup"
 
 
 class NotEmpty(BrokerError):
-    """The restore would replace something that is there already. Nothing was changed."""
+    """The restore would replace existing data. Nothing was changed."""
 
     code = "not_empty"
     status = 409
-    default_remedy = "name another place, or say --replace"
+    default_remedy = "choose another target, or add --replace"

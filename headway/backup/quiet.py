@@ -1,9 +1,9 @@
-"""Pauses delivery, for a moment in which no job and no event is being worked on.
+"""Pauses delivery, so that for a moment no job or event is being processed.
 
-A job's handler stores its effects, and then the job is acknowledged and gone. Streams are saved one after the other, so
-an acknowledgement in between could take a job out of one and leave its effect out of another. Therefore nothing is
-delivered while the queues are saved: their consumers are paused, and what is in hand gets some time to be finished. The
-pause ends by itself should we die.
+A job's handler stores its effects, then the job is acknowledged and removed. Streams are saved one after another, so
+with an acknowledgement in between the backup could lack both a job and its effect. Therefore nothing is delivered
+while the queues are saved: their consumers are paused, and work in progress gets some time to finish. If this process
+dies, the pause ends by itself.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ HOLD: Final = 60.0
 """Seconds after which a pause ends by itself unless it is renewed."""
 _RENEW: Final = 20.0
 _ARRIVE: Final = 0.2
-"""Seconds in which what was delivered before the pause comes to its worker."""
+"""Seconds until messages delivered before the pause have reached their worker."""
 _AT_ONCE: Final = 32
-"""Requests under way."""
+"""Concurrent requests."""
 
 Consumer = tuple[str, str]
 """A stream and its consumer, by name."""
@@ -40,10 +40,10 @@ async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterato
     Args:
         bus: an operator's connection.
         streams: their names.
-        settle: seconds that work in hand has to be finished.
+        settle: seconds to finish work in progress.
 
     Yields:
-        whether nothing is in hand any more. What is will be done again by whoever restores.
+        whether no work is in progress any more. Unfinished work runs again after a restore.
 
     Raises:
         StoreError, ConnectionFailed: if the consumers cannot be paused, or not be kept paused.
@@ -55,7 +55,7 @@ async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterato
         await asyncio.sleep(_ARRIVE)
         yield await _settled(bus, settle)
         if keeping.done():
-            keeping.result()  # raises why the pause could not be renewed: then it may have ended too early
+            keeping.result()  # raises if the pause could not be renewed: it may have ended too early
     finally:
         await end([keeping])
         if bus.nc.is_connected:  # without the server the pause ends by itself
@@ -64,10 +64,10 @@ async def quiet(bus: Bus, streams: Iterable[str], settle: float) -> AsyncIterato
 
 
 async def resume(bus: Bus, stream: str) -> None:
-    """End the pauses that a snapshot was taken in; longer ones, set by an operator, stay.
+    """End the pauses that were active during a snapshot; longer ones, set by an operator, stay.
 
     Raises:
-        StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
+    StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.
     """
     found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
     ours = [(stream, one["name"]) for one in found if one.get("paused") and one.get("pause_remaining", 0) <= HOLD * 1e9]
@@ -75,7 +75,7 @@ async def resume(bus: Bus, stream: str) -> None:
 
 
 async def _running(bus: Bus, stream: str) -> list[Consumer]:
-    """Return the consumers of a stream that nobody else has paused."""
+    """Return the consumers of a stream that are not paused by somebody else."""
     found, _ = await jsapi.listed(bus.nc, f"CONSUMER.LIST.{stream}", "consumers")
     return [(stream, one["name"]) for one in found if not one.get("paused")]
 
@@ -100,7 +100,7 @@ async def _each(bus: Bus, consumers: list[Consumer], seconds: float | None) -> N
 
 
 async def _settled(bus: Bus, settle: float) -> bool:
-    """Wait until all workers have nothing in hand; return False if that takes too long."""
+    """Wait until no worker has work in progress; return False if that takes too long."""
     clock = asyncio.get_running_loop().time
     until = clock() + settle
     while True:

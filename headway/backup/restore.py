@@ -1,4 +1,4 @@
-"""Restores a backup: into a data directory, built aside and moved into place; or onto a server."""
+"""Restores a backup into a data directory (built aside and moved into place) or onto a server."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _PIECE: Final = 1 << 20
 
 
 async def into_directory(source: Path, directory: Path, *, replace: bool, say: Say) -> Path | None:
-    """Make a data directory of a backup. Nothing is changed until it is moved into place at the end.
+    """Create a data directory from a backup. Nothing is changed until it is moved into place at the end.
 
     Args:
         source: the backup.
-        directory: where to; it must not exist, or be empty.
-        replace: one that is there is moved aside instead.
-        say: told what is done.
+        directory: the target; it must not exist, or be empty.
+        replace: move an existing directory aside instead.
+        say: receives progress messages.
 
     Returns:
         where the former directory was moved to; None if there was none.
 
     Raises:
-        NotEmpty: if something is there.
-        AlreadyRunning: if a server runs on it; that is never replaced.
-        BadBackup: if the backup is not whole.
-        SnapshotFailed, BrokerError: if it cannot be made.
+        NotEmpty: if the target is not empty.
+        AlreadyRunning: if a server runs on it; its directory is never replaced.
+        BadBackup: if the backup is not complete.
+        SnapshotFailed, BrokerError: if the restore fails.
     """
     await _free(directory)
     if _filled(directory) and not replace:
@@ -77,14 +77,14 @@ async def into_server(source: Path, bus: Bus, scratch: Path, *, replace: bool, r
     Args:
         source: the backup.
         bus: an operator's connection.
-        scratch: folder in which a file is unpacked meanwhile.
-        replace: streams that are there and not empty are deleted first.
-        replicas: copies that the streams get; None has as many as they had, or one where the server is alone.
-        say: told what is done.
+        scratch: folder for unpacking a `.tar` file temporarily.
+        replace: existing streams with messages are deleted first.
+        replicas: copies that the streams get; None keeps their number, or uses one on a single server.
+        say: receives progress messages.
 
     Raises:
-        NotEmpty: if a stream is there and has messages.
-        BadBackup, SnapshotFailed, StoreError, ConnectionFailed: if it cannot be made.
+        NotEmpty: if a stream exists and has messages.
+        BadBackup, SnapshotFailed, StoreError, ConnectionFailed: if the restore fails.
     """
     with archive.reading(source, scratch) as reader:
         await _streams(bus, reader, say, replace=replace, replicas=replicas)
@@ -137,12 +137,12 @@ async def _streams(bus: Bus, reader: Reader, say: Say, *, replace: bool, replica
 
 
 async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
-    """Delete the streams that will be restored: all or none, and only empty ones unless told to."""
+    """Delete the streams that will be restored: all or none, and only empty ones unless `replace` is set."""
     infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     there = {info["config"]["name"]: info["state"]["messages"] for info in infos}
     full = sorted(name for name in reader.manifest.streams if there.get(name) or name in silent)
     if full and not replace:
-        raise NotEmpty(f"streams are there already: {', '.join(full)}")
+        raise NotEmpty(f"streams exist already: {', '.join(full)}")
     for name in reader.manifest.streams.keys() & (there.keys() | set(silent)):
         try:
             await jsapi.request(bus.nc, f"STREAM.DELETE.{name}")
@@ -151,7 +151,7 @@ async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
 
 
 def _compare(name: str, reader: Reader, told: dict[str, Any]) -> None:
-    """Return whether a stream is what it was; messages that have expired since may be gone.
+    """Check that a stream is as it was; messages may have expired since.
 
     Raises:
         SnapshotFailed: if not.
@@ -196,12 +196,12 @@ def _put(aside: Path, directory: Path) -> Path | None:
         if former is not None:
             former.rename(directory)
         why = f"cannot put {directory} in place: {error.strerror}"
-        raise SnapshotFailed(why, remedy="check who owns the folder above it") from error
+        raise SnapshotFailed(why, remedy="check the owner of its parent folder") from error
     return former
 
 
 def _remove(tree: Path) -> None:
-    """Delete what a failed restore has left; folders of images are read-only."""
+    """Delete the remains of a failed restore; folders of images are read-only."""
     if not tree.exists():
         return
     for at, folders, _ in os.walk(tree):

@@ -1,7 +1,7 @@
-"""A stream with its consumers and their positions as one file: taken from a server, and restored to one.
+"""A stream with its consumers and their positions as one file: saved from a server, and restored to one.
 
-It is JetStream's own snapshot (`$JS.API.STREAM.SNAPSHOT` and `RESTORE`), as `nats stream backup` writes it too. Chunks
-are acknowledged one by one as they are written, so a slow disk slows the server down instead of losing any.
+It is JetStream's own snapshot (`$JS.API.STREAM.SNAPSHOT` and `RESTORE`), as `nats stream backup` writes it too.
+Chunks are acknowledged one by one as they are written, so a slow disk slows the server down and no chunk is lost.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ CHUNK: Final = 128 * 1024
 _WINDOW: Final = 4 << 20
 """Bytes that the server sends ahead of their acknowledgement."""
 _SILENCE: Final = 8.0
-"""Seconds without a chunk or an answer after which it is given up; the server itself gives up a receiver after 5."""
+"""Seconds without a chunk or an answer after which a snapshot is abandoned; the server itself abandons a receiver
+after 5.
+"""
 _POLL: Final = 0.02
 _BUILD: Final = 600.0
-"""Seconds that the server may take to check and build what it has received."""
+"""Seconds that the server may take to check and build what it received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The stream and server that a snapshot is of.
+    """The stream and server of a snapshot.
 
     Attributes:
-        config: the stream's configuration, as the server told it.
+        config: the stream's configuration, as the server reported it.
         state: its state at that moment.
     """
 
@@ -52,7 +54,7 @@ async def save(nc: Client, stream: str, write: Callable[[bytes], object]) -> Sna
     Args:
         nc: a connection with an operator's rights.
         stream: its name.
-        write: takes the chunks, in order.
+        write: receives the chunks, in order.
 
     Raises:
         SnapshotFailed: if it is not complete.
@@ -102,18 +104,18 @@ async def load(
 
     Args:
         nc: a connection with an operator's rights.
-        snapshot: what it is of.
+        snapshot: its stream and server.
         chunks: its data, in order, none larger than `CHUNK`.
-        replicas: copies that it gets; None has as many as it had, or one where the server is alone.
+        replicas: copies that it gets; None keeps their number, or uses one on a single server.
 
     Returns:
-        what the server says of the stream.
+        the server's report on the stream.
 
     Raises:
-        SnapshotFailed: if the server cannot make the stream of it.
+        SnapshotFailed: if the server cannot restore the stream.
         StoreError, ConnectionFailed: if the server refuses, as when the stream exists, or does not answer.
     """
-    # A server that is alone says so only once it has all the data. What it said when we connected tells it, too.
+    # A single server reports that it has no cluster only once it has all the data. Its greeting tells it earlier.
     alone = not server_info(nc).get("cluster")
     config = {**snapshot.config, "num_replicas": replicas or (1 if alone else snapshot.config["num_replicas"])}
     name = config["name"]
@@ -142,7 +144,7 @@ async def _accepted(nc: Client, config: dict[str, Any], state: dict[str, Any]) -
 
 
 async def _first(nc: Client, subject: str, chunk: bytes) -> Msg:
-    """Send the first chunk. Our server may not know yet that another one waits for it."""
+    """Send the first chunk. The server may not know yet that another server waits for it."""
     async with asyncio.timeout(_SILENCE):
         while True:
             try:

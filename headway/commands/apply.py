@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headway.bus.service import Service
 
 MOST_COPIES: Final = 3
-"""Copies that streams get in a cluster unless the file says how many: they survive the loss of one server."""
+"""Copies of streams in a cluster unless the file sets a number: they survive the loss of one server."""
 _AGAIN: Final = 0.5
 
 
@@ -31,18 +31,20 @@ _AGAIN: Final = 0.5
     )
 )
 @options.file
-@click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds that the servers have to be ready.")
+@click.option(
+    "--wait", type=float, default=60.0, show_default=True, help="Seconds to wait until the servers are ready."
+)
 @click.option(
     "--grace",
     type=float,
-    help="Seconds that work in hand has to finish when a worker is stopped.  [default: as long as its jobs may take]",
+    help="Seconds to finish work in progress when a worker is stopped.  [default: as long as its jobs may take]",
 )
 @options.server
 def apply(*, file: Path, wait: float, grace: float | None, url: str | None, creds: str | None, directory: Path) -> int:
-    """Make streams, control records, queues and routes what headway.yaml says, and return.
+    """Make streams, control records, queues and routes match headway.yaml, and return.
 
-    It waits until the servers are there. Scalers, deployers and `headway web` do the rest. In a cluster streams
-    have a copy on each server, at most three, unless the file says `server.replicas`.
+    It waits until the servers are ready. Scalers, deployers and `headway web` do the rest. In a cluster streams have
+    a copy on each server, at most three, unless the file sets `server.replicas`.
     """
     config, _ = configuration.load(file)
     server = config.server.model_copy(update={"store": str(directory)})
@@ -68,10 +70,10 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
                 await _make(broker, config, services, grace, copies=min(len(names), MOST_COPIES))
                 break
             except (ConnectionFailed, NotStored) as error:
-                # Each stream and consumer of a cluster elects a leader of its own: it is ready little by little.
+                # Each stream and consumer of a cluster elects its own leader, so they become ready one by one.
                 if clock() > deadline:
                     raise
-                if error.message != told:  # a line for each reason, not for each attempt
+                if error.message != told:  # one line per reason, not per attempt
                     told = error.message
                     say("apply", f"{told}; trying again")
                 await asyncio.sleep(_AGAIN)
@@ -83,7 +85,7 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
 async def _make(
     broker: Broker, config: Config, services: dict[str, Service], grace: float | None, *, copies: int
 ) -> None:
-    """Make streams, records, queues and routes; what is there as it should be stays."""
+    """Create streams, records, queues and routes; those that already match stay unchanged."""
     from headway.bus.nats import streams
     from headway.declare import declare
 
@@ -96,9 +98,9 @@ async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
     """Wait until all servers answer and have elected a leader; return their names.
 
     Args:
-        broker: of the servers.
-        wait: seconds that they have.
-        deadline: when these are over, on the loop's clock.
+        broker: the broker of the servers.
+        wait: seconds to wait, for the error message.
+        deadline: end of the wait, on the loop's clock.
 
     Raises:
         NotReady: if that takes too long.
@@ -122,5 +124,5 @@ async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
                     seen = f"{len(found)} of {wanted} answer{'' if leads else ', and none leads'}"
                 await asyncio.sleep(_AGAIN)
     except TimeoutError:
-        remedy = "see the logs of the servers; --wait gives them more time"
+        remedy = "check the servers' logs; --wait gives them more time"
         raise NotReady(f"{broker.url} is not ready after {wait:g} s: {seen}", remedy=remedy) from None

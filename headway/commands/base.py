@@ -1,4 +1,4 @@
-"""What all commands share: groups that load a command when it runs, the end of a help text, the event loop."""
+"""What all commands share: groups that load commands on demand, examples in help texts, the event loop."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any, Final
 import click
 
 INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells report it."""
+"""128 + SIGINT, as in shells."""
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 class LazyGroup(click.Group):
-    """A group that knows the names and summaries of its commands, and imports a command when it runs.
+    """A group with the names and summaries of its commands, which imports a command when it runs.
 
     The command `show-all` of the package `headway.commands.image` is the variable `show_all` of
     `headway.commands.image.show_all`.
 
     Args:
-        package: where the commands are.
-        sections: summaries by name, by the heading under which help lists them.
-        moved: former names, each with the words that replace it.
-        bare: the command that a path as the first word stands for, as it did formerly.
+        package: the package of the commands.
+        sections: summaries by name, by their heading in the help.
+        moved: former names, each with its replacement.
+        bare: the command to run if the first word is a path, for older scripts.
         options: as of `click.Group`.
     """
 
@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name, also by a former spelling, which it says."""
+        """Find the command that the arguments name; a former spelling works, with a note."""
         name = args[0]
         if not ctx.resilient_parsing and not name.startswith("-") and name not in self.list_commands(ctx):
             former = self._moved.get(name)
@@ -84,7 +84,7 @@ class LazyGroup(click.Group):
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's help: lines that can be copied."""
+    """Return the examples at the end of a command's help, ready to copy."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 

@@ -19,6 +19,6 @@ from headway.commands.base import examples
 def completion(shell: str) -> int:
     """Print the script that completes commands and options in SHELL."""
     script = get_completion_class(shell)
-    assert script is not None  # click has one for each of the choices
+    assert script is not None  # click has one class for each of the choices
     click.echo(script(click.get_current_context().find_root().command, {}, "headway", "_HEADWAY_COMPLETE").source())
     return 0

@@ -1,4 +1,4 @@
-"""`headway console`: the address of the operator's page, with a code that lets one person in."""
+"""`headway console`: the address of the operator's page, with a code that lets one person sign in."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from headway.endpoint import ServerAccess, pages_url, require
 @click.command(
     epilog=examples("headway console", "docker-compose exec web headway console --web-url http://localhost:8480")
 )
-@click.option("--web-url", help="Where the pages are.  [default: where `headway up` or `headway web` serves them]")
-@click.option("--name", help="Who will be said to have done what is done there.  [default: your user name]")
+@click.option("--web-url", help="Address of the pages.  [default: where `headway up` or `headway web` serves them]")
+@click.option("--name", help="Name recorded with actions in the console.  [default: your user name]")
 @options.server
 def console(*, web_url: str | None, name: str | None, url: str | None, creds: str | None, directory: Path) -> int:
-    """Print the address of the operator's page. It lets one browser in, once, within an hour.
+    """Print the address of the operator's page. It lets one browser sign in, once, within an hour.
 
-    It needs an operator's credentials, as all commands do that change something.
+    It needs an operator's credentials, like all commands that change something.
     """
     endpoint = require(url, creds, directory)
     return run(_console(endpoint, pages_url(web_url, directory), name or person()))
@@ -34,12 +34,12 @@ async def _console(endpoint: ServerAccess, web_url: str, name: str) -> None:
 
 
 async def address(control: Control, web_url: str, by: str) -> str:
-    """Return the address of the console. The code in it is behind the `#`, which browsers do not send.
+    """Return the address of the console. Its code follows the `#`, which browsers do not send.
 
     Args:
         control: the records.
         web_url: of `headway web`.
-        by: who comes by it.
+        by: name of the person who will use it.
 
     Raises:
         MissingStream, NotStored: if the code cannot be stored.
@@ -53,5 +53,5 @@ def person() -> str:
     """Return the name of the user of this machine."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # a container's user may have no name
         return "operator"

@@ -1,4 +1,4 @@
-"""`headway demo`: everything at once, on free ports, in a directory that is gone afterwards."""
+"""`headway demo`: everything at once, on free ports, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from headway.demo.perform import DemoPlan, perform
     type=click.IntRange(0),
     default=1000,
     show_default=True,
-    help="Faxes that one tenant then submits at once; 0 leaves this out.",
+    help="Faxes in the burst of one tenant; 0 skips the burst.",
 )
 @click.option(
     "--releases/--no-releases",
     default=True,
     show_default=True,
-    help="Release a good version of fax, and then a bad one.",
+    help="Release a good version of fax, then a bad one.",
 )
 @click.option(
     "--timeout",
     type=float,
     default=90.0,
     show_default=True,
-    help="Seconds that each act may take until what is missing counts as lost.",
+    help="Seconds per act; work that is unfinished by then counts as lost.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on the last line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the workers' logs.")
 def demo(
     *, faxes: int, calls: int, voicemails: int, burst: int, releases: bool, timeout: float, as_json: bool, verbose: bool
 ) -> int:
-    """Run the three reference services with real work of four tenants, and sum up what became of it.
+    """Run the three reference services with real work of four tenants, and summarize the results.
 
-    Callers are routed and hang up, faxes meet busy lines and are tried again, one of each tenant has a number that
-    cannot be dialled, one worker is killed in the middle. Then one tenant submits a burst of faxes: workers grow and
-    shrink again, and the others' calls go on. Then fax v2 is rolled out step by step, and a v3 in which 30% of the
-    dials fail is taken back by itself. Exits with 1 if anything was lost or a release ended wrongly.
+    Callers are routed and hang up, faxes meet busy lines and are retried, one fax per tenant has an invalid number,
+    and one worker is killed. Then one tenant submits a burst of faxes: the number of workers grows and shrinks, and
+    the others' calls continue. Then fax v2 is rolled out step by step, and a v3 in which 30% of the dials fail is
+    rolled back automatically. Exits with 1 if anything was lost or a release ended wrongly.
     """
     plan = DemoPlan(
         jobs=(*work.faxes(faxes), *work.recordings(voicemails)),
@@ -73,7 +73,7 @@ async def _until_interrupted(plan: DemoPlan, *, as_json: bool) -> int:
     try:
         tally, told = await task
     except asyncio.CancelledError:
-        click.echo("stopped; no process is left", err=True)
+        click.echo("stopped; no process is left running", err=True)
         return INTERRUPTED
     if as_json:
         click.echo(orjson.dumps(told))

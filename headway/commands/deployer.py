@@ -1,4 +1,4 @@
-"""`headway deployer`: the process that decides where the traffic goes."""
+"""`headway deployer`: the process that runs rollouts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from headway.endpoint import find
     default=10,
     show_default=True,
     envvar="HEADWAY_KEEP",
-    help="Retired versions of each service that can be rolled back to. [env: HEADWAY_KEEP]",
+    help="Retired versions kept per service for rollbacks. [env: HEADWAY_KEEP]",
 )
 @options.server
 def deployer(*, keep: int, url: str | None, creds: str | None, directory: Path) -> int:
-    """Walk releases through their steps, judge them, and take bad ones back.
+    """Move rollouts through their steps, judge them, and roll bad ones back.
 
-    `headway up` runs one. It needs the installation's keys, since shares of the traffic are part of the account. Of
-    several one acts; when it dies, another goes on within seconds. Traffic flows without it.
+    `headway up` runs one. It needs the installation's keys, since traffic weights are part of the account. Of several
+    deployers one acts; when it dies, another takes over within seconds. Traffic flows without it.
 
-    Records, queues and images of versions that are retired for longer than the last --keep ones are removed.
+    Records, queues and images of retired versions are removed, except the last --keep ones.
     """
     endpoint = find(url, creds, directory)
     return run(_deploy(endpoint.url, endpoint.creds, directory, keep))

@@ -15,10 +15,10 @@ from headway.commands.base import examples
 
 @click.command(epilog=examples("headway docs headway.services.fax:fax -o fax.json"))
 @click.argument("app")
-@click.option("--version", default="v1", show_default=True, help="The version that is described.")
-@click.option("--server", help="host:port to name in the document.")
+@click.option("--version", default="v1", show_default=True, help="The version to describe.")
+@click.option("--server", help="host:port of the server in the document.")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="File; standard output without it."
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Output file. [default: standard output]"
 )
 def docs(*, app: str, version: str, server: str | None, output: Path | None) -> int:
     """Write the AsyncAPI 3 document of a service, from its handlers."""
@@ -29,7 +29,7 @@ def docs(*, app: str, version: str, server: str | None, output: Path | None) -> 
     try:
         output.write_bytes(text)
     except OSError as error:
-        remedy = "name a file that can be written"
+        remedy = "choose a writable file"
         raise UsageError(f"cannot write {output}: {error.strerror}", remedy=remedy) from error
     click.echo(f"wrote {output}", err=True)
     return 0

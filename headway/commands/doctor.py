@@ -1,4 +1,4 @@
-"""`headway doctor`: check an installation, and say what to do."""
+"""`headway doctor`: check an installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LABEL: Final = 9
 @json_option
 @options.server
 def doctor(*, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
-    """Check a running installation, and say what to do.
+    """Check a running installation and suggest fixes.
 
-    Servers, clocks, cluster, copies of streams, room, stranded work, lag, routes, workers, dead letters, modes of key
-    files, credentials. Exit code 0 if nothing is wrong, else 1. With the keys of the installation in --dir it
-    sees all servers; without them it says what it could not check.
+    It checks servers, clocks, the cluster, stream replicas, disk space, stranded work, lag, routes, workers, dead
+    letters, modes of key files, and credentials. Exit code 0 if nothing is wrong, else 1. With the keys of the
+    installation in --dir it sees all servers; without them it reports what it could not check.
     """
     return run(_doctor(find(url, creds, directory), directory, as_json=as_json))
 

@@ -19,8 +19,12 @@ from headway.endpoint import ServerAccess, find
 @payload_argument
 @options.tenant
 @key_option
-@click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
-@click.option("--check/--no-check", default=True, show_default=True, help="Check it against what workers publish.")
+@click.option(
+    "--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Time limit in seconds, retries included."
+)
+@click.option(
+    "--check/--no-check", default=True, show_default=True, help="Check the payload against the workers' schemas."
+)
 @options.server
 def emit(
     *,
@@ -48,4 +52,4 @@ async def _emit(
         heard = not check or await published.check_event(bus, event_type, event)
         tell(await bus.emit(event_type, event, tenant=tenant, key=key, timeout=timeout))
     if not heard:
-        click.echo(f"note: no worker that answers subscribes to {event_type}", err=True)
+        click.echo(f"note: no running worker subscribes to {event_type}", err=True)

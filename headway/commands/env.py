@@ -1,4 +1,4 @@
-"""`headway env`: variables by which the `nats` CLI and other programs find the running installation."""
+"""`headway env`: environment variables with which the `nats` CLI and other programs find the running installation."""
 
 from __future__ import annotations
 

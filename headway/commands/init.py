@@ -1,4 +1,4 @@
-"""`headway init`: make keys, and the configuration of servers that run elsewhere."""
+"""`headway init`: create keys, and the configuration of servers that run elsewhere."""
 
 from __future__ import annotations
 
@@ -28,28 +28,26 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME[=ZONE]",
-    help="A server, by the name that others reach it by. Several are one cluster.",
+    help="A server, by its host name. Several servers form one cluster.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Where each server's directory is made.  [default: DIR/nodes]"
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Parent of each server's directory.  [default: DIR/nodes]")
 @click.option(
     "--home",
     type=click.Path(path_type=Path),
-    help="Where a server will find its directory.  [default: where it is made]",
+    help="Path of the directory on the server.  [default: where it is created]",
 )
 @click.option(
     "--durability",
     type=click.Choice(["fast", "strict"]),
     default="fast",
     show_default=True,
-    help="strict: on disk before it is acknowledged.",
+    help="strict: synced to disk before an acknowledgement.",
 )
 @click.option(
     "--websocket-compression",
     "compression",
     is_flag=True,
-    help="Compress what browsers are sent: fewer bytes, three times the memory of a connection.",
+    help="Compress messages to browsers: fewer bytes, three times the memory per connection.",
 )
 def init(
     *,
@@ -60,10 +58,10 @@ def init(
     durability: Literal["fast", "strict"],
     compression: bool,
 ) -> int:
-    """Make the keys of an installation, credentials, and the configuration of its servers.
+    """Create the keys of an installation, credentials, and the configuration of its servers.
 
-    For servers that something else runs: containers, systemd. `nats-server -c <out>/<name>/server.json` starts one;
-    several find each other over TLS. What is there already stays.
+    For servers that run elsewhere, such as in containers or under systemd. `nats-server -c <out>/<name>/server.json`
+    starts one; several servers connect over TLS. Existing files are kept.
     """
     from headway.broker.identity import Identities
     from headway.broker.nodes import write
@@ -72,9 +70,9 @@ def init(
 
     nodes = [_node(text) for text in names]
     if len({node.name for node in nodes}) < len(nodes):
-        raise UsageError("two servers have the same name", remedy="give each its own")
+        raise UsageError("two servers have the same name", remedy="give each server its own name")
     if home is not None and not nodes:
-        raise UsageError("--home is about servers", remedy="name them with --node")
+        raise UsageError("--home needs servers", remedy="add them with --node")
     if notice := upgrade(directory):
         click.echo(notice, err=True)
     identities = Identities.create_or_load(directory)

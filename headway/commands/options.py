@@ -1,4 +1,4 @@
-"""Options that several commands have. How they find a server is in headway/endpoint.py."""
+"""Options shared by several commands. How they find a server is in headway/endpoint.py."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def configuration(function: F) -> F:
         "values",
         multiple=True,
         metavar="KEY=VALUE",
-        help="One value of the configuration; VALUE is JSON, or else text.",
+        help="One value of the configuration; VALUE is JSON or plain text.",
     )
     return file(values(function))
 

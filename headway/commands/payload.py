@@ -39,6 +39,6 @@ def read(payload: str) -> Any:
 
 
 def tell(receipt: Receipt) -> None:
-    """Print where something is stored."""
-    known = " (it was there already, by its key)" if receipt.duplicate else ""
+    """Print where a message was stored."""
+    known = " (stored earlier with the same key)" if receipt.duplicate else ""
     click.echo(f"stored in {receipt.stream} as {receipt.seq}{known}")

@@ -1,4 +1,4 @@
-"""What services publish of themselves, to check a payload before it is stored and to explain why a call failed."""
+"""The schemas that workers publish, for checking a payload before it is stored and explaining a failed call."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from headway.bus.wire import subjects
 from headway.schemas import problems, suggestion
 
 _FIRST: Final = 0.5
-"""Seconds that workers have to answer at all."""
+"""Seconds to wait for the workers' answers."""
 _MORE: Final = 0.05
-"""Seconds without an answer after which all are taken to have answered."""
-_NO_CHECK: Final = "correct it; --no-check stores it for a version that is deployed later"
+"""Seconds without a further answer after which all workers are assumed to have answered."""
+_NO_CHECK: Final = "correct it, or store it with --no-check for a version that is deployed later"
 
 Schemas = Mapping[str, Mapping[str, Any]]
-"""Of one version: `{"job.send": {"input": ..., "output": ...}}`, as `headway.bus.schemas` has them."""
+"""The schemas of one version: `{"job.send": {"input": ..., "output": ...}}`, as in `headway.bus.schemas`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Published:
     Attributes:
         service: its service.
         version: its version.
-        schemas: what that version takes and gives.
+        schemas: the inputs and outputs of that version.
     """
 
     service: str
@@ -43,11 +43,11 @@ class Published:
 
 
 async def ask(bus: Bus, service: str | None = None) -> list[Published]:
-    """Ask the workers what they take. One that is not allowed to ask, or has nobody to ask, gets an empty list.
+    """Ask the workers for their schemas. The list is empty without permission, or without workers.
 
     Args:
         bus: the connection.
-        service: whose workers; None asks all.
+        service: name of the service; None asks all.
     """
     found: dict[tuple[str, str], Published] = {}
     inbox = bus.nc.new_inbox()
@@ -72,14 +72,14 @@ async def ask(bus: Bus, service: str | None = None) -> list[Published]:
 
 
 async def check_job(bus: Bus, service: str, operation: str, request: Any) -> bool:
-    """Refuse a job that no serving version takes.
+    """Refuse a job that no running version accepts.
 
     Returns:
-        whether it was checked: where no worker answers, nobody knows.
+        whether it was checked, which needs a running worker.
 
     Raises:
         NotServed: if no version has this job.
-        InvalidInput: if none takes this request.
+        InvalidInput: if no version accepts this request.
     """
     serving = await ask(bus, service)
     if serving:
@@ -88,14 +88,14 @@ async def check_job(bus: Bus, service: str, operation: str, request: Any) -> boo
 
 
 async def check_event(bus: Bus, event_type: str, event: Any) -> bool:
-    """Refuse an event that its subscribers do not take, or whose type looks misspelt.
+    """Refuse an event that its subscribers do not accept, or whose type looks misspelt.
 
     Returns:
-        whether a worker that answers subscribes to it.
+        whether a running worker subscribes to it.
 
     Raises:
-        NotServed: if nobody subscribes to the type, but somebody to one with nearly the same name.
-        InvalidInput: if no subscriber takes this event.
+        NotServed: if no service subscribes to the type, but one subscribes to a similar name.
+        InvalidInput: if no subscriber accepts this event.
     """
     everybody = await ask(bus)
     takers = [one for one in everybody if event_type in one.names("on")]
@@ -109,7 +109,7 @@ async def check_event(bus: Bus, event_type: str, event: Any) -> bool:
 
 
 async def explain(bus: Bus, error: NotServed, service: str, operation: str, kind: str) -> NotServed:
-    """Return the error with the nearest name that is served."""
+    """Return the error, suggesting the most similar name that exists."""
     serving = await ask(bus, service)
     if serving:
         names = {name for one in serving for name in one.names(kind)}
@@ -124,7 +124,7 @@ async def explain(bus: Bus, error: NotServed, service: str, operation: str, kind
 
 
 async def explain_input(bus: Bus, error: InvalidInput, service: str, operation: str, request: Any) -> InvalidInput:
-    """Return the error with the field that was probably meant as its remedy."""
+    """Return the error, suggesting the field that was probably meant."""
     for one in await ask(bus, service):
         schema = one.schemas.get(f"rpc.{operation}")
         found = problems(schema["input"], request) if schema else []
@@ -135,7 +135,7 @@ async def explain_input(bus: Bus, error: InvalidInput, service: str, operation: 
 
 
 def _check(serving: list[Published], kind: str, name: str, payload: Any, *, what: str) -> None:
-    """Refuse a payload that all of some versions refuse: any of them may get it."""
+    """Refuse a payload that some version refuses with all its workers: any of them may receive it."""
     have = [one for one in serving if name in one.names(kind)]
     if not have:
         calls = {name for one in serving for name in one.names("rpc")}

@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from headway.scaler.drivers.driver import Driver
 
 _TOUCH: Final = 2.0
-"""Seconds between two touches of the file that shows that we live."""
+"""Seconds between two touches of the liveness file."""
 
 
 @click.command(epilog=examples("headway scaler", "headway scaler --dir /var/lib/headway"))
-@click.option("--pool", help="Whose versions to run.  [default: those of the data directory]")
+@click.option("--pool", help="Pool of versions to run.  [default: those of the data directory]")
 @click.option(
     "--driver",
     "kind",
     type=click.Choice(["process", "docker"]),
     default="process",
     show_default=True,
-    help="What a worker is: a process of this machine, or a container of Docker's.",
+    help="Run workers as processes of this machine, or as Docker containers.",
 )
 @click.option(
     "--docker-network",
     default="bridge",
     show_default=True,
-    help="Network of the containers; the server's URL has to mean the same there.",
+    help="Network of the containers; the server's URL must work there, too.",
 )
 @click.option(
     "--contained",
     is_flag=True,
-    help="Nobody outlives us, as in a container: show what workers write, and let them drain before we end.",
+    help="For running in a container: print the workers' output, and drain them before exiting.",
 )
 @click.option(
     "--alive",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Touch this file as long as rounds are done, for health checks.",
+    help="Touch this file while rounds succeed, for health checks.",
 )
 @options.server
 def scaler(
@@ -63,16 +63,18 @@ def scaler(
     creds: str | None,
     directory: Path,
 ) -> int:
-    """Start, stop and replace the workers of this machine, as load and health ask for.
+    """Start, stop and replace the workers of this machine, by load and health.
 
-    `headway up` runs one. Of several on the same data directory one acts; when it dies, another takes over
+    `headway up` runs one. Of several scalers on the same data directory one acts; when it dies, another takes over
     within seconds. Workers outlive it.
     """
     from headway.place import pool_of
 
     endpoint = find(url, creds, directory)
     if contained and kind != "process":
-        raise UsageError("--contained is for processes: containers outlive us", remedy="leave it out")
+        raise UsageError(
+            "--contained is only for --driver process: containers outlive the scaler", remedy="leave it out"
+        )
     pool = pool_of(directory) if pool is None else pool
     network = docker_network if kind == "docker" else None
     return run(_scale(endpoint, directory, pool, network, alive, contained=contained))
@@ -116,9 +118,9 @@ def _driver(directory: Path, pool: str, network: str | None) -> Driver:
 
 @asynccontextmanager
 async def _contained(run: Path) -> AsyncIterator[None]:
-    """Show what workers write; at the end let them drain, and wait until the last one is gone.
+    """Print the workers' output; at the end let them drain, and wait until the last one has ended.
 
-    Each has its own grace period, so there is no limit here: who stops the container has one.
+    Each worker has its own grace period, so there is no limit here: whatever stops the container has one.
     """
     from headway.lifeline import Lifeline
     from headway.loglines import say
@@ -138,7 +140,7 @@ async def _contained(run: Path) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _shown(controller: Scaler, alive: Path) -> AsyncIterator[None]:
-    """Touch a file as long as rounds are done, or are another scaler's to do."""
+    """Touch a file while rounds succeed here or another scaler leads."""
 
     async def touch() -> None:
         done = -1

@@ -1,4 +1,4 @@
-"""`headway status`: the installation as a table, as JSON, or as a screen that follows it."""
+"""`headway status`: the installation as a table, as JSON, or as a live screen."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SHOWN: Final = 4
     )
 )
 @json_option
-@click.option("--watch", "-w", is_flag=True, help="Keep it up to date until Ctrl-C.")
+@click.option("--watch", "-w", is_flag=True, help="Update it live until Ctrl-C.")
 @options.server
 def status(*, as_json: bool, watch: bool, url: str | None, creds: str | None, directory: Path) -> int:
     """Show each version's weight, workers, queue and latencies, and the dead letters.
@@ -131,7 +131,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
             style="red" if row.unhealthy or row.trouble or (row.weight and not row.workers) else "",
         )
     if not found.rows:
-        return Group(Text(f"nothing runs at {found.url}: no worker beats, no route leads anywhere"))
+        return Group(Text(f"nothing runs at {found.url}: no worker sends heartbeats, and there are no routes"))
     letters = ", ".join(f"{service} {count}" for service, count in found.dead.items())
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
     above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
@@ -142,7 +142,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
 
 
 def _trouble(row: StatusRow) -> list[str]:
-    """Return why workers of a version die, with the last output of one."""
+    """Return why workers of a version die, with the last output of one of them."""
     if row.trouble is None:
         return []
     found = row.trouble

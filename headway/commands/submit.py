@@ -26,8 +26,12 @@ from headway.endpoint import ServerAccess, find
 @payload_argument
 @options.tenant
 @key_option
-@click.option("--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Seconds to go on trying.")
-@click.option("--check/--no-check", default=True, show_default=True, help="Check it against what workers publish.")
+@click.option(
+    "--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Time limit in seconds, retries included."
+)
+@click.option(
+    "--check/--no-check", default=True, show_default=True, help="Check the payload against the workers' schemas."
+)
 @options.server
 def submit(
     *,
@@ -44,8 +48,8 @@ def submit(
 ) -> int:
     """Submit a durable job, and print where it is stored.
 
-    A job that no serving version takes would become a dead letter: it is refused. --no-check stores it for a version
-    that is deployed later.
+    A job that no running version accepts is refused, since it would become a dead letter. --no-check stores it for a
+    version that is deployed later.
 
     PAYLOAD is JSON, @FILE, or - for standard input.
     """
@@ -72,4 +76,4 @@ async def _submit(
         except NotServed as error:
             raise await published.explain(bus, error, service, operation, "job") from error
     if not checked:
-        click.echo(f"note: not checked, since no worker of {service} answers", err=True)
+        click.echo(f"note: not checked, since no worker of {service} answered", err=True)

@@ -1,4 +1,4 @@
-"""`headway up`: a server and services, from one file or named on the command line."""
+"""`headway up`: run a server and services, from a file or named on the command line."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from headway.installation import Installation, for_apps
 from headway.loglines import say
 from headway.output import Stream, echo
 
-_OTHER_PORT: Final = "stop what listens there, or take another port: {option} 0 finds a free one"
+_OTHER_PORT: Final = "stop what listens there, or choose another port: {option} 0 finds a free one"
 
 
 @click.command(
     epilog=examples(
-        "headway up                        # what headway.yaml says",
+        "headway up                        # as in headway.yaml",
         "headway up headway.services.fax:fax       # one service",
-        "headway up hello:hello --console  # and a page that shows what goes on",
+        "headway up hello:hello --console  # with the operator's console",
     )
 )
 @click.argument("apps", nargs=-1)
@@ -50,7 +50,7 @@ _OTHER_PORT: Final = "stop what listens there, or take another port: {option} 0 
     envvar=DIR_VARIABLE,
     help=f"Data directory.  [env: {DIR_VARIABLE}; default: `server.store` of the file, or .headway]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Always so many of each of APPS.  [default: by load]")
+@click.option("--workers", type=click.IntRange(1), help="Fixed number of workers of each of APPS.  [default: by load]")
 @click.option("--version", default=configuration.DEFAULT_VERSION, show_default=True, help="Version of APPS.")
 @click.option("--console", is_flag=True, help="Serve the operator's console beside APPS.")
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Port of the pages; 0 takes a free one.")
@@ -59,9 +59,11 @@ _OTHER_PORT: Final = "stop what listens there, or take another port: {option} 0 
     type=float,
     default=DEFAULT_GRACE,
     show_default=True,
-    help="Seconds that work in hand has to finish after Ctrl-C.",
+    help="Seconds to finish work in progress after Ctrl-C.",
 )
-@click.option("--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to begin to serve.")
+@click.option(
+    "--start-timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until services serve."
+)
 def up(
     *,
     apps: tuple[str, ...],
@@ -80,8 +82,8 @@ def up(
 
     Workers are started, stopped and replaced by load and health.
 
-    With HEADWAY_NATS_URL set it uses that server instead of starting one. Workers get credentials of their own by the
-    keys in the data directory; if there are none, they share HEADWAY_NATS_CREDS, and routes stay as they are.
+    With HEADWAY_NATS_URL set it uses that server instead of starting one. Workers get their own credentials, made
+    with the keys in the data directory; without keys they share HEADWAY_NATS_CREDS, and routes stay as they are.
     """
     if apps:
         pages = WebConfig(dev_issuer=True) if console else None
@@ -89,7 +91,7 @@ def up(
     else:
         config, _ = configuration.load(file)
         if console and (config.web is None or not config.web.console):
-            raise UsageError(f"{file} serves no console", remedy="write `web:` there, and no `console: false`")
+            raise UsageError(f"{file} serves no console", remedy="add `web:` to it, without `console: false`")
     server = config.server.model_copy(
         update={
             name: value
@@ -116,10 +118,10 @@ def up(
 
 
 def _check_port(host: str, port: int) -> None:
-    """Refuse a port of the pages that is taken, before anything is started.
+    """Refuse a used port for the pages before anything is started.
 
     Raises:
-        PortInUse: naming the option that takes another one.
+        PortInUse: with the option that chooses another port.
     """
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()

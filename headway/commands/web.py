@@ -1,4 +1,4 @@
-"""`headway web`: sessions, changes since, beacons and presence for browsers, the pages, and the operator's console."""
+"""`headway web`: sessions, changes, beacons and presence for browsers, pages, and the operator's console."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headway.controlprocess import running
 
 @click.command(
     epilog=examples(
-        "headway web --dev-issuer                                  # try it: anybody may be anyone",
+        "headway web --dev-issuer                                  # for trying it: anybody can sign in as anyone",
         "headway web --issuer https://login.example.com/ --audience sync --allow-origin https://app.example.com",
     )
 )
@@ -35,7 +35,7 @@ from headway.controlprocess import running
     "--ws-url",
     envvar="HEADWAY_WS_URL",
     show_envvar=True,
-    help="Where pages reach the server; `headway up` tells by itself.",
+    help="Address where pages reach the server. [default: that of `headway up`]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -45,32 +45,32 @@ from headway.controlprocess import running
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--issuer", help="Who issues your application's tokens (`iss`).")
-@click.option("--audience", help="For whom they have to be (`aud`).")
-@click.option("--jwks-url", help="The issuer's keys; found by OIDC discovery by default.")
+@click.option("--issuer", help="Issuer of your application's tokens (`iss`).")
+@click.option("--audience", help="Required audience of the tokens (`aud`).")
+@click.option("--jwks-url", help="URL of the issuer's keys. [default: by OIDC discovery]")
 @click.option("--tenant-claim", default="tenant", show_default=True, help="The claim that names the tenant.")
 @click.option("--user-claim", default="sub", show_default=True, help="The claim that names the user.")
 @click.option("--console/--no-console", default=True, show_default=True, help="Serve the operator's console.")
 @click.option("--role-claim", default="role", show_default=True, help="The claim that names roles.")
 @click.option("--operator-role", default="operator", show_default=True, help="The role whose tokens open the console.")
-@click.option("--dev-issuer", is_flag=True, help="Give anybody a token for anyone. For trying things out.")
+@click.option("--dev-issuer", is_flag=True, help="Give anybody a token for any user. For trying things out.")
 @click.option(
     "--loopback-published",
     "published",
     is_flag=True,
-    help="This is a container, and its port is published on the machine's 127.0.0.1 only.",
+    help="Confirm that this runs in a container whose port is published on 127.0.0.1 only.",
 )
 @click.option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Another origin whose pages may use this one. Can be repeated.",
+    help="Another origin whose pages may use this server. Can be repeated.",
 )
 @click.option(
     "--proxies",
     metavar="ADDRESSES",
-    help="Reverse proxies, whose X-Forwarded-For is believed: addresses joined by commas.",
+    help="Trusted reverse proxies (for X-Forwarded-For): addresses joined by commas.",
 )
 @click.option(
     "--session",
@@ -78,7 +78,7 @@ from headway.controlprocess import running
     type=float,
     default=600.0,
     show_default=True,
-    help="Seconds that a session lasts unless its page renews it.",
+    help="Lifetime of a session in seconds; pages renew it.",
 )
 def web(
     *,
@@ -101,16 +101,16 @@ def web(
     proxies: str | None,
     lifetime: float,
 ) -> int:
-    """Keep browsers up to date: open their sessions, tell them what changed, serve the pages.
+    """Serve browsers: sessions, changes and pages.
 
-    It runs until SIGTERM or Ctrl-C. Any number of them may run beside each other.
+    It runs until SIGTERM or Ctrl-C. Any number of these processes can run side by side.
     """
     found = endpoint.find(url, None, directory)
     reached = ws_url or (found.running.ws_url if found.running else None)
     if reached is None:
-        raise UsageError("where pages reach the server is not known", remedy="name it with --ws-url")
+        raise UsageError("the address where pages reach the server is unknown", remedy="give it with --ws-url")
     if (issuer is None) != (audience is None):
-        raise UsageError("--issuer and --audience go together", remedy="name both, as your tokens have them")
+        raise UsageError("--issuer and --audience go together", remedy="give both, as in your tokens")
     rules = Rules(issuer, audience, tenant_claim, user_claim) if issuer and audience else None
     settings = Options(
         ws_url=reached,
@@ -125,12 +125,12 @@ def web(
         lifetime=lifetime,
     )
     server.check(settings)
-    # Who is given any claims by the development issuer must not be given those of an operator.
+    # A user who gets arbitrary claims from the development issuer must not become an operator.
     roles = Roles(role_claim, operator_role) if rules is not None else None
     try:
         return run(_serve(found.url, directory, settings, roles, console=console))
     except PortInUse as error:
-        raise PortInUse(error.message, remedy="stop what listens there, or take another port with --port") from error
+        raise PortInUse(error.message, remedy="stop what listens there, or choose another port with --port") from error
 
 
 async def _serve(url: str, directory: Path, settings: Options, roles: Roles | None, *, console: bool) -> None:
@@ -153,7 +153,7 @@ async def _serve(url: str, directory: Path, settings: Options, roles: Roles | No
 async def _beside(
     broker: Broker, settings: Options, roles: Roles | None, *, console: bool
 ) -> AsyncIterator[list[Beside]]:
-    """Yield the console, if it is wanted."""
+    """Yield the console, if it is enabled."""
     if not console:
         yield []
         return

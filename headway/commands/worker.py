@@ -24,7 +24,7 @@ from headway.endpoint import credentials
 @click.option(
     "--image",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Run from this image, a folder sha256-<digest>; it says all but where the server is.",
+    help="Run from this image, a folder sha256-<digest>; it sets everything except the server.",
 )
 @click.option("--version", help="The version's label.  [default: v1, or the image's]")
 @click.option("--name", help="The worker's id; a random one by default.")
@@ -34,7 +34,7 @@ from headway.endpoint import credentials
 @click.option(
     "--grace",
     type=float,
-    help="Seconds that work in hand has to finish after SIGTERM.  [default: as long as its jobs may take]",
+    help="Seconds to finish work in progress after SIGTERM.  [default: as long as its jobs may take]",
 )
 def worker(
     *,
@@ -50,14 +50,14 @@ def worker(
 ) -> int:
     """Run one worker of the service APP (module:variable) until SIGTERM or Ctrl-C.
 
-    The first signal drains: it takes nothing new and finishes what is in hand. A second one hands unfinished
-    work back at once. An image is verified first, and nothing is imported from elsewhere.
+    The first signal drains: the worker takes no new work and finishes work in progress. A second signal hands
+        unfinished work back at once. An image is verified first, and nothing is imported from elsewhere.
     """
     from headway.bus.worker import runner
 
     config = configuration(config_file, values)
     if (app is None) == (image is None):
-        raise UsageError("which service?", remedy="name module:variable, or an image with --image")
+        raise UsageError("which service?", remedy="give module:variable, or an image with --image")
     if image is not None:
         if config or version is not None:
             raise UsageError("an image has its own version and configuration", remedy="leave out --version and --set")

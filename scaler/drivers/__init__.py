@@ -1,1 +1,1 @@
-"""What starts and stops workers: the interface, and one package for each kind of place they run in."""
+"""Starting and stopping workers: the driver interface, and one package for each kind of place."""

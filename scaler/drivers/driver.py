@@ -1,4 +1,4 @@
-"""The interface of drivers. tests/support/driver_contract.py holds what every one of them must keep."""
+"""The interface of drivers. tests/support/driver_contract.py holds the tests that every driver must pass."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What workers of one version are started from.
+    """What the workers of one version are started from.
 
     Attributes:
         app: `module:variable` of the service.
         root: directory it is imported from.
         config: the version's frozen configuration.
         environment: added to the worker's environment: server, credentials.
-        grace: seconds that work in hand has to finish when a worker is stopped; None for as long as its jobs may take.
+        grace: seconds that work in hand has to finish when a worker is stopped; None allows as long as its jobs may
+            take.
         image: digest of the image that `root` is the source of; it is verified before every start. None runs a
             working tree as it is.
     """
@@ -33,7 +34,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class RunningWorker:
-    """A worker that a driver sees alive. `started` in unix seconds; `pid` 0 where it has no meaning."""
+    """A live worker, as its driver lists it. `started` in unix seconds; `pid` is 0 where it has no meaning."""
 
     worker: str
     service: str
@@ -44,7 +45,7 @@ class RunningWorker:
 
 @dataclass(frozen=True, slots=True)
 class ExitedWorker:
-    """A worker that ended. `code` as in subprocess (negative: killed by that signal), None if nobody could tell."""
+    """A worker that ended. `code` as in subprocess (negative: killed by that signal); None if unknown."""
 
     worker: str
     service: str
@@ -57,28 +58,28 @@ class Driver(Protocol):
     """Starts and stops workers in one kind of place.
 
     Commands carry `fence`, the epoch of the leader's lease: a driver that has seen a newer one refuses them with
-    `Fenced`, so a leader that was asleep while another took over can do no harm.
+    `Fenced`, so a leader that was suspended while another took over does no harm.
     """
 
     async def prepare(self, launch: Launch) -> None:
-        """Get ready to start workers of a version quickly (import it, pull its image). May be called again.
+        """Prepare to start workers of a version quickly (import it, pull its image). May be called repeatedly.
 
         Raises:
-            LaunchFailed: if the version cannot be started at all, with what it wrote.
+            LaunchFailed: if the version cannot be started at all, with its output.
         """
 
     async def lead(self, fence: int) -> None:
-        """Begin to lead: refuse the commands of former leaders from now on, those under way included.
+        """Start to lead: from now on, refuse the commands of former leaders, including those in progress.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     async def list(self) -> list[RunningWorker]:
-        """List the living workers of this installation, those that another scaler started included."""
+        """List the live workers of this installation, including those that another scaler started."""
 
     async def spawn(self, launch: Launch, worker: str, fence: int) -> RunningWorker:
-        """Start a worker under a name; returns when it runs, which is before it serves.
+        """Start a worker under a name; return when it runs, which is before it serves.
 
         Raises:
             LaunchFailed: if it cannot be started.
@@ -86,21 +87,21 @@ class Driver(Protocol):
         """
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:
-        """Make a worker drain, or kill it. Does nothing if it is gone already.
+        """Drain or kill a worker. Does nothing if it has already ended.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     async def keep(self, launches: Collection[Launch], fence: int) -> None:
-        """Release what is held ready for launches other than these, unless it has workers.
+        """Release what is prepared for other launches than these, unless they have workers.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
 
     def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Yield the workers that ended, each once, as it happens; also those that were told to."""
+        """Yield each ended worker once, as it happens, whether or not it was stopped on purpose."""
 
     async def close(self) -> None:
-        """Release everything. Workers go on."""
+        """Release all resources. Workers keep running."""

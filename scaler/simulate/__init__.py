@@ -1,1 +1,1 @@
-"""Recorded or invented load, replayed against our decisions and against those of others, and drawn."""
+"""Recorded or generated load, replayed against Headway's decisions and those of other autoscalers, and drawn."""

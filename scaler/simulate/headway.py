@@ -1,4 +1,4 @@
-"""Our contender: `headway.scaler.decide` with what `headway.scaler.observe` would have seen."""
+"""Headway as a contender: `headway.scaler.decide` with what `headway.scaler.observe` would have seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Headway:
     """Decides as the scaler does.
 
     Attributes:
-        load: what is simulated.
+        load: the simulated workload.
         scale: policies; `scale_of(load)` by default.
     """
 

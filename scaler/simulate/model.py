@@ -1,8 +1,9 @@
 """Simulates one service in discrete time: a queue, workers, and a contender that decides how many there are.
 
-Jobs wait first in, first out. A worker takes as many as it has slots, each for the same time. It serves some time after
-it was started; when it is to go it takes nothing new and goes once it has nothing in hand. Those that do not serve yet
-go first, then the emptiest, of these the youngest. Every contender gets the same jobs, workers and delays.
+Jobs wait first in, first out. A worker takes as many as it has slots, each for the same time. It serves some time
+after its start; when it drains it takes no new jobs and ends once it is idle. Workers that do not serve yet are
+stopped first, then those with the fewest jobs, then the youngest. Every contender gets the same jobs, workers and
+delays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from headway.scaler.simulate.traces import Trace
 STEP: Final = 0.1
 """Seconds of one step."""
 _LONGEST_TAIL: Final = 3_600.0
-"""Seconds after the last arrival until what is left counts as missed."""
+"""Seconds after the last arrival until unfinished jobs count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Workload:
         service_s: seconds that one job takes.
         work_cpu_s: CPU seconds of them.
         start_s: seconds until a new worker serves.
-        within: seconds after its arrival until a job is to be finished; later is a miss.
+        within: deadline of a job in seconds after its arrival; later is a miss.
         minimum, maximum: workers.
         seed: of the moments within a second at which jobs arrive.
     """
@@ -46,17 +47,17 @@ class Workload:
 
     @property
     def rate(self) -> float:
-        """Jobs per second that one worker finishes."""
+        """Return the jobs per second that one worker finishes."""
         return self.slots / self.service_s
 
     @property
     def service_steps(self) -> int:
-        """`service_s` in steps."""
+        """Return `service_s` in steps."""
         return max(1, _steps(self.service_s))
 
     @property
     def within_steps(self) -> int:
-        """`within` in steps."""
+        """Return `within` in steps."""
         return _steps(self.within)
 
 
@@ -66,9 +67,9 @@ class View:
 
     Attributes:
         at: seconds.
-        desired: workers, as the contender said last.
+        desired: workers, as the contender last decided.
         starting, serving, draining: workers.
-        waiting: jobs that no worker has yet.
+        waiting: jobs that no worker has taken yet.
         in_hand: jobs being worked on.
         oldest_s: age of the oldest job not finished.
         arrived, finished: jobs.
@@ -87,18 +88,18 @@ class View:
 
 
 class Contender(Protocol):
-    """Who decides how many workers there are."""
+    """A rule that decides the number of workers."""
 
     @property
     def name(self) -> str:
-        """Name in tables and pictures."""
+        """Return the name for tables and pictures."""
 
     @property
     def interval(self) -> float:
-        """Seconds between two decisions."""
+        """Return the seconds between two decisions."""
 
     def decide(self, view: View) -> int:
-        """Return how many workers there shall be, between minimum and maximum of the workload."""
+        """Return the desired number of workers, between minimum and maximum of the workload."""
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Series:
     """The course of a simulation, once a second.
 
     Attributes:
-        workers: all that cost something: starting, serving and draining.
+        workers: all workers that cost something: starting, serving and draining.
         lag_s: age of the oldest job that is not finished.
         waiting: jobs that no worker had yet.
     """
@@ -162,7 +163,7 @@ def arrivals(trace: Trace, seed: int) -> list[int]:
 
 
 def simulate(trace: Trace, load: Workload, contender: Contender) -> Result:
-    """Run a contender on a trace, from the workers that its first half minute needs to the last job."""
+    """Run a contender on a trace, starting with the workers that its first half minute needs, until the last job."""
     service = _Service(load, contender, _at_first(trace, load))
     interval = max(1, _steps(contender.interval))
     for step, count in enumerate(arrivals(trace, load.seed)):
@@ -176,7 +177,7 @@ def simulate(trace: Trace, load: Workload, contender: Contender) -> Result:
 
 
 def _at_first(trace: Trace, load: Workload) -> int:
-    """Return the workers at the start: traces begin in the middle of a day, not with a cold start."""
+    """Return the initial workers: traces begin in the middle of a day, not with a cold start."""
     first = trace.arrivals[:30]
     return max(load.minimum, min(load.maximum, math.ceil(sum(first) / max(1, len(first)) / load.rate)))
 

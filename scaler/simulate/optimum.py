@@ -67,7 +67,7 @@ def optimum(trace: Trace, load: Workload) -> Optimum:
 
 
 def _unavoidable(coming: list[int], load: Workload) -> tuple[dict[int, int], int]:
-    """Return the jobs that miss although all workers always run, and the steps until the last one is done."""
+    """Return the jobs that miss even if all workers always run, and the steps until the last one is done."""
     capacity, lasts = load.maximum * load.slots, load.service_steps
     missed: dict[int, int] = {}
     waiting: list[list[int]] = []

@@ -1,6 +1,6 @@
 """The rules of other autoscalers, from their public documentation.
 
-Each is given what helps it: no warm-up, no lost metric, and workers that start as quickly as ours.
+Each gets favourable conditions: no warm-up, no lost metric, and workers that start as quickly as Headway's.
 """
 
 from __future__ import annotations

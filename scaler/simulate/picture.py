@@ -11,7 +11,7 @@ from headway.scaler.simulate.report import Comparison
 _SUFFIXES: Final = (".png", ".svg")
 _COLOURS: Final = ("#d1242f", "#0969da", "#54aeff", "#2da44e", "#9a6700")
 _SMOOTH: Final = 5
-"""Seconds over which the demand is averaged for the eye."""
+"""Seconds over which the drawn demand is averaged."""
 
 
 def check(path: Path) -> None:
@@ -21,14 +21,16 @@ def check(path: Path) -> None:
         UsageError: if it does not end in .png or .svg.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"{path} is no picture we draw", remedy="give a file that ends in .svg or .png")
+        raise UsageError(
+            f"{path} is not a supported picture format", remedy="give a file name that ends in .svg or .png"
+        )
 
 
 def draw(found: Comparison, path: Path) -> None:
     """Write the picture, as PNG or SVG by its suffix.
 
     Raises:
-        UsageError: if the suffix says neither.
+        UsageError: if the suffix is neither.
     """
     check(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg

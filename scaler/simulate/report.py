@@ -19,7 +19,7 @@ from headway.scaler.simulate.traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The results of all contenders on a trace, ours first."""
+    """The results of all contenders on a trace, Headway first."""
 
     trace: Trace
     load: Workload
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def load_of(scale: Scale) -> Workload:
-    """Return the workload that a policy is tried on: its bounds, and its deadline as the objective."""
+    """Return the workload for testing a policy: its bounds, and its deadline as the objective."""
     usual = Workload()
     within = scale.lag.drain_within if scale.lag is not None else usual.within
     return Workload(minimum=scale.min, maximum=scale.max, within=within)
@@ -40,9 +40,9 @@ def compare(
     """Run all contenders on a trace.
 
     Args:
-        trace: what arrives.
+        trace: the arrivals.
         load: the service; the usual one by default.
-        scale: our policy; the defaults by default.
+        scale: Headway's policy; the defaults by default.
         others: whether the peers run too.
     """
     load = load or Workload()

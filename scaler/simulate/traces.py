@@ -1,9 +1,9 @@
-"""Arrival traces: jobs per second, invented or recorded.
+"""Arrival traces: jobs per second, generated or recorded.
 
-The invented ones are seeded, so that two runs of a simulation are one. `recorded.csv` was recorded on this project's
-own bus: 25 clients in bursts and pauses of heavy-tailed length and three mailing campaigns submitted real jobs to a
-private server for five minutes, with their clock running twice as fast; each line counts what the server acknowledged
-in that second.
+Generated traces are seeded, so every run of a simulation is the same. `recorded.csv` was recorded on this
+project's own bus: for five minutes, 25 clients (in bursts and pauses of heavy-tailed length) and three mailing
+campaigns submitted real jobs to a private server, at double speed. Each line counts the jobs that the server
+acknowledged in that second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RECORDED: Final = Path(__file__).with_name("recorded.csv")
 LONGEST: Final = 86_400
 """Seconds that a trace may last."""
 _UNIT: Final = 4.0
-"""Jobs per second that one worker of the default `model.Workload` finishes; invented traces need 3 to 60 workers."""
+"""Jobs per second that one worker of the default `model.Workload` finishes; generated traces need 3 to 60 workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def flash_crowd(seed: int = 1) -> Trace:
 
 
 def diurnal(seed: int = 2) -> Trace:
-    """Return a day in half an hour: night, a morning peak, and a lower afternoon one."""
+    """Return a day compressed into half an hour: night, a morning peak, and a lower afternoon peak."""
 
     def rate(second: int) -> float:
         day = second / 1800

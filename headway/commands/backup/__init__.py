@@ -1,4 +1,4 @@
-"""`headway backup`: save an installation, and make one of what was saved."""
+"""`headway backup`: save an installation, and restore it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ backup = LazyGroup(
     name="backup",
     package=__name__,
     bare="create",
-    help="Save an installation, and make one of what was saved.",
+    help="Save an installation, and restore it.",
     sections={
         "Commands": {
             "create": "Save all streams, keys, routes and images.",
-            "restore": "Make an installation of a backup.",
+            "restore": "Restore an installation from a backup.",
         }
     },
 )

@@ -1,4 +1,4 @@
-"""`headway backup create`: all streams and the files of the data directory, in one place."""
+"""`headway backup create`: all streams and the files of the data directory in one backup."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ SETTLE: Final = 10.0
     type=click.FloatRange(min=0),
     default=SETTLE,
     show_default=True,
-    help="Seconds that jobs in hand have to be finished.",
+    help="Seconds to finish jobs in progress.",
 )
-@click.option("--no-pause", is_flag=True, help="Go on delivering jobs and events meanwhile.")
+@click.option("--no-pause", is_flag=True, help="Keep delivering jobs and events meanwhile.")
 @options.server
 def create(*, target: Path, settle: float, no_pause: bool, url: str | None, creds: str | None, directory: Path) -> int:
     """Save all streams with their consumers, and keys, routes, credentials and images of the data directory.
 
-    TARGET is a new folder, or a new file if its name ends in .tar. It holds secret keys: keep it as you keep those.
-    While queues are saved no job is delivered; what comes in meanwhile is kept. An installation that is stopped is
-    saved as well.
+    TARGET is a new folder, or a new file if its name ends in .tar. It holds secret keys: protect it like those. While
+    queues are saved no job is delivered; new jobs are stored as usual. A stopped installation can be saved, too.
     """
     endpoint = find(url, creds, directory)
     named = server_url(url) is not None
@@ -52,12 +51,12 @@ async def _running(endpoint: ServerAccess, directory: Path, target: Path, settle
     async with await endpoint.connect("backup") as bus:
         manifest = await create_(bus, endpoint.url, directory, target, settle=settle, say=say)
     if not manifest.settled:
-        say("jobs were in hand meanwhile: what was not finished is in the backup, and would be done again")
+        say("jobs were in progress: unfinished ones are in the backup and will run again after a restore")
     click.echo(f"saved {target}: {told(manifest)}")
 
 
 async def _stopped(directory: Path, target: Path) -> None:
-    """Save an installation whose server does not run: by one that nobody else knows of."""
+    """Save an installation whose server does not run, with a temporary private server."""
     async with (
         Broker.start(directory, port=0, ws_port=None, provision=False) as broker,
         await broker.connect("operator", name="backup") as bus,

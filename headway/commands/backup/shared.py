@@ -1,4 +1,4 @@
-"""What `headway backup create` and `restore` tell."""
+"""Output shared by `headway backup create` and `restore`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headway.broker.identity import KEY_FILE
 
 
 def told(manifest: Manifest) -> str:
-    """Return what a backup holds, in one line."""
+    """Return the contents of a backup in one line."""
     messages = sum(stream.messages for stream in manifest.streams.values())
     when = datetime.fromtimestamp(manifest.at).astimezone()
     keys = "with keys" if f"{archive.DATA}/{KEY_FILE}" in manifest.files else "without keys"

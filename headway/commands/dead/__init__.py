@@ -1,4 +1,4 @@
-"""`headway dead`: work that was given up, with its cause and payload; one file a command."""
+"""`headway dead`: dead letters with their cause and payload; one file per command."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from headway.commands.base import LazyGroup
 dead = LazyGroup(
     name="dead",
     package=__name__,
-    help="Work that was given up, with its cause and its original payload.",
+    help="Dead letters: failed work with its cause and original payload.",
     sections={
         "Commands": {
             "ls": "List dead letters, oldest first.",
-            "show": "Show one: cause, attempts, headers, payload.",
+            "show": "Show one dead letter: cause, attempts, headers, payload.",
             "replay": "Put dead letters back into their queue.",
             "purge": "Delete dead letters for good; asks first.",
         }

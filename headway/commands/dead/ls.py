@@ -20,7 +20,7 @@ from headway.format import cut
 _CAUSE: Final = 17
 _TENANT: Final = 12
 _FIXED: Final = 6 + 14 + _TENANT + _CAUSE + 4 * 2
-"""Columns that number, time, tenant, cause and the gaps take; the operation has the rest."""
+"""Columns of number, time, tenant, cause and gaps; the operation gets the rest."""
 
 
 @click.command(epilog=examples("headway dead ls --service fax --tenant acme"))
@@ -30,7 +30,7 @@ _FIXED: Final = 6 + 14 + _TENANT + _CAUSE + 4 * 2
 def ls(
     *, service: str | None, tenant: str | None, as_json: bool, url: str | None, creds: str | None, directory: Path
 ) -> int:
-    """List dead letters, oldest first. `dead show` has what a narrow terminal cuts off."""
+    """List dead letters, oldest first. `dead show` prints what a narrow terminal cuts off."""
     return run(_ls(find(url, creds, directory), service, tenant, as_json=as_json))
 
 
@@ -59,6 +59,6 @@ def lines(letter: DeadLetter, width: int) -> tuple[str, str]:
 
 
 def row(seq: str, when: str, what: str, tenant: str, cause: str, width: int) -> str:
-    """Return the cells side by side; what does not fit is cut."""
+    """Return the cells side by side; long ones are cut."""
     room = max(17, width - _FIXED)
     return f"{seq:>6}  {when:<14}  {cut(what, room):<{room}}  {cut(tenant, _TENANT):<{_TENANT}}  {cause}"

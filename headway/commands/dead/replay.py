@@ -34,9 +34,11 @@ def replay(
     creds: str | None,
     directory: Path,
 ) -> int:
-    """Put dead letters back into their queue, and delete them once that is stored."""
+    """Put dead letters back into their queue, and delete them once they are stored there."""
     if bool(seqs) == (all_ or service is not None or tenant is not None):
-        raise UsageError("which ones?", remedy="name numbers of `headway dead ls`, or --all with --service or --tenant")
+        raise UsageError(
+            "which ones?", remedy="give numbers from `headway dead ls`, or --all with --service or --tenant"
+        )
     return run(_replay(find(url, creds, directory), seqs, service, tenant))
 
 

@@ -1,4 +1,4 @@
-"""`headway image`: immutable snapshots of versions, which workers are started from; one file a command."""
+"""`headway image`: immutable snapshots of versions, from which workers are started; one file per command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ image = LazyGroup(
         "Commands": {
             "build": "Build an image of a service.",
             "ls": "List images.",
-            "show": "Show what an image is made of.",
-            "diff": "Show what a version changes, and what it would break.",
+            "show": "Show the contents of an image.",
+            "diff": "Show what a version changes, and what it breaks.",
             "verify": "Compare every byte of an image, or of all, with its digest.",
             "promote": "Bring a proven image to another environment.",
-            "rm": "Remove an image that nothing needs.",
+            "rm": "Remove an unused image.",
         }
     },
 )

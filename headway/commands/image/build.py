@@ -22,12 +22,10 @@ from headway.format import counted
     )
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--version", required=True, help="The version's label; it stands for this image for good.")
+@click.option("--version", required=True, help="The version's label; it names this image for ever.")
 @click.option("--app", help="module:variable of the service, if PATH has none or several.")
 @options.configuration
-@click.option(
-    "--docker", "as_docker", is_flag=True, help="Make a Docker image of it, too, for `scaler --driver docker`."
-)
+@click.option("--docker", "as_docker", is_flag=True, help="Also build a Docker image, for `scaler --driver docker`.")
 @options.directory
 @json_option
 def build(
@@ -43,8 +41,8 @@ def build(
 ) -> None:
     """Build an image of the service in the folder PATH.
 
-    It has the folder, the local packages that its code imports, the exact versions of what is installed, and the
-    configuration. The same input makes the same digest. Nothing is deployed.
+    The image contains the folder, the local packages that its code imports, the exact versions of installed packages,
+    and the configuration. The same input gives the same digest. Nothing is deployed.
     """
     from headway.images.build import build as build_
 

@@ -23,7 +23,7 @@ from headway.images import image as images
 @options.directory
 @json_option
 def diff(*, service: str, old: str, new: str, directory: Path, as_json: bool) -> None:
-    """Show what version NEW of a service changes in OLD, and what it would break."""
+    """Show what version NEW of a service changes compared with OLD, and what it would break."""
     from headway.deployer.diff import diff as compare
 
     before, after = (
@@ -38,7 +38,7 @@ def diff(*, service: str, old: str, new: str, directory: Path, as_json: bool) ->
 
 def _tell(found: Difference) -> None:
     if found.nothing:
-        click.echo("no difference but the label")
+        click.echo("no difference except the label")
         return
     for title, changes in (
         ("program", found.program),

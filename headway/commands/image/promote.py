@@ -1,4 +1,4 @@
-"""`headway image promote`: bring a proven image from one environment to another."""
+"""`headway image promote`: copy a proven image from one environment to another."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from headway.endpoint import require
 @click.command(epilog=examples("headway image promote fax v2 --from staging --to prod"))
 @click.argument("service")
 @click.argument("version")
-@click.option("--from", "origin", help="Environment that it comes from; of two, the other one.")
-@click.option("--to", "target", required=True, help="Environment that it is brought to.")
+@click.option("--from", "origin", help="Source environment. [default: the other one of two]")
+@click.option("--to", "target", required=True, help="Target environment.")
 @options.file
 @json_option
 def promote(*, service: str, version: str, origin: str | None, target: str, file: Path, as_json: bool) -> int:
-    """Bring the image of a version to another environment, if its rollout where it comes from was healthy.
+    """Copy the image of a version to another environment, if its rollout in the source environment was healthy.
 
-    It is the same image, byte by byte, with the same digest and label. Nothing is deployed: that is done
-    in the other environment, with `headway deploy`.
+    The copy is identical, with the same digest and label. Nothing is deployed: do that in the target environment,
+    with `headway deploy`.
     """
     config, _ = configuration.load(file)
     if origin is None:
         others = [name for name in config.environments if name != target]
         if len(others) != 1:
-            raise UsageError("from which environment?", remedy="name it with --from")
+            raise UsageError("from which environment?", remedy="give the source with --from")
         origin = others[0]
     places = config.environments
     for name in (origin, target):
@@ -41,7 +41,9 @@ def promote(*, service: str, version: str, origin: str | None, target: str, file
             known = ", ".join(places) or "none"
             raise UsageError(f"{file} declares no environment {name!r}", remedy=f"declared there: {known}")
     if Path(places[origin].dir).resolve() == Path(places[target].dir).resolve():
-        raise UsageError(f"{origin} and {target} are the same environment", remedy="give each a directory of its own")
+        raise UsageError(
+            f"{origin} and {target} are the same environment", remedy="give each environment its own directory"
+        )
     return run(_promote(places[origin], places[target], service, version, (origin, target), as_json=as_json))
 
 

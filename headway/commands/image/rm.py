@@ -17,12 +17,13 @@ from headway.images.errors import ImageInUse
 
 @click.command(epilog=examples("headway image rm fax v1"))
 @click.argument("name", metavar="IMAGE", nargs=-1, required=True)
-@click.option("--force", is_flag=True, help="Do it although no server can tell whether it is in use.")
+@click.option("--force", is_flag=True, help="Remove it even if no server can tell whether it is in use.")
 @options.server
 def rm(*, name: tuple[str, ...], force: bool, url: str | None, creds: str | None, directory: Path) -> int:
-    """Remove an image and its label, unless something may be started from it.
+    """Remove an image and its label, unless it may still be needed.
 
-    Asks the server: a version that is not retired, a rollout and its rollback window keep their images, --force or not.
+    It asks the server: versions that are not retired, rollouts and their rollback windows keep their images, even
+        with --force.
     """
     return run(_rm(url, creds, directory, pick(directory, name), force=force))
 
@@ -33,15 +34,15 @@ async def _rm(url: str | None, creds: str | None, directory: Path, digest: str, 
     from headway.images import store
 
     try:
-        # Not any server at the default address: it may know nothing of the images here.
+        # Not a server at the default address: it may know nothing of the images here.
         async with await require(url, creds, directory).connect("image") as bus:
             control = Control(bus)
             await control.refresh()
     except (ConnectionFailed, UsageError) as error:
         if not force:
             raise ImageInUse(
-                f"nobody can tell whether {digest[:SHORT]} is in use: {error.message}",
-                remedy="start the server; with --force it is removed, and a version that needs it starts no worker",
+                f"cannot find out whether {digest[:SHORT]} is in use: {error.message}",
+                remedy="start the server, or remove it with --force: a version that needs it then cannot start workers",
             ) from error
     else:
         needed = needed_for(control, images.labels(directory), digest)

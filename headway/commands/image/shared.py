@@ -1,4 +1,4 @@
-"""What the commands on images share: which image is meant, its facts, tables."""
+"""What the image commands share: finding the image that is meant, its facts, tables."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ SHORT: Final = 12
 
 
 def pick(directory: Path, name: tuple[str, ...]) -> str:
-    """Return the digest of the image that is named: by service and version, or by a digest or its beginning.
+    """Return the digest of an image, given as service and version or as a digest or its beginning.
 
     Raises:
-        NoImage: if there is none, or several.
+        NoImage: if no image or several images match.
     """
     if len(name) == 2:
         return images.resolve(directory, *name)
     found = [digest for digest in images.digests(directory) if digest.startswith(name[0].removeprefix("sha256:"))]
     if len(name) != 1 or len(found) != 1:
         what = "several images begin" if len(found) > 1 else "no image begins"
-        raise NoImage(f"{what} with {' '.join(name)}", remedy="name a service and a version, or a digest of `image ls`")
+        raise NoImage(
+            f"{what} with {' '.join(name)}", remedy="give a service and a version, or a digest from `image ls`"
+        )
     return found[0]
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
-    """Return what an image is, as JSON types."""
+    """Return the facts about an image, as JSON types."""
     return {
         "service": manifest.service,
         "version": manifest.version,
@@ -47,7 +49,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def new_table(*columns: str) -> Table:
-    """Return an empty table; without headings if all are blank."""
+    """Return an empty table; without a header if all headings are blank."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=any(map(str.strip, columns)))
     for column in columns:
         table.add_column(column.strip(), overflow="fold", justify="right" if column in {"FILES", "SIZE"} else "left")

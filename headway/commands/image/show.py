@@ -18,7 +18,7 @@ from headway.images import image as images
 @options.directory
 @json_option
 def show(*, name: tuple[str, ...], directory: Path, as_json: bool) -> None:
-    """Show what an image is made of."""
+    """Show the contents of an image."""
     digest = pick(directory, name)
     manifest = images.read(images.folder(directory, digest))
     if as_json:

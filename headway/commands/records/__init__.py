@@ -1,4 +1,4 @@
-"""`headway records`: control records that cannot be read, and how they are restored."""
+"""`headway records`: unreadable control records, and how to restore them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ records = LazyGroup(
     name="records",
     package=__name__,
     help="List control records that cannot be read, and restore them.\n\n"
-    "What such a record is about stays as it was: workers go on, rollouts stand still.",
+    "Whatever such a record describes stays as it was: workers keep running, rollouts wait.",
     sections={
         "Commands": {
-            "ls": "List the records that cannot be read, and why.",
-            "mend": "Restore records from the copies that are kept of them.",
+            "ls": "List unreadable records, and why.",
+            "mend": "Restore records from their copies.",
         }
     },
 )

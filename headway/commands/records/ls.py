@@ -17,7 +17,7 @@ from headway.endpoint import ServerAccess, require
 @json_option
 @options.server
 def ls(*, as_json: bool, url: str | None, creds: str | None, directory: Path) -> int:
-    """List the records that cannot be read, and why. Exit code 1 if there are any."""
+    """List unreadable records, and why. Exit code 1 if there are any."""
     return run(_ls(require(url, creds, directory), as_json=as_json))
 
 

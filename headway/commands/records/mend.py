@@ -16,9 +16,9 @@ from headway.endpoint import ServerAccess, require
 @click.argument("keys", nargs=-1)
 @options.server
 def mend(*, keys: tuple[str, ...], url: str | None, creds: str | None, directory: Path) -> int:
-    """Restore records from the copies that are kept of them; all that cannot be read, or those named.
+    """Restore records from their copies: all unreadable ones, or the given ones.
 
-    A record of the scaler is deleted: the scaler writes it anew.
+    A scaler record is deleted; the scaler writes it again.
     """
     return run(_mend(require(url, creds, directory), keys))
 
@@ -30,4 +30,4 @@ async def _mend(endpoint: ServerAccess, keys: tuple[str, ...]) -> None:
         for key in keys or sorted(control.unreadable):
             click.echo(f"{key}: {await control.mend(key)}")
         if not keys and not control.unreadable:
-            click.echo("all control records can be read: nothing is to be mended")
+            click.echo("all control records can be read: there is nothing to repair")

@@ -1,4 +1,4 @@
-"""What the commands on a rollout share: the record, the version that an image makes, and what to tell the user."""
+"""What the rollout commands share: the record, the version that an image makes, and the answer to the user."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from headway.place import pool_of
 
 POLL: Final = 0.25
 _TOOK_NOTICE: Final = 2.0
-"""Seconds in which a deployer that runs has begun."""
+"""Seconds in which a running deployer must have started."""
 
 
 async def answer(control: Control, record: RolloutRecord, *, wait: bool = False, as_json: bool) -> int:
-    """Print what became of a request once a deployer has seen it, or with `wait` once the rollout is over.
+    """Print the result of a request once a deployer has seen it, or with `wait` once the rollout has ended.
 
     Returns:
         the exit code.
@@ -39,14 +39,16 @@ async def answer(control: Control, record: RolloutRecord, *, wait: bool = False,
     if as_json:
         click.echo(seen.model_dump_json())
     elif seen == record and not seen.over:
-        click.echo("no deployer has begun yet: is `headway deployer` running? (`headway up` runs one)", err=True)
+        click.echo(
+            "no deployer has started on it yet: is `headway deployer` running? (`headway up` runs one)", err=True
+        )
     else:
         click.echo(f"{seen.phase}: {seen.note or (seen.history[-1].reason if seen.history else '')}")
     return int(wait and seen.phase not in {"done", "rolled-back" if record.abort else "done"})
 
 
 def held(record: RolloutRecord) -> bool:
-    """Whether a rollout waits for a person, since its traffic is too thin to show anything."""
+    """Return whether a rollout waits for a person because its traffic is too thin to prove anything."""
     return record.phase == "judge" and record.note.startswith(HELD)
 
 
@@ -54,7 +56,7 @@ async def read(control: Control, service: str) -> RolloutRecord:
     """Return the record of a service's last rollout.
 
     Raises:
-        NoRollout: if it was never rolled out.
+        NoRollout: if there was none.
     """
     kept = await control.get(rollout_key(service), RolloutRecord)
     if kept is None:

@@ -1,4 +1,4 @@
-"""`headway rollout history`: what became of a service's rollouts, and why."""
+"""`headway rollout history`: the results of a service's rollouts, with reasons."""
 
 from __future__ import annotations
 

@@ -5,4 +5,4 @@ from __future__ import annotations
 from headway.commands.rollout.steer import steering
 from headway.deployer.rollout import requests
 
-promote = steering("promote", "Go to the next step now, whatever the analysis says.", "promoting", requests.promote)
+promote = steering("promote", "Go to the next step now, regardless of the analysis.", "promoting", requests.promote)

@@ -32,15 +32,15 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
 @click.argument("service")
 @click.argument("version")
 @click.option("--steps", default="5,25,50,100", show_default=True, help="Shares of the traffic, in percent.")
-@click.option("--bake", default="30s", show_default=True, help="How long each step is judged.")
-@click.option("--window", default="10m", show_default=True, help="How long the old version is kept warm afterwards.")
+@click.option("--bake", default="30s", show_default=True, help="Duration of the analysis of each step.")
+@click.option("--window", default="10m", show_default=True, help="How long the old version stays warm afterwards.")
 @click.option(
     "--requests",
     "requests_",
     type=click.IntRange(1),
     default=Criteria().requests,
     show_default=True,
-    help="Requests that each version must have had before a step is passed.",
+    help="Requests that each version needs before a step is passed.",
 )
 @click.option(
     "--margin",
@@ -54,7 +54,7 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     type=click.Choice(get_args(Thin)),
     default=Criteria().thin,
     show_default=True,
-    help="What becomes of a step that shows nothing in this time: hold for a person, promote, or take back.",
+    help="What happens to a step that proves nothing in this time: hold for a person, promote, or roll back.",
 )
 @click.option(
     "--holdback",
@@ -71,9 +71,9 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     "checks_",
     multiple=True,
     metavar="CHECK",
-    help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER` or `http URL`; may be repeated.",
+    help="`call TENANT.OPERATION {..} -> {..}` or `query URL PROMQL < NUMBER` or `http URL`; can be repeated.",
 )
-@click.option("--wait", is_flag=True, help="Return when it has all traffic (0), was taken back or is held (1).")
+@click.option("--wait", is_flag=True, help="Return when it has all traffic (0), was rolled back or is held (1).")
 @json_option
 @options.server
 def start(
@@ -100,8 +100,9 @@ def start(
 ) -> int:
     """Roll out VERSION of SERVICE, an image made by `headway image build`.
 
-    Its workers are started and called first; then it gets traffic step by step. A step is passed once it is shown that
-    the version is not worse than the one before by more than the margin. If it is shown to be worse, it is taken back.
+    Its workers are started and called first; then it gets traffic step by step. A step is passed once the version is
+    proven not to be worse than the previous one by more than the margin. If it is proven to be worse, it is rolled
+    back.
     """
     plan: dict[str, Any] = {
         "steps": _steps(steps),
@@ -140,15 +141,15 @@ async def _start(
 
 
 def _duration(text: str) -> float:
-    """Return the seconds of `30s`, `5m`, `1h` or a plain number, which may be 0."""
+    """Parse a duration: return the seconds of `30s`, `5m`, `1h` or a plain number, which may be 0."""
     try:
         return 0.0 if text.strip(" smh") == "0" else _seconds.validate_python(_number(text))
     except ValidationError as error:
-        raise UsageError(f"{text!r} is no duration", remedy="write 50ms, 30s, 5m or a number of seconds") from error
+        raise UsageError(f"{text!r} is not a duration", remedy="write 50ms, 30s, 5m or a number of seconds") from error
 
 
 def _margin(text: str) -> Margin:
-    """The margin of `1.5`, or of `1.5,0.5%`."""
+    """Return the margin of `1.5`, or of `1.5,0.5%`."""
     odds, _, points = (part.strip() for part in text.partition(","))
     try:
         given = {"odds": float(odds)}
@@ -156,7 +157,9 @@ def _margin(text: str) -> Margin:
             given["points"] = float(points.rstrip("% ")) / (100 if points.endswith("%") else 1)
         return Margin.model_validate(given)
     except (ValueError, ValidationError) as error:
-        raise UsageError(f"{text!r} is no margin", remedy="write a factor above 1, and points: 1.5,0.5%") from error
+        raise UsageError(
+            f"{text!r} is not a margin", remedy="write a factor above 1 and points, such as 1.5,0.5%"
+        ) from error
 
 
 def _number(text: str) -> float | str:
@@ -170,5 +173,5 @@ def _steps(text: str) -> tuple[int, ...]:
     parts = [part.strip(" %") for part in text.split(",")]
     found = tuple(int(part) for part in parts if part.isdigit())
     if len(found) < len(parts) or sorted(set(found)) != list(found) or found[0] < 1 or found[-1] != 100:
-        raise UsageError(f"{text!r} are no steps", remedy="write ascending percents up to 100: 5,25,50,100")
+        raise UsageError(f"{text!r} are not steps", remedy="write ascending percentages up to 100, such as 5,25,50,100")
     return found

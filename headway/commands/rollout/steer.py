@@ -1,4 +1,4 @@
-"""Commands that ask one thing of the rollout that is under way."""
+"""Commands that send one request to the running rollout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from headway.endpoint import ServerAccess, require
 def steering(
     name: str, summary: str, doing: str, request: Callable[[Control, str], Awaitable[RolloutRecord]]
 ) -> click.Command:
-    """Return a command that requests one thing of the rollout of a service.
+    """Return a command that sends one request to the rollout of a service.
 
     Args:
-        name: of the command.
+        name: name of the command.
         summary: its help.
-        doing: what is printed before service and version.
+        doing: text printed before service and version.
         request: writes the request into the rollout's record.
     """
 

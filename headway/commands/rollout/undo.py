@@ -1,4 +1,4 @@
-"""`headway rollout undo`: take a service back."""
+"""`headway rollout undo`: roll a service back."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from headway.endpoint import ServerAccess, require
 
 @click.command(epilog=examples("headway rollout undo fax", "headway rollout undo fax --to v1"))
 @click.argument("service")
-@click.option("--to", help="Version to go back to.  [default: the one before]")
-@click.option("--wait", is_flag=True, help="Return when nothing is left to do.")
+@click.option("--to", help="Version to return to.  [default: the previous one]")
+@click.option("--wait", is_flag=True, help="Return when the rollback is complete.")
 @json_option
 @options.server
 def undo(
     *, service: str, to: str | None, wait: bool, as_json: bool, url: str | None, creds: str | None, directory: Path
 ) -> int:
-    """Take SERVICE back: the rollout under way, the last one, or to any version that is kept.
+    """Roll SERVICE back: undo the current or last rollout, or return to any version that is kept.
 
-    The traffic goes back first, within milliseconds if the version is still warm. Then the other version
-    takes over what is queued.
+    The traffic goes back first, within milliseconds if the version is still warm. Then that version takes over the
+    queued jobs.
     """
 
     async def do(endpoint: ServerAccess) -> int:
         async with await endpoint.connect("rollback") as bus:
             control = Control(bus)
             await control.refresh()
-            if to is not None and (service, to) not in control.versions:  # long gone, but its image is kept
+            if to is not None and (service, to) not in control.versions:  # retired long ago, but its image is kept
                 made = from_image(control, directory, service, to).model_copy(update={"phase": "retired"})
                 await control.put(version_key(service, to), made)
             record = await requests.rollback(control, service, to)

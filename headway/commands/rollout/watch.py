@@ -1,4 +1,4 @@
-"""`headway rollout watch`: a rollout as it happens."""
+"""`headway rollout watch`: follow a rollout live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headway.endpoint import ServerAccess, require
 @click.argument("service")
 @options.server
 def watch(*, service: str, url: str | None, creds: str | None, directory: Path) -> int:
-    """Follow the rollout of SERVICE until it is over, or Ctrl-C. Exits with 1 if it was taken back."""
+    """Follow the rollout of SERVICE until it ends, or Ctrl-C. Exits with 1 if it was rolled back."""
     return run(_watch(require(url, creds, directory), service))
 
 

@@ -1,4 +1,4 @@
-"""`headway scale`: what the scaler decided and why, and what it would decide on other load."""
+"""`headway scale`: the scaler's decisions with their reasons, and simulations of other loads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from headway.commands.base import LazyGroup
 scale = LazyGroup(
     name="scale",
     package=__name__,
-    help="Show why there are so many workers, and try policies on load.",
+    help="Explain the number of workers, and try policies on recorded load.",
     sections={
         "Commands": {
-            "history": "Show the last decisions on a service, with their reasons.",
+            "history": "Show the last decisions for a service, with their reasons.",
             "simulate": "Replay a trace of arrivals against a policy.",
         }
     },

@@ -1,4 +1,4 @@
-"""`headway scale history`: what the scaler decided, and why."""
+"""`headway scale history`: the scaler's decisions and their reasons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from headway.endpoint import ServerAccess, find
 def history(
     *, service: str, version: str | None, as_json: bool, url: str | None, creds: str | None, directory: Path
 ) -> int:
-    """Show the scaler's last decisions on a service, each with its reason."""
+    """Show the scaler's last decisions for a service, each with its reason."""
     return run(_history(find(url, creds, directory), service, version, as_json=as_json))
 
 
@@ -43,7 +43,7 @@ async def _history(endpoint: ServerAccess, service: str, version: str | None, *,
         }
     if not found:
         which = service if version is None else f"{service} {version}"
-        raise NotFound(f"nothing was decided on {which} yet", remedy="`headway status` shows the services that run")
+        raise NotFound(f"no decisions for {which} yet", remedy="`headway status` shows the running services")
     if as_json:
         click.echo(json.dumps({name: record.model_dump(mode="json") for name, record in found.items()}))
     else:
@@ -51,7 +51,7 @@ async def _history(endpoint: ServerAccess, service: str, version: str | None, *,
 
 
 def render(found: Mapping[str, ScaleRecord]) -> Table:
-    """Decisions of versions, the latest at the bottom."""
+    """Decisions of several versions, the latest at the bottom."""
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("TIME", no_wrap=True)
     table.add_column("VER", no_wrap=True)

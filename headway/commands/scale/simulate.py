@@ -1,4 +1,4 @@
-"""`headway scale simulate`: what the scaler would decide on other load."""
+"""`headway scale simulate`: simulate the scaler's decisions on a trace of load."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ from headway.control.records import Scale
     "--policy",
     multiple=True,
     metavar="FILE|KEY=VALUE",
-    help="YAML or JSON file with a service's `scale`, or one value of it. Repeat for more.",
+    help="YAML or JSON file with a service's `scale`, or one key=value of it. Can be repeated.",
 )
-@click.option("--peers/--no-peers", default=True, show_default=True, help="Run the rules of KEDA, Knative and AWS too.")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw it: a file .svg or .png.")
+@click.option(
+    "--peers/--no-peers", default=True, show_default=True, help="Also run the rules of KEDA, Knative and AWS."
+)
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the result to a .svg or .png file."
+)
 @json_option
 def simulate(*, trace: str, policy: Sequence[str], peers: bool, picture: Path | None, as_json: bool) -> None:
     """Replay a trace of arrivals against the scaler's decisions.
 
     TRACE is flash-crowd, diurnal, sawtooth, recorded, or a file: CSV with `second,arrivals` or JSON lines with
-    these fields. The service is a made-up one whose workers finish 4 jobs per second each; what counts is
-    jobs finished later than lag.drain_within (10 s), and the worker-seconds paid, against a bound that
-    no schedule goes below.
+    these fields. The service is simulated: each worker finishes 4 jobs per second. The result counts jobs finished
+    later than lag.drain_within (10 s), and worker-seconds compared with the lowest possible cost.
     """
     from headway.scaler.simulate import picture as pictures
     from headway.scaler.simulate import report, traces
@@ -57,10 +60,10 @@ def simulate(*, trace: str, policy: Sequence[str], peers: bool, picture: Path | 
 
 
 def read_policy(parts: Sequence[str]) -> Scale:
-    """Return the policy that files and `key=value` make; later ones win. It allows 80 workers by default.
+    """Return the policy given by files and `key=value`; later ones win. It allows 80 workers by default.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is not a policy.
     """
     import yaml
 
@@ -73,9 +76,9 @@ def read_policy(parts: Sequence[str]) -> Scale:
                 continue
             document = yaml.safe_load(Path(part).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"cannot read the policy {part}: {error}", remedy="give a file, or key=value") from None
+            raise UsageError(f"cannot read the policy {part}: {error}", remedy="give a file or key=value") from None
         if not isinstance(document, dict):
-            raise UsageError(f"{part} is no policy", remedy="write fields such as `max: 40`")
+            raise UsageError(f"{part} is not a policy", remedy="write fields such as `max: 40`")
         inner = document.get("scale", document)
         values |= inner if isinstance(inner, dict) else document
     try:

@@ -1,4 +1,4 @@
-"""The containers of workers, as the Docker Engine API wants them described. Pure."""
+"""The containers of workers, as the Docker Engine API describes them. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ WORKER: Final = "headway.worker"
 SERVICE: Final = "headway.service"
 VERSION: Final = "headway.version"
 IMAGE: Final = "headway.image"
-"""Label of a Docker image: the digest of the Headway image that it has."""
+"""Label of a Docker image: the digest of its Headway image."""
 EPOCH: Final = "headway.epoch"
 
 GIVEN: Final = "/run/headway"
-"""Where a container finds what it is started with; a volume of its own, so that no secret is in its environment."""
+"""Where a container finds its configuration and credentials; its own volume, so that no secret is in its
+environment.
+"""
 IMAGES: Final = "/images"
 USER: Final = 10001
 """User and group of the images of the Dockerfile."""
@@ -72,7 +74,7 @@ def given(launch: Launch) -> bytes:
 
 
 def running(found: Mapping[str, Any]) -> RunningWorker:
-    """Return the worker of a listed container. Its process id would mean nothing outside the daemon's machine."""
+    """Return the worker of a listed container. Its process id has no meaning outside the daemon's machine."""
     labels = found["Labels"]
     return RunningWorker(labels[WORKER], labels[SERVICE], labels[VERSION], float(found["Created"]))
 
@@ -101,8 +103,8 @@ def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
-            "Init": True,  # a signal that comes before Python has its handlers must not be lost
-            "Tmpfs": {"/tmp": "mode=1777"},  # noqa: S108  # the container's own
+            "Init": True,  # a signal that arrives before Python installs its handlers must not be lost
+            "Tmpfs": {"/tmp": "mode=1777"},  # noqa: S108  # noqa: S108  # a path inside the container
             "Binds": [] if launch.image else [f"{launch.root}:{_APP}:ro"],
             "Mounts": [{"Type": "volume", "Target": GIVEN}],
             "LogConfig": _LOG,

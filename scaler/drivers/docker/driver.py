@@ -1,7 +1,7 @@
 """The Docker driver: each worker is a container of its version's image.
 
-It reads from the daemon which workers there are; they carry the label of their pool, so a new scaler finds them all.
-It polls for their ends: events are lost while nobody listens, so polling is needed anyway.
+It lists the workers from the daemon; they carry the label of their pool, so a new scaler finds them all. It polls for
+their ends: events are lost while no scaler listens, so polling is needed anyway.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from headway.scaler.drivers.process.rundir import TAIL, launch_id
 from headway.scaler.errors import Fenced, LaunchFailed, ScalerError
 
 WORKER_IMAGE: Final = "headway-worker"
-"""What runs a working tree; a version with an image runs from a Docker image of that."""
+"""Image that runs a working tree; a version with a Headway image runs from its own Docker image."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 PROBE_TIMEOUT: Final = 60.0
-"""Seconds that a service has to be imported."""
+"""Seconds that the import of a service may take."""
 _LOOK: Final = 0.25
 _LINGER: Final = 2.0
-"""Seconds for which the container of a worker that ended stays: other scalers want to hear of it, too."""
+"""Seconds for which the container of an ended worker is kept, so that other scalers see it, too."""
 _FORGOTTEN: Final = 60.0
-"""Seconds after which a container that was made but not started is somebody's who died in between."""
+"""Seconds after which a created but not started container counts as left over from a dead scaler."""
 _GONE: Final = frozenset({404, 409})
-"""No such container, it does not run, or it is being removed."""
+"""No such container, it is not running, or it is being removed."""
 _CONFLICT: Final = 409
 
 _log = logging.getLogger("headway.scaler")
@@ -47,9 +47,9 @@ class DockerDriver:
     """Runs workers as containers; see `headway.scaler.drivers.driver.Driver`.
 
     Args:
-        pool: whose workers; containers of other pools are not touched.
-        network: what they are connected to; "host" shares the network of the daemon's machine.
-        image: what runs working trees. The daemon has to be on this machine for these.
+        pool: the pool of its workers; containers of other pools are not touched.
+        network: the containers' network; "host" shares the network of the daemon's machine.
+        image: the image that runs working trees, which need a daemon on this machine.
     """
 
     def __init__(self, pool: str, *, network: str = "bridge", image: str = WORKER_IMAGE) -> None:
@@ -60,13 +60,13 @@ class DockerDriver:
         self._exited: asyncio.Queue[ExitedWorker] = asyncio.Queue()
         self._told: set[str] = set()
         self._made: dict[str, float] = {}
-        """When containers were first seen: the daemon's machine may have another clock."""
+        """When containers were first seen, by this machine's clock: the daemon's may differ."""
         self._ends: set[asyncio.Task[None]] = set()
         self._pinned: dict[str, str] = {}
         self._preparing: dict[str, asyncio.Lock] = {}
 
     async def prepare(self, launch: Launch) -> None:
-        """Find the image of a launch, and try to import its service. Raises `LaunchFailed` with what it wrote."""
+        """Find the image of a launch, and try to import its service. Raises `LaunchFailed` with the output."""
         await self._prepared(launch)
 
     async def lead(self, fence: int) -> None:
@@ -77,7 +77,7 @@ class DockerDriver:
         """List the living workers of the pool.
 
         Raises:
-            ScalerError: if the daemon does not tell.
+            ScalerError: if the daemon does not answer.
         """
         living = []
         now = time.monotonic()
@@ -103,11 +103,11 @@ class DockerDriver:
                 made = await self._docker.containers.create(config, name=f"headway-{self._pool}-{worker}")
             except DockerError as error:
                 if error.status == _CONFLICT:
-                    raise LaunchFailed(f"there is a worker {worker} already") from error
+                    raise LaunchFailed(f"a worker {worker} exists already") from error
                 raise
             try:
                 await made.put_archive(container.GIVEN, container.given(launch))
-                await self._pass(fence)  # it took a while
+                await self._pass(fence)  # starting took a while
                 await made.start()
                 [found] = await self._containers({"id": [made.id]})
             except BaseException:
@@ -116,7 +116,7 @@ class DockerDriver:
         return container.running(found)
 
     async def stop(self, worker: str, fence: int, *, kill: bool = False) -> None:
-        """SIGTERM, on which a worker drains, or SIGKILL. Raises `Fenced`."""
+        """Send SIGTERM, on which a worker drains, or SIGKILL. Raises `Fenced`."""
         await self._pass(fence)
         async with _asking(f"{worker} cannot be stopped"):
             try:
@@ -127,24 +127,24 @@ class DockerDriver:
                     raise
 
     async def keep(self, launches: Collection[Launch], fence: int) -> None:
-        """Do nothing: a container is started from its image, and nothing else is held ready."""
+        """Do nothing: containers start from their image, and nothing else is kept ready."""
 
     async def exits(self) -> AsyncIterator[ExitedWorker]:
-        """Yield the workers that ended, each once."""
+        """Yield the ended workers, each once."""
         while True:
             while self._exited.empty():
-                with contextlib.suppress(ScalerError):  # the controller's own look tells of it
+                with contextlib.suppress(ScalerError):  # the next poll reports it
                     await self.list()
                 await asyncio.sleep(_LOOK)
             yield self._exited.get_nowait()
 
     async def close(self) -> None:
-        """Stop watching. Workers go on."""
+        """Stop watching. Workers keep running."""
         await tasks.end(list(self._ends))
         await self._docker.close()
 
     async def _prepared(self, launch: Launch) -> str:
-        """Return the id of the image of a launch, once a probe has imported the service."""
+        """Return the image id of a launch, once a probe has imported the service."""
         key = launch_id(launch)
         async with self._preparing.setdefault(key, asyncio.Lock()):
             if key not in self._pinned:
@@ -165,7 +165,7 @@ class DockerDriver:
         if not found:
             raise LaunchFailed(
                 f"there is no Docker image of {launch.service} {launch.version} ({launch.image[:12]})",
-                remedy="make one with `headway image build --docker`",
+                remedy="build one with `headway image build --docker`",
             )
         return str(max(found, key=lambda one: one["Created"])["Id"])
 
@@ -180,14 +180,14 @@ class DockerDriver:
             await asyncio.shield(self._delete(made))
 
     async def _pass(self, fence: int) -> None:
-        """Refuse former leaders, and remember the newest epoch.
+        """Refuse former leaders, and store the newest epoch.
 
-        It is in the name of a volume: that is what the daemon keeps besides containers.
+        The epoch is stored in the name of a volume, since the daemon keeps volumes independently of containers.
 
         Raises:
             Fenced: if a newer leader has spoken.
         """
-        async with _asking("the leader's epoch is not known"):
+        async with _asking("the leader's epoch is unknown"):
             found = await self._docker.volumes.list(filters={"label": [f"{container.EPOCH}={self._pool}"]})
             epochs = {int(one["Name"].rpartition("-")[2]): one["Name"] for one in found["Volumes"] or []}
             newest = max(epochs, default=0)
@@ -197,13 +197,13 @@ class DockerDriver:
                 name = f"headway-epoch-{self._pool}-{fence}"
                 await self._docker.volumes.create({"Name": name, "Labels": {container.EPOCH: self._pool}})
                 for older in epochs.values():
-                    with contextlib.suppress(DockerError):  # another one has removed it
+                    with contextlib.suppress(DockerError):  # another scaler has removed it
                         await (await self._docker.volumes.get(older)).delete()
 
     async def _containers(self, filters: Mapping[str, Sequence[str]]) -> Sequence[dict[str, Any]]:
         async with _asking("Docker does not list its containers"):
             listed = await self._docker.containers.list(all="1", filters=clean_filters(filters))
-            return [one._container for one in listed]  # noqa: SLF001  # aiodocker has no public name for it
+            return [one._container for one in listed]  # noqa: SLF001  # noqa: SLF001  # aiodocker has no public method for it
 
     def _end_of(self, found: dict[str, Any]) -> None:
         if found["Id"] not in self._told:
@@ -222,7 +222,7 @@ class DockerDriver:
             await self._delete(ended)
         except (DockerError, aiohttp.ClientError, TimeoutError) as error:
             if not (isinstance(error, DockerError) and error.status in _GONE):
-                _log.warning("the end of %s is looked at again: %r", labels[container.WORKER], error)
+                _log.warning("reading the end of %s failed, trying again: %r", labels[container.WORKER], error)
                 self._told.discard(id_)
 
     async def _delete(self, made: DockerContainer) -> None:
@@ -237,11 +237,11 @@ async def _said(ended: DockerContainer) -> list[str]:
 
 @asynccontextmanager
 async def _asking(what: str) -> AsyncIterator[None]:
-    """Turn errors of the daemon, or of the way to it, into ours."""
+    """Turn errors of the daemon and of the connection to it into `ScalerError`."""
     try:
         yield
     except DockerError as error:
         raise LaunchFailed(f"{what}: {error.message}", remedy="see `docker info` and the daemon's log") from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        remedy = "see whether `docker info` works"
+        remedy = "check that `docker info` works"
         raise ScalerError(f"{what}: no answer from Docker: {error!r}", remedy=remedy) from error

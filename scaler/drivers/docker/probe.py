@@ -1,4 +1,4 @@
-"""Runs in a container before workers of a launch do: whether its service is there, and takes its configuration.
+"""Runs in a container before the workers of a launch: checks that its service exists and accepts its configuration.
 
 python3 -m headway.scaler.drivers.docker.probe /run/headway/launch.json
 """
@@ -15,7 +15,7 @@ from headway.images import image, imports
 
 
 def main(file: str) -> int:
-    """Try it; what is wrong goes to stderr."""
+    """Run the check; errors go to stderr."""
     launch = json.loads(Path(file).read_text(encoding="utf-8"))
     try:
         if launch["image"] is not None:

@@ -1,1 +1,1 @@
-"""Workers as processes of this machine: forked from a zygote that has imported their service already."""
+"""Workers as processes of this machine, forked from a zygote that has already imported their service."""

@@ -1,6 +1,6 @@
-"""The process driver: workers of this machine, by way of a zygote for each launch.
+"""The process driver: workers on this machine, forked from a zygote for each launch.
 
-It reads from the run directory which workers there are, whoever started them, so a new scaler finds them all. It learns
+It lists workers from the run directory, whichever scaler started them, so a new scaler finds them all. It learns
 of their ends from process descriptors (pidfd), which work for processes that are not its children.
 """
 
@@ -30,22 +30,22 @@ START_TIMEOUT: Final = 60.0
 """Seconds that a zygote has to import its service."""
 _ANSWER_TIMEOUT: Final = 5.0
 _TRIES: Final = 3
-"""Zygotes that are asked for a worker, if one after the other dies just then."""
+"""Zygotes to try for a worker, in case one dies at that moment."""
 _REAPED_TIMEOUT: Final = 2.0
-"""Seconds that a zygote has to tell how its worker ended, once it has."""
+"""Seconds that a zygote has to report how its worker ended, once it has."""
 _POLL: Final = 0.02
 _LOOK: Final = 0.2
 _LINGER: Final = 2.0
-"""Seconds for which the files of a worker that ended stay: others on this machine want to hear of it, too."""
+"""Seconds for which the files of an ended worker are kept, so that other processes on this machine see them, too."""
 _LOG_BYTES: Final = 8 << 20
-"""Size at which a worker's log is emptied: it is for following, not for keeping."""
+"""Size at which a worker's log is truncated: it is for following, not an archive."""
 
 
 class ProcessDriver:
     """Runs workers as processes; see `headway.scaler.drivers.driver.Driver`.
 
     Args:
-        run: the run directory, made if it is missing.
+        run: the run directory; created if it is missing.
     """
 
     def __init__(self, run: Path) -> None:
@@ -57,7 +57,7 @@ class ProcessDriver:
         self._starting: dict[str, asyncio.Lock] = {}
 
     async def prepare(self, launch: Launch) -> None:
-        """Have the zygote of a launch import its service. Raises `LaunchFailed` with what it wrote if it cannot."""
+        """Let the zygote of a launch import its service. Raises `LaunchFailed` with its output if it cannot."""
         _, writer = await self._zygote(launch)
         writer.close()
 
@@ -81,8 +81,8 @@ class ProcessDriver:
         for _ in range(_TRIES):
             try:
                 pid = await self._fork(launch, worker, fence)
-            except ConnectionError:  # the zygote has just died, perhaps after it forked
-                await asyncio.sleep(_POLL)  # which takes less
+            except ConnectionError:  # the zygote has just died, perhaps after the fork
+                await asyncio.sleep(_POLL)  # the retry takes less
                 pid = next((one.pid for one in rundir.workers(self._run) if one.worker == worker), None)
             if pid is not None:
                 return await self._begun(worker, launch, pid)
@@ -246,7 +246,7 @@ class ProcessDriver:
         task.add_done_callback(self._ends.discard)
 
     async def _tell(self, one: WorkerFile) -> None:
-        """Report the end of a worker, with its exit code if its zygote lives to know it."""
+        """Report the end of a worker, with its exit code if its zygote is alive to report it."""
         while rundir.alive(one):  # noqa: ASYNC110  # where there are no process descriptors
             await asyncio.sleep(_LOOK)
         path = self._run / f"{one.worker}.exit"

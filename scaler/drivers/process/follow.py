@@ -1,4 +1,4 @@
-"""Passes on what the workers of a run directory write, line by line."""
+"""Follows the logs of the workers of a run directory, line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from headway.scaler.drivers.process import rundir
 
 _LOOK: Final = (0.1, 0.4)
-"""Seconds between two looks: while there is output, and at most while there is none."""
+"""Seconds between two checks: while there is output, and at most while there is none."""
 _CHUNK: Final = 1 << 20
 
 Say = Callable[[str, str], None]
@@ -33,7 +33,7 @@ class Follower:
 
     Args:
         run: the run directory.
-        say: receives their lines. Of workers that live already, from now on.
+        say: receives their lines; of workers that already run, only new ones.
     """
 
     def __init__(self, run: Path, say: Say) -> None:
@@ -43,7 +43,7 @@ class Follower:
         self._open(at_end=True)
 
     async def follow(self) -> None:
-        """Follow until cancelled; what was written until then is passed on."""
+        """Follow until cancelled; output written before that is still passed on."""
         soonest, latest = _LOOK
         pause = soonest
         try:
@@ -57,7 +57,7 @@ class Follower:
             self._logs.clear()
 
     def _look(self) -> bool:
-        """Pass on what was written since the last look; returns whether there was anything."""
+        """Pass on what was written since the last check; return whether there was anything."""
         known, found = self._open(at_end=False), False
         for worker, log in list(self._logs.items()):
             found = self._read(log) or found
@@ -78,10 +78,10 @@ class Follower:
         return known
 
     def _read(self, log: _Log) -> bool:
-        """Pass on the new lines of a log; returns whether there were any."""
+        """Pass on the new lines of a log; return whether there were any."""
         found = False
         position = log.file.tell()
-        if log.file.seek(0, 2) >= position:  # else it was trimmed, and begins anew
+        if log.file.seek(0, 2) >= position:  # truncated in between: read from the start
             log.file.seek(position)
         else:
             log.file.seek(0)

@@ -1,4 +1,4 @@
-"""The run directory: the workers of this machine, whoever started them.
+"""The run directory: the workers of this machine, whichever scaler started them.
 
     <worker>.json   a worker's identity, written before it runs any code of its service
     <worker>.log    what it writes
@@ -6,7 +6,7 @@
     fence           the newest leader's epoch
     <launch>.lock   held by the living zygote of a launch; .sock is where it listens, .log what it writes
 
-Files, because they outlive each of the processes that use them.
+Files outlive each of the processes that use them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from headway.scaler.errors import Fenced, LaunchFailed
 
 FENCE: Final = "fence"
 TAIL: Final = 20
-"""Lines of a worker's log that are told when it ends."""
+"""Lines of a worker's log that are reported when it ends."""
 _TAIL_BYTES: Final = 16_384
 _SOCKET_BYTES: Final = 100
-"""What fits into sun_path everywhere."""
+"""The longest socket path (sun_path) that works everywhere."""
 
 
 class WorkerFile(BaseModel):
-    """A worker's identity. `birth` tells its process from a later one with the same id."""
+    """A worker's identity. `birth` distinguishes its process from a later one with the same id."""
 
     worker: str
     service: str
@@ -48,26 +48,26 @@ class WorkerFile(BaseModel):
 
 
 def launch_id(launch: Launch) -> str:
-    """Return the id of a launch: 12 hex digits of a hash of all that its workers are started from."""
+    """Return the id of a launch: 12 hex digits of a hash of everything its workers are started from."""
     facts: dict[str, Any] = {name: getattr(launch, name) for name in Launch.__dataclass_fields__}
     facts["config"], facts["environment"] = dict(launch.config), dict(launch.environment)
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
 def prepare(run: Path) -> None:
-    """Make the directory, for its owner alone.
+    """Create the directory, for its owner only.
 
     Raises:
-        LaunchFailed: if that cannot be.
+        LaunchFailed: if that fails.
     """
     try:
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LaunchFailed(f"cannot make {run}: {error}", remedy="name a directory that can be written") from error
+        raise LaunchFailed(f"cannot make {run}: {error}", remedy="choose a writable directory") from error
 
 
 def socket_path(run: Path, launch: str) -> Path:
-    """Return where the zygote of a launch listens: elsewhere if the path is too long for a socket."""
+    """Return the path where the zygote of a launch listens: elsewhere if it would be too long for a socket."""
     path = run / f"{launch}.sock"
     if len(os.fsencode(path)) <= _SOCKET_BYTES:
         return path
@@ -75,15 +75,15 @@ def socket_path(run: Path, launch: str) -> Path:
     beside = Path(tempfile.gettempdir()) / f"headway-{os.getuid()}-{name}"
     prepare(beside)
     if beside.stat().st_uid != os.getuid():
-        raise LaunchFailed(f"{beside} belongs to somebody else", remedy="use a shorter data directory")
+        raise LaunchFailed(f"{beside} belongs to another user", remedy="use a shorter data directory")
     return beside / f"{launch}.sock"
 
 
 def pass_fence(run: Path, fence: int) -> None:
-    """Remember the epoch of a leader's command, unless a newer leader has spoken.
+    """Store the epoch of a leader's command, unless there is a newer one.
 
     Raises:
-        Fenced: otherwise.
+        Fenced: if there is a newer one.
     """
     descriptor = os.open(run / FENCE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -103,7 +103,7 @@ def launches(run: Path) -> set[str]:
 
 
 def clear_launch(run: Path, launch: str) -> bool:
-    """Remove what a zygote has left; returns whether it was gone."""
+    """Remove the files of a zygote; return whether it was gone."""
     lock = run / f"{launch}.lock"
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
@@ -121,20 +121,20 @@ def clear_launch(run: Path, launch: str) -> bool:
 
 
 def workers(run: Path) -> list[WorkerFile]:
-    """List all workers that were started and not yet cleared away, dead ones included."""
+    """List all workers that were started and not yet cleaned up, including dead ones."""
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(run) as entries:
         for entry in entries:
             if entry.name.endswith(".json") and not entry.name.startswith("."):
-                with contextlib.suppress(OSError, ValidationError):  # just removed, or not whole yet
+                with contextlib.suppress(OSError, ValidationError):  # just removed, or not complete yet
                     written = entry.stat()
                     found.append(_read(entry.path, written.st_ino, written.st_mtime_ns))
     return found
 
 
 @lru_cache(maxsize=4096)
-def _read(path: str, inode: int, modified: int) -> WorkerFile:  # noqa: ARG001  # they tell one file from another
-    """Read a worker's identity, once: several times a second somebody asks for all of them."""
+def _read(path: str, inode: int, modified: int) -> WorkerFile:  # noqa: ARG001  # noqa: ARG001  # cache keys: they identify a version of the file
+    """Read a worker's identity, cached: all identities are read several times a second."""
     return WorkerFile.model_validate_json(Path(path).read_bytes())
 
 
@@ -171,7 +171,7 @@ def tail(path: Path) -> tuple[str, ...]:
 
 
 def trim(run: Path, worker: str, most: int) -> None:
-    """Empty a log that is larger than some bytes; its writer appends, and goes on at the beginning."""
+    """Truncate a log that is larger than some bytes; its writer appends from the beginning."""
     path = run / f"{worker}.log"
     with contextlib.suppress(OSError):
         if path.stat().st_size > most:
@@ -179,6 +179,6 @@ def trim(run: Path, worker: str, most: int) -> None:
 
 
 def clear(run: Path, worker: str) -> None:
-    """Remove what is left of a worker."""
+    """Remove the files of a worker."""
     for suffix in ("json", "exit", "log"):
         (run / f"{worker}.{suffix}").unlink(missing_ok=True)

@@ -2,9 +2,9 @@
 
     python -m headway.scaler.drivers.process.zygote  <  {"run": ..., "id": ..., "launch": {...}}
 
-A fork takes milliseconds and shares what was imported, where a fresh interpreter takes a good part of a second. It has
-one thread and no event loop, so there is nothing a fork could tear apart. It outlives the scaler, and its workers
-outlive it. When the other end of its lifeline is closed (`headway up` is gone) it drains its workers and leaves.
+A fork takes milliseconds and shares the imported modules, whereas a fresh interpreter takes much of a second. The
+zygote has one thread and no event loop, so forking it is safe. It outlives the scaler, and its workers outlive it.
+When the other end of its lifeline closes (`headway up` is gone), it drains its workers and exits.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ LIFELINE: Final = "HEADWAY_LIFELINE"
 ALREADY: Final = 0
 FAILED: Final = 2
 _TICK: Final = 5.0
-"""Seconds between two looks whether the run directory is still there; everything else wakes it."""
+"""Seconds between two checks that the run directory still exists; everything else wakes the zygote."""
 _LEAVING_TICK: Final = 0.2
-"""Seconds between two looks whether the workers of a former zygote have ended."""
+"""Seconds between two checks whether the workers of a former zygote have ended."""
 _LINE: Final = 1 << 20
 
 
@@ -61,7 +61,7 @@ class Zygote:
         self._leaving = False
 
     def serve(self) -> None:
-        """Fork workers until the lifeline is cut or the run directory is gone."""
+        """Fork workers until the lifeline closes or the run directory is gone."""
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
@@ -71,7 +71,7 @@ class Zygote:
         self._selector.register(self._woken, selectors.EVENT_READ)
         lifeline = os.environ.pop(LIFELINE, "")
         if lifeline:
-            os.set_inheritable(int(lifeline), False)  # workers keep it by the fork, what they execute does not
+            os.set_inheritable(int(lifeline), False)  # forked workers inherit it, programs that they execute do not
             self._selector.register(int(lifeline), selectors.EVENT_READ)
         self._path.unlink(missing_ok=True)
         self._listener.bind(str(self._path))
@@ -97,7 +97,7 @@ class Zygote:
         self._path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
-        """Drain all workers of this launch, those of a former zygote included, and then end."""
+        """Drain all workers of this launch, including those of a former zygote, then end."""
         self._leaving = True
         for one in self._ours():
             with contextlib.suppress(ProcessLookupError):
@@ -129,7 +129,7 @@ class Zygote:
                 return {"error": "leaving", "message": "the installation is being stopped"}
             rundir.pass_fence(self._run, int(ask["fence"]))
             if ask.get("leave"):
-                self._leaving = not self._ours()  # workers that are there go on, and this zygote tells of their ends
+                self._leaving = not self._ours()  # existing workers keep running, and this zygote reports their ends
                 return {"leaving": self._leaving}
             if self._launch.image is not None:
                 _verify(self._launch, self._launch.image)
@@ -141,8 +141,8 @@ class Zygote:
 
     def _fork(self, worker: str) -> int:
         if (self._run / f"{worker}.json").exists():
-            raise FileExistsError(f"there is a worker {worker} already")
-        os.chdir(self._launch.root)  # where we began may be gone: who mends an image puts another folder in its place
+            raise FileExistsError(f"a worker {worker} exists already")
+        os.chdir(self._launch.root)  # the working directory may be gone: repairing an image replaces its folder
         log = os.open(self._run / f"{worker}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             pid = os.fork()
@@ -154,7 +154,7 @@ class Zygote:
         return pid
 
     def _become(self, worker: str, log: int) -> None:
-        """Become a worker, in the child; never returns."""
+        """Become a worker, in the child; never return."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -182,8 +182,8 @@ class Zygote:
             code = runner.main(launch.app, launch.version, config=dict(launch.config), name=worker, grace=launch.grace)
             sys.stdout.flush()
             sys.stderr.flush()
-        except BaseException as error:  # nothing may get back into the zygote's loop
-            os.write(2, f"the worker could not begin: {error!r}\n".encode())
+        except BaseException as error:  # no exception may reach the zygote's loop
+            os.write(2, f"the worker could not start: {error!r}\n".encode())
         finally:
             os._exit(code)
 
@@ -202,23 +202,23 @@ class Zygote:
 
 
 def _verify(launch: Launch, digest: str) -> Manifest:
-    """Read the image of a launch, every byte.
+    """Verify the image of a launch, every byte.
 
     Raises:
-        NoImage, ImageChanged: if it is not what was built, or not what the launch says.
+        NoImage, ImageChanged: if it differs from what was built or from the launch.
     """
     return image.verify_source(Path(launch.root), digest, service=launch.service, app=launch.app, config=launch.config)
 
 
 def main() -> int:
-    """Import the service, and serve."""
+    """Import the service, and serve fork requests."""
     ask = orjson.loads(sys.stdin.buffer.read())
     run, launch_id, launch = Path(ask["run"]), str(ask["id"]), Launch(**ask["launch"])
     lock = os.open(run / f"{launch_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return ALREADY  # another one serves, or is about to
+        return ALREADY  # another zygote serves, or is about to
     os.environ.update(launch.environment)
     try:
         if launch.image is None:

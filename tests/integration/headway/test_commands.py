@@ -123,7 +123,7 @@ def test_no_check_stores_it_for_a_version_that_is_deployed_later(up, eventually)
 def test_an_event_that_nobody_subscribes_to_is_stored_and_told(up):
     done = up.run("emit", "weather.changed", "{}", "--tenant", "acme")
     assert "stored in EVENTS" in done.stdout
-    assert "no worker that answers subscribes to weather.changed" in done.stderr
+    assert "no running worker subscribes to weather.changed" in done.stderr
 
 
 def test_the_tenant_is_that_of_the_environment_unless_it_is_named(up):

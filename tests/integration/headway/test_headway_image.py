@@ -96,7 +96,7 @@ def test_build_list_show_compare_and_verify(folder, here):
         "+ rpc.welcome",
         "breaks: rpc greet: it is gone",
     ]
-    assert run("diff", "hello", "v1", "v1").stdout == "no difference but the label\n"
+    assert run("diff", "hello", "v1", "v1").stdout == "no difference except the label\n"
 
     assert run("verify").returncode == 0
     source = image.folder(folder / "staging", v2) / "src/app.py"
@@ -201,7 +201,7 @@ def test_without_a_server_nothing_is_removed_but_by_force(folder, here):
     digest = build(folder, "v1")
     refused = here("image", "rm", "hello", "v1")
     assert refused.returncode == 2
-    assert f"nobody can tell whether {digest[:12]} is in use" in refused.stderr
+    assert f"cannot find out whether {digest[:12]} is in use" in refused.stderr
     unreachable = ("--url", "nats://127.0.0.1:1")
     assert here("image", "rm", "hello", "v1", *unreachable).returncode == 2
     assert here("image", "rm", "hello", "v1", *unreachable, "--force").returncode == 0

@@ -136,8 +136,8 @@ async def test_a_version_that_fails_is_taken_back_by_the_judge(site):
 
 def test_what_is_asked_wrongly_is_refused_with_what_to_do(site):
     for arguments, said in (
-        (("deploy", "hello", "v2", "--steps", "50,20,100"), "write ascending percents up to 100"),
-        (("deploy", "hello", "v2", "--bake", "soon"), "'soon' is no duration"),
+        (("deploy", "hello", "v2", "--steps", "50,20,100"), "write ascending percentages up to 100"),
+        (("deploy", "hello", "v2", "--bake", "soon"), "'soon' is not a duration"),
         (("deploy", "hello", "v2", "--check", "ping"), "is no check"),
         (("deploy", "hello", "v9"), "v9"),
         (("rollout", "promote", "hello"), "no rollout of hello is under way"),

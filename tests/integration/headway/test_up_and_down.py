@@ -130,7 +130,7 @@ def test_a_port_of_browsers_in_use_is_told_with_the_option_that_takes_another(fr
         ports[option] = str(taken.getsockname()[1])
         running = fresh("app:hello", "--console", *(word for pair in ports.items() for word in pair))
         assert ended(running) == 11
-    assert f"fix: stop what listens there, or take another port: {option} 0 finds a free one" in running.said
+    assert f"fix: stop what listens there, or choose another port: {option} 0 finds a free one" in running.said
 
 
 def test_up_takes_its_directory_from_the_environment_as_all_commands_do(fresh, tmp_path):

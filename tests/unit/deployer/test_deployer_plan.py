@@ -302,7 +302,7 @@ def test_steps_that_make_no_sense_are_refused(steps):
 
 
 def test_a_version_cannot_follow_itself():
-    with pytest.raises(ValueError, match="cannot follow itself"):
+    with pytest.raises(ValueError, match="cannot replace itself"):
         record(before="v2")
 
 

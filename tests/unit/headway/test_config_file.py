@@ -99,8 +99,8 @@ def test_all_errors_are_shown_at_once_in_the_order_of_the_file():
         ("{lag: {drain_withn: 5}}", "headway.yaml:4:19", "did you mean 'drain_within'"),
         ("{lag: {drain_within: soon}}", "headway.yaml:4:33", "write 50ms, 10s, 5m"),
         ("{min: 3, max: 2}", "headway.yaml:4:12", "min 3 is more than max 2"),
-        ("{latency: {}}", "headway.yaml:4:22", "give mean, p95, or both"),
-        ("{floors: [{start: x, end: 0 18 * * *, workers: 3}]}", "headway.yaml:4:30", "'x' is no time"),
+        ("{latency: {}}", "headway.yaml:4:22", "give mean, p95 or both"),
+        ("{floors: [{start: x, end: 0 18 * * *, workers: 3}]}", "headway.yaml:4:30", "'x' is not a time"),
         ("{floors: [{start: 0 8 * * *, end: 0 9 * * *, workers: 3, timezone: X}]}", "headway.yaml:4:", "no timezone"),
     ],
 )

@@ -28,12 +28,12 @@ def test_quantities_are_read_as_people_write_them():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"lag": {"drain_within": "soon"}}, "'soon' is no duration"),
-        ({"cpu": {"target": "high"}}, "'high' is no share"),
+        ({"lag": {"drain_within": "soon"}}, "'soon' is not a duration"),
+        ({"cpu": {"target": "high"}}, "'high' is not a share"),
         ({"cpu": {"target": "140%"}}, "less than or equal to 1"),
-        ({"memory": "much"}, "'much' is no size"),
+        ({"memory": "much"}, "'much' is not a size"),
         ({"min": 3, "max": 2}, "min 3 is more than max 2"),
-        ({"latency": {}}, "give mean, p95, or both"),
+        ({"latency": {}}, "give mean, p95 or both"),
         ({"lags": {}}, "Extra inputs are not permitted"),
     ],
 )
