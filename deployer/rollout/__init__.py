@@ -1,1 +1,1 @@
-"""Rollouts: what happens next, and making it happen."""
+"""Rollouts: planning the next step, and carrying it out."""

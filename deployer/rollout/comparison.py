@@ -1,7 +1,7 @@
-"""The comparison of both versions of a rollout while it runs: what heartbeats say of them goes into the analysis.
+"""The comparison of a rollout's two versions while it runs: feeds their heartbeats into the analysis.
 
-The evidence is noted beside the rollout's record every few seconds, so a deployer that takes over goes on with it.
-What a dying deployer had not noted is missing, which makes a decision later, never wrong.
+The evidence is stored beside the rollout's record every few seconds, so a deployer that takes over continues with it.
+Evidence that a dying deployer had not stored is lost, which delays a decision but never makes it wrong.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from headway.deployer.evidence import NOTHING, Checked, Side, Slice
 from headway.deployer.rollout.plan import weights
 
 SLICE: Final = 1.0
-"""Seconds of a slice: as often as workers tell."""
+"""Seconds of a slice: the period of heartbeats."""
 NOTED_EVERY: Final = 5.0
-"""Seconds after which the evidence is noted again."""
+"""Seconds after which the evidence is stored again."""
 CHECK_EVERY: Final = 5.0
 """Seconds between two rounds of the user's checks."""
 POINTS: Final = 60
-"""Moments of which the evidence is kept. When there are more, every second one is dropped."""
+"""Most points kept of the evidence's course. Beyond that, every second point is dropped."""
 _AGAIN: Final = 0.5
-"""Seconds after which a check that is not good is asked once more."""
+"""Seconds after which a check that is not good is repeated once."""
 _GAP: Final = 5.0
-"""Seconds of a slice above which nobody was watching for the rest."""
+"""Seconds of a slice beyond which the rest counts as unobserved."""
 
 _log = logging.getLogger("headway.deployer")
 
@@ -45,7 +45,7 @@ class Comparison:
     Args:
         record: the rollout.
         fleet: the view of the workers.
-        known: what a deployer before had noted.
+        known: what a previous deployer had stored.
     """
 
     def __init__(self, record: RolloutRecord, fleet: Fleet, known: EvidenceRecord | None = None) -> None:
@@ -65,7 +65,7 @@ class Comparison:
 
     @classmethod
     async def resumed(cls, control: Control, record: RolloutRecord, fleet: Fleet) -> Comparison:
-        """Return the comparison of a rollout, with the evidence that was noted. Raises as `Control.get`."""
+        """Return the comparison of a rollout, with its stored evidence. Raises as `Control.get`."""
         try:
             known = await control.get(evidence_key(record.service), EvidenceRecord)
         except StoreError as error:
@@ -75,21 +75,21 @@ class Comparison:
 
     @property
     def seconds(self) -> float:
-        """For how long it has watched the step."""
+        """Seconds for which the step was observed."""
         return self._analysis.step_seconds
 
     def of(self, record: RolloutRecord) -> bool:
-        """Whether it is about this rollout."""
+        """Return whether this compares the given rollout."""
         return self._number == record.number
 
     async def go_on(self, bus: Bus, control: Control, record: RolloutRecord) -> None:
-        """Watch on, run the checks when they are due, judge, and note the evidence."""
+        """Observe, run the checks when they are due, judge, and store the evidence."""
         if self._at != _place(record):
             self._at = _place(record)
             self._analysis.begin(record.step)
             self._last = time.monotonic()
             self.verdict = None
-            self._take(record)  # what was done during the shift belongs to neither step
+            self._take(record)  # work done during the shift belongs to neither step
             return
         now = time.monotonic()
         passed = now - self._last
@@ -108,7 +108,7 @@ class Comparison:
             await self._note(control, record)
 
     async def _compare(self, bus: Bus, control: Control, record: RolloutRecord, part: Slice, seconds: float) -> None:
-        """Judge a step: by what is beside it, or where nothing is, by a bound."""
+        """Judge a step: against the other version, or without one, against a bound."""
         if record.checks and time.monotonic() - self._checked >= CHECK_EVERY:
             self._results = await run_checks(bus, record)
             self._checked = time.monotonic()
@@ -131,7 +131,7 @@ class Comparison:
             self.verdict = Verdict(outcome="fail", reasons=(why,), evidence=tuple(self._points))
 
     def _draw(self, decision: Decision) -> None:
-        """Keep how far the evidence has come, in few points however long it takes."""
+        """Record how the evidence grew, in a bounded number of points."""
         at = round(self._analysis.seconds, 1)
         point = Point(at=at, against=round(decision.against, 3), shown=round(decision.shown, 3))
         if len(self._points) > 1 and at - self._points[-2].at < self._points[-1].at / POINTS:
@@ -151,7 +151,7 @@ class Comparison:
         )
         try:
             await control.put(evidence_key(record.service), noted)
-        except HeadwayError as error:  # noted again in a moment; only a takeover right now would begin anew
+        except HeadwayError as error:  # stored again in a moment; only a takeover right now would start from zero
             _log.warning("%s: the evidence was not noted: %s", record.service, error)
 
     def _restore(self, record: RolloutRecord, known: EvidenceRecord) -> None:
@@ -171,7 +171,7 @@ class Comparison:
 
 
 async def run_checks(bus: Bus, record: RolloutRecord) -> tuple[Checked, ...]:
-    """Run the user's checks of a version, side by side. One that is not good is asked again before that counts."""
+    """Run the user's checks of a version concurrently. One that is not good is repeated before it counts."""
 
     async def one(check: Check) -> Checked:
         found = await checks.run(bus, record.service, record.version, record.before, check)

@@ -1,8 +1,8 @@
-"""The deployer: reads everything, plans, acts, and starts again. Of several the one with the lease acts.
+"""The deployer: read everything, plan, act, repeat. Of several replicas the one with the lease acts.
 
-It keeps nothing that a successor would miss: how far a rollout is stands in its record, written after each effect by
-compare-and-set. Services are seen to side by side; a slow one holds up no other. A command that writes into a record
-wakes the deployer at once, and one that takes a release back interrupts whatever is being done for that service.
+It keeps no state that a successor would miss: a rollout's progress is in its record, written after each effect with
+compare-and-set. Services are handled concurrently; a slow one delays no other. A command that writes into a record
+wakes the deployer at once, and a rollback interrupts whatever is being done for that service.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from headway.deployer.rollout.watch import Watch
 PERIOD: Final = 0.5
 """Seconds between two rounds."""
 STRAYS: Final = 5.0
-"""Seconds between two looks for jobs that were left with a version that is gone."""
+"""Seconds between two searches for jobs left with a removed version."""
 CLEAN: Final = 10.0
-"""Seconds between two looks at what a service's retired versions leave behind."""
+"""Seconds between two cleanups of a service's retired versions."""
 BOUNDS: Final = 2.0
-"""Seconds between two looks at how full the queues are."""
+"""Seconds between two checks of the queues' sizes."""
 ROUND_TIMEOUT: Final = 30.0
 _READ_TIMEOUT: Final = 15.0
-"""Seconds that the control records have to be read in."""
+"""Time limit for reading the control records, in seconds."""
 
 _log = logging.getLogger("headway.deployer")
 
@@ -56,13 +56,13 @@ class Deployer(Controller):
     Args:
         bus: a connection in the control or operator role.
         broker: of the server, with the installation's keys.
-        holder: who we are, for the lease.
+        holder: name of this contender, for the lease.
         prove: checks images and contracts before a version is started.
         period: seconds between two rounds.
-        ttl: seconds after which another takes over from a dead one.
-        keep: retired versions of each service whose records and images stay, to be rolled back to.
+        ttl: seconds after which another deployer takes over from a dead one.
+        keep: retired versions of each service whose records and images stay, for rollbacks.
         spare: retired versions of each service that keep their consumers for a while.
-        clean_every: seconds between two looks at what a service's retired versions leave behind.
+        clean_every: seconds between two cleanups of a service's retired versions.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Deployer(Controller):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Watch the rollouts' records, so that a command is acted on at once."""
+        """Watch the rollouts' records, to act on commands at once."""
         watch = await self._bus.nc.subscribe(ROLLOUTS, cb=self._on_record)
         try:
             yield
@@ -104,9 +104,9 @@ class Deployer(Controller):
                 await watch.unsubscribe()
 
     async def _on_record(self, message: Msg) -> None:
-        """Act on a rollout's new record at once. If it is to go back, nothing else is worth finishing."""
+        """Act on a rollout's new record at once. A rollback interrupts everything else."""
         known = parse_subject(message.subject)
-        if known is None:  # nobody of ours writes such a key
+        if known is None:  # Headway writes no such key
             return
         service = known.owner
         task = self._tasks.get(service)
@@ -119,10 +119,10 @@ class Deployer(Controller):
         self.wake()
 
     async def reconcile(self) -> None:
-        """Do one round: see to each service that has something to do.
+        """Do one round: handle each service that has something to do.
 
         Raises:
-            MissingStream, ConnectionFailed: if the control records cannot be read: then nothing is done.
+            MissingStream, ConnectionFailed: if the control records cannot be read; then the round does nothing.
         """
         await self.control.refresh()
         self._metrics.round(self.control.versions.values(), self.control.rollouts.values())
@@ -132,7 +132,7 @@ class Deployer(Controller):
             self._cleaning = self.spawn(self._clean(), "cleaning up")
 
     async def _clean(self) -> None:
-        """Clean up after the services whose turn it is, one after the other: nothing waits for it."""
+        """Clean up after the services that are due, one after the other: nothing waits for it."""
         if time.monotonic() - self._bounded >= min(BOUNDS, self._clean_every):
             self._bounded = time.monotonic()
             await self._bounds()
@@ -148,7 +148,7 @@ class Deployer(Controller):
                 _log.warning("%s: what retired versions left is cleaned up the next time: %s", service, error)
 
     def _begin(self, service: str, record: RolloutRecord) -> None:
-        """Start on a service, unless that is under way or there is hardly anything to do."""
+        """Start on a service, unless it is being handled or there is hardly anything to do."""
         now = time.monotonic()
         if service in self._tasks or (record.over and now - self._looked.get(service, 0.0) < STRAYS):
             return
@@ -169,7 +169,7 @@ class Deployer(Controller):
             _log.warning("bounds of queues stay as they are until the next time: %s", error)
 
     async def _service(self, service: str) -> None:
-        """Take as many steps of one service as can be taken at once."""
+        """Take as many steps of one service as possible at once."""
         try:
             async with asyncio.timeout(ROUND_TIMEOUT):
                 while await self._step(service):
@@ -178,14 +178,16 @@ class Deployer(Controller):
             _log.warning("%s: this round was given up, the next one tries again: %s", service, error)
 
     async def _step(self, service: str) -> bool:
-        """Take a step; returns whether the next one can follow at once.
+        """Take a step; return whether the next one can follow at once.
 
         Raises:
-            HeadwayError: one of its kinds, if not all could be read or written.
+            HeadwayError: one of its subclasses, if a read or write failed.
         """
         kept = await self.control.get(rollout_key(service), RolloutRecord)
         known = self.control.services.get(service)
-        if kept is None or (known is not None and known.suspended):  # `headway up` has left: nobody runs its workers
+        if kept is None or (
+            known is not None and known.suspended
+        ):  # `headway up` has stopped: it has no workers
             return False
         record = kept.value
         made = plan(record, await self._facts(record), time.time())
@@ -199,7 +201,7 @@ class Deployer(Controller):
         return await self._write(service, kept, then) and then.phase != record.phase
 
     async def _act(self, record: RolloutRecord, made: Plan) -> RolloutRecord:
-        """Carry out the plan; returns what the record becomes."""
+        """Carry out the plan; return the resulting record."""
         moved = 0
         try:
             if not made.first:
@@ -211,14 +213,14 @@ class Deployer(Controller):
         except NotLeading:
             raise
         except HeadwayError as error:
-            # A server that does not answer for a moment says nothing of the version.
+            # A server that does not answer for a moment says nothing about the version.
             if made.otherwise is None or isinstance(error, (ConnectionFailed, NotReady, NotStored, RouteRefused)):
                 return noted(record, error.message)
             return because(made.otherwise, error.message)
         return made.then.model_copy(update={"took_over": made.then.took_over + moved}) if moved else made.then
 
     async def _write(self, service: str, kept: Versioned[RolloutRecord], then: RolloutRecord) -> bool:
-        """Write the record; returns False if somebody else has written it meanwhile."""
+        """Write the record; return False if it was written meanwhile by another process."""
         try:
             await self.control.put(rollout_key(service), then, expect=kept.revision)
         except Conflict:
@@ -227,7 +229,7 @@ class Deployer(Controller):
         return True
 
     async def _facts(self, record: RolloutRecord) -> Facts:
-        """Return what is known of a rollout's versions; nothing if it is to go back, which must not wait."""
+        """Return the facts about a rollout's versions; nothing during a rollback, which must not wait."""
         watch = self._watches.setdefault(record.service, Watch())
         watched = watch.look(record)
         if record.phase == "back" or (record.abort is not None and _forward(record)):
@@ -238,7 +240,7 @@ class Deployer(Controller):
         routed = record.phase == "judge" or record.over
         comparison = await self._compare(record)
         return Facts(
-            hearing=fleet.settled,
+            settled=fleet.settled,
             route=(await self._broker.routes()).get(service, {}) if routed else None,
             serving=fleet.serving(service),
             missing=fleet.missing(service, names),
@@ -252,7 +254,7 @@ class Deployer(Controller):
         )
 
     async def _compare(self, record: RolloutRecord) -> Comparison | None:
-        """Compare the versions of a rollout that is judged, or that may still be taken back."""
+        """Compare the versions of a rollout that is judged, or that may still be rolled back."""
         if record.phase not in {"judge", "drain", "standby"} or record.urgent:
             if record.over:
                 self._comparisons.pop(record.service, None)
@@ -275,5 +277,5 @@ class Deployer(Controller):
 
 
 def _forward(record: RolloutRecord) -> bool:
-    """Return whether a rollout is on its way, rather than back or over."""
+    """Return whether a rollout goes forward, rather than back or being over."""
     return not record.over and record.phase not in {"back", "take-over"}

@@ -1,4 +1,4 @@
-"""What a deployer does to the world; each can be done twice."""
+"""The deployer's effects on the installation; each can safely be repeated."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from headway.deployer import queues
 from headway.deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
 from headway.deployer.rollout import proof
 from headway.deployer.rollout.comparison import run_checks
-from headway.deployer.rollout.plan import Effect, Post, Route, Smoke, TakeOver, Verify
+from headway.deployer.rollout.plan import DesiredVersion, Effect, Route, Smoke, TakeOver, Verify
 from headway.deployer.rollout.takeover import Takeover
 
 TAKE_OVER_FOR: Final = 2.0
-"""Seconds that jobs are moved for before the deployer looks up again."""
+"""Seconds for which jobs are moved before the deployer plans again."""
 
 Prove = Callable[[RolloutRecord, VersionRecord, VersionRecord | None], Awaitable[None]]
-"""Proves that a version can be run after the one before it; raises a `HeadwayError` that says why not."""
+"""Proves that a version can replace the one before it; raises a `HeadwayError` with the reason if not."""
 
 _log = logging.getLogger("headway.deployer")
 
 
 class Effects:
-    """Does it.
+    """Carries out effects.
 
     Args:
         bus: a connection in the control or operator role.
         broker: of the server, with the installation's keys.
         control: the records.
         prove: checks images and contracts.
-        leads: whether we may act. Asked right before each act: we may have slept since we were told to.
+        leads: whether this deployer may act. Checked right before each action: the process may have been suspended.
     """
 
     def __init__(self, bus: Bus, broker: Broker, control: Control, prove: Prove, leads: Callable[[], bool]) -> None:
@@ -47,11 +47,11 @@ class Effects:
         self._prove = prove
 
     async def have(self, record: RolloutRecord, effect: Effect) -> int:
-        """Have an effect; returns how many jobs were moved by it.
+        """Carry out an effect; return how many jobs it moved.
 
         Raises:
             NotLeading: if another deployer acts.
-            HeadwayError: one of its other kinds, if it could not be had.
+            HeadwayError: one of its other subclasses, if the effect failed.
         """
         match effect:
             case Verify():
@@ -64,13 +64,13 @@ class Effects:
                 return await self.take_over(record.service, effect)
         return 0
 
-    async def fleet(self, service: str, posts: Mapping[str, Post]) -> None:
-        """See that versions have what they are to have. Raises `UnknownVersion` and as `Control.change`."""
+    async def fleet(self, service: str, desired: Mapping[str, DesiredVersion]) -> None:
+        """Bring versions to their desired phase and minimum. Raises `UnknownVersion` and as `Control.change`."""
         self._fenced()
-        for version, post in posts.items():
-            wanted = {"phase": post.phase, "minimum": post.minimum}
+        for version, one in desired.items():
+            wanted = {"phase": one.phase, "minimum": one.minimum}
             known = self._control.versions.get((service, version))
-            if known is None and post.phase == "retired":
+            if known is None and one.phase == "retired":
                 continue
             if known is None:
                 raise UnknownVersion(f"there is no record of {service} {version}", remedy="deploy it again")
@@ -90,7 +90,7 @@ class Effects:
     async def smoke(self, record: RolloutRecord) -> None:
         """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`.
 
-        A check that nothing is known of yet is left to the steps: there may be no value before there is traffic.
+        A check with an unknown result is left to the steps: there may be no value before there is traffic.
         """
         alone = {record.version: 100}
         await proof.interest(
@@ -121,7 +121,7 @@ class Effects:
         await self.mirror(service, weights or {})
 
     async def mirror(self, service: str, weights: Mapping[str, int]) -> None:
-        """Write the weights that hold where no cluster is named into the versions' records."""
+        """Write the weights without a named cluster into the versions' records."""
         shares = routes.here(weights, None)
         for (name, version), known in list(self._control.versions.items()):
             if name == service and known.weight != shares.get(version, 0):

@@ -1,8 +1,8 @@
-"""What a rollout does next. Pure: from its record and what is known of the world to a fleet, an effect and a record.
+"""Plans the next step of a rollout. Pure: from its record and the known facts to a fleet, an effect and a record.
 
-Each phase says what must be (`fleet`: which versions have workers, and how many at least), what is to be done now
-(`effect`), and what the record becomes once that is done. All of it can be done twice without harm, so whoever takes
-over from a dead deployer, at whatever moment, does it again.
+Each phase defines the desired state (`fleet`: which versions have workers, and at least how many), what to do now
+(`effect`), and the record after that. All of it can be repeated without harm, so a deployer that takes over at any
+moment does it again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from headway.control.records import OVER, Phase, RolloutRecord, Transition, Verd
 HISTORY: Final = 60
 """Transitions that a record remembers."""
 READY_WITHIN: Final = 120.0
-"""Seconds that a version has to get as many workers as a step needs, and a shift to be proven and taken.
+"""Seconds that a version has to get the workers for a step, and a shift to be proven and made.
 
-As all deadlines here it counts only seconds in which a deployer watched, and nobody had paused the rollout.
+Like all deadlines here it counts only seconds in which a deployer was watching and the rollout was not paused.
 """
 GONE_AFTER: Final = 5.0
-"""Seconds without a serving worker after which a version with traffic is taken back."""
+"""Seconds without a serving worker after which a version with traffic is rolled back."""
 LEFT_AFTER: Final = 30.0
-"""The same for an old version that drains: then the new one does what it has left."""
+"""The same for an old version that drains: then the new one takes over its jobs."""
 
 
 HELD: Final = "held:"
-"""How the note of a rollout begins that waits for a person, since its traffic is too thin to show anything."""
+"""Start of the note of a rollout that waits for a person because its traffic is too thin to prove anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Route:
 
     Attributes:
         weights: by version, or version and cluster as in `v2@eu`.
-        proven: prove first that everything arrives. What leads back is not held up by proofs.
+        proven: prove first that everything arrives. Rollbacks do not wait for proofs.
     """
 
     weights: Mapping[str, int] | None
@@ -66,8 +66,8 @@ Effect = Verify | Smoke | Route | TakeOver
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """What a version is to have: as in `VersionRecord`."""
+class DesiredVersion:
+    """The desired phase and minimum of a version, as in `VersionRecord`."""
 
     phase: Literal["live", "draining", "retired"]
     minimum: int = 0
@@ -75,23 +75,23 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known now.
+    """The known facts.
 
     Attributes:
-        hearing: whether heartbeats have been heard for long enough that silence means something.
-        route: the service's weights; None if they are not known.
-        serving: workers that serve and are well, by version.
+        settled: whether heartbeats have been heard for long enough that silence means something.
+        route: the service's weights; None if unknown.
+        serving: healthy serving workers, by version.
         missing: seconds for which a version has had none.
-        alive: workers that were heard of, by version.
-        busy: calls, jobs and events that they have in hand.
-        left: jobs not acknowledged, by version; None if not known.
-        looping: versions in a crash loop, and how their workers end.
-        verdict: the judge's on this step; None before it has spoken.
-        judged_for: seconds that it has seen.
+        alive: workers with heartbeats, by version.
+        busy: calls, jobs and events in progress, by version.
+        left: jobs not acknowledged, by version; None if unknown.
+        looping: versions in a crash loop, and how their workers died.
+        verdict: the judge's on this step; None before the first one.
+        judged_for: seconds that it has observed.
         watched: seconds of the phase in which a deployer watched and nothing was paused.
     """
 
-    hearing: bool = True
+    settled: bool = True
     route: Mapping[str, int] | None = None
     serving: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, float] = field(default_factory=dict)
@@ -104,35 +104,35 @@ class Facts:
     watched: float = 0.0
 
     def idle(self, version: str) -> bool:
-        """Whether it is certain that a version has nothing queued and nothing in hand."""
-        return self.hearing and self.left is not None and not self.left.get(version) and not self.busy.get(version)
+        """Return whether it is certain that a version has nothing queued and nothing in progress."""
+        return self.settled and self.left is not None and not self.left.get(version) and not self.busy.get(version)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now: see to the fleet, then have the effect, then write the record.
+    """What to do now: update the fleet, carry out the effect, then write the record.
 
     Attributes:
-        then: the record once the effect is there.
-        otherwise: the record when the effect fails for good; it gets the reason. None: note it, and try again.
-        fleet: what versions are to have.
-        effect: None to just go on.
+        then: the record after the effect.
+        otherwise: the record when the effect fails for good; it gets the reason. None: record it, and try again.
+        fleet: desired versions.
+        effect: None if there is nothing to do.
         first: the effect comes before the fleet.
     """
 
     then: RolloutRecord
     otherwise: RolloutRecord | None = None
-    fleet: Mapping[str, Post] = field(default_factory=dict)
+    fleet: Mapping[str, DesiredVersion] = field(default_factory=dict)
     effect: Effect | None = None
     first: bool = False
 
 
 def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
-    """Plan.
+    """Plan the next step of a rollout.
 
     Args:
-        record: how far it is.
-        facts: what is known.
+        record: the rollout.
+        facts: the known facts.
         now: unix seconds.
     """
     back = _must_go_back(record, facts)
@@ -161,42 +161,45 @@ def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     return Plan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
 
 
-def fleet(record: RolloutRecord) -> dict[str, Post]:
-    """What the versions of a rollout are to have. The old one keeps its capacity until nobody may want it back."""
+def fleet(record: RolloutRecord) -> dict[str, DesiredVersion]:
+    """Return the desired versions of a rollout.
+
+    The old version keeps its capacity until a rollback is no longer possible.
+    """
     new, old = record.version, record.before
     if record.phase in {"verify", "refused"}:
         return {}
-    # Versions of rollouts that were over when this one began: one that was kept warm is not needed any more.
+    # Versions of earlier rollouts that were still kept warm when this one began are not needed any more.
     earlier = {name for past in record.past for name in (past.version, past.before) if name not in {None, new, old}}
-    posts: dict[str, Post] = {str(name): Post("retired") for name in earlier}
+    desired: dict[str, DesiredVersion] = {str(name): DesiredVersion("retired") for name in earlier}
     match record.phase:
         case "warm-up" | "shift" | "judge" | "drain" | "standby" | "back":
-            posts[new] = Post("live", needed(record))
+            desired[new] = DesiredVersion("live", needed(record))
             if old is not None:
-                posts[old] = Post("live", record.workers)
+                desired[old] = DesiredVersion("live", record.workers)
         case "take-over":
             good, bad = sides(record)
-            posts[bad] = Post("retired")
+            desired[bad] = DesiredVersion("retired")
             if good is not None:
-                posts[good] = Post("live", record.workers)
+                desired[good] = DesiredVersion("live", record.workers)
         case "done":
-            posts[new] = Post("live")
+            desired[new] = DesiredVersion("live")
             if old is not None:
-                posts[old] = Post("retired")
+                desired[old] = DesiredVersion("retired")
         case "rolled-back":
-            posts[new] = Post("retired")
+            desired[new] = DesiredVersion("retired")
             if old is not None:
-                posts[old] = Post("live")
-    return posts
+                desired[old] = DesiredVersion("live")
+    return desired
 
 
 def needed(record: RolloutRecord) -> int:
-    """Workers that the new version needs for its step: its share of what the old one had."""
+    """Return the workers that the new version needs for its step: its share of the old version's."""
     return max(1, math.ceil(record.workers * record.weight / 100))
 
 
 def weights(record: RolloutRecord, weight: int) -> dict[str, int]:
-    """The service's weights when the new version has so many percent."""
+    """Return the service's weights with the new version at a percentage."""
     old = record.before
     if old is None:
         return {record.version: 100}
@@ -207,12 +210,12 @@ def weights(record: RolloutRecord, weight: int) -> dict[str, int]:
 
 
 def home(record: RolloutRecord) -> dict[str, int] | None:
-    """The service's weights without the new version."""
+    """Return the service's weights without the new version."""
     return None if record.before is None else {record.before: 100}
 
 
 def sides(record: RolloutRecord) -> tuple[str | None, str]:
-    """The good and the bad version of a rollout that takes over."""
+    """Return the good and the bad version of a rollout in take-over."""
     if record.urgent and record.abort is None:
         assert record.before is not None
         return record.version, record.before
@@ -220,7 +223,7 @@ def sides(record: RolloutRecord) -> tuple[str | None, str]:
 
 
 def move(record: RolloutRecord, phase: Phase, now: float, reason: str, **changes: Any) -> RolloutRecord:
-    """The record in its next phase, which it remembers with its reason."""
+    """Return the record in its next phase, with the transition and its reason in its history."""
     measured = record.verdict.measured if record.phase == "judge" and record.verdict is not None else ()
     step = Transition(at=now, before=record.phase, after=phase, reason=reason, weight=record.weight, measured=measured)
     usual: dict[str, Any] = {
@@ -236,19 +239,19 @@ def move(record: RolloutRecord, phase: Phase, now: float, reason: str, **changes
 
 
 def because(record: RolloutRecord, reason: str) -> RolloutRecord:
-    """The record with another reason for its last transition: one that was found out while trying."""
+    """Return the record with another reason for its last transition, one found while trying."""
     last = record.history[-1].model_copy(update={"reason": reason})
     abort = reason if record.phase == "back" else record.abort
     return record.model_copy(update={"history": (*record.history[:-1], last), "abort": abort})
 
 
 def noted(record: RolloutRecord, note: str) -> RolloutRecord:
-    """The record with what it waits for."""
+    """Return the record with a note of what it waits for."""
     return record.model_copy(update={"note": note})
 
 
 def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
-    """Why the traffic is to go back to the old version now; None if it is not."""
+    """Return why the traffic must go back to the old version now; None if it need not."""
     if record.over or record.phase in {"back", "take-over"}:
         return None
     if record.abort is not None:
@@ -259,7 +262,7 @@ def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
     judged = record.phase in {"judge", "drain", "standby"}
     if judged and facts.verdict is not None and facts.verdict.outcome == "fail":
         return "; ".join(facts.verdict.reasons)
-    if judged and facts.hearing and facts.missing.get(new, 0.0) >= GONE_AFTER:
+    if judged and facts.settled and facts.missing.get(new, 0.0) >= GONE_AFTER:
         return f"no worker of {new} has served for {GONE_AFTER:g} s"
     return None
 
@@ -267,7 +270,7 @@ def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
 def _verify(record: RolloutRecord, facts: Facts, now: float) -> Plan:
     if record.paused:
         return Plan(noted(record, "paused"))
-    if not facts.hearing:
+    if not facts.settled:
         return Plan(noted(record, "listening to the workers there are"))
     old = record.before
     workers = max(1, record.workers, facts.serving.get(old, 0) if old else 0)
@@ -303,7 +306,7 @@ def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 
 
 def _growing(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
-    """Waiting for workers; None once there are enough."""
+    """Return the plan that waits for workers; None once there are enough."""
     there, wanted = facts.serving.get(record.version, 0), needed(record)
     if there >= wanted:
         return None
@@ -314,7 +317,7 @@ def _growing(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
 
 
 def _stuck(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
-    """Giving up what has been tried for too long; None as long as it may be tried again."""
+    """Return the plan that gives up after too many attempts; None while it may be tried again."""
     if not record.note or facts.watched < READY_WITHIN:
         return None
     return Plan(move(record, "back", now, f"the {record.phase} was not taken in {READY_WITHIN:g} s: {record.note}"))
@@ -344,7 +347,7 @@ def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 
 
 def _waiting(record: RolloutRecord, facts: Facts, now: float, missing: str) -> Plan:
-    """A step about which nothing is shown: it waits, and once that has taken too long does as the user wishes."""
+    """Return the plan for a step without proof: wait, and after the patience do as the user chose."""
     criteria = record.criteria
     if record.manual:
         return Plan(noted(record, f"{missing}; `headway rollout promote {record.service}` goes on without"))
@@ -364,7 +367,7 @@ def _promoter(record: RolloutRecord) -> str:
 
 
 def _onward(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
-    """To the next step, or beyond the last one."""
+    """Return the plan that goes to the next step, or beyond the last one."""
     if record.step + 1 < len(record.steps):
         return move(record, "shift", now, reason, step=record.step + 1)
     if record.held_back:
@@ -373,7 +376,7 @@ def _onward(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
 
 
 def _released(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
-    """Beyond the last step: the new version has all traffic."""
+    """Return the plan beyond the last step: the new version has all traffic."""
     if record.cluster is not None:
         return move(record, "standby", now, f"{reason}; {record.before} goes on elsewhere")
     return move(record, "drain", now, reason)
@@ -389,7 +392,7 @@ def _drain(record: RolloutRecord, facts: Facts, now: float) -> Plan:
         return Plan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
     left, busy = (facts.left or {}).get(old, 0), facts.busy.get(old, 0)
     waiting = noted(record, f"{old} has {left:,} jobs left and {busy:,} in hand")
-    if facts.hearing and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
+    if facts.settled and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
         return Plan(waiting, effect=TakeOver(old, record.version))
     return Plan(waiting)
 
@@ -427,7 +430,7 @@ def _take_over(record: RolloutRecord, facts: Facts, now: float) -> Plan:
 
 
 def _over(record: RolloutRecord, facts: Facts) -> Plan:
-    """Nothing is to do, but for jobs that turn up in the queue of a version that is gone."""
+    """Return the plan for late jobs in the queue of a removed version, if there are any."""
     good, bad = (record.version, record.before) if record.phase == "done" else (record.before, record.version)
     stray = record.phase != "refused" and good and bad and (facts.left or {}).get(bad, 0)
     routed = facts.route is None or bad in facts.route

@@ -1,4 +1,4 @@
-"""Proof that a shift loses nothing: before it, that somebody takes what will be sent; after it, that the split is real.
+"""Proof that a shift loses no message: all traffic has a receiver, and the split is real.
 
 What can be proven of the mappings themselves (disjoint, totals of 100, nothing twice, leave to publish on what they
 lead to) is proven where they are pushed, `headway.broker.routes.prove`, and each server has to confirm them.
@@ -30,30 +30,30 @@ from headway.deployer.errors import NotProven
 
 PROBES: Final = 200
 CERTAIN: Final = 1e-6
-"""A split that is less probable than this, were the weights as set, is wrong."""
+"""A split less probable than this, given the weights, is wrong."""
 _BREAKING: Final = "deploy with --breaking if nobody needs it any more"
 _UNDONE: Final = "the shift is undone, and tried again; look for other mappings of the account"
 _TIMEOUT: Final = 2.0
 _LISTEN: Final = 0.3
-"""Seconds within which all workers of a service answer."""
+"""Seconds in which all workers of a service must answer."""
 
 
 async def interest(
     bus: Bus, broker: Broker, service: str, weights: Mapping[str, int], before: str | None, *, breaking: bool
 ) -> None:
-    """Prove that each version that gets traffic has workers on its subjects.
+    """Prove that each version with traffic has workers on its subjects.
 
     Args:
         bus: a connection in the control or operator role.
         broker: of the server.
-        service: whose.
-        weights: those to be set, by version or by version and cluster.
+        service: name of the service.
+        weights: the new weights, by version or by version and cluster.
         before: the version whose operations callers know.
         breaking: others need not serve all of them.
 
     Raises:
-        NotProven: if a version has nobody who would answer calls or take jobs.
-        RouteRefused, ConnectionFailed: if that cannot be found out.
+        NotProven: if a version has no worker for its calls or jobs.
+        RouteRefused, ConnectionFailed: if the subscriptions are unknown.
     """
     endpoints, lanes = await asyncio.gather(_endpoints(bus, service), queues.consumers(bus, service))
     known = frozenset() if before is None or breaking else endpoints.get(before, frozenset())
@@ -75,10 +75,10 @@ async def interest(
 
 
 async def split(bus: Bus, service: str, weights: Mapping[str, int]) -> None:
-    """Prove by probes that the server splits as it was told. No worker subscribes to what they ask for.
+    """Prove with probes that the server splits traffic by the weights. No worker subscribes to the probes' subjects.
 
     Raises:
-        NotProven: if probes get lost, or lead elsewhere than the weights say.
+        NotProven: if probes get lost, or the split does not match the weights.
     """
     nc = bus.nc
     cluster = server_info(nc).get("cluster")
@@ -111,7 +111,7 @@ async def split(bus: Bus, service: str, weights: Mapping[str, int]) -> None:
 
 
 def check_split(service: str, expected: Mapping[str, int], seen: Mapping[str, int]) -> None:
-    """Whether what was seen can come of the weights. Pure.
+    """Check that the observed split is plausible for the weights. Pure.
 
     Raises:
         NotProven: if not.
@@ -128,7 +128,7 @@ def check_split(service: str, expected: Mapping[str, int], seen: Mapping[str, in
 
 
 async def _endpoints(bus: Bus, service: str) -> dict[str, frozenset[str]]:
-    """The operations that each version's workers serve together, as they say themselves."""
+    """Return the operations that all workers of each version serve, as they report."""
     found: dict[str, frozenset[str]] = {}
     for answer in await _ask_all(bus, f"$SRV.INFO.{service}"):
         version = (answer.get("metadata") or {}).get("headway.version", "")
@@ -138,7 +138,7 @@ async def _endpoints(bus: Bus, service: str) -> dict[str, frozenset[str]]:
 
 
 async def _ask_all(bus: Bus, subject: str) -> list[dict[str, Any]]:
-    """Everybody's answer to a request."""
+    """Return all workers' answers to a request."""
     nc = bus.nc
     inbox = nc.new_inbox()
     answers: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""What people ask of the deployer. Each is one write into a record; the deployer sees it at once, and does it. The
-record remembers who asked.
+"""Requests to the deployer. Each is one write into a record; the deployer sees it at once and acts on it. The record
+stores who asked.
 
-If no deployer runs, what was asked is done by the next one that does.
+If no deployer runs, the next one carries out the request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ASKED: Final = 30
 HOLDBACK: Final = 5
 """Percent of the traffic that the old version keeps at the last step."""
 HAND: Final = "hand"
-"""Who asks if nobody is named: somebody at the command line."""
+"""The requester if none is named: a person at the command line."""
 
 _TRIES: Final = 8
 
@@ -47,7 +47,7 @@ async def deploy(
     holdback: int = HOLDBACK,
     by: str = HAND,
 ) -> RolloutRecord:
-    """Begin to roll a version out.
+    """Start the rollout of a version.
 
     Args:
         control: the records.
@@ -57,17 +57,17 @@ async def deploy(
         window: seconds for which the old version is kept warm afterwards.
         manual: each step waits for `promote`.
         breaking: schemas may differ in ways that break callers or queued jobs.
-        cluster: shift there alone.
-        checks: the user's.
-        criteria: when the canary is worse, and when it is shown not to be.
+        cluster: shift traffic only there.
+        checks: the user's checks.
+        criteria: when the canary is worse, and when it is proven not to be.
         holdback: percent of the traffic that the old version keeps at the last step, to compare with.
-        by: who asks.
+        by: the requester.
 
     Raises:
-        RolloutRuns: if one of the same service is under way.
+        RolloutRuns: if one of the same service is in progress.
         UsageError: if the version has all traffic already, or the service is split without a rollout.
         UnknownVersion: if the service has no record.
-        Conflict: if somebody else began one in the same moment.
+        Conflict: if another rollout was started at the same moment.
     """
     service, label = version.service, version.version
 
@@ -102,12 +102,14 @@ async def deploy(
 
 
 async def rollback(control: Control, service: str, to: str | None = None, by: str = HAND) -> RolloutRecord:
-    """Take a service back: the rollout that is under way or in its rollback window, or to any version that is kept.
+    """Roll a service back, or to an earlier version.
+
+    By default it undoes the rollout that is in progress or in its rollback window.
 
     Raises:
-        NoRollout: if there is nothing to go back from, or no version to go back to.
-        RolloutRuns: if another rollout is under way.
-        UnknownVersion: if nothing is known of the version.
+        NoRollout: if there is no rollout to undo, or no version to return to.
+        RolloutRuns: if another rollout is in progress.
+        UnknownVersion: if the version is unknown.
     """
     kept = await control.get(rollout_key(service), RolloutRecord)
     if kept is not None and not kept.value.over:
@@ -140,12 +142,12 @@ async def rollback(control: Control, service: str, to: str | None = None, by: st
 
 
 async def abort(control: Control, service: str, by: str = HAND) -> RolloutRecord:
-    """Send all traffic back to the old version. Raises `NoRollout` if no rollout is under way."""
+    """Send all traffic back to the old version. Raises `NoRollout` if no rollout is in progress."""
     return await _abort(control, service, "abort", f"aborted by {by}", by)
 
 
 async def pause(control: Control, service: str, by: str = HAND) -> RolloutRecord:
-    """Go no step forward; back it can go. Raises `NoRollout`."""
+    """Hold the rollout; it can still roll back. Raises `NoRollout`."""
 
     def alter(record: RolloutRecord) -> RolloutRecord:
         return record if record.paused else _noting(record.model_copy(update={"paused": True}), "pause", by)
@@ -154,7 +156,7 @@ async def pause(control: Control, service: str, by: str = HAND) -> RolloutRecord
 
 
 async def resume(control: Control, service: str, by: str = HAND) -> RolloutRecord:
-    """Go on after a pause. Raises `NoRollout`."""
+    """Continue after a pause. Raises `NoRollout`."""
 
     def alter(record: RolloutRecord) -> RolloutRecord:
         going = noted(record.model_copy(update={"paused": False}), "")
@@ -164,7 +166,7 @@ async def resume(control: Control, service: str, by: str = HAND) -> RolloutRecor
 
 
 async def promote(control: Control, service: str, by: str = HAND) -> RolloutRecord:
-    """Go to the next step now, whatever the judge waits for. Raises `NoRollout` if no step is under way."""
+    """Go to the next step now, whatever the judge waits for. Raises `NoRollout` if no step is in progress."""
 
     def alter(record: RolloutRecord) -> RolloutRecord:
         if record.phase != "judge":
@@ -176,7 +178,7 @@ async def promote(control: Control, service: str, by: str = HAND) -> RolloutReco
 
 
 def serving(control: Control, service: str) -> str | None:
-    """The version that has a service's traffic; None if none has.
+    """Return the version that has a service's traffic; None if none has.
 
     Raises:
         UsageError: if it is split without a rollout.
@@ -199,7 +201,7 @@ async def _abort(control: Control, service: str, what: Request, reason: str, by:
 
 
 def _noting(record: RolloutRecord, what: Request, by: str) -> RolloutRecord:
-    """The record, which remembers what was asked by whom."""
+    """Return the record with a request and its author added."""
     asked = (*record.asked, Asked(at=time.time(), what=what, by=by))
     return record.model_copy(update={"asked": asked[-ASKED:]})
 
@@ -217,10 +219,10 @@ async def _ask(control: Control, service: str, alter: Callable[[RolloutRecord], 
 
 
 async def _begin(control: Control, service: str, make: Make) -> RolloutRecord:
-    """Write the records of a version and its rollout; again if the deployer wrote into the last one meanwhile.
+    """Write the records of a version and its rollout; repeat if the deployer wrote meanwhile.
 
     Raises:
-        Conflict: if others go on writing.
+        Conflict: if other writers keep interfering.
     """
     key = rollout_key(service)
     for _ in range(_TRIES):
@@ -232,7 +234,7 @@ async def _begin(control: Control, service: str, make: Make) -> RolloutRecord:
         if kept is not None:
             changes |= {"number": kept.value.number + 1, "past": (*kept.value.past, _past(kept.value))[-PAST:]}
         begun = record.model_copy(update=changes)
-        # First the version, which does nothing yet: if the other write is refused, nothing has happened.
+        # The version's record first, which has no effect yet: if the other write is refused, nothing has happened.
         known = control.versions.get((service, version.version))
         if known is None or known.phase != "live":
             idle = {"weight": 0, "minimum": 0, "phase": "retired"}
@@ -246,7 +248,7 @@ async def _begin(control: Control, service: str, make: Make) -> RolloutRecord:
 
 
 def _replaceable(record: RolloutRecord, version: str, cluster: str | None) -> bool:
-    """Whether another rollout may follow: this one is over, or waits for nothing but that nobody wants to go back."""
+    """Return whether another rollout may follow: this one is over, or only in its rollback window."""
     if record.over:
         return True
     if record.phase != "standby" or record.abort is not None:

@@ -1,9 +1,9 @@
-"""Moving jobs from the queue of one version into that of another: nothing lost, nothing there twice.
+"""Moves jobs from the queue of one version to that of another, without loss or duplicates.
 
-A message is taken from its lane's own consumer, so nobody else has it in hand. It is stored under the other version's
-subject, under an id made of where it came from, and acknowledged only then. Whoever dies in between leaves it to be
-delivered again after the ack wait: the server then knows the id and stores no second one.
-docs/decisions/0011-taking-over-queued-work.md tells why it is done this way.
+A message is taken from its lane's own consumer, so no worker is processing it. It is stored under the other version's
+subject, with an id made from its origin, and acknowledged only then. If the deployer dies in between, it is delivered
+again after the ack wait: the server then knows the id and stores no second copy. See
+docs/decisions/0011-taking-over-queued-work.md.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from headway.bus.nats.streams import jobs_stream, lane_consumer
 from headway.bus.wire import headers, subjects
 
 BATCH: Final = 128
-"""Messages of one lane under way at a time."""
+"""Messages of one lane in flight at a time."""
 _EXPIRES: Final = 0.5
-"""Seconds a pull stands: what workers hand back meanwhile comes at once."""
+"""Seconds that a pull stays open: jobs handed back meanwhile arrive at once."""
 _ACK_TIMEOUT: Final = 2.0
 _STORE_TIMEOUT: Final = 5.0
 _LATER: Final = 1.0
@@ -39,18 +39,18 @@ _log = logging.getLogger("headway.deployer")
 
 
 def moved(message_headers: Mapping[str, str] | None, stream: str, sequence: int) -> dict[str, str]:
-    """The headers of a job that is moved: those it had, under another message id, and the id it is known by."""
-    # Headers that arrived, but that no client can send, are left behind: the job matters more.
+    """Return the headers of a moved job with another message id, and that id."""
+    # Received headers that a client cannot send are dropped: the job matters more.
     kept, _ = headers.sendable({k: v for k, v in (message_headers or {}).items() if not k.startswith("Nats-Expected-")})
     known = kept.get(headers.ID) or kept.get(headers.MESSAGE_ID) or f"{stream}.{sequence}"
     return {**kept, headers.MESSAGE_ID: f"takeover.{stream}.{sequence}", headers.ID: known}
 
 
 def target_subject(subject: str, version: str) -> str:
-    """Where a job goes: the same lane, tenant and operation of another version.
+    """Return the new subject of a job: the same lane, tenant and operation of another version.
 
     Raises:
-        InvalidSubject: if it is no job's subject.
+        InvalidSubject: if it is not a job's subject.
     """
     return subjects.job_moved(subject, version)
 
@@ -60,8 +60,8 @@ class Takeover:
 
     Args:
         bus: a connection in the control or operator role.
-        service: whose jobs.
-        source, target: from which version to which.
+        service: name of the service.
+        source, target: the versions to move jobs from and to.
     """
 
     def __init__(self, bus: Bus, service: str, source: str, target: str) -> None:
@@ -70,11 +70,11 @@ class Takeover:
         self._service, self._source, self._target = service, source, target
 
     async def run(self, lanes: Mapping[int, object], seconds: float) -> int:
-        """Move what can be had within some seconds; returns how many were moved.
+        """Move jobs for some seconds; return how many were moved.
 
         Args:
-            lanes: those whose consumer exists; the others' is made.
-            seconds: to go on for. It returns earlier once nothing comes any more.
+            lanes: lanes whose consumer exists; missing consumers are created.
+            seconds: time limit in seconds. It returns earlier once no more jobs arrive.
 
         Raises:
             ConnectionFailed: without an answer from JetStream.
@@ -87,7 +87,7 @@ class Takeover:
         return sum(counts)
 
     async def _restore(self, lane: int) -> None:
-        """Make a lane's consumer anew that somebody deleted: without one its messages would be stranded."""
+        """Recreate a deleted consumer of a lane: without it the lane's messages would be stranded."""
         try:
             async with asking(f"stream {self._stream}", _STORE_TIMEOUT):
                 await self._bus.js.stream_info(self._stream)
@@ -121,7 +121,7 @@ class Takeover:
         return count
 
     async def _batch(self, subscription: Subscription) -> list[tuple[Msg, Delivery]]:
-        """What a pull brings, until the server says that it is over."""
+        """Yield the messages of a pull, until the server ends it."""
         found: list[tuple[Msg, Delivery]] = []
         until = time.monotonic() + 2 * _EXPIRES
         while len(found) < BATCH:
@@ -131,19 +131,19 @@ class Takeover:
             except TimeoutError:
                 break
             known = read(message.reply) if message.reply else None
-            if known is None:  # a status: nothing there, or the time is up
+            if known is None:  # a status: no messages, or the time is up
                 break
             found.append((message, known))
         return found
 
     async def _move(self, message: Msg, known: Delivery) -> bool:
-        """Store one message anew and take it off its old queue; False if it could not be stored."""
+        """Store one message under the new version and acknowledge the old one; False if it could not be stored."""
         sent = moved(message.headers, known.stream, known.sequence)
         try:
             subject = target_subject(message.subject, self._target)
             try:
                 await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
-            except InvalidInput:  # as large as messages may be: then without the header that others do not have
+            except InvalidInput:  # at the size limit: store it without the additional header
                 del sent[headers.ID]
                 await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
         except HeadwayError as error:

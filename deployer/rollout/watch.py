@@ -1,7 +1,7 @@
-"""How long somebody has watched a phase of a rollout: what its deadlines count. Pure but for the clock it is given.
+"""How long a deployer has watched a phase of a rollout, which its deadlines count. Pure except for the given clock.
 
-A deployer that was stopped, a machine that slept and a rollout that is paused say nothing of the version, so the time
-that passed meanwhile does not count.
+Time during which the deployer was stopped, the machine was suspended or the rollout was paused says nothing about the
+version, so it does not count.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 from headway.control.records import RolloutRecord
 
 GAP: Final = 5.0
-"""Seconds between two looks above which nobody was watching for the rest."""
+"""Seconds between two checks beyond which the rest counts as unwatched."""
 NOTED_EVERY: Final = 10.0
-"""Seconds after which the record is told: what a successor does not know of."""
+"""Seconds after which they are written to the record, for a successor."""
 
 
 class Watch:
@@ -32,7 +32,7 @@ class Watch:
         self._last = 0.0
 
     def look(self, record: RolloutRecord) -> float:
-        """Return for how long the phase has been watched, this look included."""
+        """Return for how long the phase has been watched, including now."""
         now, of = self._clock(), _phase(record)
         if of != self._of:
             self._of, self._seconds = of, record.watched
@@ -42,7 +42,7 @@ class Watch:
         return self._seconds
 
     def noted(self, record: RolloutRecord) -> RolloutRecord:
-        """Return the record with the seconds in it, if there are enough of them to write it anew."""
+        """Return the record with the watched seconds, if there are enough to write it again."""
         if _phase(record) != self._of or record.over or self._seconds - record.watched < NOTED_EVERY:
             return record
         return record.model_copy(update={"watched": round(self._seconds, 1)})

@@ -12,8 +12,8 @@ from headway.deployer.rollout.plan import (
     GONE_AFTER,
     LEFT_AFTER,
     READY_WITHIN,
+    DesiredVersion,
     Facts,
-    Post,
     Route,
     Smoke,
     TakeOver,
@@ -58,7 +58,7 @@ records = st.builds(
 counts = st.dictionaries(st.sampled_from(["v1", "v2"]), st.integers(0, 20))
 facts = st.builds(
     Facts,
-    hearing=st.booleans(),
+    settled=st.booleans(),
     route=st.sampled_from([None, {"v1": 100}, {"v2": 100}, {"v1": 95, "v2": 5}]),
     serving=counts,
     missing=st.dictionaries(st.sampled_from(["v1", "v2"]), st.floats(0, 60)),
@@ -97,7 +97,7 @@ def test_whatever_is_routed_can_be_routed(made, known):
 def test_the_old_version_keeps_its_capacity_until_nobody_may_want_it_back(made, known):
     planned = plan(made, known, NOW)
     if made.before is not None and not made.over and planned.then.phase not in OVER and made.phase != "verify":
-        assert planned.fleet["v1"] == Post("live", made.workers)
+        assert planned.fleet["v1"] == DesiredVersion("live", made.workers)
 
 
 @given(records, facts)
@@ -160,7 +160,7 @@ def test_what_follows_what(before, known, after, effect):
 @pytest.mark.parametrize(
     ("before", "known", "note"),
     [
-        (record("verify"), Facts(hearing=False), "listening"),
+        (record("verify"), Facts(settled=False), "listening"),
         (record("warm-up"), Facts(serving={"v2": 0}), "0 of 1 worker of v2"),
         (record("shift", step=2), Facts(serving={"v2": 1}), "1 of 2 workers of v2"),
         (record("judge"), Facts(verdict=GOOD, judged_for=4.9), "judging"),
@@ -249,7 +249,7 @@ def test_a_breach_after_the_last_step_takes_it_back_while_the_old_version_is_war
 
 
 def test_silence_means_nothing_while_nothing_can_be_heard():
-    deaf = Facts(hearing=False, missing={"v2": 99}, left={})
+    deaf = Facts(settled=False, missing={"v2": 99}, left={})
     assert plan(record("drain"), deaf, NOW).then.phase == "drain"
     assert plan(record("take-over"), deaf, NOW).then.phase == "take-over"
 
@@ -285,7 +285,7 @@ def test_a_cluster_alone_is_shifted_and_the_others_stay():
 def test_versions_of_earlier_rollouts_are_not_kept_warm_for_ever():
     past = {"number": 1, "version": "v1", "before": "v0", "outcome": "standby", "began": 0, "ended": 1, "reason": ""}
     made = RolloutRecord.model_validate({**record("warm-up").model_dump(), "past": [past]})
-    assert fleet(made)["v0"] == Post("retired")
+    assert fleet(made)["v0"] == DesiredVersion("retired")
     assert fleet(made)["v1"].phase == "live"
 
 
