@@ -1,4 +1,4 @@
-"""What all control processes share: JSON logs, telemetry if it is configured, and an end on SIGTERM or Ctrl-C."""
+"""What all control processes share: JSON logs, telemetry if configured, and a clean end on SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from headway.output import Stream
 
 @contextmanager
 def running(name: str, **fixed: Any) -> Iterator[asyncio.Event]:
-    """Set this process up as a control process, and yield the event that is set when it has to end.
+    """Set this process up as a control process; yield the event that is set when it must end.
 
     Args:
-        name: its name, such as "scaler"; OpenTelemetry gets it as `headway-scaler`.
-        fixed: fields of every log line.
+    name: its name, such as "scaler"; OpenTelemetry gets it as `headway-scaler`.
+    fixed: fields of every log line.
 
     Raises:
-        ConfigError: if telemetry is configured but not installed.
+    ConfigError: if telemetry is configured but not installed.
     """
     logs.configure(os.environ.get("HEADWAY_LOG_LEVEL", "INFO").upper(), **fixed)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):
-            handler.setStream(Stream())  # a terminal that is stopped must not stop the rounds
+            handler.setStream(Stream())  # a stopped terminal must not stop the rounds
     telemetry.configure(f"headway-{name}", version("headway"), f"{socket.gethostname()}-{os.getpid()}")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""Apply a configuration: `headway up` does it on its own server, `headway apply` on servers elsewhere."""
+"""Applies a configuration: `headway up` to its own server, `headway apply` to servers elsewhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from headway.scaler.drivers.process.follow import Say
 
 GIB: Final = 1 << 30
 ROOM_SHARE: Final = 0.75
-"""Share of the free disk that nats-server gives to streams if it is not told otherwise."""
+"""Share of the free disk that nats-server gives to streams by default."""
 
 
 def check(config: Config) -> dict[str, Service]:
-    """Check that all services load and take their configuration, before anything is started.
+    """Check that all services load and accept their configuration, before anything is started.
 
     Raises:
-        UsageError, ConfigError: if one does not.
+    UsageError, ConfigError: if one does not.
     """
     services = {}
     for name, wanted in config.services.items():
@@ -49,18 +49,19 @@ def check(config: Config) -> dict[str, Service]:
 async def declare(
     config: Config, services: Mapping[str, Service], broker: Broker, bus: Bus, *, grace: float | None, say: Say
 ) -> None:
-    """Write what shall run: records, queues and routes. Jobs are kept from then on, even before a worker serves.
+    """Write the desired state: records, queues and routes. From then on jobs are stored, even before a worker serves.
 
-    A service that was deployed in another version since stays at that.
+    A service that was deployed in another version since keeps that version.
 
     Args:
-        config: what shall run.
-        services: what `check` has loaded.
-        broker: the server. If it is ours alone, what the configuration does not name does not run.
+        config: the configuration.
+        services: the result of `check`.
+        broker: the server. If it belongs to this installation alone, services missing in the configuration are
+            stopped.
         bus: a connection to it in the role operator or control.
-        grace: seconds that work in hand has to finish when a worker is stopped, of services that do not say so
-            themselves; None for as long as their jobs may take.
-        say: is told what does not become as the configuration says.
+        grace: seconds to finish work in progress when a worker is stopped, for services without their own; None
+            allows as long as their jobs may take.
+        say: receives what could not be applied.
     """
     control = Control(bus)
     await control.refresh()
@@ -76,7 +77,7 @@ async def declare(
 
 
 async def _tell_room(bus: Bus, store: Path, say: Say) -> None:
-    """Say if all streams together may hold more than the disk has room for."""
+    """Report if all streams together may hold more than the disk has room for."""
     streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     allowed = sum(bounds.allowed(stream["config"]) for stream in streams)
     used = sum(stream["state"]["bytes"] for stream in streams)
@@ -100,7 +101,7 @@ async def _service(
     wanted = config.services[name]
     record = ServiceRecord(service=name, scale=wanted.scaling, calls=bool(service.handlers_of(Kind.RPC)))
     damaged = [key for key, known in keys_of(name, control.unreadable).items() if known.family != "scale"]
-    if damaged:  # whether a release of it is under way is unknown, so nothing is changed
+    if damaged:  # whether a release of it is in progress is unknown, so nothing is changed
         say(name, f"stays as it is: {damaged[0]} cannot be read (headway records mend {damaged[0]})")
         return
     known = {v: one for (of, v), one in control.versions.items() if of == name}
@@ -131,18 +132,18 @@ def _version(config: Config, name: str, wanted: ServiceConfig, grace: float | No
 
 
 async def _route(control: Control, config: Config, broker: Broker, say: Say) -> None:
-    """Send all traffic of our services to the versions that shall have it."""
+    """Send all traffic of the configured services to their versions."""
     await control.refresh()
     wanted = {name: _weights(control, name) for name in config.services}
     if broker.data_dir is None:
-        say("routes", f"stay as they are: the keys of {broker.url} are not here")
+        say("routes", f"stay as they are: the keys of {broker.url} are not in this data directory")
     elif broker.server is None:
-        await broker.set_routes({**await broker.routes(), **wanted})  # others serve there, too
+        await broker.set_routes({**await broker.routes(), **wanted})  # other services are served there, too
     else:
-        others = await owned(control, control.services.keys() - wanted.keys())  # they joined our server, and run still
+        others = await owned(control, control.services.keys() - wanted.keys())  # they joined this server, and still run
         await broker.set_routes({**{name: shares for name in others if (shares := _weights(control, name))}, **wanted})
 
 
 def _weights(control: Control, service: str) -> dict[str, int]:
-    """Return the shares of the traffic that a service's versions shall have."""
+    """Return the traffic shares for a service's versions."""
     return {v: one.weight for (of, v), one in control.versions.items() if of == service and one.weight}

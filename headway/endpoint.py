@@ -1,6 +1,6 @@
 """Where an installation is: its data directory, its server, the credentials to use and its pages.
 
-This is the only place that decides it, for every command. What is decided first wins:
+This module decides it for every command. The first match wins:
 
     directory     --dir, HEADWAY_DIR, `server.store` of ./headway.yaml, .headway
     server        --url, HEADWAY_NATS_URL, what `headway up` runs in the directory, nats://127.0.0.1:4222
@@ -31,11 +31,11 @@ DIR_VARIABLE: Final = "HEADWAY_DIR"
 URL_VARIABLE: Final = "HEADWAY_NATS_URL"
 CREDS_VARIABLE: Final = "HEADWAY_NATS_CREDS"
 _TIMEOUT: Final = 2.0
-"""Seconds to connect: somebody waits at the terminal."""
+"""Seconds to connect: a person waits at the terminal."""
 
 
 class Running(BaseModel):
-    """What `headway up` says of itself in `<dir>/running.json` while it runs.
+    """What `headway up` publishes in `<dir>/running.json` while it runs.
 
     Attributes:
         url: where clients connect.
@@ -53,7 +53,7 @@ class Running(BaseModel):
 
 
 class Web(BaseModel):
-    """What `headway web` says of itself in `<dir>/web.json` while it runs.
+    """What `headway web` publishes in `<dir>/web.json` while it runs.
 
     Attributes:
         url: where browsers find the pages.
@@ -88,12 +88,12 @@ class ServerAccess:
             name: of the command, shown by the server.
 
         Raises:
-            ConnectionFailed, UsageError: as `headway.bus.connect`. The remedy says what to start or to name.
+            ConnectionFailed, UsageError: as `headway.bus.connect`. The remedy names the command or option to use.
         """
         try:
             return await connect(self.url, creds=self.creds, name=f"headway-{name}", timeout=_TIMEOUT)
         except ConnectionFailed as error:
-            if self.running is None and name == "status":  # "check `headway status`" helps nobody here
+            if self.running is None and name == "status":  # the usual remedy, `headway status`, would not help here
                 remedy = f"start one with `headway up`, or name the server with --url or {URL_VARIABLE}"
                 raise ConnectionFailed(error.message, remedy=remedy) from error
             raise
@@ -111,21 +111,21 @@ def default_directory() -> Path:
     try:
         return Path(yaml.safe_load(text)["server"]["store"])
     except (yaml.YAMLError, KeyError, TypeError):
-        return DEFAULT_DIR  # without the key, or wrong: `headway up` shows where
+        return DEFAULT_DIR  # missing or invalid: `headway up` reports it
 
 
 def server_url(url: str | None) -> str | None:
-    """Return the server that the option or the environment names; None if neither does."""
+    """Return the server from the option or the environment; None without either."""
     return url or os.environ.get(URL_VARIABLE) or None
 
 
 def credentials(creds: str | None) -> str | None:
-    """Return the credentials file that the option or the environment names; None if neither does."""
+    """Return the credentials file from the option or the environment; None without either."""
     return creds or os.environ.get(CREDS_VARIABLE) or None
 
 
 def read_running(directory: Path) -> Running | None:
-    """Return what `headway up` left in its directory; None if it does not run."""
+    """Return what `headway up` has published in its directory; None if it is not running."""
     return _living(directory / RUNNING_FILE, Running)
 
 
@@ -133,8 +133,8 @@ def find(url: str | None, creds: str | None, directory: Path) -> ServerAccess:
     """Return the server to use: options first, then the environment, then `headway up`, then the default address.
 
     Args:
-        url: as the command's option has it.
-        creds: as the command's option has them.
+        url: value of the command's option.
+        creds: value of the command's option.
         directory: the data directory.
     """
     named, creds = server_url(url), credentials(creds)
@@ -150,13 +150,13 @@ def require(url: str | None, creds: str | None, directory: Path) -> ServerAccess
     """Return the server as `find` does, without falling back to the default address.
 
     Raises:
-        UsageError: if no server is named and none runs here.
+        UsageError: if no server is given and none runs here.
     """
     found = find(url, creds, directory)
     if found.running is None and server_url(url) is None:
         raise UsageError(
             f"`headway up` does not run here (no {directory / RUNNING_FILE})",
-            remedy=f"start it in this folder, name its --dir, or set {URL_VARIABLE} and {CREDS_VARIABLE}",
+            remedy=f"start it in this folder, give its --dir, or set {URL_VARIABLE} and {CREDS_VARIABLE}",
         )
     return found
 
@@ -165,11 +165,11 @@ def pages_url(web_url: str | None, directory: Path) -> str:
     """Return where browsers find the pages.
 
     Args:
-        web_url: as the option names it.
+        web_url: value of the option.
         directory: the data directory.
 
     Raises:
-        UsageError: if it is not named, and nothing serves pages from this directory.
+        UsageError: if it is not given, and nothing serves pages from this directory.
     """
     web = _living(directory / WEB_FILE, Web)
     running = read_running(directory)
@@ -177,14 +177,14 @@ def pages_url(web_url: str | None, directory: Path) -> str:
     if found is None:
         raise UsageError(
             f"nothing serves pages from {directory}",
-            remedy="start `headway up --console` or `headway web`, or name its address with --web-url",
+            remedy="start `headway up --console` or `headway web`, or give the address with --web-url",
         )
     return found
 
 
 @contextmanager
 def announced(directory: Path, url: str) -> Iterator[None]:
-    """Tell other commands where the pages are while the block runs. A directory that cannot be written stays silent."""
+    """Publish the pages' address for other commands while the block runs. Errors of writing are ignored."""
     file, text = directory / WEB_FILE, Web(url=url, pid=os.getpid()).model_dump_json()
     try:
         file.write_text(text, encoding="utf-8")
@@ -194,12 +194,12 @@ def announced(directory: Path, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if file.exists() and file.read_text(encoding="utf-8") == text:  # another one may have come since
+        if file.exists() and file.read_text(encoding="utf-8") == text:  # another process may have replaced it
             file.unlink(missing_ok=True)
 
 
 def _living(file: Path, model: type[M]) -> M | None:
-    """Read what a process left of itself; None if there is nothing, or the process has ended."""
+    """Read what a process published; None without anything, or if the process has ended."""
     try:
         found = model.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
@@ -209,5 +209,5 @@ def _living(file: Path, model: type[M]) -> M | None:
     except ProcessLookupError:
         return None
     except PermissionError:
-        pass  # it lives, under another user
+        pass  # it is alive, under another user
     return found

@@ -26,7 +26,7 @@ CODES: Final[dict[type[BaseException], int]] = {
     errors.BrokerError: 11,
     errors.ConfigError: 78,
 }
-"""By class; a subclass without its own number has its parent's. 78 is EX_CONFIG of sysexits.h."""
+"""Exit codes by class; a subclass without its own has its parent's. 78 is EX_CONFIG of sysexits.h."""
 
 
 def code_of(error: BaseException) -> int:
@@ -42,19 +42,19 @@ def describe(error: errors.HeadwayError) -> str:
 _SYSTEM: Final = {
     errno.EACCES: "run it as the user that owns {file}, or give it to yours (chown -R)",
     errno.EPERM: "run it as the user that owns {file}, or give it to yours (chown -R)",
-    errno.EROFS: "use a directory that can be written: --dir",
-    errno.ENOSPC: "make room on the disk of {file}",
-    errno.EDQUOT: "make room within the quota of {file}",
+    errno.EROFS: "choose a writable directory: --dir",
+    errno.ENOSPC: "free some disk space for {file}",
+    errno.EDQUOT: "free some quota for {file}",
     errno.EMFILE: "allow more open files: ulimit -n",
     errno.ENFILE: "allow this machine more open files: sysctl fs.file-max",
 }
-"""What to do about refusals of the operating system, by error number."""
+"""Remedies for errors of the operating system, by error number."""
 
 
 def find(error: BaseException) -> errors.HeadwayError | None:
     """Return the Headway error in an exception: itself, or the first one inside an exception group.
 
-    What the operating system refuses on a file (rights, room, descriptors) becomes one, too.
+    Errors of the operating system on a file (permissions, space, descriptors) become one, too.
     """
     if isinstance(error, errors.HeadwayError):
         return error

@@ -1,4 +1,4 @@
-"""Optional dependencies: which extras a command needs, and the one command that installs them."""
+"""Optional dependencies: the extras that each command needs, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MODULES: Final = {
     "telemetry": ("opentelemetry.sdk",),
     "web": ("httpx", "jwt", "starlette", "uvicorn"),
 }
-"""What each extra brings, by the names that are imported."""
+"""Import names of the packages in each extra."""
 _BASE: Final = frozenset({"call", "completion", "dead", "docs", "emit", "env", "submit", "worker"})
-"""Commands that the base install is enough for; all others need the control plane."""
+"""Commands that the base install supports; all others need the control plane."""
 _ALSO: Final = {
     ("demo", ""): "services",
     ("web", ""): "web",
@@ -28,7 +28,7 @@ _ALSO: Final = {
     ("image", "--docker"): "docker",
     ("scale", "--picture"): "charts",
 }
-"""Further extras by command and a word of its command line; "" is any."""
+"""Further extras by command and a word of its command line; "" matches any."""
 
 
 class MissingExtra(UsageError):
@@ -45,7 +45,7 @@ def needed(words: Sequence[str]) -> set[str]:
 
 
 def missing(module: str, words: Sequence[str]) -> MissingExtra | None:
-    """Return the error for a module that cannot be imported; None if no extra brings it.
+    """Return the error for a module that cannot be imported; None if no extra contains it.
 
     Args:
         module: its name, as `ModuleNotFoundError` has it.
@@ -62,7 +62,7 @@ def missing(module: str, words: Sequence[str]) -> MissingExtra | None:
 
 
 def check(*extras: str) -> None:
-    """Find out before anything is started whether extras are installed.
+    """Check that extras are installed, before anything is started.
 
     Raises:
         MissingExtra: if one is not. The remedy installs them and the control plane.
@@ -74,5 +74,5 @@ def check(*extras: str) -> None:
 
 
 def install(extras: set[str]) -> str:
-    """Return the one command that installs extras."""
+    """Return the command that installs extras."""
     return f"pip install 'headway[{','.join(sorted(extras))}]'"

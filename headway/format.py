@@ -27,5 +27,5 @@ def milliseconds(value: float | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text that takes at most `width` characters; what is left out is marked by three dots."""
+    """Return a text cut to `width` characters; three dots mark a cut."""
     return text if len(text) <= width else f"{text[: width - 3]}..."

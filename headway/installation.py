@@ -3,7 +3,7 @@
     async with Installation.start(config, say=...) as running:
         ...                       # serving; leaving the block drains the workers, then stops the server
 
-It writes the desired state to the control records; the scaler, a process of its own, brings it about. If this process
+It writes the desired state to the control records; the scaler, a separate process, brings it about. If this process
 is killed, the lifeline makes scaler, zygotes and workers drain and end.
 """
 
@@ -46,26 +46,26 @@ from headway.scaler.drivers.process.follow import Follower, Say
 from headway.scaler.drivers.process.rundir import WorkerFile
 
 _KILL_AFTER: Final = 5.0
-"""Seconds after which a worker is killed that was told to hand back what it has in hand."""
+"""Seconds after which a worker that should hand back its work is killed."""
 _LEAVE_TIMEOUT: Final = 5.0
-"""Seconds that controllers and zygotes have to leave."""
+"""Seconds that controllers and zygotes have to end."""
 _SUSPEND_TIMEOUT: Final = 2.0
 _POLL: Final = 0.02
 _PAGES: Final = re.compile(r"ready: client sync at (\S+),")
 
 
 class StartFailed(HeadwayError):
-    """Workers did not begin to serve."""
+    """Workers did not start to serve."""
 
     code = "start_failed"
-    default_remedy = "see their log above; --start-timeout gives them more time"
+    default_remedy = "check their log above; --start-timeout gives them more time"
 
 
 class Installation:
     """A running installation. Made by `start`.
 
     Attributes:
-        config: what runs.
+        config: the configuration.
         broker: server, identities and routes.
         bus: an operator's connection.
         controllers: the control processes by name.
@@ -99,20 +99,20 @@ class Installation:
         hurry: asyncio.Event | None = None,
         external: Broker | None = None,
     ) -> AsyncIterator[Installation]:
-        """Start everything, and return when the services serve, or when those that do not have had their time.
+        """Start everything, and return when all services serve or the time is up.
 
         Args:
-            config: what to run.
+            config: the configuration.
             say: receives the workers' output, line by line.
-            start_timeout: seconds that the workers have to begin to serve.
-            grace: seconds that work in hand has to finish at the end.
+            start_timeout: seconds that the workers have to start serving.
+            grace: seconds to finish work in progress at the end.
             hurry: event that ends the grace period at once.
-            external: a broker that somebody else runs; by default one is started.
+            external: a broker for a running server; by default one is started.
 
         Raises:
             BrokerError: if the server cannot be used.
             UsageError, ConfigError: if a service cannot be loaded or its configuration does not validate.
-            ServiceTaken: if somebody else runs one of the services.
+            ServiceTaken: if another process runs one of the services.
             StartFailed: if no service has its workers in time.
         """
         services = check(config)
@@ -144,19 +144,19 @@ class Installation:
                 _withdraw(broker)
 
     def workers(self, service: str | None = None) -> list[WorkerFile]:
-        """Return the living workers of our services on this machine, or of one service."""
+        """Return the live workers of this installation's services on this machine, or of one service."""
         wanted = set(self.config.services) if service is None else {service}
         return [one for one in rundir.workers(self.run) if one.service in wanted and rundir.alive(one)]
 
     def _forget_epochs(self) -> None:
-        """Remove the fence of former leaders if no worker lives: the server may have lost their epochs."""
+        """Remove the fence of former leaders if no worker is alive: the server may have lost their epochs."""
         if not self.workers():
             (self.run / rundir.FENCE).unlink(missing_ok=True)
 
     def _control_processes(self, group: asyncio.TaskGroup) -> None:
         environment = {**os.environ, **self._lifeline.environment(), "HEADWAY_NATS_URL": self.broker.url}
         commands = {"scaler": list[str]()}
-        if self.broker.data_dir is not None:  # shares of the traffic are signed with the keys
+        if self.broker.data_dir is not None:  # traffic weights are signed with the keys
             commands["deployer"] = []
         if self.config.web is not None:
             if self.broker.ws_url is not None:
@@ -169,7 +169,7 @@ class Installation:
             group.create_task(process.keep_running())
 
     def _hear(self, label: str, line: str) -> None:
-        """Pass on a line of a control process, and learn from it where the pages are."""
+        """Print a line of a control process, and find the address of the pages in it."""
         if label == "web" and (found := _PAGES.match(line)):
             self.web_url = found[1]
             self._changed.set()
@@ -202,13 +202,13 @@ class Installation:
             self._changed.set()
 
     async def _stop(self, grace: float, hurry: asyncio.Event) -> None:
-        """Drain the workers of our services, end the control processes, and return when all are gone."""
+        """Drain the workers of this installation, end the control processes, and return when all are gone."""
         try:
             async with asyncio.timeout(_SUSPEND_TIMEOUT):
                 await asyncio.gather(*(suspend(self._control, name) for name in self._ownership.services))
                 await self._ownership.release()
         except (HeadwayError, TimeoutError):
-            self._lifeline.cut()  # without the server the scaler does not hear of it, but the zygotes hear this
+            self._lifeline.cut()  # without the server the scaler does not learn of it, but the zygotes do
         await self._until_drained(grace, hurry)
         for process in self.controllers.values():
             process.stop()
@@ -227,7 +227,7 @@ class Installation:
         while self.workers():
             if (hurry.is_set() or clock() > deadline) and not hurried:
                 hurried = True
-                self._signal(signal.SIGTERM)  # the second one: what is in hand is handed back at once
+                self._signal(signal.SIGTERM)  # the second signal: work in progress is handed back at once
                 deadline = clock() + _KILL_AFTER
             elif clock() > deadline:
                 self._signal(signal.SIGKILL)
@@ -240,7 +240,7 @@ class Installation:
 
 
 def for_apps(apps: tuple[str, ...], workers: int | None, version: str) -> dict[str, ServiceConfig]:
-    """Return the services of the apps that are named on the command line.
+    """Return the services of the apps on the command line.
 
     Raises:
         UsageError: if one cannot be loaded, or two have the same name.
@@ -277,7 +277,7 @@ async def _broker(config: Config, external: Broker | None) -> AsyncIterator[Brok
 
 
 def _announce(broker: Broker, web_url: str | None = None) -> None:
-    """Tell other commands in this folder where the server is, if it is ours."""
+    """Publish the server's address for other commands in this folder, if this process runs it."""
     if broker.server is not None and broker.data_dir is not None:
         creds = broker.identities.creds_file("operator")
         running = Running(

@@ -1,7 +1,8 @@
-"""A lifeline: when the process that holds it ends, for whatever reason, the processes that it started drain and end.
+"""A lifeline: when the process that holds it ends for any reason, the processes that it started drain and end.
 
-It is a pair of sockets. The scaler, its zygotes and their workers inherit the far end; the zygotes watch it. Our end
-closes when we end, even by SIGKILL. When our end reads end-of-file, the last of the other processes is gone.
+It is a pair of sockets. The scaler, its zygotes and their workers inherit the far end; the zygotes watch it. The near
+end closes when its process ends, even by SIGKILL. When the near end reads end-of-file, the last of the other
+processes is gone.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class Lifeline:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor of the far end, for children to inherit."""
+        """Return the descriptor of the far end, for children to inherit."""
         return self._theirs.fileno()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variable that tells children of the far end."""
+        """Return the environment variable that tells children about the far end."""
         return {LIFELINE: str(self.descriptor)}
 
     def cut(self) -> None:
@@ -39,7 +40,7 @@ class Lifeline:
             self._ours.shutdown(_CUT)
 
     async def gone(self) -> None:
-        """Wait until nobody holds the far end. Only after `cut()`."""
+        """Wait until no process holds the far end. Only after `cut()`."""
         await asyncio.get_running_loop().sock_recv(self._ours, 1)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Output of workers and control processes, as lines of a terminal."""
+"""Formats the output of workers and control processes as terminal lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import orjson
 from headway.output import echo
 
 _KNOWN = frozenset({"at", "logger", "service", "version", "worker", "traceback"})
-"""Fields that a line does not repeat: its label has them, or they are of no use in a terminal."""
+"""Fields that a line omits: they are in its label, or useless in a terminal."""
 
 
 def say(label: str, line: str) -> None:

@@ -1,8 +1,7 @@
-"""Terminal output of what runs for long: writing never blocks, whether or not anybody reads it.
+"""Terminal output of long-running commands: writing never blocks, even without a reader.
 
-A terminal that is stopped (Ctrl-S), or a pipe that nobody reads, blocks whoever writes to it. The event loop that
-supervises the server and workers must not stand still for that. So a thread of its own writes, and what does not fit
-into its queue is dropped, counted and told.
+A stopped terminal (Ctrl-S) or an unread pipe blocks the writer. The event loop that supervises the server and workers
+must not block. So a separate thread writes; lines that do not fit into its queue are dropped, counted and reported.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import Final
 import click
 
 LINES: Final = 10_000
-"""Lines that wait to be written; further ones are dropped."""
+"""Most lines in the queue; further ones are dropped."""
 _LAST: Final = 2.0
-"""Seconds that the end of the process waits for what is not written yet."""
+"""Seconds that the process waits at its end for unwritten lines."""
 
 
 class Output:
-    """Writes to file descriptors from a thread of its own.
+    """Writes to file descriptors from a separate thread.
 
     Args:
         most: lines that may wait.
@@ -41,13 +40,13 @@ class Output:
         self._thread: threading.Thread | None = None
 
     def put(self, descriptor: int, text: str) -> None:
-        """Have a text written to a descriptor; returns at once."""
+        """Queue a text for a descriptor; return at once."""
         with self._changed:
             if len(self._lines) >= self._most:
                 self._dropped += 1
                 return
             if self._dropped:
-                missing = f"... {self._dropped} lines are missing here: nobody read the output\n"
+                missing = f"... {self._dropped} lines are missing here: the output was not read\n"
                 self._lines.append((descriptor, missing.encode()))
                 self._dropped = 0
             self._lines.append((descriptor, text.encode(errors="replace")))
@@ -81,7 +80,7 @@ class Output:
                     self._changed.wait()
                 descriptor, data = self._lines.popleft()
                 self._writing = True
-            with contextlib.suppress(OSError):  # its reader is gone: there is nobody to tell
+            with contextlib.suppress(OSError):  # its reader has gone
                 while data:
                     data = data[os.write(descriptor, data) :]
 
@@ -90,20 +89,20 @@ _output: Final = Output()
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line without ever waiting for whoever reads it."""
+    """Print a line without ever waiting for its reader."""
     stream = sys.stderr if err else sys.stdout
     try:
         descriptor = stream.fileno()
-    except (OSError, ValueError, io.UnsupportedOperation):  # not a file: a test's buffer
+    except (OSError, ValueError, io.UnsupportedOperation):  # not a real file: a test's buffer
         click.echo(text, err=err)
         return
     _output.put(descriptor, f"{text}\n")
 
 
 class Stream(io.TextIOBase):
-    """A text stream, such as a log handler writes to, whose lines go out by `echo`'s thread."""
+    """A text stream, as for a log handler, whose lines are written by `echo`'s thread."""
 
     def write(self, text: str) -> int:
-        """Have a text written to standard error."""
+        """Queue a text for standard error."""
         _output.put(sys.stderr.fileno(), text)
         return len(text)

@@ -1,9 +1,10 @@
-"""Who runs a service: one `headway up` at a time, so that stopping one never stops what another runs.
+"""Ownership of services: one `headway up` at a time runs a service, so that stopping one never stops another's
+services.
 
 `owner.<service>` in the control records names the owner, who renews it. A second `up` of the same service is refused
-with the name of the first one; on leaving, each gives back only what is its own. What a killed process owned is free as
-soon as its machine shows that it is gone; elsewhere once it was not renewed for a while. Until then it counts as owned,
-also while the server is away, when nobody can renew anything.
+with the name of the first one; at its end each releases only its own services. The services of a killed process are
+free as soon as its machine shows that it has ended; on other machines, after some time without renewal. Until then
+they count as owned, also while the server is down and renewals are impossible.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from headway.control.store import Control, Versioned, lease_key
 from headway.scaler.drivers.process import rundir
 
 PATIENCE: Final = 10.0
-"""Seconds without a renewal after which an owner on another machine is taken to be gone."""
+"""Seconds without a renewal after which an owner on another machine counts as gone."""
 _RENEW: Final = PATIENCE / 3
 _LOOK: Final = 0.25
 
@@ -35,21 +36,21 @@ _log = logging.getLogger("headway.up")
 
 
 class ServiceTaken(UsageError):
-    """Somebody else runs the service."""
+    """Another process runs the service."""
 
     code = "service_taken"
     status = 409
-    default_remedy = "stop that one first, or use a server of your own: unset HEADWAY_NATS_URL"
+    default_remedy = "stop that one first, or use your own server: unset HEADWAY_NATS_URL"
 
 
 class OwnerRecord(Record):
-    """Who runs a service.
+    """The owner of a service.
 
     Attributes:
-        token: tells this owner from any other.
-        name: who it is, for people.
+        token: unique id of this owner.
+        name: its name, for messages.
         host: the machine, this boot of it, and the namespace of its process ids.
-        pid, birth: its process, and when that began.
+        pid, birth: its process id and start time.
     """
 
     token: str
@@ -65,7 +66,7 @@ def owner_key(service: str) -> str:
 
 
 def is_gone(owner: OwnerRecord) -> bool:
-    """Return whether an owner is known to have ended: its process ran on this machine, and does not any more."""
+    """Return whether an owner is known to have ended: its process ran on this machine, and no longer exists."""
     return owner.host == _host() and rundir.birth(owner.pid) != owner.birth
 
 
@@ -74,8 +75,8 @@ class Ownership:
 
     Args:
         bus: a connection in the operator or control role.
-        place: where this `up` keeps its data.
-        pool: where its workers run.
+        place: data directory of this `up`.
+        pool: pool of its workers.
     """
 
     def __init__(self, bus: Bus, place: Path, pool: str) -> None:
@@ -93,14 +94,14 @@ class Ownership:
 
     @property
     def services(self) -> frozenset[str]:
-        """The services that are ours."""
+        """The services owned by this process."""
         return frozenset(self._revisions)
 
     async def claim(self, services: Iterable[str]) -> None:
-        """Become the owner of services: of all of them, or of none.
+        """Acquire services: all of them, or none.
 
         Raises:
-            ServiceTaken: if somebody else runs one of them.
+            ServiceTaken: if another process runs one of them.
             StoreError, ConnectionFailed: if the records cannot be read or written.
         """
         await self._control.refresh()
@@ -113,7 +114,7 @@ class Ownership:
             raise errors.exceptions[0] from None
 
     async def keep(self) -> None:
-        """Stay the owner, until cancelled. What another has taken over meanwhile is no longer ours."""
+        """Renew the ownership until cancelled. Services that another process has taken over are given up."""
         while True:
             await asyncio.sleep(_RENEW)
             for service, revision in list(self._revisions.items()):
@@ -125,10 +126,10 @@ class Ownership:
                     _log.warning("the ownership of %s is not renewed, it is tried again: %s", service, error)
 
     async def release(self) -> None:
-        """Give back what is ours."""
+        """Release all owned services."""
         revisions, self._revisions = self._revisions, {}
         for service, revision in revisions.items():
-            with contextlib.suppress(HeadwayError):  # whoever wants it next sees that we are gone
+            with contextlib.suppress(HeadwayError):  # the next one can see that this process has ended
                 await self._control.delete(owner_key(service), expect=revision)
 
     async def _claim(self, service: str) -> None:
@@ -143,15 +144,15 @@ class Ownership:
                 renewed = first is not None and found.revision != first.revision
                 if renewed or found.value.host == self._me.host:
                     raise ServiceTaken(f"{service} is run by {found.value.name}")
-                await asyncio.sleep(_LOOK)  # on another machine: whether it lives is seen by its renewals
+                await asyncio.sleep(_LOOK)  # on another machine: only renewals show whether it is alive
                 continue
-            with contextlib.suppress(Conflict):  # somebody was quicker: see who
+            with contextlib.suppress(Conflict):  # another process was quicker: find out which
                 expect = await self._control.marker(key) if found is None else found.revision
                 self._revisions[service] = await self._control.put(key, self._me, expect=expect)
                 return
 
     async def _no_other_pool(self, service: str) -> None:
-        """Refuse a service whose workers a living scaler of another place looks after.
+        """Refuse a service whose workers are managed by a live scaler of another pool.
 
         Raises:
             ServiceTaken: if there is one.
@@ -166,7 +167,9 @@ class Ownership:
                     raise ServiceTaken(f"{service} is run by the scaler {lease.value.holder}")
 
     async def _renew_lost(self, service: str) -> None:
-        """Take up a service again whose record is not what it was: lost with the server's store, or another's."""
+        """Acquire a service again whose record has changed: lost with the server's store, or taken by another
+        process.
+        """
         del self._revisions[service]
         try:
             await self._claim(service)
@@ -177,7 +180,7 @@ class Ownership:
 
 
 async def owned(control: Control, services: Iterable[str]) -> frozenset[str]:
-    """Return those services that somebody runs, as far as anybody knows."""
+    """Return those services that have an owner, as far as known."""
     found = set()
     for service in services:
         owner = await control.get(owner_key(service), OwnerRecord)
@@ -187,7 +190,7 @@ async def owned(control: Control, services: Iterable[str]) -> frozenset[str]:
 
 
 def _host() -> str:
-    """Return what tells this machine, this boot of it and this namespace of process ids from others."""
+    """Return an id of this machine, this boot of it and this namespace of process ids."""
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())

@@ -1,4 +1,4 @@
-"""Where workers run on this machine: the run directory, the pool, and what workers are started from."""
+"""Where workers run on this machine: the run directory, the pool, and their launches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_dir(store: Path) -> Path:
 
 
 def pool_of(store: Path) -> str:
-    """Return the pool of the workers of a data directory: the same for all its scalers, and for no others.
+    """Return the pool of the workers of a data directory: shared by all its scalers, and only by these.
 
     HEADWAY_POOL overrides it, for containers that share a directory and have different host names.
     """
@@ -37,7 +37,7 @@ def pool_of(store: Path) -> str:
 
 
 def launcher(broker: Broker) -> Callable[[VersionRecord], Launch]:
-    """Return a function that makes a launch of a version. With the keys, its workers get credentials of their own."""
+    """Return a function that makes the launch of a version. With keys, its workers get their own credentials."""
     files: dict[str, Path] = {}
 
     def launch(version: VersionRecord) -> Launch:

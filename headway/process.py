@@ -1,4 +1,4 @@
-"""A control process: it cannot outlive us, its output is prefixed, and it is started again when it dies.
+"""A control process: it cannot outlive its parent, its output is prefixed, and it is restarted when it dies.
 
 The first time it is started again at once; if it keeps dying, the wait grows (`headway.scaler.restarts`).
 """
@@ -21,14 +21,14 @@ _LINE_LIMIT: Final = 1 << 20
 
 
 class Process:
-    """A process that is kept running until it is told to stop.
+    """A process that is kept running until it is stopped.
 
     Args:
         label: shown before each line of its output.
         command: program and arguments.
         environment: its environment variables.
-        say: receives its output, and what happens to it.
-        inherit: descriptors that it gets.
+        say: receives its output, and reports on it.
+        inherit: descriptors that it inherits.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """Return its process id while it runs."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
@@ -86,7 +86,8 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         pid = self.pid
         if pid is not None:
-            # Not the transport's own: that one looks whether the process has ended, and takes its status from asyncio.
+            # Not the transport's own kill: it polls whether the process has ended, and so takes its status from
+            # asyncio.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -99,11 +100,11 @@ class Process:
             env=self._environment,
             limit=_LINE_LIMIT,
             pass_fds=self._inherit,
-            start_new_session=True,  # Ctrl-C is ours: we drain workers before we stop the server
+            start_new_session=True,  # Ctrl-C is for the parent: it drains workers before it stops the server
             preexec_fn=die_with_parent(signal.SIGKILL),
         )
         try:
-            if self._stopping.is_set():  # told to stop while it was being started
+            if self._stopping.is_set():  # stopped while it was being started
                 process.terminate()
             await self._relay(process)
             return await process.wait()
@@ -117,7 +118,7 @@ class Process:
         while True:
             try:
                 line = await process.stdout.readline()
-            except ValueError:  # a line beyond the limit; what follows it is readable again
+            except ValueError:  # a line beyond the limit; the next one is readable again
                 continue
             if not line:
                 return
@@ -125,7 +126,7 @@ class Process:
 
 
 def told(why: str, verdict: RestartVerdict, delay: float) -> str:
-    """Say that a process died and when it is started again."""
+    """Report that a process died and when it is restarted."""
     again = f"again in {delay:.1f} s" if delay else "again at once"
     loop = f", {verdict.deaths} times within {WINDOW:g} s: see its log above" if verdict.deaths > 1 else ""
     return f"died ({why}), {again}{loop}"

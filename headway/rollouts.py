@@ -1,4 +1,4 @@
-"""Pictures of rollouts in 80 columns: live, or as a history."""
+"""Rollouts drawn in 80 columns: live, or as a history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PHASES: Final[Mapping[Phase, str]] = {
     "rolled-back": "rolled back",
     "refused": "refused",
 }
-"""What a phase is called where people read it; the console has the same words (format.ts)."""
+"""Display names of phases; the console uses the same words (format.ts)."""
 _BAD: Final = frozenset({"back", "take-over", "rolled-back", "refused"})
 
 
@@ -42,8 +42,8 @@ def live(
 
     Args:
         record: of the rollout.
-        versions: the service's.
-        scales: what the scaler says of them.
+        versions: the versions of the service.
+        scales: the scaler's records of them.
     """
     where = f" of {record.cluster}" if record.cluster else ""
     step = f" {record.weight}%{where}" if record.phase in {"shift", "judge"} else ""
@@ -66,7 +66,10 @@ def live(
 
 
 def evidence(points: Sequence[Point]) -> Text:
-    """How the evidence grew, as a line between the two thresholds: shown to be as good above, to be worse below."""
+    """Return the course of the evidence, drawn between two thresholds.
+
+    The upper one is proof that the version is as good, the lower one that it is worse.
+    """
     columns = [points[round(n * (len(points) - 1) / (_CHART - 1))] for n in range(_CHART)]
     levels = [round((_LEVELS - 1) * (1 - (point.shown - point.against)) / 2) for point in columns]
     chart = Text()
@@ -83,7 +86,7 @@ def evidence(points: Sequence[Point]) -> Text:
 
 
 def transitions(record: RolloutRecord, last: int | None = None) -> RenderableType:
-    """Return a table of what happened and why, and of who asked for what."""
+    """Return a table of transitions with reasons, and of requests with their authors."""
     table = _table("WHEN", "PHASE", "WHY")
     table.columns[2].overflow = "fold"
     table.columns[2].no_wrap = False
@@ -95,7 +98,7 @@ def transitions(record: RolloutRecord, last: int | None = None) -> RenderableTyp
 
 
 def past(record: RolloutRecord) -> RenderableType:
-    """Return a table of the rollouts that are remembered, oldest first."""
+    """Return a table of the stored rollouts, oldest first."""
     table = _table("#", "BEGAN", "VERSION", "BEFORE", "OUTCOME", "WHY")
     reason = record.abort or (record.history[-1].reason if record.history else record.note)
     rows = [
@@ -104,7 +107,7 @@ def past(record: RolloutRecord) -> RenderableType:
     ]
     for number, began, version, before, outcome, why in rows:
         table.add_row(str(number), _day(began), version, before or "-", outcome, why)
-    table.columns[-1].no_wrap = False  # the reasons give way, not what they are about
+    table.columns[-1].no_wrap = False  # the reasons are cut, not their subjects
     return table
 
 

@@ -1,7 +1,8 @@
-"""Does a payload have the shape that a handler's JSON schema asks for? Pure.
+"""Checks a payload against a handler's JSON schema. Pure.
 
-The check is lenient on purpose: pydantic converts ("5" is taken for a number) and knows aliases, so a strict validator
-would refuse what a handler takes. What is found here no handler takes: a missing field, an object where text belongs.
+The check is lenient on purpose: pydantic converts values ("5" is accepted as a number) and knows aliases, so a strict
+validator would refuse what a handler accepts. Only definite errors are found here: a missing field, an object instead
+of text.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _WANTED: Final = {
 
 
 def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
-    """Return what a payload lacks, one sentence each; empty if nothing is wrong.
+    """Return the errors of a payload, one sentence each; empty if there are none.
 
     Args:
         schema: JSON schema, as pydantic writes it.
@@ -33,7 +34,7 @@ def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` with the known name that is nearest; empty if none is near."""
+    """Return `, did you mean 'x'?` with the most similar known name; empty if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -79,7 +80,7 @@ def _fields(schema: Mapping[str, Any], value: dict[str, Any], path: str, models:
 
 
 def _may_become(kind: str, value: Any) -> bool:
-    """Whether pydantic may convert a value into a JSON type."""
+    """Return whether pydantic may convert a value into a JSON type."""
     match kind:
         case "object":
             return isinstance(value, dict)

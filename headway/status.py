@@ -1,4 +1,4 @@
-"""What an installation is doing: collected from heartbeats, streams and routes, folded into one row per version."""
+"""The state of an installation: collected from heartbeats, streams and routes, combined into one row per version."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from headway.control.records import LeaseRecord, ScaleRecord
 from headway.control.store import LEASES, Control, parse_subject
 
 LISTEN: Final = 1.2
-"""Seconds in which every living worker has beaten once."""
+"""Seconds in which every live worker has sent a heartbeat."""
 _TIMEOUT: Final = 5.0
 
 
 class JobQueue(BaseModel):
-    """A version's jobs: `waiting` on the server, `in_hand` of its workers (as the server counts them)."""
+    """A version's jobs: `waiting` on the server, `in_hand` of its workers (by the server's count)."""
 
     waiting: int = 0
     in_hand: int = 0
@@ -57,9 +57,9 @@ class StatusRow(BaseModel):
 
     Attributes:
         weight: its share of the traffic in percent; None if the routes cannot be read from here.
-        workers: that beat, `unhealthy` of them not well.
-        desired: workers that the scaler wants; None where no scaler decides.
-        trouble: why workers do not stay alive; None if they do.
+        workers: live workers, of which `unhealthy` are unhealthy.
+        desired: workers that the scaler wants; None without a scaler.
+        trouble: why workers die; None if they do not.
         waiting: jobs on the server; None for a service without jobs.
         in_hand: calls, jobs and events being worked on.
         oldest_s: seconds that the oldest of them has taken so far.
@@ -87,13 +87,13 @@ class StatusRow(BaseModel):
 
 
 class Status(BaseModel):
-    """The whole picture.
+    """The state of the whole installation.
 
     Attributes:
         url: of the server.
         rows: one per version, in the order of their names.
         dead: dead letters by service.
-        unreadable: by key, why a control record cannot be read: what it is about stays as it was.
+        unreadable: by key, why a control record cannot be read; whatever it describes stays as it was.
     """
 
     url: str
@@ -111,7 +111,7 @@ def summarise(
     scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
     unreadable: Mapping[str, str] | None = None,
 ) -> Status:
-    """Fold what was collected.
+    """Combine the collected data.
 
     Args:
         url: of the server.
@@ -119,7 +119,7 @@ def summarise(
         queues: by service and version.
         routes: weight by service and version; None if they are unknown.
         dead: dead letters by service.
-        scales: what the scaler wants, by service and version.
+        scales: the scaler's records, by service and version.
         unreadable: by key, why a control record cannot be read.
     """
     scales = scales or {}
@@ -187,7 +187,7 @@ async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
 
 
 async def records(bus: Bus) -> Control:
-    """Read the control records; there are none where nothing was ever declared.
+    """Read the control records; there are none before the first declaration.
 
     Raises:
         ConnectionFailed: without an answer in time.
@@ -199,7 +199,7 @@ async def records(bus: Bus) -> Control:
 
 
 async def leases(bus: Bus) -> dict[str, LeaseRecord]:
-    """Return who leads, by controller.
+    """Return the leader of each controller.
 
     Raises:
         ConnectionFailed: without an answer in time.
@@ -208,19 +208,19 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
     with contextlib.suppress(MissingStream):
         async for message in values.since(bus.js, CONTROL, LEASES, 1):
             key = parse_subject((message.headers or {})[values.SUBJECT])
-            if key is None:  # nobody of ours writes such a key
+            if key is None:  # Headway writes no such key
                 continue
             if message.data:
                 found[key.owner] = LeaseRecord.model_validate_json(message.data)
             else:
-                found.pop(key.owner, None)  # given up
+                found.pop(key.owner, None)  # released
     return found
 
 
 async def queues(bus: Bus) -> dict[tuple[str, str], JobQueue]:
     """Return the job queues of all services and versions, from their lane consumers.
 
-    While a consumer has no leader that could tell, its version is left out.
+    While a consumer has no leader, its version is left out.
 
     Raises:
         StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.listed`.

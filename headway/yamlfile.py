@@ -1,4 +1,4 @@
-"""YAML whose every value knows where it stands, and errors that show the line.
+"""YAML parsing that keeps the position of every value, for errors that show the line.
 
 PyYAML's node tree carries a mark (line and column) for each key and value; a plain `yaml.safe_load` throws it
 away. `parse` keeps the marks, so that what pydantic finds wrong later can be shown in the file itself.
@@ -16,7 +16,7 @@ import yaml
 from headway.bus.errors import ConfigError
 
 ValuePath = tuple[str | int, ...]
-"""Where a value stands in the document: keys and list indexes from the top."""
+"""Path of a value in the document: keys and list indexes from the top."""
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
@@ -32,7 +32,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, and where."""
+    """A problem and its position."""
 
     mark: Mark
     text: str
@@ -46,8 +46,8 @@ class YamlDocument:
         name: the file's name as the user gave it.
         text: its content.
         value: plain Python values.
-        keys: where each mapping key stands, by the path of its value.
-        values: where each value stands, by its path.
+        keys: position of each mapping key, by the path of its value.
+        values: position of each value, by its path.
     """
 
     name: str
@@ -57,11 +57,11 @@ class YamlDocument:
     values: dict[ValuePath, Mark]
 
     def key(self, path: ValuePath) -> Mark:
-        """Return where the key of `path` stands, or else the nearest thing around it."""
+        """Return the position of the key of `path`, or else of the nearest enclosing value."""
         return self.keys.get(path) or self.at(path)
 
     def at(self, path: ValuePath) -> Mark:
-        """Return where the value of `path` stands, or else the nearest thing around it."""
+        """Return the position of the value of `path`, or else of the nearest enclosing value."""
         while path:
             if path in self.values:
                 return self.values[path]
@@ -106,7 +106,7 @@ def parse(name: str, text: str) -> YamlDocument:
             [Problem(Mark(1, 1), f"this is not YAML: {str(error).splitlines()[0]}")], remedy="save it as UTF-8 text"
         ) from error
     if problems:
-        raise document.error(problems, remedy="every key is text and stands once in its mapping")
+        raise document.error(problems, remedy="every key must be text and unique in its mapping")
     return YamlDocument(name, text, value, document.keys, document.values)
 
 
@@ -146,7 +146,7 @@ def _value(
                 continue
             if key in result:
                 first = document.keys[*path, key]
-                problems.append(Problem(mark, f"key {key!r} stands here twice, first in line {first.line}"))
+                problems.append(Problem(mark, f"key {key!r} appears twice, first in line {first.line}"))
                 continue
             document.keys[*path, key] = mark
             result[key] = _value(loader, value_node, (*path, key), document, problems)

@@ -1,8 +1,8 @@
-"""Who is an operator: by a role in the application's token, or by a code given at the machine.
+"""Operator access: by a role in the application's token, or by a code printed on the machine.
 
-A code is for whom has an operator's credentials: `headway up` and `headway console` make them. It is good once, for a
-while, and is exchanged for a token that lasts a day's work. Of both only digests are stored (in the bucket `CONTROL`,
-where they expire by themselves), so any instance knows them, and none can tell them.
+`headway up` and `headway console` make codes, which needs an operator's credentials. A code is valid once, for a
+limited time, and is exchanged for a token that lasts for a working day. Only digests of both are stored (in the
+bucket `CONTROL`, where they expire by themselves), so every instance can check them and none can reveal them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from headway.control.records import Record
 from headway.control.store import Control
 
 CODE: Final = 3600.0
-"""Seconds for which a code is good."""
+"""Seconds for which a code is valid."""
 TOKEN: Final = 12 * 3600.0
-"""Seconds for which somebody stays signed in who came by a code."""
+"""Seconds for which a person who used a code stays signed in."""
 ROLE_CLAIM: Final = "role"
 ROLE: Final = "operator"
 _MARK: Final = "hwop_"
-"""What our own tokens begin with; no JWT does."""
+"""Prefix of the console's own tokens; no JWT starts with it."""
 _AGAIN: Final = "`headway console` prints a new address"
 
 
@@ -40,11 +40,11 @@ class Pass(Record):
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which of the application's tokens are an operator's.
+    """Which of the application's tokens belong to operators.
 
     Attributes:
         claim: the claim that names roles: one, or a list of them; `a.b` is b inside a.
-        operator: the role it takes.
+        operator: the required role.
     """
 
     claim: str = ROLE_CLAIM
@@ -65,8 +65,8 @@ class Access:
         """Make a code.
 
         Args:
-            by: who will be said to have done what is done with it.
-            lifetime: whole seconds for which it is good.
+            by: name recorded with the actions of its user.
+            lifetime: whole seconds for which it is valid.
 
         Raises:
             MissingStream, NotStored: if it cannot be stored.
@@ -77,7 +77,7 @@ class Access:
         """Exchange a code for a token, once.
 
         Raises:
-            NotSignedIn: if it is none, was used, or has expired.
+            NotSignedIn: if it is invalid, used or expired.
         """
         key = _key("code", code)
         found = await self._control.get(key, Pass)
@@ -93,13 +93,13 @@ class Access:
         """Return the owner of a token.
 
         Args:
-            token: one of ours, or the application's.
+            token: the console's own token, or the application's.
             verifier: checks the application's.
-            roles: whose of these are an operator's; None if nobody's are.
+            roles: which of these belong to operators; None if none do.
 
         Raises:
-            NotSignedIn: if it is not good.
-            NotAllowed: if its owner is no operator.
+            NotSignedIn: if it is invalid.
+            NotAllowed: if its owner is not an operator.
             ConnectionFailed: if it cannot be checked now.
         """
         if token.startswith(_MARK):
@@ -108,16 +108,19 @@ class Access:
                 raise NotSignedIn("you are signed out", remedy=_AGAIN)
             return SignedIn(CONSOLE, found.value.by, found.value.until)
         if roles is None:
-            raise NotAllowed("the development issuer makes nobody an operator", remedy=_AGAIN)
+            raise NotAllowed("tokens of the development issuer do not open the console", remedy=_AGAIN)
         claims = await verifier.claims(token)
         named = claim(claims, roles.claim)
         if roles.operator not in (named if isinstance(named, list) else [named]):
-            told = f"the token does not say {roles.operator!r} in {roles.claim!r}"
-            raise NotAllowed(f"the console is for operators: {told}", remedy="ask for that role where you sign in")
+            told = f"the token lacks {roles.operator!r} in {roles.claim!r}"
+            raise NotAllowed(
+                f"the console is for operators: {told}",
+                remedy="ask your administrator for that role",
+            )
         return SignedIn(CONSOLE, verifier.user(claims), float(claims["exp"]))
 
     async def leave(self, token: str) -> None:
-        """Void one of our tokens; the application voids its own."""
+        """Revoke one of the console's own tokens; the application revokes its own."""
         if token.startswith(_MARK):
             await self._control.delete(_key("operator", token.removeprefix(_MARK)))
 

@@ -1,4 +1,4 @@
-"""Actions of operators from the page: the same functions as the commands, each logged."""
+"""Actions of operators in the console: the same functions as the commands, each logged."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from headway.control.store import Control
 from headway.deployer.rollout import requests as ask
 
 MOST: Final = 300
-"""Dead letters of one request."""
+"""Most dead letters of one request."""
 REMEMBERED: Final = 60
-"""Actions that are kept."""
+"""Actions that are kept for display."""
 _AT_ONCE: Final = 8
 
 _log = logging.getLogger("headway.console")
@@ -35,7 +35,7 @@ class _Wanted(BaseModel):
 
 
 class Letters(_Wanted):
-    """Replay or discard dead letters, by their sequences."""
+    """Replay or discard dead letters, by their sequence numbers."""
 
     do: Literal["replay", "discard"]
     seqs: list[int] = Field(min_length=1, max_length=MOST)
@@ -64,14 +64,14 @@ def parse(request: object) -> Letters | Release:
     """Parse the action that was requested.
 
     Raises:
-        BadRequest: if that is nothing there is.
+        BadRequest: if there is no such action.
     """
     try:
         return _wanted.validate_python(request)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"this is no action: {where}: {first['msg']}") from error
+        raise BadRequest(f"this is not an action: {where}: {first['msg']}") from error
 
 
 class Actions:
@@ -87,14 +87,14 @@ class Actions:
         self._objects = bus.tenant(CONSOLE).objects
 
     async def perform(self, wanted: Letters | Release, by: str) -> str:
-        """Perform an action; returns what was done, in words.
+        """Perform an action; return what was done, in words.
 
         Args:
-            wanted: what.
-            by: who wants it.
+            wanted: the action.
+            by: name of the operator.
 
         Raises:
-            HeadwayError: why it cannot be done. Of several dead letters the others are done nevertheless.
+            HeadwayError: if it cannot be done. With several dead letters, the others are still processed.
         """
         try:
             if isinstance(wanted, Letters):
@@ -126,10 +126,10 @@ class Actions:
         first = failed[0]
         if not isinstance(first, HeadwayError) or len(seqs) == 1:
             raise first
-        raise NotAllDone(f"{done}; the first that was not: {first.message}", remedy=first.remedy) from first
+        raise NotAllDone(f"{done}; the first failure: {first.message}", remedy=first.remedy) from first
 
     async def _remember(self, wanted: Letters | Release, by: str, said: str, *, ok: bool) -> None:
-        """Log who did what, and keep it as an object that the page shows."""
+        """Log an action and its author, and store it as an object for the page."""
         _log.info("operator %s: %s", by, said, extra={"headway": {"operator": by, "ok": ok}})
         entry = {"at": round(time.time(), 3), "by": by, "do": wanted.do, "said": said, "ok": ok}
         try:

@@ -1,4 +1,4 @@
-"""Which rows have to be written: those that look different. Pure."""
+"""Which rows have to be written: those with a visible difference. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from headway.console.project import Name
 
 NOISE: Final[Mapping[str, float]] = {"rss_mb": 4.0, "cpu": 4.0, "stored_mb": 4.0}
-"""By how much these move without anything having happened."""
+"""Thresholds below which a change of these values is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Write:
 
 
 def changes(before: Mapping[Name, Mapping[str, Any]], now: Mapping[Name, dict[str, Any]]) -> list[Write]:
-    """Return what has to be written, deletions first.
+    """Return the rows to write, deletions first.
 
     Args:
-        before: the rows as they are written.
+        before: the rows as stored.
         now: the rows as they should be.
     """
     gone = [Write(name, None) for name in before if name not in now]
@@ -33,7 +33,7 @@ def changes(before: Mapping[Name, Mapping[str, Any]], now: Mapping[Name, dict[st
 
 
 def alike(a: Any, b: Any, field: str = "") -> bool:
-    """Return whether nobody would see a difference."""
+    """Return whether the difference is invisible."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(alike(a[key], b[key], key) for key in a)
     if isinstance(a, list) and isinstance(b, list):

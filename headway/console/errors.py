@@ -1,4 +1,4 @@
-"""Errors of what an operator requests in the console."""
+"""Errors of an operator's request in the console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from headway.bus.errors import HeadwayError
 
 
 class NotAllDone(HeadwayError):
-    """Some of the things that an operator requested could not be done; the others were."""
+    """A part of an operator's request failed; the rest was done."""
 
     code = "not_all_done"
     status = 409

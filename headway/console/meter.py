@@ -1,4 +1,4 @@
-"""What versions did lately, added up from their heartbeats."""
+"""Recent work of each version, added up from heartbeats."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from headway.control.counts import Count
 from headway.control.fleet import Key
 
 WINDOW: Final = 30.0
-"""Seconds that are looked back."""
+"""Length of the window in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What was done within the window.
+    """The work done within the window.
 
     Attributes:
         rate: calls, jobs and events that ended, a second.
-        failed: share of them that did not end well, 0 to 1.
+        failed: share of them that failed, 0 to 1.
         p95: seconds; None if nothing ended.
     """
 
@@ -31,7 +31,7 @@ class Flow:
 
 
 class Meter:
-    """Remembers counts for the length of the window."""
+    """Stores counts for the length of the window."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self._window = window
@@ -39,12 +39,12 @@ class Meter:
         self._began: float | None = None
 
     def note(self, now: float, key: Key, count: Count) -> None:
-        """Remember what a version has done since the last time.
+        """Record a version's work since the last call.
 
         Args:
             now: on a steady clock.
             key: service and version.
-            count: what it has done.
+            count: its work.
         """
         self._began = now if self._began is None else self._began
         kept = self._counts.setdefault(key, deque())
@@ -54,7 +54,7 @@ class Meter:
             kept.popleft()
 
     def flow(self, now: float, keys: Iterable[Key]) -> Flow:
-        """Return what some versions did together within the window."""
+        """Return the combined work of some versions within the window."""
         counts = [count for key in keys for _, count in self._counts.get(key, ())]
         tries = sum(count.tries for count in counts)
         if not tries or self._began is None:

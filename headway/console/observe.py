@@ -1,4 +1,4 @@
-"""The observer: looks at records, heartbeats, queues, dead letters, servers and leases, again and again."""
+"""The observer: repeatedly reads records, heartbeats, queues, dead letters, servers and leases."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from headway.scaler.lag import LagReader, Lags, together
 from headway.status import JobQueue
 
 LETTERS: Final = 200
-"""Dead letters that are shown, the last ones."""
+"""Number of dead letters that are shown, the latest ones."""
 FORGOTTEN: Final = 15.0
-"""Seconds of silence after which a worker is not shown any more."""
+"""Seconds of silence after which a worker is no longer shown."""
 RARELY: Final = 5.0
-"""Seconds between two looks at what seldom changes: servers, leases."""
+"""Seconds between two reads of what seldom changes: servers, leases."""
 _TIMEOUT: Final = 5.0
 
 
 class Observer:
-    """Looks at a whole installation.
+    """Observes a whole installation.
 
     Args:
         broker: of the installation, with its keys: for routes and servers.
         bus: a connection in the role operator.
-        fleet: the view of the workers; whoever owns it listens.
+        fleet: the view of the workers; its owner does the listening.
     """
 
     def __init__(self, broker: Broker, bus: Bus, fleet: Fleet) -> None:
@@ -60,7 +60,7 @@ class Observer:
         self._keys: set[Key] = set()
 
     def note(self) -> None:
-        """Take over what was heard. Call it at least every few seconds."""
+        """Record what the fleet has heard. Call it at least every few seconds."""
         now = time.monotonic()
         self._keys = {(one.last.service, one.last.version) for one in self._fleet.members() if self._shown(one)}
         self._keys |= self._control.versions.keys()
@@ -68,7 +68,7 @@ class Observer:
             self._meter.note(now, key, self._fleet.take(*key))
 
     async def look(self) -> Snapshot:
-        """One look. What does not answer is named in `blind`, and the rest goes on.
+        """Take a snapshot. Parts that do not answer are listed in `blind`.
 
         Raises:
             HeadwayError: if not even the control records can be read.
@@ -123,7 +123,7 @@ class Observer:
         try:
             await self._control.refresh()
         except MissingStream:
-            return  # nothing was ever declared here
+            return  # nothing was declared here yet
 
     async def _routes(self) -> dict[str, dict[str, int]] | None:
         return anywhere(await self._broker.routes())
@@ -142,7 +142,7 @@ class Observer:
 
 
 class Letters:
-    """The last dead letters, read anew only when they changed.
+    """The latest dead letters, read again only when they changed.
 
     Args:
         bus: a connection in the role operator.
@@ -155,10 +155,10 @@ class Letters:
         self._counts: dict[str, int] = {}
 
     async def look(self) -> tuple[tuple[DeadLetter, ...], dict[str, int]]:
-        """The last ones, oldest first; and how many there are of each service.
+        """Return the latest dead letters, oldest first, and their number by service.
 
         Raises:
-            StoreError, ConnectionFailed: as `headway.bus.client.dead.list_`.
+        StoreError, ConnectionFailed: as `headway.bus.client.dead.list_`.
         """
         try:
             async with asking(f"stream {DEAD}", _TIMEOUT):

@@ -1,6 +1,6 @@
-"""From one snapshot to the rows that the page shows. Pure.
+"""Turns a snapshot into the rows that the page shows. Pure.
 
-Numbers are rounded to what an eye tells apart, so that an installation that does nothing changes no row.
+Numbers are rounded to visible differences, so that an idle installation changes no row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WORKERS: Final = 1000
 LONG: Final = 10.0
 """Seconds that a job may wait before its service is called busy."""
 CROWDED: Final = 0.8
-"""Share of the unfinished messages a consumer may have, from which on its service is called busy."""
+"""Share of the consumer's limit of unfinished messages above which its service counts as busy."""
 LATE: Final = 0.5
 """Seconds by which an event loop may be late."""
 
@@ -137,8 +137,8 @@ def _flow(flow: Flow) -> dict[str, Any]:
 def _state(
     known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: Snapshot, name: str
 ) -> tuple[State, str]:
-    """Return how a service is, by its worst trouble, and why in a sentence."""
-    used = tuple(one for one in versions if one.weight or one.desired or one.workers)  # others are past
+    """Return the state of a service, by its worst problem, and the reason in a sentence."""
+    used = tuple(one for one in versions if one.weight or one.desired or one.workers)  # other phases are over
     return next(
         chain(_of_records(known, snapshot, name), _of_workers(used), _of_work(known, used, snapshot, name)),
         ("ok", "all is well"),
@@ -149,7 +149,7 @@ def _of_records(known: ServiceRecord | None, snapshot: Snapshot, name: str) -> I
     for key in keys_of(name, snapshot.unreadable):
         yield "unwell", f"the control record {key} cannot be read: headway records mend {key}"
     if known is not None and known.suspended:
-        yield "stopped", "stopped: nobody runs its workers"
+        yield "stopped", "stopped: it has no workers"
 
 
 def _of_workers(versions: Iterable[VersionRow]) -> Iterator[tuple[State, str]]:
@@ -162,7 +162,7 @@ def _of_workers(versions: Iterable[VersionRow]) -> Iterator[tuple[State, str]]:
         if one.health == "restarting":
             yield "unwell", f"{one.version}: {one.deaths} of its workers died within a minute"
         if one.unhealthy:
-            yield "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are not well"
+            yield "unwell", f"{one.version}: {one.unhealthy} of {one.workers} workers are unhealthy"
 
 
 def _of_work(
@@ -176,7 +176,7 @@ def _of_work(
         if service == name and share >= CROWDED:
             yield "busy", f"{version} has {share:.0%} of the unfinished messages that a consumer may have"
     if known is not None and known.orphans:
-        yield "unwell", f"no deployed version handles {known.orphans[0]}: its events wait for nobody"
+        yield "unwell", f"no deployed version handles {known.orphans[0]}: its events will not be processed"
     oldest = max(versions, key=lambda one: one.oldest_s, default=None)
     if oldest is not None and oldest.oldest_s > LONG and (oldest.waiting or 0) > 0:
         yield "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"

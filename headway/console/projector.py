@@ -1,6 +1,6 @@
-"""The projector: keeps the objects that the console shows up to date. Of several one acts, by lease.
+"""The projector: keeps the console's objects up to date. Of several replicas one acts, by lease.
 
-It writes by compare-and-set: one that was believed dead and goes on writes over nobody, it reads again what is there.
+It writes with compare-and-set: one that was believed dead overwrites nothing, and reads the rows again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from headway.console.trends import Trends
 from headway.control.controller import Controller
 
 PERIOD: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 PULSE: Final = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two pulses."""
 MOST: Final = 300
-"""Rows written at a look; what is beyond comes with the next ones."""
+"""Most rows written per snapshot; the rest follows with the next ones."""
 _AT_ONCE: Final = 16
 _TIMEOUT: Final = 30.0
-"""Seconds for a round."""
+"""Time limit of a round in seconds."""
 
 
 class Projector(Controller):
@@ -37,8 +37,8 @@ class Projector(Controller):
     Args:
         broker: of the installation, with its keys.
         bus: a connection in the role operator.
-        holder: who we are, for the lease.
-        period: seconds between two looks.
+        holder: name of this contender, for the lease.
+        period: seconds between two snapshots.
     """
 
     def __init__(self, broker: Broker, bus: Bus, *, holder: str, period: float = PERIOD) -> None:
@@ -51,25 +51,25 @@ class Projector(Controller):
         self._trends = Trends()
         self._pulsed = 0.0
         self.writes = 0
-        """Rows written so far, signs of life not counted."""
+        """Rows written so far, without pulses."""
 
     def beside(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Take over what is heard, leading or not."""
+        """Record what is heard, leading or not."""
         return (self._listen(),)
 
     async def _listen(self) -> None:
-        """Take over what is heard, even while another projector leads, to be ready to go on."""
+        """Record what is heard even while another projector leads, to be ready to take over."""
         while True:
             self._observer.note()
             await asyncio.sleep(self.period)
 
     async def reconcile(self) -> None:
-        """Look at everything, and write the rows that have changed.
+        """Take a snapshot, and write the rows that have changed.
 
         Raises:
             HeadwayError: if something cannot be read or written.
         """
-        if self._epoch != (epoch := self.lease.epoch):  # another may have written before us
+        if self._epoch != (epoch := self.lease.epoch):  # another projector may have written before
             self._written = await self._read()
             self._epoch = epoch
             kept = {name: value for (kind, name), (value, _) in self._written.items() if kind == "trend"}
@@ -112,5 +112,5 @@ class Projector(Controller):
         outcomes = await asyncio.gather(*map(one, writes), return_exceptions=True)
         failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failed:
-            self._epoch = 0  # what is written is not known any more: read it again
+            self._epoch = 0  # the stored row is unknown now: read it again
             raise failed[0]

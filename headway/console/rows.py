@@ -1,4 +1,4 @@
-"""What the console's page is sent: one model for each type of object of the tenant `headway`.
+"""The objects of the console's page: one model for each type, in the tenant `headway`.
 
 service.<name>        one line of the overview, with its versions
 trend.<name>          its last minutes (headway/console/trends.py)
@@ -6,9 +6,9 @@ scaling.<name>        why it has so many workers
 rollout.<name>        its `RolloutRecord`, whole
 worker.<id>           one worker
 dead.<seq>            one of the last dead letters
-installation.main     servers, leases, and what could not be looked at
-pulse.projector       that somebody keeps the others up to date; the one object that changes on its own
-action.<id>           what an operator had done here (headway/console/actions.py)
+installation.main     servers, leases, and what could not be read
+pulse.projector       shows that a projector runs; the one object that changes on its own
+action.<id>           an operator's action (headway/console/actions.py)
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 TYPES: Final = ("service", "trend", "scaling", "rollout", "worker", "dead", "installation", "pulse")
-"""What the projector writes, and nobody else."""
+"""A row, written only by the projector."""
 
 State = Literal["ok", "busy", "rollout", "unwell", "down", "stopped"]
 
 
 class Load(BaseModel):
-    """What a version, or all of a service, has and does.
+    """State and work of a version, or of a whole service.
 
     Attributes:
-        desired: workers that the scaler wants; None where none decides.
+        desired: workers that the scaler wants; None without a scaler.
         waiting: jobs on the server; None without jobs.
         oldest_s: seconds for which the oldest job waits or is worked on.
         rate, failed, p95_ms: of the last half minute; `failed` is in percent.
@@ -49,7 +49,7 @@ class VersionRow(Load):
     """A version of a service.
 
     Attributes:
-        weight: its share of the traffic in percent; None if it is not known.
+        weight: its share of the traffic in percent; None if unknown.
         phase: as in `VersionRecord`; "" without one.
         health, deaths, last_exit, stderr, retry_at: as in `ScaleRecord`.
     """
@@ -69,7 +69,7 @@ class ServiceRow(Load):
     """A service.
 
     Attributes:
-        state: "busy" has work that waits for long, "rollout" is being released.
+        state: "busy": work waits for long; "rollout": a release is in progress.
         note: the state in a sentence.
         low, high: bounds of its number of workers.
         dead: dead letters.
@@ -89,9 +89,9 @@ class WorkerRow(BaseModel):
 
     Attributes:
         state: as in `Beat`, or "silent".
-        note: what is wrong with it; "" if nothing is.
+        note: its problem; "" if healthy.
         cpu: percent of a core.
-        jobs, slots: jobs and events in hand, and how many these may be; calls, limit: the same of calls.
+        jobs, slots: jobs and events in progress, and their limit; calls, limit: the same of calls.
     """
 
     service: str
@@ -121,7 +121,7 @@ class DecisionRow(BaseModel):
 
 
 class ScalingRow(BaseModel):
-    """The last decisions about a service, the newest first."""
+    """The last decisions for a service, newest first."""
 
     decisions: tuple[DecisionRow, ...]
 
@@ -158,7 +158,7 @@ class ServerRow(BaseModel):
 
 
 class LeaseRow(BaseModel):
-    """Who leads of several equal controllers, and how often that has changed."""
+    """The leader among a controller's replicas, and how often it has changed."""
 
     controller: str
     holder: str
@@ -169,8 +169,8 @@ class InstallationRow(BaseModel):
     """The installation as a whole.
 
     Attributes:
-        dead: how many dead letters there are; the page has the last ones.
-        blind: what could not be looked at, and why.
+        dead: number of dead letters; the page shows the latest.
+        blind: what could not be read, and why.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""One look at everything, which the console's rows are made of."""
+"""A snapshot of the installation, from which the console's rows are made."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Snapshot:
         at: unix seconds.
         status: what `headway status` shows.
         services, versions, scales, rollouts: the control records.
-        workers: those heard of lately.
-        flows: what each version has done lately.
-        together: what all versions of a service have.
+        workers: those with recent heartbeats.
+        flows: recent work of each version.
+        together: totals over all versions of a service.
         oldest: seconds for which the oldest job of a version has waited or been worked on.
         crowded: by version, how much of the unfinished messages that it may have its fullest consumer has, from 0 to 1.
         letters: the last dead letters, oldest first.
         servers: those that answered.
-        leases: who leads.
+        leases: the leaders.
         unreadable: by key, why a control record cannot be read.
-        blind: what could not be looked at, and why.
-        headway: our own version.
+        blind: what could not be read, and why.
+        headway: version of this process.
     """
 
     at: float

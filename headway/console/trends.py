@@ -17,7 +17,7 @@ class Trends:
     """Keeps the points of each service's charts.
 
     Args:
-        kept: what the last projector had written, by service.
+        kept: what the previous projector had written, by service.
     """
 
     def __init__(self, kept: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -28,7 +28,7 @@ class Trends:
         self._due = 0.0
 
     def note(self, now: float, points: Mapping[str, Mapping[str, float | None]]) -> None:
-        """Add a point to each line if one is due; forget services that are gone.
+        """Add a point to each line if one is due; drop removed services.
 
         Args:
             now: on a steady clock.

@@ -1,12 +1,12 @@
-"""The console over HTTP: signing in, sessions that read, and actions. The page itself is one of client sync's files.
+"""The console over HTTP: signing in, read-only sessions, and actions. The page itself is one of client sync's files.
 
     POST   /console/sign-in   {"code"}           -> {"token"}: once for each code
     POST   /console/session   Bearer             -> a session of the role console, as clientsync/web/sessions.py gives
     DELETE /console/session   Bearer             signs out
     POST   /console/act       Bearer, an action  -> {"said"}
 
-There are no cookies, so no other page can have a browser do something here. What a page is given to reach the bus can
-read and nothing else; each action needs the person's token, which is checked anew.
+There are no cookies, so no other page can make a browser act here. A page's credentials for the bus only allow
+reading; each action needs the person's token, which is checked every time.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Console:
         broker: of the installation, with its keys.
         bus: a connection in the role operator.
         ws_url: where pages connect.
-        holder: who we are, for the projector's lease.
-        roles: whose tokens of the application are an operator's; None if nobody's are, as with the development issuer.
-        lifetime: seconds that a session lasts.
-        period: seconds between two looks of the projector.
+        holder: name of this contender, for the projector's lease.
+        roles: which of the application's tokens belong to operators; None if none do, as with the development issuer.
+        lifetime: lifetime of a session in seconds.
+        period: seconds between two snapshots of the projector.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class _Endpoints:
         return answer(self._console.sessions.open(who).shown(self._console.ws_url))
 
     async def _leave(self, request: Request) -> Response:
-        """Void the token and the sessions of its owner: the server cuts their connections."""
+        """Revoke the token and the sessions of its owner: the server closes their connections."""
         who = await self._who(request)
         await self._console.access.leave(request.headers["authorization"].partition(" ")[2].strip())
         await self._console.sessions.revoke(who)

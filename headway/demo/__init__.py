@@ -1,1 +1,1 @@
-"""The demo: real work of four tenants through all three services, checked by reading back what became of it."""
+"""The demo: real work of four tenants through all three services, verified by reading back its effects."""

@@ -1,4 +1,4 @@
-"""The second act: one tenant submits a burst of faxes. Workers grow and shrink; the others' calls go on as before."""
+"""The second act: one tenant submits a burst of faxes. Workers grow and shrink; the others' calls continue."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from headway.demo.watch import Watch
 from headway.installation import Installation
 
 _QUIET: Final = 2.0
-"""Seconds of calls alone, to compare with."""
+"""Seconds of calls alone, for comparison."""
 _AT_ONCE: Final = 64
 _SHRINKS: Final = 6.0
-"""Seconds after the burst in which workers go because of it."""
+"""Seconds after the burst in which workers are stopped because of it."""
 _POLL: Final = 0.05
 
 
 @dataclass(slots=True)
 class BurstResult:
-    """What came of it.
+    """The result of the burst.
 
     Attributes:
         faxes: submitted.
@@ -48,7 +48,7 @@ class BurstResult:
     reasons: list[str] = field(default_factory=list)
 
     def wrong(self) -> list[str]:
-        """Return what is not as it must be, in words."""
+        """Return what failed, in words."""
         problems = []
         if self.sent < self.faxes:
             problems.append(f"{self.faxes - self.sent} faxes of the burst were not sent")
@@ -73,16 +73,16 @@ class BurstResult:
 
 
 class Burst:
-    """One burst.
+    """A burst.
 
     Args:
-        running: where to.
+        running: the installation.
         watch: sees the workers.
-        progress: what to show.
-        faxes: how many.
+        progress: receives what to show.
+        faxes: their number.
 
     Attributes:
-        result: what came of it so far.
+        result: the result so far.
     """
 
     def __init__(self, running: Installation, watch: Watch, progress: DemoProgress, faxes: int) -> None:
@@ -95,14 +95,14 @@ class Burst:
         self.result = BurstResult(faxes=faxes)
 
     async def run(self, timeout: float) -> None:
-        """Submit the burst and wait until all faxes are sent. What is missing when the time is over is in the result.
+        """Submit the burst and wait until all faxes are sent. Faxes missing after the time limit are in the result.
 
         Args:
-            timeout: seconds that it may take.
+            timeout: time limit in seconds.
         """
         result, watch = self.result, self._watch
         self._began = time.time()
-        self._progress.act = "calls alone, to compare with"
+        self._progress.act = "calls alone, for comparison"
         async with self._faxes.watching(self._running.bus), self._callers.calling():
             try:
                 async with asyncio.timeout(timeout):
@@ -115,17 +115,17 @@ class Burst:
                     result.workers_peak = watch.peak["fax"]
                     self._ended = time.time()
             except TimeoutError:
-                self._progress.say("the time for the burst is over")
+                self._progress.say("the burst ran out of time")
         result.sent = len(self._faxes.sent)
 
     async def shrunk(self, timeout: float) -> None:
-        """Wait until the workers that the burst needed have begun to go.
+        """Wait until the burst's workers begin to stop.
 
         Args:
-            timeout: seconds that it may take.
+            timeout: time limit in seconds.
         """
         result, watch = self.result, self._watch
-        self._progress.act = "the burst is over, its workers go"
+        self._progress.act = "the burst is over, its workers are stopping"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while len(watch.serving("fax")) >= result.workers_peak:  # noqa: ASYNC110  # heartbeats set no event
@@ -136,7 +136,7 @@ class Burst:
 
     async def _flood(self) -> None:
         name, turn = work.TENANTS[0], asyncio.Semaphore(_AT_ONCE)
-        self._progress.act = f"{name} submits {self.result.faxes:,} faxes at once; the others go on calling"
+        self._progress.act = f"{name} submits {self.result.faxes:,} faxes at once; the others keep calling"
         self._progress.say(f"{name} submits {self.result.faxes:,} faxes at once")
         start = time.monotonic()
         async with await self._running.broker.connect("client", tenant=name) as bus:

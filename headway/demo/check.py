@@ -1,4 +1,4 @@
-"""Read back what became of the demo's work: objects, mailboxes, dead letters. Only what is found counts."""
+"""Reads back the effects of the demo's work: objects, mailboxes, dead letters. Only what is found counts."""
 
 from __future__ import annotations
 

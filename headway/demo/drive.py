@@ -1,4 +1,4 @@
-"""Sends the demo's work as clients do, kills a worker meanwhile, and waits for the effects."""
+"""Sends the demo's work as clients do, kills a worker, and waits for the effects."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Drive:
     """One run against an installation.
 
     Args:
-        running: where to.
-        tally: what to count in.
+        running: the installation.
+        tally: receives the counts.
         jobs: faxes and voicemails.
-        callers: who calls.
-        progress: what to show.
+        callers: the callers.
+        progress: receives what to show.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Drive:
                 group.create_task(self._kill_one())
                 group.create_task(self._until_ended())
         except* TimeoutError:
-            self._tally.wrong.append(f"not all had ended after {timeout:g} s")
+            self._tally.wrong.append(f"not all work had ended after {timeout:g} s")
         finally:
             for watch in watches:
                 await watch.unsubscribe()
@@ -115,7 +115,7 @@ class Drive:
         await self._enough_faxes.wait()
         os.kill(self._running.workers("fax")[0].pid, signal.SIGKILL)
         self._tally.killed += 1
-        self._progress.say("killed a worker of fax with work in hand; its faxes go on elsewhere")
+        self._progress.say("killed a worker of fax with work in progress; other workers take over its faxes")
 
     async def _until_ended(self) -> None:
         if self._jobs:

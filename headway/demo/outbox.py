@@ -1,4 +1,4 @@
-"""Faxes of one act of the demo: submitted, and seen to go out."""
+"""Faxes of one act of the demo: submitted, and observed to be sent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Faxes:
     """Counts them.
 
     Args:
-        prefix: of their ids, which tells the acts apart.
-        progress: what to show.
+        prefix: prefix of their ids, which differs by act.
+        progress: receives what to show.
 
     Attributes:
         submitted: stored by JetStream.
-        sent: seen to go out, by tenant and id.
+        sent: observed to be sent, by tenant and id.
     """
 
     def __init__(self, prefix: str, progress: DemoProgress) -> None:
@@ -36,7 +36,7 @@ class Faxes:
 
     @asynccontextmanager
     async def watching(self, bus: Bus) -> AsyncIterator[None]:
-        """See them go out inside the block."""
+        """Observe sent faxes inside the block."""
         changes = await bus.nc.subscribe("live.*.fax.*", cb=self._on_change)
         try:
             yield
@@ -44,7 +44,7 @@ class Faxes:
             await changes.unsubscribe()
 
     async def submit(self, client: Tenant, number: int) -> None:
-        """Submit one."""
+        """Submit one fax."""
         id_ = f"{self._prefix}{number}"
         request = {"fax": id_, "to": f"+49 40 {100000 + number}", "from": "+49 30 999", "text": f"Offer {number}.\n"}
         await client.submit("fax", "send", request, key=id_, timeout=PATIENCE)
@@ -52,13 +52,13 @@ class Faxes:
         self._progress.sent[client.tenant] += 1
 
     async def room(self, most: int) -> None:
-        """Wait until fewer than `most` of those that were submitted have not gone out yet."""
+        """Wait until fewer than `most` submitted faxes are still unsent."""
         while self.submitted - len(self.sent) >= most:
             self._changed.clear()
             await self._changed.wait()
 
     async def all_sent(self) -> None:
-        """Wait until all that were submitted have gone out."""
+        """Wait until all submitted faxes have been sent."""
         await self.room(1)
 
     async def _on_change(self, message: Msg) -> None:

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: an installation of its own, three acts, and the check of what became of the work."""
+"""The demo from start to finish: its own installation, three acts, and the check of the results."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from headway.installation import Installation
 from headway.loglines import readable
 
 _LINE: Final[dict[str, Any]] = {"speed": 200, "busy_share": 0.06, "no_answer_share": 0.02, "seed": 338}
-"""The faxes' lines: about every twelfth dial fails, and with this seed no number of the demo does three times in a row,
-after which its fax would wait longer than one likes to watch."""
+"""Settings of the faxes' lines: about every twelfth dial fails. With this seed no number of the demo fails three
+times in a row, which would make its fax wait too long.
+"""
 _FAXES: Final = Scale(min=1, max=6, down_after=2, lag=Lag(drain_within=10))
 _GRACE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What a demo does.
+    """Settings of a demo.
 
     Attributes:
         jobs, callers: the work of the first act.
         burst: faxes that one tenant submits in the second; 0 leaves it out.
         releases: whether there is a third, with a good release and a bad one.
-        timeout: seconds that each act may take until what is missing counts as lost.
+        timeout: time limit of each act in seconds; work that is unfinished by then counts as lost.
         verbose: show the workers' logs.
     """
 
@@ -53,10 +54,10 @@ class DemoPlan:
 
 
 async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
-    """Run a demo; its picture goes to standard error.
+    """Run a demo; its live picture goes to standard error.
 
     Returns:
-        the numbers, and all that is to be told, as one object of plain JSON types.
+        the summary as one object of plain JSON types.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     tally, progress = Tally(), DemoProgress()
@@ -80,7 +81,7 @@ async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
 async def _acts(
     plan: DemoPlan, running: Installation, watch: Watch, tally: Tally, progress: DemoProgress
 ) -> dict[str, Any]:
-    """Play the acts one after the other; what each adds to the summary, by its name."""
+    """Run the acts one after another; return what each adds to the summary, by its name."""
     told: dict[str, Any] = {}
     release = Releases(running, progress, _LINE)
     building = asyncio.ensure_future(release.build() if plan.releases else asyncio.sleep(0))
@@ -100,7 +101,7 @@ async def _acts(
             told["burst"] = burst.result.summary()
         if plan.releases:
             told["release"] = release.summary()
-        progress.act = "reading back what became of everything"
+        progress.act = "reading back the results"
         await check(running.bus, tally, plan.jobs, plan.callers)
     finally:
         await end([building])

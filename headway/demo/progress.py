@@ -1,4 +1,4 @@
-"""What the demo has sent so far, tenant by tenant, and what it has said: the numbers behind the picture."""
+"""What the demo has sent so far, by tenant, and its events: the numbers behind the picture."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 _RECENT: Final = 60
-"""Calls of a tenant whose latencies are shown."""
+"""Calls of a tenant from which latencies are shown."""
 
 
 class DemoEvent(NamedTuple):
-    """Something that was done or decided: at (unix seconds), by whom, and why."""
+    """An action or decision: at (unix seconds), by whom, and why."""
 
     at: float
     who: str
@@ -22,12 +22,12 @@ class DemoEvent(NamedTuple):
 
 @dataclass(slots=True)
 class DemoProgress:
-    """What was sent and what became of it so far.
+    """Work sent and finished so far.
 
     Attributes:
         act: what is happening, in words.
         sent: jobs and calls that were sent, by tenant.
-        done: of them those whose effect was seen, by tenant; a dead letter is one.
+        done: those of them with an observed effect, by tenant; a dead letter counts.
         events: what the demo itself did, oldest first.
     """
 
@@ -40,17 +40,17 @@ class DemoProgress:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds since the beginning."""
         return time.monotonic() - self._began
 
     def say(self, text: str, who: str = "demo") -> None:
-        """Note what was done, now."""
+        """Record an event, now."""
         self.events.append(DemoEvent(time.time(), who, text))
 
     def called(self, tenant: str, seconds: float) -> None:
-        """Note the latency of a call."""
+        """Record the latency of a call."""
         self._latencies.setdefault(tenant, deque(maxlen=_RECENT)).append(seconds)
 
     def recent(self, tenants: Iterable[str]) -> list[float]:
-        """Return the latencies of the last calls of tenants, in seconds."""
+        """Return the latencies of the tenants' last calls, in seconds."""
         return [seconds for tenant in tenants for seconds in self._latencies.get(tenant, ())]

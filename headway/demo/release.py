@@ -1,4 +1,4 @@
-"""The third act: a release of `fax` that goes through, and one that is worse and is taken back by itself."""
+"""The third act: a good release of `fax` that completes, and a bad one that is rolled back automatically."""
 
 from __future__ import annotations
 
@@ -31,27 +31,29 @@ _WINDOW: Final = 600.0
 _CRITERIA: Final = Criteria(
     requests=40, alpha=0.002, latency=4.0, margin=Margin(odds=2.5, points=0.05, latency=4.0, seconds=0.5)
 )
-"""A sixth of all dials fail anyway, as telephone lines do. To show within seconds and not minutes that a version is as
-good, the margin is wide; twice the failures are still outside of it."""
+"""A wide margin: a sixth of all dials fail anyway, and the demo should prove within seconds that a version is as
+good. Twice the failures are still outside of it.
+"""
 _PER_SECOND: Final = 50.0
-"""Faxes submitted meanwhile, by all tenants."""
+"""Faxes submitted by all tenants during the releases."""
 _OPEN: Final = 40
-"""Faxes that may be on their way at once. A busy machine gets fewer faxes a second, not a queue that grows: that would
-slow down the new version, which has fewer workers at first, and the demo is to show failures, not overload."""
+"""Most faxes in transit at once. A busy machine then gets fewer faxes per second instead of a growing queue, which
+would slow down the new version (it has fewer workers at first): the demo should show failures, not overload.
+"""
 _POLL: Final = 0.1
 _SETTLED: Final = frozenset({"standby", "done", "rolled-back", "refused"})
 
 
 @dataclass(slots=True)
 class ReleaseOutcome:
-    """What became of one release.
+    """The outcome of one release.
 
     Attributes:
-        version: what was released.
-        wanted: the phase that it has to end in.
-        phase: the one that it ended in.
-        seconds: from asking until then.
-        record: all that was decided.
+        version: the released version.
+        wanted: the expected final phase.
+        phase: the actual final phase.
+        seconds: from the request until then.
+        record: its record, with all decisions.
     """
 
     version: str
@@ -62,7 +64,9 @@ class ReleaseOutcome:
 
     @property
     def caught(self) -> tuple[float, int] | None:
-        """The seconds and requests between its first traffic and its being taken back; None if it was not."""
+        """Return the seconds and requests between its first traffic and its rollback; None if it was not rolled
+        back.
+        """
         history = () if self.record is None else self.record.history
         first = next((one.at for one in history if one.after == "judge"), None)
         back = next((one for one in history if one.after == "back"), None)
@@ -91,9 +95,9 @@ class Releases:
     """Two releases under load.
 
     Args:
-        running: where to.
-        progress: what to show.
-        config: of the version that serves; the releases differ in their lines alone.
+        running: the installation.
+        progress: receives what to show.
+        config: configuration of the serving version; the releases only differ in their lines.
     """
 
     def __init__(self, running: Installation, progress: DemoProgress, config: dict[str, Any]) -> None:
@@ -114,10 +118,10 @@ class Releases:
             await asyncio.to_thread(build, folder, version=version, data_dir=self._store, config=config)
 
     async def run(self, timeout: float) -> None:
-        """Roll out both versions under load. What is missing when the time is over is in the outcomes.
+        """Roll out both versions under load. The outcomes show what is missing after the time limit.
 
         Args:
-            timeout: seconds that both may take.
+            timeout: time limit for both in seconds.
         """
         try:
             async with self._faxes.watching(self._running.bus), self._callers.calling():
@@ -134,7 +138,7 @@ class Releases:
             return
 
     def wrong(self) -> list[str]:
-        """Return what is not as it must be, in words."""
+        """Return what failed, in words."""
         problems = [
             f"the release of fax {one.version} ended at {one.phase}, not {one.wanted}"
             for one in self.outcomes

@@ -1,4 +1,4 @@
-"""The picture of the demo: tenants, services, weights, workers, queues, and what was decided and why.
+"""The picture of the demo: tenants, services, weights, workers, queues, and decisions with reasons.
 
 On a terminal it is one live picture that fills the screen; elsewhere, a line a second and one for each decision.
 """
@@ -28,18 +28,18 @@ _WIDTH: Final = 79
 _BAR: Final = 16
 """Columns of a bar in 80 columns; a wider terminal has longer ones."""
 _TALL: Final = 30
-"""Lines of a terminal from which reasons are wrapped, not cut."""
+"""Least number of terminal lines for wrapping reasons instead of cutting them."""
 _STYLES: Final = {"scaler": "cyan", "rollout": "magenta", "demo": "yellow"}
 
 
 @asynccontextmanager
 async def shown(console: Console, progress: DemoProgress, watch: Watch) -> AsyncIterator[None]:
-    """Show what goes on while the block runs.
+    """Show the progress while the block runs.
 
     Args:
-        console: where.
-        progress: what the demo sends.
-        watch: what is seen of the installation.
+        console: the terminal.
+        progress: progress of the demo.
+        watch: the observed installation.
     """
     show = _live if console.is_terminal else _plain
     task = asyncio.ensure_future(show(console, progress, watch))
@@ -51,13 +51,13 @@ async def shown(console: Console, progress: DemoProgress, watch: Watch) -> Async
 
 
 def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> RenderableType:
-    """Return the picture for a terminal of so many columns and lines.
+    """Return the picture for a terminal of a certain size.
 
     Args:
-        progress: what the demo sends.
-        watch: what is seen of the installation.
+        progress: progress of the demo.
+        watch: the observed installation.
         width: columns.
-        height: lines; what was decided last takes what the tables leave.
+        height: lines; the latest decisions fill the space below the tables.
     """
     rows = watch.rows()
     title = Text(no_wrap=True, overflow="ellipsis")
@@ -79,7 +79,7 @@ def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> Re
 
 
 def line(progress: DemoProgress, watch: Watch) -> str:
-    """Return the same in a line of 79 characters."""
+    """Return the progress in a line of 79 characters."""
     workers, waiting = len(watch.serving("fax")), watch.waiting.get("fax", 0)
     p95 = percentile(progress.recent(work.TENANTS), 0.95)
     late = milliseconds(None if p95 is None else p95 * 1000)

@@ -1,4 +1,4 @@
-"""What the demo tells at its end: tables for people, and one coloured verdict."""
+"""The demo's summary: tables for people, and one coloured verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show(summary: dict[str, Any]) -> None:
     """Print the summary of a run on standard output.
 
     Args:
-        summary: of `Tally`, with what the acts add.
+        summary: result of `Tally`, with the acts' additions.
     """
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print()
@@ -41,7 +41,7 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def verdict(summary: dict[str, Any]) -> Panel:
-    """Return the verdict: green if nothing was lost and each release ended as it must, else red."""
+    """Return the verdict: green if nothing was lost and each release ended as expected, else red."""
     problems = list(summary["wrong"])
     if summary["lost"]:
         problems.insert(0, f"{summary['lost']:,} lost")
@@ -87,7 +87,7 @@ def _burst(console: Console, burst: dict[str, Any]) -> None:
         f"{counted(peak, 'worker')}; {before} before, {after} afterwards.\n"
         f"p95 of the others' calls: {burst['calls_p95_ms_before']} ms before, "
         f"{burst['calls_p95_ms_during']} ms meanwhile.\n"
-        "What the scaler decided, and why:"
+        "The scaler's decisions and reasons:"
     )
     for reason in burst["reasons"]:
         console.print(Padding(Text(reason), (0, 0, 0, 2)), soft_wrap=False)

@@ -1,4 +1,4 @@
-"""Use of the service `calls`: agents who are there, callers who are routed, talk and hang up."""
+"""Clients of the service `calls`: agents, and callers who are routed, talk and hang up."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Switchboard:
         self.repeated = 0
 
     async def agents(self) -> None:
-        """Have agents at their desks, until cancelled."""
+        """Keep agents at their desks, until cancelled."""
         while True:
             for n in range(work.AGENTS):
                 status = {"agent": f"agent-{n}", "skills": list(work.SKILLS), "languages": ["en"]}
@@ -50,7 +50,7 @@ class Switchboard:
             await asyncio.sleep(_PRESENCE)
 
     async def place(self, caller: Caller) -> None:
-        """Place one call, from asking for somebody to hanging up."""
+        """Place one call, from the request to hanging up."""
         request = {"call": caller.id, "skill": caller.skill, "language": "en", "caller": "+49 30 999"}
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
@@ -62,7 +62,7 @@ class Switchboard:
         await self.call("hangup", {"call": caller.id})
 
     async def call(self, operation: str, request: dict[str, Any]) -> Any:
-        """Call, again if the error allows it."""
+        """Send a call, again if the error allows it."""
         until = time.monotonic() + PATIENCE
         while True:
             began = time.monotonic()
@@ -81,13 +81,13 @@ class Switchboard:
 
 
 class Callers:
-    """One caller after the other at each of some tenants, for as long as the block lasts.
+    """Let one caller after another call at each tenant, while the block runs.
 
     Args:
-        running: where to.
-        tenants: whose callers.
-        prefix: of the calls' ids.
-        progress: what to show.
+        running: the installation.
+        tenants: tenants of the callers.
+        prefix: prefix of the calls' ids.
+        progress: receives what to show.
     """
 
     def __init__(self, running: Installation, tenants: Sequence[str], prefix: str, progress: DemoProgress) -> None:
@@ -100,7 +100,7 @@ class Callers:
         self._numbers = itertools.count()
 
     def take(self) -> list[float]:
-        """Return all latencies since the last time, in seconds."""
+        """Return all latencies since the last call, in seconds."""
         found = [latency for board in self._boards for latency in board.latencies]
         for board in self._boards:
             board.latencies.clear()
@@ -108,7 +108,7 @@ class Callers:
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
-        """Call inside the block; who is on the line when it ends hangs up first. Raises what callers met."""
+        """Call inside the block; the caller on the line at its end hangs up first. Raises the callers' errors."""
         async with asyncio.TaskGroup() as group:
             for tenant in self._tenants:
                 group.create_task(self._call_on(tenant))

@@ -1,4 +1,4 @@
-"""What was sent and what became of it, in numbers."""
+"""Numbers of sent work and its results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ServiceCount:
 
     @property
     def lost(self) -> int:
-        """Sent, and found nowhere."""
+        """Return how much was sent and found nowhere."""
         return self.sent - self.done - self.dead_lettered
 
 
@@ -49,10 +49,10 @@ class Tally:
     """All numbers of one run.
 
     Attributes:
-        retried: attempts that were made again by the workers, as their heartbeats say.
+        retried: repeated attempts of the workers, from their heartbeats.
         repeated: requests that a caller sent again after an error that allowed it.
         killed: workers that were killed on purpose.
-        wrong: what is not as it must be beside losses, in words.
+        wrong: failures other than losses, in words.
     """
 
     counts: dict[str, ServiceCount] = field(default_factory=lambda: {name: ServiceCount() for name in SERVICES})
@@ -64,12 +64,12 @@ class Tally:
 
     @property
     def lost(self) -> int:
-        """Over all services."""
+        """Return the sum over all services."""
         return sum(count.lost for count in self.counts.values())
 
     @property
     def well(self) -> bool:
-        """Nothing is lost and all is as it must be."""
+        """Return whether nothing is lost and there are no other failures."""
         return self.lost == 0 and not self.wrong
 
     def summary(self) -> dict[str, Any]:

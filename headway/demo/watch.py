@@ -1,4 +1,4 @@
-"""The installation as the demo sees it: workers by their heartbeats, decisions, queues."""
+"""The installation as observed by the demo: workers by their heartbeats, decisions, queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ServingVersion(NamedTuple):
 
     Attributes:
         weight: its share of the traffic in percent.
-        workers: that serve.
+        workers: serving workers.
         desired: workers that the scaler wants; None if it has not decided yet.
         in_hand: calls, jobs and events being worked on.
     """
@@ -75,13 +75,13 @@ class Watch:
         ]
 
     def decisions(self, service: str) -> list[Decided]:
-        """Return what the scaler decided on a service, oldest first."""
+        """Return the scaler's decisions for a service, oldest first."""
         histories = [record.history for (of, _), record in self._control.scales.items() if of == service]
         found = [one for history in histories for one in history if one.before != one.desired]
         return sorted(found, key=lambda one: one.at)
 
     def decided(self) -> list[DemoEvent]:
-        """Return what scaler and deployer decided, each with its reason."""
+        """Return the decisions of scaler and deployer, each with its reason."""
         found = [
             DemoEvent(one.at, "scaler", f"{service} {version} {one.before} -> {one.desired}: {one.reason}")
             for (service, version), record in self._control.scales.items()

@@ -1,4 +1,4 @@
-"""The work of the demo: the same each time, so that afterwards it is known what must be there."""
+"""The work of the demo: identical each time, so that the expected results are known."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Final
 TENANTS: Final = ("acme", "globex", "initech", "umbrella")
 SKILLS: Final = ("sales", "support")
 AGENTS: Final = 3
-"""Agents of each tenant. They have all skills but `NOBODY`."""
+"""Agents of each tenant. They have all skills except `NOBODY`."""
 NOBODY: Final = "nobody"
-"""A skill that no agent has: such a caller waits, hangs up, and finds the missed call in the mailbox."""
+"""A skill that no agent has: such a caller waits and hangs up, and the missed call appears in the mailbox."""
 BAD_NUMBER: Final = "not-a-number"
 
 _RATE: Final = 8000
@@ -27,7 +27,7 @@ class Job:
     """A durable job.
 
     Attributes:
-        service, operation, tenant: where it goes.
+        service, operation, tenant: its destination.
         id: of the object it leaves, and its idempotency key.
         request: its payload.
         hopeless: whether it must end as a dead letter.
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who calls. One with the skill `NOBODY` hangs up while waiting."""
+    """A caller. One with the skill `NOBODY` hangs up while waiting."""
 
     tenant: str
     id: str
@@ -51,7 +51,7 @@ class Caller:
 
     @property
     def gives_up(self) -> bool:
-        """Whether the call is missed on purpose."""
+        """Return whether the call is missed on purpose."""
         return self.skill == NOBODY
 
 
@@ -92,7 +92,7 @@ def recordings(count: int) -> list[Job]:
 
 
 def callers(count: int) -> list[Caller]:
-    """Return the callers, `count` for each tenant. The last one of each asks for a skill that nobody has."""
+    """Return the callers, `count` for each tenant. The last one of each asks for a skill that no agent has."""
     return [
         Caller(tenant, f"call-{n}", NOBODY if n == count - 1 else SKILLS[n % len(SKILLS)])
         for n in range(count)

@@ -1,4 +1,4 @@
-"""`headway doctor`: what is wrong with an installation, and what to do about it.
+"""`headway doctor`: finds problems of an installation and suggests fixes.
 
-`collect` looks (I/O), `diagnose` judges what it saw (pure).
+`collect` gathers facts (I/O); `diagnose` judges them (pure).
 """

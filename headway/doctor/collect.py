@@ -1,6 +1,6 @@
 """Collects facts about an installation: servers, JetStream, workers, records, and files on this machine.
 
-What cannot be looked at (no answer, no rights, no keys) is noted with its reason, and the rest goes on.
+What cannot be read (no answer, no rights, no keys) is recorded with its reason, and the rest continues.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _PROBE: Final = f"{_CONTROL}probe.doctor"
 
 @dataclass(slots=True)
 class Blind:
-    """What could not be looked at, and why."""
+    """What could not be read, and why."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
     async def unless(self, what: str, look: Awaitable[T], otherwise: T) -> T:
-        """Return what a look shows, or `otherwise` if it fails; the reason is kept."""
+        """Return the result of a read, or `otherwise` if it fails; the reason is recorded."""
         try:
             return await look
         except HeadwayError as error:
@@ -49,11 +49,11 @@ class Blind:
 
 
 async def collect(endpoint: ServerAccess, directory: Path) -> Facts:
-    """Look at an installation.
+    """Collect the facts about an installation.
 
     Args:
         endpoint: its server.
-        directory: its data directory; what is in there is looked at, too, if it exists.
+        directory: its data directory; if it exists, its files are read, too.
     """
     secrets, credentials, disks = await asyncio.to_thread(local.look, directory, endpoint.creds)
     keys = await asyncio.to_thread(local.keys, directory)
@@ -99,7 +99,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path)
 
 
 async def _store(blind: Blind, bus: Bus) -> tuple[float | None, str, dict[str, float]]:
-    """Prove that the server stores a write; return the ages of leases by the server's clock."""
+    """Check that the server stores a write; return the ages of leases by the server's clock."""
     took: float | None = None
     failed = ""
     try:
@@ -130,7 +130,7 @@ async def _ages(bus: Bus) -> dict[str, float]:
 async def _with_keys(
     blind: Blind, endpoint: ServerAccess, directory: Path
 ) -> tuple[tuple[Server, ...], dict[str, dict[str, int]] | None]:
-    """Return what only the system account may see."""
+    """Return what only the system account can read."""
     if not (directory / KEY_FILE).exists():
         blind.reasons["servers and routes"] = f"the keys of the installation are not in {directory}"
         return (), None

@@ -14,7 +14,7 @@ class Peer:
     """Another server, as a leader sees it.
 
     Attributes:
-        current: whether it has what the leader has.
+        current: whether it is up to date with the leader.
         offline: whether it is gone.
         lag: operations it is behind.
     """
@@ -31,7 +31,7 @@ class Server:
 
     Attributes:
         version: such as (2, 15, 1).
-        skew: seconds that its clock is ahead of ours; 0 within what the request's duration leaves open.
+        skew: seconds that its clock is ahead of this machine's; 0 within the uncertainty of the request's duration.
         jetstream: whether it has JetStream.
         strict: whether it forces messages to disk before it acknowledges them.
         stored, room: bytes of JetStream, and how many it may have.
@@ -59,10 +59,10 @@ class Consumer:
     Attributes:
         pending: not delivered.
         ack_pending: delivered and not acknowledged.
-        ack_wait: seconds after which such a message is delivered again, if somebody pulls.
-        idle: seconds since it delivered or heard an acknowledgement; None if it never did.
+        ack_wait: seconds after which such a message is delivered again, if a worker pulls.
+        idle: seconds since its last delivery or acknowledgement; None without one.
         pulls: requests of workers that wait for messages.
-        limit: delivered messages that it may have unacknowledged; then it delivers no more.
+        limit: most unacknowledged messages, at which it stops delivering.
         paused: whether it delivers nothing for now.
         led: whether it has a leader.
     """
@@ -88,7 +88,7 @@ class Stream:
     """A stream.
 
     Attributes:
-        replicas: copies it is to have.
+        replicas: intended number of copies.
         clustered: whether it is in a cluster.
         leader: "" if it has none.
         peers: its other copies.
@@ -112,7 +112,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A file or directory that only its owner may read, and its mode."""
+    """A file or directory that only its owner should be able to read, and its mode."""
 
     path: str
     mode: int
@@ -124,9 +124,9 @@ class Credentials:
 
     Attributes:
         expires: unix seconds; None never.
-        used: whether it is what we connect with.
+        used: whether this command connects with it.
         problem: why it cannot be read.
-        foreign: whether the keys of this installation, if they are here, would not make it.
+        foreign: whether it was not made with the keys of this installation (if these are available).
     """
 
     path: str
@@ -153,18 +153,18 @@ class Facts:
         at: unix seconds.
         url: of the server.
         unreachable: why it cannot be connected to; "" if it can.
-        blind: what could not be looked at, and why.
+        blind: what could not be read, and why.
         servers: those that answered the system account.
         streams: all there are.
         silent: streams that did not answer.
         beats: the last beat of each worker.
         services, versions, scales, rollouts: control records.
         unreadable: by key, why a control record cannot be read.
-        stored: seconds that a write took until it was acknowledged; None if that could not be tried.
+        stored: seconds until a test write was acknowledged; None if it could not be tried.
         not_stored: why it was not stored; "" if it was.
         lease_ages: seconds since each lease was renewed, by the server's clock.
-        leases: names of those that are held.
-        keys: why the keys in the data directory cannot be used, and what to do; empty if they can or are elsewhere.
+        leases: names of held leases.
+        keys: why the keys in the data directory cannot be used, and a remedy; empty if they can, or are elsewhere.
         routes: weight by service and version; None if unknown.
         dead: dead letters by service.
     """

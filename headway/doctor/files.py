@@ -10,7 +10,7 @@ from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding, error, warning
 
 SOON: Final = 7 * 86_400.0
-"""Seconds before its end from which on a credential is worth a word."""
+"""Seconds before its expiry from which a credential is reported."""
 
 
 def permissions(facts: Facts) -> Iterator[Finding]:
@@ -23,14 +23,14 @@ def permissions(facts: Facts) -> Iterator[Finding]:
 
 
 def keys(facts: Facts) -> Iterator[Finding]:
-    """Find keys that are damaged, gone, or not those of the data beside them."""
+    """Find keys that are damaged, missing, or do not belong to the data beside them."""
     if facts.keys:
         what, fix = facts.keys
         yield error("keys-unusable", "keys", what, fix)
 
 
 def credentials(facts: Facts) -> Iterator[Finding]:
-    """Find credentials that have expired or soon will, or that are of another installation."""
+    """Find credentials that have expired or soon will, or belong to another installation."""
     for one in facts.credentials:
         used = ", which is in use here" if one.used else ""
         if one.problem:

@@ -11,12 +11,12 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """A problem.
 
     Attributes:
         code: stable, for programs.
-        subject: what it is about: a server, a stream, a version, a file.
-        what: is wrong, with the numbers that matter.
+        subject: a server, a stream, a version or a file.
+        what: the problem, with the relevant numbers.
         fix: what to do.
     """
 

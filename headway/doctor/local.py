@@ -1,4 +1,4 @@
-"""Facts about this machine: modes of secret files, expiry of credentials, room on the disk."""
+"""Facts about this machine: modes of secret files, expiry of credentials, free disk space."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headway.doctor.facts import Credentials, Disk, Secret
 
 
 def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[Credentials, ...], tuple[Disk, ...]]:
-    """Look at a data directory and at the credentials in use.
+    """Collect facts about a data directory and the credentials in use.
 
     Args:
         directory: the data directory; it need not exist.
-        used: path of the credentials we connect with.
+        used: path of the credentials of this connection.
     """
     paths = sorted((directory / "creds").glob("*.creds"))
     chosen = None if used is None else Path(used)
@@ -44,7 +44,7 @@ def _secrets(directory: Path, credentials: list[Path]) -> Iterator[Secret]:
 
 
 def _identities(directory: Path) -> Identities | None:
-    """Return the keys of the installation, if they are here and can be used."""
+    """Return the keys of the installation, if they are available and usable."""
     try:
         return Identities.load(directory) if (directory / KEY_FILE).is_file() else None
     except BadIdentity:
@@ -52,7 +52,7 @@ def _identities(directory: Path) -> Identities | None:
 
 
 def keys(directory: Path) -> tuple[str, str] | tuple[()]:
-    """Say why the keys of a data directory cannot be used, and what to do; nothing if all is well."""
+    """Return why the keys of a data directory cannot be used, and a remedy; empty if they can."""
     if not has_data(directory) and not (directory / KEY_FILE).is_file():
         return ()
     try:

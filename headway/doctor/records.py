@@ -1,4 +1,4 @@
-"""Control records: those that cannot be read, and workers that none of them knows. Pure."""
+"""Control records: unreadable ones, and workers without any. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from headway.doctor.findings import Finding, error
 
 
 def unreadable(facts: Facts) -> Iterator[Finding]:
-    """Find records that cannot be read: whatever they are about stays as it was."""
+    """Find unreadable records: whatever they describe stays as it was."""
     for key, why in sorted(facts.unreadable.items()):
         what = f"cannot be read, so what it is about stays as it was: {why}"
         yield error("record-unreadable", key, what, f"headway records mend {key}")
 
 
 def unknown(facts: Facts) -> Iterator[Finding]:
-    """Find workers of versions without a record: nobody replaces them, and nobody stops them."""
+    """Find workers of versions without a record: they are neither replaced nor stopped."""
     if {"control records", "workers"} & facts.blind.keys():
         return
     if not facts.services and not facts.versions:
-        return  # workers that people start by hand need no records
+        return  # workers that are started by hand need no records
     known = facts.versions.keys() | {
         (key.owner, key.version)
         for key in map(parse_key, facts.unreadable)

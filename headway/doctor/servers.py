@@ -1,4 +1,4 @@
-"""Servers, the cluster and the copies of streams: what is wrong with them. Pure."""
+"""Problems of servers, the cluster and the copies of streams. Pure."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from headway.doctor.findings import Finding, error, note, warning
 OLDEST: Final = (2, 11)
 """The first nats-server that knows time to live per message, which leases and tombstones need."""
 SKEW: Final = 1.0
-"""Seconds that clocks may differ: deadlines of calls, and the life of tokens, are times."""
+"""Seconds that clocks may differ: deadlines of calls and expiry of tokens are wall-clock times."""
 SKEW_MUCH: Final = 5.0
 SLOW: Final = 1.0
 """Seconds from which on a single write is slow."""
 LEASE: Final = TTL + 2.0
 """Seconds after which a lease that is not renewed should have expired."""
 FULL: Final = 0.8
-"""Share of a bound from which on it is worth a word."""
+"""Share of a limit from which it is reported."""
 FULL_NEARLY: Final = 0.98
 FREE: Final = 0.10
 FREE_LITTLE: Final = 0.03
 
 
 def reached(facts: Facts) -> Iterator[Finding]:
-    """Find out whether a server answers at all, and what could not be looked at."""
+    """Check whether a server answers at all, and report what could not be read."""
     if facts.unreachable:
-        fix = "start it (`headway up`), or name it: --url or HEADWAY_NATS_URL, --creds or HEADWAY_NATS_CREDS"
+        fix = "start it (`headway up`), or give its address: --url or HEADWAY_NATS_URL, --creds or HEADWAY_NATS_CREDS"
         yield error("unreachable", facts.url, facts.unreachable, fix)
     for what, why in sorted(facts.blind.items()):
         yield note("not-checked", what, f"not checked: {why}")
 
 
 def versions(facts: Facts) -> Iterator[Finding]:
-    """Find servers that are too old, or not all of one version."""
+    """Find servers that are too old, or have different versions."""
     for server in facts.servers:
         if server.version < OLDEST:
             need = ".".join(map(str, OLDEST))
@@ -48,7 +48,7 @@ def versions(facts: Facts) -> Iterator[Finding]:
 
 
 def clocks(facts: Facts) -> Iterator[Finding]:
-    """Find clocks that differ from ours."""
+    """Find clocks that differ from this machine's."""
     for server in facts.servers:
         away = abs(server.skew)
         if away >= SKEW:
@@ -118,7 +118,7 @@ def _copies(stream: Stream, wanted: int | None) -> Iterator[Finding]:
 
 
 def writes(facts: Facts) -> Iterator[Finding]:
-    """Check that what is written is stored, and that controllers renew their leases."""
+    """Check that writes are stored, and that controllers renew their leases."""
     if facts.not_stored:
         what = f"takes connections, but a write was not stored: {facts.not_stored}"
         fix = "make room on its disk, look at its open files (ulimit -n), restart it; `headway up` does that itself"
@@ -156,7 +156,7 @@ def room(facts: Facts) -> Iterator[Finding]:
 
 
 def promised(facts: Facts) -> Iterator[Finding]:
-    """Compare what all streams may hold with what the servers have room for."""
+    """Compare the limits of all streams with the servers' disk space."""
     room = min((server.room for server in facts.servers if server.room), default=0)
     bounds = [stream.bound for stream in facts.streams if stream.bound > 0]
     if room and sum(bounds) > room:
@@ -176,7 +176,7 @@ def _disk(disk: Disk) -> Iterator[Finding]:
 
 
 def durability(facts: Facts) -> Iterator[Finding]:
-    """Say what a power cut may cost."""
+    """Report what a power cut could lose."""
     if facts.servers and not any(server.strict for server in facts.servers):
         yield note(
             "durability",

@@ -1,4 +1,4 @@
-"""The servers, as the system account sees them: each answers for itself."""
+"""The servers as seen by the system account: each answers for itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PING: Final = "$SYS.REQ.SERVER.PING.VARZ"
 _TIMEOUT: Final = 2.0
 """Seconds that all servers have to answer."""
 _QUIET: Final = 0.3
-"""Seconds without another answer after which there is none to come."""
+"""Seconds without another answer after which no more are expected."""
 
 
 async def look(broker: Broker) -> tuple[Server, ...]:
@@ -68,7 +68,7 @@ def _server(answer: dict[str, Any], asked: float, heard: float) -> Server:
 
 
 def peer(info: dict[str, Any]) -> Peer:
-    """Return another server, as a leader reports it."""
+    """Return another server, as reported by a leader."""
     return Peer(
         name=info.get("name", "?"),
         current=bool(info.get("current")),
@@ -78,6 +78,6 @@ def peer(info: dict[str, Any]) -> Peer:
 
 
 def _skew(at: str, asked: float, heard: float) -> float:
-    """Return how far a server's time lies outside of the moment between our question and its answer."""
+    """Return how far a server's time lies outside the interval between request and reply."""
     told = datetime.fromisoformat(at).timestamp()
     return told - min(max(told, asked), heard)

@@ -17,7 +17,7 @@ from headway.doctor.facts import Consumer, Stream
 from headway.doctor.servers_seen import peer
 
 _AT_ONCE: Final = 16
-"""Requests under way."""
+"""Concurrent requests."""
 
 
 async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
@@ -45,7 +45,7 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
         found, silent = await jsapi.listed(nc, f"CONSUMER.LIST.{name}", "consumers")
         consumers = tuple(_consumer(one, info["ts"]) for one in found)
     uncovered: Counter[str] = Counter()
-    # What a consumer without a leader has left is not known, and so is not stranded for certain.
+    # The backlog of a consumer without a leader is unknown, so it does not count as stranded.
     if name.startswith(JOBS) and not silent and state["messages"] > sum(one.left for one in consumers):
         uncovered = await _uncovered(nc, name, consumers)
     return Stream(

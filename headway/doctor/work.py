@@ -1,4 +1,4 @@
-"""Workers, queues and routes: what is wrong with them. Pure."""
+"""Problems of workers, queues and routes. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from headway.doctor.facts import Consumer, Facts, Stream
 from headway.doctor.findings import Finding, error, note, warning
 
 LAG: Final = 60.0
-"""Seconds for which a queue may stand still."""
+"""Seconds for which a queue may make no progress."""
 CROWDED: Final = 0.8
-"""Share of the unfinished messages a consumer may have, from which on it is worth a word."""
+"""Share of a consumer's limit of unfinished messages from which it is reported."""
 LOOP: Final = 1.0
 """Seconds that a worker's event loop may be late."""
 _NAMED: Final = 3
@@ -21,7 +21,7 @@ _NAMED: Final = 3
 
 
 def stranded(facts: Facts) -> Iterator[Finding]:
-    """Find jobs and events that nobody is going to take."""
+    """Find jobs and events that no worker will process."""
     if "workers" in facts.blind:
         return
     alive = _alive(facts)
@@ -60,12 +60,12 @@ def _stranded_events(stream: Stream, services: set[str]) -> Iterator[Finding]:
 
 
 def _past_wait(consumer: Consumer) -> bool:
-    """Return whether delivered messages are overdue: they would be delivered again if somebody pulled."""
+    """Return whether delivered messages are overdue: they would be delivered again if a worker pulled."""
     return bool(consumer.ack_pending) and not consumer.pulls and (consumer.idle or 0.0) > 2 * consumer.ack_wait
 
 
 def _wakes(facts: Facts, service: str, version: str) -> bool:
-    """Return whether the scaler is about to start a worker, so that a service at zero is no trouble."""
+    """Return whether the scaler is about to start a worker: then a service at zero is no problem."""
     record, scale = facts.services.get(service), facts.scales.get((service, version))
     known = facts.versions.get((service, version))
     if record is None or known is None or record.suspended or known.phase == "retired":
@@ -75,7 +75,7 @@ def _wakes(facts: Facts, service: str, version: str) -> bool:
 
 
 def lag(facts: Facts) -> Iterator[Finding]:
-    """Find queues that stand still or are paused, although there are workers."""
+    """Find queues that make no progress or are paused, although there are workers."""
     alive = _alive(facts)
     for stream in facts.streams:
         service = stream.name.removeprefix(JOBS)
@@ -124,7 +124,7 @@ def orphans(facts: Facts) -> Iterator[Finding]:
 
 
 def traffic(facts: Facts) -> Iterator[Finding]:
-    """Find routes that lead to nobody, and workers that no route reaches."""
+    """Find routes without workers, and workers without routes."""
     if facts.routes is None or "workers" in facts.blind:
         return
     alive = {key: beats for key, beats in _alive(facts).items() if any(one.state == "serving" for one in beats)}
@@ -139,13 +139,13 @@ def traffic(facts: Facts) -> Iterator[Finding]:
 
 
 def _idle(facts: Facts, service: str, version: str) -> bool:
-    """Return whether it has no workers on purpose: its jobs wake it, and it serves no calls."""
+    """Return whether it has no workers on purpose: jobs start one, and it serves no calls."""
     record = facts.services.get(service)
     return record is not None and not record.calls and record.scale.min == 0 and _wakes(facts, service, version)
 
 
 def health(facts: Facts) -> Iterator[Finding]:
-    """Find workers that die or are sick, and scalers that are missing."""
+    """Find workers that die or are unhealthy, and missing scalers."""
     for (service, version), scale in sorted(facts.scales.items()):
         if scale.health != "ok":
             kind = error if scale.health == "crash-loop" else warning
@@ -192,7 +192,7 @@ def unstored(facts: Facts) -> Iterator[Finding]:
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
-    """Find releases that nobody continues, or that wait for somebody."""
+    """Find releases that no deployer continues, or that wait for a person."""
     led = any(name.startswith("deployer") for name in facts.leases)
     for service, rollout in sorted(facts.rollouts.items()):
         if rollout.over:

@@ -129,7 +129,7 @@ async def test_who_is_no_operator_is_told_so_and_sees_and_does_nothing(operator)
       return (await asked.json()).token;
     })()""")
     intruder = await operator.site.tab(path=f"/console/#token={token}")
-    await intruder.until(shows(".sign-in [role=alert]", "nobody an operator"))
+    await intruder.until(shows(".sign-in [role=alert]", "do not open the console"))
     assert not await intruder.run("document.querySelector('table')")
     act = """(token) => fetch('/console/act', {
       method: 'POST', headers: {'Content-Type': 'application/json', Authorization: `Bearer ${token}`},

@@ -225,7 +225,7 @@ async def test_the_development_issuers_anybody_is_no_operator(place):
     session, act = await place.http.post("/console/session", headers=headers), await place.act(headers, do="pause")
     for answer in (session, act):
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
-        assert "nobody an operator" in answer.json()["error"]["message"]
+        assert "do not open the console" in answer.json()["error"]["message"]
     refused = await place.http.post("/dev/token", json={"tenant": "headway", "user": "eve"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_subject")
 

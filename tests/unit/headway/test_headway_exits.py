@@ -15,7 +15,7 @@ from headway import exits
     [
         (errno.EACCES, "chown"),
         (errno.EROFS, "--dir"),
-        (errno.ENOSPC, "make room"),
+        (errno.ENOSPC, "free some disk space"),
         (errno.EMFILE, "ulimit"),
     ],
 )
