@@ -108,7 +108,7 @@ _VERSIONED: Final = frozenset({"version", "scale"})
 
 
 def parse_key(key: str) -> RecordKey | None:
-    """Take a record's key apart; None if it is none that the functions above make, such as the key of a copy."""
+    """Parse a record's key; None if the functions above do not make such a key, as that of a copy."""
     family, *names = key.split(".")
     if (family in _UNVERSIONED and len(names) == 1) or (family in _VERSIONED and len(names) == 2):
         with contextlib.suppress(InvalidSubject):
@@ -117,13 +117,13 @@ def parse_key(key: str) -> RecordKey | None:
 
 
 def keys_of(service: str, keys: Iterable[str]) -> dict[str, RecordKey]:
-    """Return those of some records' keys that are about a service, with their parts."""
+    """Return the keys that belong to a service, with their parts."""
     known = ((key, parse_key(key)) for key in keys)
     return {key: one for key, one in known if one is not None and one.owner == service and one.family != "lease"}
 
 
 def parse_subject(subject: str) -> RecordKey | None:
-    """Take apart the subject that a record was written on, as `parse_key`."""
+    """Parse the subject of a record, like `parse_key`."""
     return parse_key(subject.removeprefix(_PREFIX)) if subject.startswith(_PREFIX) else None
 
 

@@ -185,9 +185,7 @@ class Deployer(Controller):
         """
         kept = await self.control.get(rollout_key(service), RolloutRecord)
         known = self.control.services.get(service)
-        if kept is None or (
-            known is not None and known.suspended
-        ):  # `headway up` has stopped: it has no workers
+        if kept is None or (known is not None and known.suspended):  # `headway up` has stopped: it has no workers
             return False
         record = kept.value
         made = plan(record, await self._facts(record), time.time())
