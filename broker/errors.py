@@ -2,7 +2,7 @@
 
 bus.errors.BrokerError
 ├── BinaryMissing       no nats-server to run
-├── PortInUse           somebody else listens on the port
+├── PortInUse           another program listens on the port
 ├── AlreadyRunning      another instance uses the same data
 ├── StoreCorrupt        nats-server cannot read what is on disk
 ├── ServerDied          nats-server ended by itself
@@ -79,7 +79,7 @@ class BadIdentity(BrokerError):
     """Keys, credentials or claims cannot be read or do not verify."""
 
     code = "bad_identity"
-    default_remedy = "restore the key file from a backup; without it all credentials have to be made anew"
+    default_remedy = "restore the key file from a backup; without it all credentials have to be created again"
 
 
 class BadRoutes(BrokerError):
@@ -107,7 +107,7 @@ class RouteRefused(BrokerError):
 
 
 class NoAuthority(BrokerError):
-    """The request needs keys that are not here, because somebody else runs the server."""
+    """The request needs keys that are not available, because the server is run elsewhere."""
 
     code = "no_authority"
     status = 403

@@ -1,7 +1,7 @@
 """Identities: the keys of an installation, and the credentials made with them.
 
 One operator, a system account (for routes), an application account and one for clients, with one scoped signing key
-per role. All seeds are in one file that only its owner may read; a token is made anew whenever one is asked for.
+per role. All seeds are in one file that only its owner may read; each request makes a new token.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def check(routes: Mapping[str, Mapping[str, int]]) -> Routes:
 
     Raises:
         BadRoutes: if a name breaks the grammar, a weight is not a whole number from 0 to 100, or the weights of a
-            service, or of one of its clusters, do not total 100 (with less, the rest would be answered by nobody).
+            service, or of one of its clusters, do not total 100 (with less, the rest would get no answer).
     """
     checked: Routes = {}
     for service, versions in routes.items():

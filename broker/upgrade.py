@@ -40,7 +40,7 @@ def upgrade(directory: Path) -> str | None:
         return None
     renewed = [path.name for path in sorted((directory / "creds").glob("*.creds")) if _renewed(identities, path)]
     identities.store(directory, identities.complete(keys))
-    here = f"{', '.join(renewed)} made anew, " if renewed else ""
+    here = f"{', '.join(renewed)} renewed, " if renewed else ""
     return (
         f"clients have their own account now: {here}older credentials of the role client are refused; "
         "replace them where they are used (docs/reference/roles.md#clients)"

@@ -48,7 +48,7 @@ class Rounds:
         """Run rounds until cancelled.
 
         Args:
-            act: one round; called only while the lease is ours.
+            act: one round; called only while this replica holds the lease.
             timeout: seconds after which a round is abandoned.
             late: called before a round that starts so late that this process or its machine must have been suspended.
         """

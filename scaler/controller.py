@@ -219,7 +219,7 @@ class Scaler(Controller):
         """Return the unhealthy workers."""
         vitals = {one.worker: self._vitals(one, now) for one in running}
         if health.deaf(vitals.values(), now):
-            self.fleet.reconnected()  # whoever is heard first, the others have their time from now on
+            self.fleet.reconnected()  # the silence of the others counts from now on
             return dict.fromkeys(vitals)
         return {
             one.worker: health.diagnose(vitals[one.worker], now, memory=self._memory(one.service)) for one in running

@@ -69,7 +69,7 @@ class Comparison:
         try:
             known = await control.get(evidence_key(record.service), EvidenceRecord)
         except StoreError as error:
-            _log.warning("%s: the evidence is collected anew: %s", record.service, error)
+            _log.warning("%s: the evidence is collected again: %s", record.service, error)
             known = None
         return cls(record, fleet, None if known is None else known.value)
 
@@ -160,7 +160,7 @@ class Comparison:
             analysis.restore(known.analysis)
             bound = None if known.bound is None else Above.restored(known.bound)
         except (KeyError, TypeError, ValueError) as error:
-            _log.warning("%s: the evidence of release %d is collected anew: %r", record.service, record.number, error)
+            _log.warning("%s: the evidence of release %d is collected again: %r", record.service, record.number, error)
             return
         analysis.begin(record.step)
         self._analysis, self._bound, self._points = analysis, bound, list(known.points)

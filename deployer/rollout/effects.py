@@ -110,7 +110,7 @@ class Effects:
             before = (await self._broker.routes()).get(service)
         self._fenced()
         servers = await self._broker.change_route(service, weights)
-        _log.info("%s: %s, confirmed by %s", service, weights, ", ".join(servers) or "nobody: it was so already")
+        _log.info("%s: %s, confirmed by %s", service, weights, ", ".join(servers) or "no server: nothing had to change")
         if wanted.proven and weights is not None:
             try:
                 await proof.split(self._bus, service, weights)

@@ -227,7 +227,7 @@ class ProcessDriver:
             self._end_of(one)
             return
         self._watched[one.worker] = descriptor
-        if not rundir.alive(one):  # gone, and its number may be somebody else's
+        if not rundir.alive(one):  # gone, and its process id may be reused
             self._ended(one)
         else:
             asyncio.get_running_loop().add_reader(descriptor, self._ended, one)

@@ -127,7 +127,7 @@ async def test_a_server_that_is_started_anew_has_the_account_and_what_was_stored
             await until(lambda: works(client))
     notice = upgrade(tmp_path)
     assert notice is not None
-    assert "client.acme.creds made anew" in notice
+    assert "client.acme.creds renewed" in notice
     async with Broker.start(tmp_path, port=0) as broker:
         async with serving(broker.url, broker.identities), await connect(broker.url, creds=creds) as client:
             await until(lambda: works(client))
@@ -181,7 +181,7 @@ def test_credentials_are_made_anew_for_the_same_tenant_and_end_as_the_old_ones(t
     identities = before.identities
     assert (identities.issued(was), identities.issued(now)) == (False, True)
     assert notice is not None
-    assert "client.acme.creds made anew" in notice
+    assert "client.acme.creds renewed" in notice
 
 
 def test_it_is_done_once_and_keeps_all_keys(tmp_path: Path) -> None:
