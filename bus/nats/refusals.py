@@ -1,4 +1,4 @@
-"""What JetStream and nats-py refuse, as Headway's errors: the codes in one enum, the translation in one function."""
+"""Translate refusals of JetStream and errors of nats-py into Headway's errors."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from headway.bus.errors import (
 )
 
 UNAVAILABLE: Final = 503
-"""The HTTP-like `code` of a refusal that passes: no leader, or JetStream is starting."""
+"""The HTTP-like `code` of a temporary refusal: no leader, or JetStream is starting."""
 
 
 class JsCode(IntEnum):
-    """Codes of JetStream's refusals that Headway acts on (`err_code`; nats-server's server/errors.json)."""
+    """The JetStream error codes that Headway handles (`err_code`; nats-server, server/errors.json)."""
 
     NO_PEERS = 10005
     NO_LEADER = 10008
@@ -54,13 +54,13 @@ class JsCode(IntEnum):
     IN_PROCESS = 10158
     """The same message is being replicated."""
     WRITE_IN_PROCESS = 10164
-    """Another write of the subject is being replicated: its revision will not be the expected one."""
+    """Another write to the subject is being replicated, so the expected revision will not match."""
 
 
 CONFLICTS: Final = frozenset({JsCode.WRONG_LAST_SEQUENCE, JsCode.WRITE_IN_PROCESS})
 FULL: Final = frozenset({JsCode.STORE_FAILED, JsCode.NO_STORAGE, JsCode.NO_RESOURCES})
 GONE: Final = frozenset({JsCode.NO_MESSAGE, JsCode.SEQUENCE_NOT_FOUND, JsCode.DELETE_FAILED})
-"""A message that is to be read or deleted is not there."""
+"""The message to read or delete does not exist."""
 TOO_FEW: Final = frozenset({JsCode.NO_PEERS, JsCode.TOO_FEW_SERVERS})
 
 
@@ -68,7 +68,7 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
     """Return the error for a refusal, such as the `error` of a JetStream answer.
 
     Args:
-        what: what was asked, for the message.
+        what: the request, for the message.
         said: the refusal's `code`, `err_code` and `description`.
     """
     code, description = said.get("err_code"), str(said.get("description") or "refused without a reason")
@@ -85,19 +85,20 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
 
 
 def is_full(code: int | None, description: str | None) -> bool:
-    """Whether a refusal says that a bound is reached. It has the status of one that passes, but does not soon.
+    """Return whether a refusal says that a bound is reached.
 
-    Some bounds have no code of their own: "maximum messages exceeded", "maximum bytes exceeded".
+    Such a refusal has the status of a temporary one, but lasts. Some bounds have no code of their own: "maximum
+    messages exceeded", "maximum bytes exceeded".
     """
     return code in FULL or "maximum" in (description or "")
 
 
 def translate(error: BaseException, what: str) -> HeadwayError:
-    """Return Headway's error for one that nats-py raised when JetStream was asked.
+    """Return Headway's error for one that nats-py raised during a JetStream request.
 
     Args:
         error: a nats-py error, or a `TimeoutError`.
-        what: what was asked, for the message.
+        what: the request, for the message.
     """
     if isinstance(error, HeadwayError):
         return error
@@ -107,7 +108,7 @@ def translate(error: BaseException, what: str) -> HeadwayError:
 
 
 def nobody_answers(error: APIError) -> bool:
-    """Whether nobody answers for JetStream. nats-py makes this error itself, so it carries no code."""
+    """Return whether no server answered for JetStream. nats-py creates this error itself, so it has no code."""
     return isinstance(error, ServiceUnavailableError) and error.err_code is None
 
 
@@ -137,15 +138,15 @@ def translating(what: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def asking(what: str, timeout: float) -> AsyncIterator[None]:
-    """Bound the time of what is asked inside, and translate what it raises.
+    """Limit the time of JetStream requests in the block, and translate their errors.
 
     Args:
-        what: what is asked, for the message.
+        what: the request, for the message.
         timeout: seconds.
 
     Raises:
-        StoreError: JetStream refuses; one of its kinds.
-        ConnectionFailed: no answer in time.
+        StoreError: one of its kinds, if JetStream refuses.
+        ConnectionFailed: without an answer in time.
     """
     try:
         async with asyncio.timeout(timeout):
