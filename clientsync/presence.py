@@ -213,7 +213,7 @@ class Presence:
                     with translating(subject):
                         reply = await system.nc.request(subject, orjson.dumps(ask), timeout=_TIMEOUT)
                 except (TimeoutError, HeadwayError) as error:
-                    raise ConnectionFailed(f"{servers[server]} does not tell its connections: {error!r}") from error
+                    raise ConnectionFailed(f"{servers[server]} did not list its connections: {error!r}") from error
                 said = orjson.loads(reply.data).get("data") or {}
                 for found in said.get("connections") or []:
                     who = person(found, self._issuer)

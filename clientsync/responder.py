@@ -230,4 +230,4 @@ class Responder:
             with translating(f"the answer to {message.subject}"):
                 await self._bus.nc.publish(message.reply, payload, headers=said or None)
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)

@@ -121,7 +121,7 @@ class Bus:
         try:
             with translating("the server"):
                 async with asyncio.timeout(timeout):
-                    # nats-py sends its PING ahead of what is still buffered, so the second answer is what counts.
+                    # nats-py sends its PING before the buffered messages, so only the second answer confirms them.
                     await self.nc.flush()
                     await self.nc.flush()
         except (TimeoutError, HeadwayError):
@@ -231,7 +231,7 @@ class Bus:
 
         Raises:
             InvalidInput: if the payload is larger than the server takes.
-            ConnectionFailed: if the connection is closed, or cut for so long that its buffer is full.
+            ConnectionFailed: if the connection is closed, or interrupted for so long that its buffer is full.
         """
         with translating(subject):
             await self.nc.publish(subject, payload, headers=message_headers)
@@ -272,7 +272,7 @@ class Bus:
             with translating(subject):
                 return await self.nc.request(subject, payload, timeout=left, headers=message_headers)
         except TimeoutError as error:
-            why = "no answer in time" if self.nc.is_connected else "the connection is cut"
+            why = "no answer in time" if self.nc.is_connected else "the connection is lost"
             raise DeadlineExceeded(f"{subject}: {why}") from error
 
     async def _connected(self, subject: str, timeout: float) -> float:

@@ -50,9 +50,9 @@ HOT_EXPIRES: Final = 0.1
 HEARTBEAT: Final = 5.0
 """Seconds between the server's idle heartbeats; after two missed ones the request counts as lost."""
 RETRY: Final = 0.25
-"""Seconds before a lane whose consumer did not answer is asked again."""
+"""Seconds before the next request to a lane whose consumer did not answer."""
 _EARLY: Final = 0.01
-"""Seconds by which a timer may fire early, with room to spare: event loops count in milliseconds."""
+"""Seconds by which a timer may fire early, with a margin: event loops have a resolution of milliseconds."""
 
 _NS = 1_000_000_000
 _FLUSH_TIMEOUT = 2.0
@@ -149,10 +149,10 @@ class MessagePuller:
         try:
             with translating("the consumers"):
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
-                    # UNSUB cancels the standing requests; what was already under way still comes in.
+                    # UNSUB cancels the pending requests; messages already on their way still arrive.
                     await leave(self._nc, subscription)
         except (TimeoutError, HeadwayError):
-            _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
+            _log.warning("could not unsubscribe from the consumers; the server redelivers messages on their way")
         await self._hand_back()
 
     def _requests_are_over(self) -> bool:
@@ -167,7 +167,7 @@ class MessagePuller:
                 with translating("a delivery"):
                     await self._nc.publish(reply, NAK)
             except HeadwayError as error:
-                _log.debug("not handed back, the server finds out by the ack wait: %r", error)
+                _log.debug("not handed back, the server redelivers after the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
         """Free the slot of a finished message."""
@@ -175,7 +175,7 @@ class MessagePuller:
         self._wake.set()
 
     def tick(self) -> None:
-        """To be called every second or more often: notices lost requests, and asks again what could not be sent."""
+        """Detect lost requests, and repeat those that could not be sent. Call it at least once a second."""
         now = time.monotonic()
         for source in self.sources:
             if source.outstanding and now - source.heard > 2 * HEARTBEAT:

@@ -101,7 +101,7 @@ class MicroResponder:
             with translating("an answer"):
                 await self._nc.publish(message.reply, orjson.dumps(answer))
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)
 
     def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
         return {

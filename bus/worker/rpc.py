@@ -96,7 +96,7 @@ class RpcServer:
         service: the service.
         counters: the worker's counters.
         executor: runs `def` handlers.
-        stir: called when a call comes and none is in flight.
+        stir: called when a call arrives and none is in flight.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class RpcServer:
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
                     await leave(self._nc, *leaving)
         except (TimeoutError, HeadwayError):
-            _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
+            _log.warning("could not unsubscribe from calls; the server drops the subscriptions with the connection")
 
     async def idle(self) -> None:
         """Wait until no call is in flight."""
@@ -347,14 +347,14 @@ class RpcServer:
                 remedy="",
             ) from error
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
         try:
             with translating("a reply"):
                 await self._nc.publish(message.reply, b"", headers=error_headers(error))
         except HeadwayError as failure:
-            _log.warning("%s is not answered: %s", message.subject, failure)
+            _log.warning("%s was not answered: %s", message.subject, failure)
 
 
 def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:

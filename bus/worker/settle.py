@@ -62,8 +62,8 @@ class Settlement:
                 with translating("an answer"):
                     await self._nc.publish(attempt.reply, word)
         except HeadwayError as error:
-            # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %s", attempt.delivery.stream, attempt.delivery.sequence, error)
+            # The server did not receive it and will redeliver: at least once.
+            _log.warning("%s %d was not answered: %s", attempt.delivery.stream, attempt.delivery.sequence, error)
 
     async def retry(self, attempt: Attempt, delay: float) -> None:
         """Hand a message back, to be delivered again after `delay` seconds."""

@@ -47,7 +47,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Watch from now on, the loop that runs in this thread."""
+        """Start watching the loop that runs in this thread."""
         self.turn()
         args = (asyncio.get_running_loop(), threading.get_ident())
         self._thread = threading.Thread(target=self._watch, args=args, name="headway-watchdog", daemon=True)
@@ -59,13 +59,13 @@ class Watchdog:
         self._awake.set()
 
     def turn(self) -> None:
-        """Say that the loop goes round; to be called several times a second, until `rest()`."""
+        """Record a turn of the loop. Call it several times a second, until `rest()`."""
         self._turn = time.monotonic()
         if not self._awake.is_set():
             self._awake.set()
 
     def rest(self) -> None:
-        """Watch nothing until the next `turn()`: no handler runs."""
+        """Pause watching until the next `turn()`, because no handler runs."""
         self._awake.clear()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:

@@ -289,7 +289,7 @@ class Worker:
             now = time.monotonic()
             self._loop_lag = max(0.0, now - due)
             self._stirred.set()
-            due = max(due, now - INTERVAL)  # after a long stop, do not beat for the seconds that were missed
+            due = max(due, now - INTERVAL)  # after a long pause, do not catch up on missed beats
             await self._publish_beat()
 
     async def _publish_beat(self) -> None:
