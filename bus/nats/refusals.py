@@ -114,15 +114,15 @@ def nobody_answers(error: APIError) -> bool:
 
 @contextmanager
 def translating(what: str) -> Iterator[None]:
-    """Translate what a connection raises inside, where nothing is asked of JetStream. A `TimeoutError` stays one.
+    """Translate nats-py's errors of core NATS in the block, except a `TimeoutError`.
 
     Args:
-        what: what is sent or asked, for the message.
+        what: the subject or request, for the message.
 
     Raises:
-        NotServed: nobody listens where something is asked.
-        InvalidInput: the payload is larger than the server takes.
-        ConnectionFailed: the connection is closed, or cut for so long that its buffer is full.
+        NotServed: if a request has no subscriber.
+        InvalidInput: if the payload is larger than the server accepts.
+        ConnectionFailed: if the connection is closed, or interrupted for so long that its buffer is full.
     """
     try:
         yield
@@ -157,16 +157,16 @@ async def asking(what: str, timeout: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def asking_blobs(bucket: str, key: str, timeout: float) -> AsyncIterator[None]:
-    """Do as `asking`, of a bucket of blobs.
+    """Limit the time of requests for a blob, and translate their errors, as `asking` does.
 
     Args:
-        bucket: its name.
-        key: the blob that is asked for.
+        bucket: name of the bucket.
+        key: name of the blob.
         timeout: seconds.
 
     Raises:
-        NotFound: there is no such blob.
-        MissingStream: there is no such bucket.
+        NotFound: if there is no such blob.
+        MissingStream: if there is no such bucket.
         StoreError, ConnectionFailed: as `asking`.
     """
     async with asking(f"blob {key}", timeout):
@@ -179,10 +179,10 @@ async def asking_blobs(bucket: str, key: str, timeout: float) -> AsyncIterator[N
 
 
 def is_gone(error: HeadwayError) -> bool:
-    """Whether a translated refusal says that a message to be read or deleted is not there."""
+    """Return whether a translated error says that the message to read or delete does not exist."""
     return isinstance(error.__cause__, APIError) and error.__cause__.err_code in GONE
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether an error of connecting is the network's, the server's or nats-py's, and no mistake of ours."""
+    """Return whether an error of connecting comes from the network, the server or nats-py, not from a bug."""
     return isinstance(error, (OSError, nats.errors.Error))

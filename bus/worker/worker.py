@@ -241,9 +241,9 @@ class Worker:
                 _log.exception("a stop hook of %s failed", self.service.name)
 
     async def _keep(self) -> None:
-        """Keep work in hand alive, notice lost requests, make vanished consumers anew.
+        """Renew work in progress, detect lost requests, and recreate missing consumers.
 
-        With nothing in hand it turns once with each heartbeat, when the process is awake anyway.
+        Without work in progress it runs once with each heartbeat, when the process is awake anyway.
         """
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
@@ -251,7 +251,7 @@ class Worker:
                 self._rest()
                 await self._stirred.wait()
             if not self._resting:
-                # Even if it is done already: short work that comes one by one is not to wake this for each.
+                # Sleep even if it is done already, so that a sequence of short work does not wake this loop each time.
                 await asyncio.sleep(interval)
                 self._watchdog.turn()
             self._work.puller.tick()
@@ -265,7 +265,7 @@ class Worker:
         self._resting = True
 
     def _stir(self) -> None:
-        """Something comes in while nothing is in hand; called before its handler begins."""
+        """Wake up for the first call or message after a rest; called before its handler starts."""
         if self._resting:
             self._resting = False
             self._watchdog.turn()
