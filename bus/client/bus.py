@@ -230,7 +230,7 @@ class Bus:
         """Publish without asking for an acknowledgement.
 
         Raises:
-            InvalidInput: if the payload is larger than the server takes.
+            InvalidInput: if the payload is larger than the server accepts.
             ConnectionFailed: if the connection is closed, or interrupted for so long that its buffer is full.
         """
         with translating(subject):
