@@ -1,4 +1,4 @@
-"""Headway's bus: what the author of a service imports.
+"""Headway's bus: the API for writing services.
 
 from headway.bus import Context, Retry, Service
 

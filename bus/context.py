@@ -1,4 +1,4 @@
-"""What a handler is told about its message, and how it reaches the rest of the bus."""
+"""The context of a handler: facts about its message, and access to the bus."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class WorkerScope:
-    """What all handlers of one worker share."""
+    """State that all handlers of one worker share."""
 
     __slots__ = ("bus", "config", "resources", "service", "version", "worker")
 
@@ -40,12 +40,12 @@ class WorkerScope:
 
 
 class Context(Tenant):
-    """The second argument of a handler. `call`, `submit`, `emit`, `objects` and `blobs` speak for its tenant.
+    """The second argument of a handler. `call`, `submit`, `emit`, `objects` and `blobs` act for the message's tenant.
 
     Attributes:
-        tenant: for whom the work is.
-        operation: which operation or event type this is.
-        attempt: 1 for the first, always 1 for calls.
+        tenant: the tenant that the message belongs to.
+        operation: the operation or event type.
+        attempt: number of this attempt, starting at 1; always 1 for calls.
         headers: the message's headers.
     """
 
@@ -74,22 +74,22 @@ class Context(Tenant):
 
     @property
     def service(self) -> str:
-        """The service that is serving."""
+        """Name of the service."""
         return self._scope.service
 
     @property
     def version(self) -> str:
-        """The version that is serving."""
+        """Label of the version that handles the message."""
         return self._scope.version
 
     @property
     def worker(self) -> str:
-        """The worker that is serving."""
+        """Id of the worker that handles the message."""
         return self._scope.worker
 
     @property
     def id(self) -> str:
-        """The message's id: the same at every attempt of a job or event, and by whichever version."""
+        """The message's id; it stays the same for all attempts of a job or event, in any version."""
         if self._id is None:
             known = self._delivery
             stored = f"{known.stream}.{known.sequence}" if known is not None else ""
@@ -98,12 +98,12 @@ class Context(Tenant):
         return self._id
 
     def base_revision(self, type_: str, id_: str) -> int | None:
-        """Return the revision of an object that a page's change is based on; None if the page did not say.
+        """Return the revision of an object that a page's change is based on; None if the page sent none.
 
-        Pass it as `expect`: `put` then raises `Conflict` if somebody else was first, and the page merges and repeats.
+        Pass it as `expect`: `put` raises `Conflict` if another writer was first, and the page merges and retries.
 
         Raises:
-            InvalidSubject: if the page said something else than revisions.
+            InvalidSubject: if the header with the revisions is malformed.
         """
         return subjects.base_revisions(self.headers.get(headers.BASE_REVISIONS, "")).get((type_, id_))
 
@@ -115,19 +115,19 @@ class Context(Tenant):
         return self._log
 
     def remaining(self) -> float | None:
-        """Return the seconds until nobody waits any more, 0 once that has passed; None if there is no limit."""
+        """Return the seconds until the deadline, 0 once it has passed; None if there is none."""
         return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     @property
     def deadline(self) -> float | None:
-        """When nobody waits any more, in unix seconds of this machine's clock; None if there is no limit.
+        """The deadline in unix seconds of this machine's clock; None if there is none.
 
-        For showing. Work with `remaining()`: clocks are set, and differ between machines.
+        For display only. Compute with `remaining()`: clocks get adjusted, and differ between machines.
         """
         return None if self._until is None else time.time() + self._until - time.monotonic()
 
     def config(self, model: type[C]) -> C:
-        """The version's frozen configuration.
+        """Return the version's frozen configuration.
 
         Raises:
             DeclarationError: if the service declares another model.
@@ -141,7 +141,7 @@ class Context(Tenant):
         return config
 
     def resource(self, factory: Callable[..., AsyncIterator[T]]) -> T:
-        """What a resource declared with `@service.resource` yielded in this worker.
+        """Return this worker's instance of a resource declared with `@service.resource`.
 
         Raises:
             DeclarationError: if it is not declared for this service.
@@ -156,7 +156,7 @@ class Context(Tenant):
         return found
 
     def _trace(self) -> dict[str, str] | None:
-        """Passes the trace on, also while OpenTelemetry is off in this process."""
+        """Return the trace headers to pass on, even while OpenTelemetry is off in this process."""
         parent = self.headers.get(headers.TRACEPARENT)
         if parent is None:
             return None
@@ -187,7 +187,7 @@ class _ContextLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def log_fields(context: Context) -> dict[str, Any]:
-    """What every log line about a message carries."""
+    """Return the fields that every log line about a message carries."""
     parent = context.headers.get(headers.TRACEPARENT, "").split("-")
     found: dict[str, Any] = {
         "tenant": context.tenant,

@@ -5,26 +5,26 @@
     │   ├── InvalidSubject      a token or subject breaks the grammar (bus/wire/subjects.py)
     │   ├── DeclarationError    a handler, service or policy is declared wrongly
     │   └── ConfigError         configuration does not validate
-    ├── ConnectionFailed        no server there, or it refused us
-    ├── CallError               a call brought no result
-    │   ├── NotServed           nobody serves the subject                  404
+    ├── ConnectionFailed        no server was reached, or it refused the connection
+    ├── CallError               a call returned no result
+    │   ├── NotServed           no worker serves the subject               404
     │   ├── InvalidInput        the request does not validate              400
     │   ├── Rejected            the handler refused it for good            422
     │   ├── Overloaded          the worker is at its in-flight limit       503
-    │   ├── Unavailable         the handler did not reach what it needs    503
+    │   ├── Unavailable         a dependency of the handler is down        503
     │   ├── DeadlineExceeded    no answer in time                          504
     │   └── RemoteError         the handler failed                         500
-    ├── StoreError              JetStream did not take or give something
+    ├── StoreError              JetStream refused a read or a write
     │   ├── QueueFull           the stream's bound is reached
     │   ├── TooLarge            the object or request is larger than allowed
     │   ├── RateLimited         the tenant is over its rate
     │   ├── NotStored           no acknowledgement within the time given
-    │   ├── Conflict            compare-and-set: somebody else wrote first
-    │   ├── MissingStream       a stream, bucket or consumer is not there
-    │   ├── NotFound            what was asked for is not stored
-    │   └── DeclarationDrift    it is there, but cannot be made what was declared
+    │   ├── Conflict            compare-and-set: another writer was first
+    │   ├── MissingStream       a stream, bucket or consumer does not exist
+    │   ├── NotFound            the requested item is not stored
+    │   └── DeclarationDrift    a stream or consumer cannot be changed to its declaration
     ├── BrokerError             starting, identifying or routing the server failed (broker/)
-    └── Reject                  raised BY a handler: refuse this message for good
+    └── Reject                  raised by a handler to refuse a message for good
 
 A handler raises `Reject`; its caller sees `Rejected`. Status numbers follow HTTP, as NATS micro
 (ADR-32) error codes do.
@@ -36,7 +36,7 @@ from typing import ClassVar
 
 
 class HeadwayError(Exception):
-    """Base of all. `str()` is one sentence about what is wrong, followed by what to do.
+    """Base class of all errors. `str()` says what is wrong and what to do.
 
     Args:
         message: what happened, with the names and numbers that matter.
@@ -59,7 +59,7 @@ class HeadwayError(Exception):
 
 
 def text_of(error: BaseException) -> str:
-    """Return what an exception says, its type's name if it says nothing or cannot."""
+    """Return an exception's text, or the name of its type if it has none."""
     try:
         return str(error) or type(error).__name__
     except Exception as failure:
@@ -67,7 +67,7 @@ def text_of(error: BaseException) -> str:
 
 
 class UsageError(HeadwayError):
-    """The program or what it was given is wrong; the same call can never succeed."""
+    """The program or its input is wrong; the same call can never succeed."""
 
     code = "usage"
     status = 400
@@ -93,15 +93,15 @@ class ConfigError(UsageError):
 
 
 class ConnectionFailed(HeadwayError):
-    """The server cannot be reached, refused the credentials, or the connection is gone."""
+    """The server cannot be reached or refused the credentials, or the connection is closed."""
 
     code = "connection_failed"
     status = 503
-    default_remedy = "check that the server runs (`headway status`) and HEADWAY_NATS_URL and HEADWAY_NATS_CREDS"
+    default_remedy = "check that the server runs (`headway status`), and check HEADWAY_NATS_URL and HEADWAY_NATS_CREDS"
 
 
 class CallError(HeadwayError):
-    """A call brought no result. `retryable` tells whether the same call may succeed later."""
+    """A call returned no result. `retryable` says whether the same call may succeed later."""
 
     code = "call"
     retryable: ClassVar[bool] = False
@@ -141,7 +141,7 @@ class Overloaded(CallError):
 
 
 class Unavailable(CallError):
-    """The handler did not reach what it needs: the store, or another service. Repeat what can be repeated."""
+    """The handler could not reach the store or another service. Repeat the call if it is safe to repeat."""
 
     code = "unavailable"
     status = 503
@@ -159,10 +159,10 @@ class DeadlineExceeded(CallError):
 
 
 class RemoteError(CallError):
-    """The handler failed. Its details stay in the worker's log.
+    """The handler failed. The details are in the worker's log.
 
     Attributes:
-        error_id: finds them there; empty if the worker gave none.
+        error_id: identifies the log entry; empty if the worker sent none.
     """
 
     code = "remote_error"
@@ -172,13 +172,13 @@ class RemoteError(CallError):
 
 
 class StoreError(HeadwayError):
-    """JetStream did not take or give what was asked."""
+    """JetStream refused a read or a write."""
 
     code = "store"
 
 
 class QueueFull(StoreError):
-    """A bound of the stream is reached: the server refused the message, nothing was stored."""
+    """The stream is full: the server refused the message and stored nothing."""
 
     code = "queue_full"
     status = 503
@@ -197,7 +197,7 @@ class RateLimited(StoreError):
     """A tenant is over its rate; nothing was stored.
 
     Attributes:
-        retry_after: seconds after which the same is allowed again.
+        retry_after: seconds after which the tenant may try again.
     """
 
     code = "rate_limited"
@@ -210,7 +210,7 @@ class RateLimited(StoreError):
 
 
 class NotStored(StoreError):
-    """No acknowledgement in time: it may or may not be stored. Repeat with the same key."""
+    """No acknowledgement in time: the message may or may not be stored. Repeat with the same key."""
 
     code = "not_stored"
     status = 504
@@ -218,7 +218,7 @@ class NotStored(StoreError):
 
 
 class Conflict(StoreError):
-    """Compare-and-set failed: somebody else changed it since it was read."""
+    """Compare-and-set failed: another writer has changed the value since it was read."""
 
     code = "conflict"
     status = 409
@@ -234,7 +234,7 @@ class MissingStream(StoreError):
 
 
 class NotFound(StoreError):
-    """What was asked for is not stored."""
+    """The requested item is not stored."""
 
     code = "not_found"
     status = 404
@@ -244,7 +244,7 @@ class DeclarationDrift(StoreError):
     """A stream or consumer exists with settings that cannot be changed to the declared ones."""
 
     code = "declaration_drift"
-    default_remedy = "drain and delete it, or declare what is there"
+    default_remedy = "drain and delete it, or change the declaration to match it"
 
 
 class BrokerError(HeadwayError):
@@ -254,10 +254,10 @@ class BrokerError(HeadwayError):
 
 
 class Reject(HeadwayError):
-    """Raised by a handler: this message can never succeed. Calls answer 422, jobs are dead-lettered at once.
+    """Raise this in a handler to refuse a message for good: a call answers 422, a job is dead-lettered at once.
 
     Args:
-        message: why, in words fit for the caller; it travels to them.
+        message: the reason, which is sent to the caller.
     """
 
     code = "rejected"

@@ -1,4 +1,4 @@
-"""A declared handler: its kind, its types, its policy, and one uniform way to invoke it."""
+"""Handlers: their kind, types and policy, and one uniform way to invoke them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Invoke = Callable[[Any, "Context"], Awaitable[Any]]
 
 
 class Kind(StrEnum):
-    """What a handler takes."""
+    """What a handler handles: calls, jobs or events."""
 
     RPC = "rpc"
     JOB = "job"
@@ -37,7 +37,7 @@ class Handler:
     Attributes:
         kind: rpc, job or on (event).
         name: the operation, or the event type.
-        function: what the service author wrote.
+        function: the function that was declared.
         input: codec of the request.
         output: codec of the reply; `None`'s for jobs and events.
         timeout: seconds one run may take.
@@ -62,10 +62,10 @@ class Handler:
         return inspect.getdoc(self.function) or ""
 
     def bind(self, executor: Executor) -> Invoke:
-        """Return how a worker runs it: an awaitable of (value, context).
+        """Return a function of (value, context) that runs the handler.
 
-        That of an `async def` handler gives what it returns. That of others runs in a thread of `executor` and gives
-        an `Outcome`.
+        For an `async def` handler it returns the handler's own coroutine. Other handlers run in a thread of `executor`,
+        and awaiting the function gives an `Outcome`.
         """
         function = self.function
         if self.is_async:
@@ -86,7 +86,7 @@ Outcome = tuple[Any, BaseException | None]
 
 
 def _outcome(call: Callable[[], Any]) -> Outcome:
-    """Call, and return what came of it: a future cannot carry every exception (not StopIteration, for one)."""
+    """Call, and return the result or the exception: a future cannot carry every exception, such as StopIteration."""
     try:
         return call(), None
     except BaseException as error:
@@ -106,14 +106,14 @@ def declare(
 
     Args:
         function: `(request)` or `(request, ctx)`, `async def` or `def`.
-        kind: what it takes.
+        kind: what it handles.
         name: operation or event type, already checked.
         timeout: seconds one run may take.
         retry: its retry policy.
-        namespace: names that its annotations may use beside its module's: the locals around the decorator.
+        namespace: the locals around the decorator, which annotations may use in addition to the module's names.
 
     Raises:
-        DeclarationError: if the signature or a type cannot work.
+        DeclarationError: if the signature or a type is not supported.
     """
     what = f"{kind.value} {name!r} ({getattr(function, '__qualname__', function)})"
     if any(map(inspect.isgeneratorfunction, _layers(function))) or any(
@@ -139,7 +139,7 @@ def declare(
         raise DeclarationError(f"{what}: {request.name} has no type", remedy="annotate it; use None for no payload")
     returns = None if signature.return_annotation is inspect.Signature.empty else signature.return_annotation
     if kind is not Kind.RPC and returns is not None:
-        raise DeclarationError(f"{what} returns {returns!r}", remedy="nobody receives it: return None")
+        raise DeclarationError(f"{what} returns {returns!r}", remedy="return None: jobs and events have no reply")
     return Handler(
         kind=kind,
         name=name,
@@ -154,7 +154,7 @@ def declare(
 
 
 def _layers(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """A function, and what its decorators wrap, as `functools.wraps` tells."""
+    """Yield a function and the functions that its decorators wrap (`functools.wraps`)."""
     seen: set[int] = set()
     layer: Any = function
     while layer is not None and id(layer) not in seen:

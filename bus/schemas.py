@@ -1,4 +1,4 @@
-"""What each handler of a service takes and gives, as JSON schemas that stand alone. For comparing versions."""
+"""Self-contained JSON schemas of each handler's input and output, used to compare versions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from headway.bus.service import Service
 
 
 class _Replies(GenerateJsonSchema):
-    """Fields with a default are always there in a reply: `headway.bus.wire.codec` leaves none out."""
+    """Mark fields with a default as required in replies: `headway.bus.wire.codec` always sends them."""
 
     def field_is_required(
         self,
         field: ModelField | DataclassField | TypedDictField,
-        total: bool,  # noqa: FBT001  # its name and type are pydantic's
+        total: bool,  # noqa: FBT001  # pydantic's signature
     ) -> bool:
         if field["type"] == "typed-dict-field":
             return super().field_is_required(field, total)
@@ -24,7 +24,10 @@ class _Replies(GenerateJsonSchema):
 
 
 def schemas(service: Service) -> dict[str, dict[str, Any]]:
-    """`{"rpc.status": {"input": ..., "output": ...}}`, and so on for "job.<operation>" and "on.<event type>"."""
+    """Return the schemas of all handlers: `{"rpc.status": {"input": ..., "output": ...}, "job.send": ...}`.
+
+    Keys are "rpc.<operation>", "job.<operation>" and "on.<event type>".
+    """
     return {
         f"{handler.kind.value}.{handler.name}": {
             "input": handler.input.adapter.json_schema(mode="validation"),

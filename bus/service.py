@@ -1,4 +1,4 @@
-"""Declaring a service: a name, typed handlers, hooks and resources. Nothing here touches the network."""
+"""Declare a service: a name, typed handlers, hooks and resources. Nothing here touches the network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NoConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What hooks and resources are told about the worker they run in."""
+    """The worker that a hook or resource runs in."""
 
     service: str
     version: str
@@ -53,9 +53,9 @@ class Service:
         name: its name in subjects, streams and queue groups.
         config: a pydantic model of its configuration, frozen with each version; read with `ctx.config(Model)`.
         concurrency: how many jobs and events one worker may have in hand.
-        max_inflight: how many calls one worker serves at once; further ones are answered 503 at once.
-        ack_wait: seconds after which the server redelivers the work of a worker that fell silent. Work in
-            hand is kept alive every third of it, however long it takes.
+        max_inflight: how many calls one worker serves at once; it answers further calls with 503 immediately.
+        ack_wait: seconds after which the server redelivers the work of a silent worker. A live worker renews
+            work in progress every third of this time.
         queue_bytes: bound of the job stream in bytes.
         queue_per_subject: bound of waiting jobs per version, lane, tenant and operation, so that one tenant
             cannot fill the queue.
@@ -63,7 +63,7 @@ class Service:
 
     Raises:
         InvalidSubject: if the name breaks the grammar.
-        DeclarationError: if a number makes no sense.
+        DeclarationError: if a number is out of range.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class Service:
             ("queue_per_subject", queue_per_subject),
         ):
             if number < 1:
-                raise DeclarationError(f"service {name!r}: {what}={number}", remedy=f"{what} is at least 1")
+                raise DeclarationError(f"service {name!r}: {what}={number}", remedy=f"set {what} to at least 1")
         if ack_wait < 0.1:
-            raise DeclarationError(f"service {name!r}: ack_wait={ack_wait}", remedy="ack_wait is at least 0.1 seconds")
+            raise DeclarationError(f"service {name!r}: ack_wait={ack_wait}", remedy="set it to at least 0.1 seconds")
         self.name = subjects.token(name, "service")
         self.config_type = config
         self.concurrency = concurrency
@@ -107,37 +107,37 @@ class Service:
 
     @property
     def handlers(self) -> list[Handler]:
-        """All declared handlers, in the order of their declaration."""
+        """All declared handlers, in declaration order."""
         return list(self._handlers.values())
 
     def handlers_of(self, kind: Kind) -> dict[str, Handler]:
-        """The handlers of one kind, by operation or event type."""
+        """Return the handlers of one kind, keyed by operation or event type."""
         return {name: handler for (of, name), handler in self._handlers.items() if of is kind}
 
     @property
     def longest(self) -> float:
-        """Seconds that one attempt at its slowest job or event may take; 0 without any."""
+        """The longest timeout of all job and event handlers in seconds; 0 if there are none."""
         work = [*self.handlers_of(Kind.JOB).values(), *self.handlers_of(Kind.EVENT).values()]
         return max((handler.timeout for handler in work), default=0.0)
 
     @property
     def start_hooks(self) -> Iterable[Hook]:
-        """Run in order before the worker serves."""
+        """Hooks that run in order before the worker serves."""
         return tuple(self._on_start)
 
     @property
     def stop_hooks(self) -> Iterable[Hook]:
-        """Run in reverse order after the worker has drained."""
+        """Hooks that run in reverse order after the worker has drained."""
         return tuple(reversed(self._on_stop))
 
     @property
     def resources(self) -> Iterable[Resource[Any]]:
-        """Opened in order before the start hooks, closed in reverse after the stop hooks."""
+        """Resources, opened in order before the start hooks and closed in reverse after the stop hooks."""
         return tuple(self._resources)
 
     @property
     def health_checks(self) -> Iterable[Callable[[], Awaitable[bool]]]:
-        """Asked once a second; a worker is healthy if all say so."""
+        """Health checks, run once a second; a worker is healthy if all of them pass."""
         return tuple(self._health)
 
     def rpc(self, operation: str, *, timeout: float = DEFAULT_RPC_TIMEOUT) -> Callable[[F], F]:
@@ -145,7 +145,7 @@ class Service:
 
         Args:
             operation: last token of `rpc.<service>.<tenant>.<operation>`.
-            timeout: seconds the handler may take, if the caller does not allow less.
+            timeout: seconds the handler may take; a shorter timeout of the caller applies instead.
         """
         return self._declare(Kind.RPC, subjects.token(operation, "operation"), timeout, ONCE)
 
@@ -164,7 +164,7 @@ class Service:
     def on(
         self, event_type: str, *, retry: Retry | None = None, timeout: float = DEFAULT_WORK_TIMEOUT
     ) -> Callable[[F], F]:
-        """Declare the handler of an event. Every subscribing service handles each event once, at least once.
+        """Declare the handler of an event. Each subscribing service receives each event at least once.
 
         Args:
             event_type: the type, such as `call.ended`.
@@ -184,15 +184,15 @@ class Service:
         return hook
 
     def resource(self, factory: Callable[..., AsyncIterator[T]]) -> Callable[..., AsyncIterator[T]]:
-        """Declare a per-worker resource: an async generator that yields it once and cleans up after.
+        """Declare a per-worker resource: an async generator that yields it once and then cleans up.
 
-        The generator takes nothing or the `WorkerInfo`. Handlers get what it yielded by `ctx.resource(factory)`.
+        The generator takes no argument or the `WorkerInfo`. Handlers get the resource by `ctx.resource(factory)`.
         """
         self._resources.append(factory)
         return factory
 
     def health_check(self, check: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
-        """Ask `check()` once a second, at most one second long; False or an error marks the worker unhealthy."""
+        """Run `check()` once a second. False, an error or more than a second marks the worker unhealthy."""
         self._health.append(check)
         return check
 
@@ -200,7 +200,7 @@ class Service:
         """Validate a version's configuration.
 
         Raises:
-            ConfigError: naming each field that is wrong.
+            ConfigError: if fields are invalid; it names each of them.
         """
         try:
             return self.config_type.model_validate(values or {})
@@ -212,7 +212,7 @@ class Service:
             ) from error
 
     def _declare(self, kind: Kind, name: str, timeout: float, retry: Retry) -> Callable[[F], F]:
-        namespace = sys._getframe(2).f_locals  # noqa: SLF001  # what `inspect.currentframe` calls
+        namespace = sys._getframe(2).f_locals  # noqa: SLF001  # `inspect.currentframe` uses it, too
 
         def decorate(function: F) -> F:
             if (kind, name) in self._handlers:

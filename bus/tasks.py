@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Cancel tasks reliably."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 _AGAIN: Final = 0.5
-"""Seconds after which a task that goes on is cancelled once more."""
+"""Seconds after which a task that is still running is cancelled again."""
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended, whatever they ended with.
+    """Cancel tasks until all of them have ended; their results and exceptions are ignored.
 
-    Once is not always enough: on Python 3.11 `asyncio.wait_for`, by which nats-py waits for each answer, loses a
-    cancellation that comes in the same turn of the loop as the answer.
+    One cancellation is not always enough: on Python 3.11 `asyncio.wait_for`, which nats-py uses to wait for each
+    answer, loses a cancellation that arrives in the same turn of the loop as the answer.
     """
     going = set(tasks)
     while going:

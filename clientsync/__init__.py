@@ -1,4 +1,4 @@
-"""Browsers that are always right: sessions, the answer to `changes since`, beacons, presence; browser/ is the store."""
+"""Client sync keeps browsers up to date: sessions, pulls of changes, beacons, presence. browser/ is the client side."""
 
 from __future__ import annotations
 

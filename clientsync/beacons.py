@@ -1,9 +1,9 @@
-"""Head beacons: `live.<tenant>.head` tells an active tenant's pages every two seconds which changes there were.
+"""Head beacons: every two seconds `live.<tenant>.head` lists the recent changes of an active tenant for its pages.
 
-RePublish promises nothing, and its last sequence is per subject: a page that missed one change and saw the next cannot
-know. So a beacon names the changes of the last two rounds, read from the stream itself. A page that has seen them all
-moves on to the beacon's end without asking; one that has not, or that missed beacons, pulls. All instances may beacon:
-what each says is true, and one that is behind the others says nothing new.
+RePublish does not guarantee delivery, and its last sequence is per subject: a page that missed one change and received
+the next cannot detect that. So a beacon lists the changes of the last two rounds, read from the stream itself. A page
+that has received all of them advances to the beacon's end without a request; a page that has not, or that missed
+beacons, pulls. All instances may send beacons: each is correct, and one from an instance that is behind adds nothing.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ EVERY: Final = 2.0
 ACTIVE: Final = 60.0
 """Seconds for which a tenant counts as active after a change or a pull."""
 _STALE: Final = 3.0
-"""Seconds after which what the tail knows is too old to tell."""
+"""Seconds after which the tail's information is too old for a beacon."""
 
 _log = logging.getLogger("headway.clientsync")
 
 
 def beacon(epoch: str, since: int, upto: int, head: int, seqs: Iterable[int], at: float) -> dict[str, Any]:
-    """What a beacon says: the sequences in (since, upto] as steps from one to the next."""
+    """Return a beacon, which lists the sequences in (since, upto] as differences between neighbors."""
     steps = [after - before for before, after in pairwise([since, *seqs])]
     return {"epoch": epoch, "from": since, "upto": upto, "head": head, "changes": steps, "at": round(at, 3)}
 
 
 class Beacons:
-    """Sends them.
+    """Sends beacons.
 
     Args:
-        publish: publishes with the rights of the role `web`.
-        tail: what changed.
-        active: the tenants that are active although nothing of theirs changes.
+        publish: publishes with the permissions of the role `web`.
+        tail: the recent changes.
+        active: returns the tenants that are active without changes.
         every: seconds between beacons.
     """
 
@@ -69,14 +69,14 @@ class Beacons:
             try:
                 await self.send()
             except (StoreError, ConnectionFailed) as error:
-                # Pages that hear no beacon ask by themselves.
+                # Pages that receive no beacon pull on their own.
                 _log.debug("no beacons: %s", error)
 
     async def send(self) -> None:
         """Send one round.
 
         Raises:
-            StoreError, ConnectionFailed: if it is not known what there is to say.
+            StoreError, ConnectionFailed: if the state of the stream is unknown.
         """
         epoch = (await self._tail.facts()).epoch
         now = time.monotonic()

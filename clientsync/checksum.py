@@ -1,7 +1,7 @@
-"""A checksum over a set of objects that does not depend on their order, so both sides can keep it as they go.
+"""A checksum over a set of objects that does not depend on their order, so both sides can update it incrementally.
 
 It is the sum, modulo 2^64, of the first eight bytes of SHA-256 over `<type>.<id>.<sequence>` of each object. A sum of
-hashes is no proof against somebody who forges objects; it finds what was lost by accident.
+hashes does not protect against forged objects; it detects accidental losses.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _MODULUS: Final = 1 << 64
 
 
 def digest(type_: str, id_: str, seq: int) -> int:
-    """What one object adds."""
+    """Return the contribution of one object."""
     return int.from_bytes(hashlib.sha256(f"{type_}.{id_}.{seq}".encode()).digest()[:8], "big")
 
 
 class Checksum:
-    """Objects and their revisions, with count and sum.
+    """A set of objects and their revisions, with count and sum.
 
     Attributes:
         seqs: revision by type and id.
@@ -31,23 +31,23 @@ class Checksum:
         self._sum = 0
 
     def put(self, type_: str, id_: str, seq: int) -> None:
-        """An object is there, at this revision."""
+        """Add an object, or change its revision."""
         self.drop(type_, id_)
         self.seqs[type_, id_] = seq
         self._sum += digest(type_, id_, seq)
 
     def drop(self, type_: str, id_: str) -> None:
-        """An object is not there."""
+        """Remove an object, if it is in the set."""
         seq = self.seqs.pop((type_, id_), None)
         if seq is not None:
             self._sum -= digest(type_, id_, seq)
 
     @property
     def count(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return len(self.seqs)
 
     @property
     def sum(self) -> int:
-        """The sum, from 0 to 2^64 - 1."""
+        """The checksum, from 0 to 2^64 - 1."""
         return self._sum % _MODULUS

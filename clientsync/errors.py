@@ -1,9 +1,9 @@
-"""What can go wrong between a page and client sync; each with one clear line and a remedy.
+"""Errors between a page and client sync, each with a clear message and a remedy.
 
 ClientSyncError
-├── BadRequest      a request does not say what it should
-├── NotSignedIn     the application's token is missing, expired or not to be trusted
-└── NotAllowed      the token is good, but this is not for its owner
+├── BadRequest      a request is malformed
+├── NotSignedIn     the application's token is missing, expired or not trusted
+└── NotAllowed      the token is valid, but its owner may not do this
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from headway.bus.errors import HeadwayError
 
 
 class ClientSyncError(HeadwayError):
-    """Base of what goes wrong between a page and client sync."""
+    """Base class of errors between a page and client sync."""
 
     code = "client_sync"
 
 
 class BadRequest(ClientSyncError):
-    """A request does not say what it should; the same one can never succeed."""
+    """A request is malformed; the same one can never succeed."""
 
     code = "bad_request"
     status = 400
 
 
 class NotSignedIn(ClientSyncError):
-    """The application's token is missing, expired, or not to be trusted."""
+    """The application's token is missing, expired, or not trusted."""
 
     code = "not_signed_in"
     status = 401
@@ -33,7 +33,7 @@ class NotSignedIn(ClientSyncError):
 
 
 class NotAllowed(ClientSyncError):
-    """The application's token is good, but what was asked is not for its owner."""
+    """The application's token is valid, but its owner may not do this."""
 
     code = "not_allowed"
     status = 403

@@ -1,4 +1,4 @@
-"""What client sync tells OpenTelemetry: who is connected, and what their pages ask for."""
+"""OpenTelemetry metrics of client sync: connections and requests of pages."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ class Metrics:
         )
 
     def connected(self, count: int) -> None:
-        """So many browsers have a connection."""
+        """Set the number of connected browsers."""
         self._gauges.show({_CONNECTIONS: [Observation(count)]})
 
     def asked(self, kind: str, took: float, error: str | None) -> None:
-        """A page's request, "pull" or "submit", was answered after so many seconds, or refused with an error's code."""
+        """Record a page's request.
+
+        Args:
+            kind: "pull" or "submit".
+            took: seconds until it was answered or refused.
+            error: code of the error if it was refused.
+        """
         self._duration.record(took, {"headway.kind": kind, **({"error.type": error} if error else {})})
 
     def told(self, changes: int) -> None:
-        """A pull was answered with so many changes."""
+        """Count the changes in the answer to a pull."""
         self._changes.add(changes)
 
     def opened(self) -> None:
-        """A session was opened."""
+        """Count a session that was opened."""
         self._sessions.add(1)

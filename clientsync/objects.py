@@ -1,4 +1,4 @@
-"""What client sync reads of the stream `OBJECTS`: changes, its identity, its end."""
+"""Read the stream `OBJECTS`: changes, its identity and its last sequence."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Change:
     """The last change of an object.
 
     Attributes:
-        tenant, type, id: whose and which.
-        seq: its sequence in the stream.
-        deleted: whether it is gone since.
+        tenant, type, id: the object.
+        seq: the sequence of the change in the stream.
+        deleted: whether the change deleted the object.
         data: its JSON; empty for a tombstone.
-        ttl: seconds that a tombstone stays; None if it stays for ever.
+        ttl: seconds that a tombstone stays; None if it stays forever.
     """
 
     tenant: str
@@ -47,13 +47,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The stream as its leader tells it.
+    """The stream's properties, as reported by its leader.
 
     Attributes:
-        epoch: changes when the stream is made anew and sequences start again.
-        created: when that was.
+        epoch: identifies the stream; it changes when the stream is recreated and sequences start again.
+        created: when the stream was created.
         last: the highest sequence.
-        replicas: how many copies there are.
+        replicas: number of replicas.
     """
 
     epoch: str
@@ -63,7 +63,10 @@ class Facts:
 
 
 def read(message: Msg) -> Change | None:
-    """A change as a direct get gives it; None for one whose subject breaks the grammar (written past our own code)."""
+    """Return the change in a message of a direct get; None if its subject breaks the grammar.
+
+    Such a subject can only be written by other software.
+    """
     fields = message.headers or {}
     try:
         subject = subjects.parse_obj(fields[values.SUBJECT])
@@ -75,7 +78,7 @@ def read(message: Msg) -> Change | None:
 
 
 def seq_of(message: Msg) -> int:
-    """The sequence of a message that a direct get gave."""
+    """Return the sequence of a message of a direct get."""
     return int((message.headers or {})[values.SEQUENCE])
 
 
@@ -83,21 +86,21 @@ class Store:
     """Reads the stream.
 
     Args:
-        js: the context of a connection that may.
+        js: the context of a connection with permission to read it.
     """
 
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
 
     async def page(self, wanted: str, start: int | datetime, *, batch: int = PAGE, max_bytes: int = 0) -> Page:
-        """As `headway.bus.nats.values.page`."""
+        """Return a page of messages, as `headway.bus.nats.values.page`."""
         return await values.page(self._js, OBJECTS, wanted, start, batch=batch, max_bytes=max_bytes)
 
     async def facts(self) -> Facts:
-        """Ask the stream's leader about it.
+        """Return the stream's properties from its leader.
 
         Raises:
-            MissingStream: if it does not exist.
+            MissingStream: if the stream does not exist.
             StoreError, ConnectionFailed: without an answer.
         """
         said = await self._ask(f"$JS.API.STREAM.INFO.{OBJECTS}", {})
@@ -110,7 +113,7 @@ class Store:
         )
 
     async def last(self, wanted: str) -> int:
-        """The highest sequence of a filter, as the leader has it; 0 if there is none.
+        """Return the highest sequence of a filter from the leader; 0 if there is none.
 
         Raises:
             MissingStream: if the stream does not exist.
@@ -133,7 +136,7 @@ _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def _seconds(ttl: str) -> float | None:
-    """A `Nats-TTL` in seconds: whole ones, or a Go duration such as 720h0m0s; None for none and for `never`."""
+    """Parse a `Nats-TTL`, in seconds or as a Go duration such as 720h0m0s; None for an empty one and for `never`."""
     if ttl.isascii() and ttl.isdigit():
         return float(ttl)
     total, number = 0.0, ""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 OrderKey = tuple[int, Any]
-"""Compares as the value that it was made of."""
+"""A key that compares like the value it was made from."""
 
 
 def order_key(value: Any) -> OrderKey:
-    """Return a key that sorts JSON values, of whatever types, in their total order."""
+    """Return a key that sorts JSON values of any types in their total order."""
     if value is None:
         return 0, None
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""Who is online: the users of a tenant that have a connection in the role browser, as nats-server tells it.
+"""Presence: the users of a tenant that have a connection in the role browser, as reported by nats-server.
 
-The server says when a connection begins and ends; since such an event can be lost, all connections are asked for at the
-start, after a reconnect, and now and then. `live.<tenant>.presence` tells a tenant's pages when something has changed.
+The server publishes when a connection begins and ends. Since such an event can be lost, all connections are also
+requested at the start, after a reconnect, and periodically. Changes are published on `live.<tenant>.presence`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from headway.bus.wire import subjects
 from headway.clientsync.metrics import Metrics
 
 SHOWN: Final = 1000
-"""Names told of one tenant; beyond, only their number."""
+"""Maximum names published for one tenant; above it, only the number is complete."""
 RECOUNT: Final = 30.0
-"""Seconds between two looks at all connections."""
+"""Seconds between two requests for all connections."""
 _GATHER: Final = 0.2
-"""Seconds for which changes are gathered before they are told: a reload is no leaving."""
+"""Seconds for which changes are collected before they are published, so that a reload does not count as leaving."""
 _PAGE: Final = 1024
 _TIMEOUT: Final = 5.0
 _TAG: Final = "tenant:"
@@ -38,16 +38,16 @@ _TAG: Final = "tenant:"
 _log = logging.getLogger("headway.clientsync")
 
 Connection = tuple[str, int]
-"""A server's id, and the number of the connection there."""
+"""A server's id, and the id of the connection on that server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who has a connection.
+    """The user of a connection.
 
     Attributes:
-        tenant: whose user it is.
-        name: as the session endpoint was told.
+        tenant: the user's tenant.
+        name: the user's name, as given to the session endpoint.
     """
 
     tenant: str
@@ -55,7 +55,7 @@ class Person:
 
 
 def person(client: dict[str, Any], issuer: str) -> Person | None:
-    """Who a connection belongs to; None if it is no browser's.
+    """Return the user of a connection; None if it is not a browser's.
 
     Args:
         client: the server's description of the connection.
@@ -73,37 +73,37 @@ def person(client: dict[str, Any], issuer: str) -> Person | None:
 
 
 class Online:
-    """Connections and whose they are."""
+    """The connections and their users."""
 
     def __init__(self) -> None:
         self._people: dict[Connection, Person] = {}
 
     @property
     def connections(self) -> int:
-        """How many there are."""
+        """Number of connections."""
         return len(self._people)
 
     def connected(self, connection: Connection, who: Person) -> None:
-        """A connection began."""
+        """Add a connection."""
         self._people[connection] = who
 
     def gone(self, connection: Connection) -> Person | None:
-        """A connection ended; whose it was."""
+        """Remove a connection; return its user."""
         return self._people.pop(connection, None)
 
     def replace(self, people: dict[Connection, Person]) -> set[str]:
-        """These are all connections. Returns the tenants of which something changed."""
+        """Replace all connections; return the tenants whose users changed."""
         before, self._people = self._people, people
         tenants = {who.tenant for who in (*before.values(), *people.values())}
         return {tenant for tenant in tenants if _names(before, tenant) != _names(people, tenant)}
 
     def names(self, tenant: str) -> set[str]:
-        """Who is online of a tenant."""
+        """Return the names of a tenant's users who are online."""
         return _names(self._people, tenant)
 
     @property
     def tenants(self) -> set[str]:
-        """The tenants of which somebody is online."""
+        """The tenants with users online."""
         return {who.tenant for who in self._people.values()}
 
 
@@ -112,13 +112,13 @@ def _names(people: dict[Connection, Person], tenant: str) -> set[str]:
 
 
 class Presence:
-    """Follows connections, and tells.
+    """Follows connections, and publishes changes of presence.
 
     Args:
-        broker: can make a user of the system account.
-        bus: a connection in the role `web`, to tell pages.
-        metrics: is told how many are connected.
-        recount: seconds between two looks at all connections.
+        broker: connects to the system account.
+        bus: a connection in the role `web`, to publish to pages.
+        metrics: records the number of connections.
+        recount: seconds between two requests for all connections.
     """
 
     def __init__(self, broker: Broker, bus: Bus, metrics: Metrics, *, recount: float = RECOUNT) -> None:
@@ -135,17 +135,17 @@ class Presence:
         self._since_count: list[tuple[Connection, Person | None]] = []
 
     def of(self, tenant: str) -> dict[str, Any]:
-        """Who is online of a tenant, as pages are told."""
+        """Return a tenant's presence in the form that pages receive."""
         names = sorted(self._online.names(tenant))
         return {"online": names[:SHOWN], "count": len(names), "at": round(time.time(), 3)}
 
     @property
     def tenants(self) -> set[str]:
-        """The tenants of which somebody is online."""
+        """The tenants with users online."""
         return self._online.tenants
 
     def reconnected(self) -> None:
-        """Events were missed: count again."""
+        """Request all connections again, since events may have been missed."""
         self._stale.set()
 
     async def run(self) -> None:
@@ -165,7 +165,7 @@ class Presence:
                     try:
                         await self._count(system)
                     except (ConnectionFailed, BrokerError) as error:
-                        _log.debug("connections are not counted: %s", error)
+                        _log.debug("connections could not be counted: %s", error)
                     try:
                         async with asyncio.timeout(self._recount):
                             await self._stale.wait()
@@ -196,7 +196,7 @@ class Presence:
         self._metrics.connected(self._online.connections)
 
     async def _count(self, system: Bus) -> None:
-        """Ask all servers for all connections. What happens meanwhile is applied once more after it.
+        """Request all connections from all servers. Events that arrive meanwhile are applied again afterwards.
 
         Raises:
             ConnectionFailed, BrokerError: if a server does not answer.
@@ -213,7 +213,7 @@ class Presence:
                     with translating(subject):
                         reply = await system.nc.request(subject, orjson.dumps(ask), timeout=_TIMEOUT)
                 except (TimeoutError, HeadwayError) as error:
-                    raise ConnectionFailed(f"{servers[server]} does not tell its connections: {error!r}") from error
+                    raise ConnectionFailed(f"{servers[server]} did not list its connections: {error!r}") from error
                 said = orjson.loads(reply.data).get("data") or {}
                 for found in said.get("connections") or []:
                     who = person(found, self._issuer)
@@ -245,4 +245,4 @@ class Presence:
                 try:
                     await self._bus.publish(subjects.live_presence(tenant), orjson.dumps(self.of(tenant)))
                 except ConnectionFailed as error:
-                    _log.debug("presence of %s is not told: %s", tenant, error)
+                    _log.debug("presence of %s was not published: %s", tenant, error)

@@ -1,4 +1,4 @@
-"""What a page may ask, and how large that may be. docs/reference/client-sync.md tells it to people."""
+"""The requests of pages and their limits, documented in docs/reference/client-sync.md."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from headway.bus.wire.codec import Codec
 from headway.clientsync.errors import BadRequest
 
 MAX_REQUEST: Final = 16 * 1024
-"""Bytes of a request; a larger one is refused before it is read."""
+"""Maximum bytes of a request; a larger one is refused before it is parsed."""
 MAX_LIMIT: Final = 1000
-"""Changes in a reply, at most."""
+"""Maximum number of changes in a reply."""
 MAX_REPLY: Final = 256 * 1024
-"""Bytes of changes after which a reply is full. The object that passes it is still in it."""
+"""Bytes of changes after which a reply is full. It includes the object that exceeds this limit."""
 MAX_BASES: Final = 16
-"""Objects that one submission may change."""
+"""Maximum number of objects that one submission may change."""
 
 Token = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(max_length=256)]
 Scalar = Text | bool | int | float | None
 Sequence = Annotated[int, Field(ge=0, lt=1 << 53)]
-"""What a page's numbers hold exactly."""
+"""Integers that JavaScript numbers represent exactly."""
 
 Fields = dict[Token, Annotated[list[Name], Field(max_length=64)]]
 Where = dict[Name, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=16)]]
 
 
 class Conflict(BaseModel):
-    """Two writers met: the second based its change on a revision that the first had replaced.
+    """A write conflict: the second writer based its change on a revision that the first had replaced.
 
     Attributes:
         type, id: the object.
         base: the revision that the second writer knew.
-        theirs: the revision that it met.
-        kept: whose change stands.
-        fields: those that both had changed; `*` is the whole object.
+        theirs: the revision that the second writer found.
+        kept: whose change was kept.
+        fields: the fields that both had changed; `*` is the whole object.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -53,19 +53,19 @@ class Conflict(BaseModel):
 
 
 class Pull(BaseModel):
-    """`sync.<tenant>.pull`: what changed since.
+    """A request on `sync.<tenant>.pull` for the changes after a sequence.
 
     Attributes:
-        types: of which objects; None is all.
-        since: what the page has, exclusive.
-        epoch: of the stream that `since` counts in.
-        base: while a snapshot is being paged, what its first reply said.
-        fields: which fields of a type to send; a type that is left out is sent whole.
-        where: which objects of a type to send: each field has the value, or one of the values, given.
-        limit: changes in the reply, at most.
-        checksum: wanted with the last page.
-        presence: who is online is wanted instead of changes.
-        conflict: told to all pages of the tenant; nothing is answered.
+        types: types of the objects; None for all.
+        since: the sequence up to which the page has all changes.
+        epoch: epoch of the stream that `since` refers to.
+        base: during a snapshot, the `base` of its first reply.
+        fields: fields to send, by type; other types are sent whole.
+        where: objects to send, by type: each field must have the given value, or one of the given values.
+        limit: maximum number of changes in the reply.
+        checksum: whether to add a checksum to the last page.
+        presence: whether to return presence instead of changes.
+        conflict: a conflict to publish to all pages of the tenant; the reply is empty.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -84,12 +84,12 @@ class Pull(BaseModel):
     @model_validator(mode="after")
     def _names_its_types(self) -> Self:
         if self.where and not set(self.where) <= set(self.types or []):
-            raise ValueError("'where' is for types that are named in 'types'")
+            raise ValueError("'where' may only have types that are listed in 'types'")
         return self
 
     @property
     def snapshot(self) -> bool:
-        """Whether the page has nothing yet, or is in the middle of getting everything."""
+        """Whether the page has nothing yet, or is still loading a snapshot."""
         return self.since == 0 or self.base is not None
 
 
@@ -97,37 +97,37 @@ _codec: Codec[Pull] = Codec(Pull)
 
 
 def parse(data: bytes) -> Pull:
-    """Read a request.
+    """Parse a request.
 
     Raises:
-        TooLarge: before reading it.
-        BadRequest: naming what is wrong.
+        TooLarge: if it exceeds `MAX_REQUEST`.
+        BadRequest: if it is malformed; names the problem.
     """
     if len(data) > MAX_REQUEST:
-        raise TooLarge(f"a request of {len(data)} bytes", remedy=f"at most {MAX_REQUEST} are read")
+        raise TooLarge(f"the request has {len(data)} bytes", remedy=f"send at most {MAX_REQUEST}")
     try:
         return _codec.decode(data or b"{}")
     except InvalidInput as error:
-        raise BadRequest(error.message, remedy="docs/reference/client-sync.md says what a request may hold") from error
+        raise BadRequest(error.message, remedy="docs/reference/client-sync.md describes requests") from error
 
 
 def base_revisions(header: str) -> dict[tuple[str, str], int]:
-    """Read the revisions, by type and id, that a page's change is based on.
+    """Parse the revisions, by type and id, that a page's change is based on.
 
     Raises:
-        BadRequest: naming what is wrong.
+        BadRequest: if they are malformed or too many; names the problem.
     """
     try:
         found = subjects.base_revisions(header)
     except InvalidSubject as error:
         raise BadRequest(error.message, remedy=error.remedy) from error
     if len(found) > MAX_BASES:
-        raise BadRequest(f"{len(found)} base revisions", remedy=f"change at most {MAX_BASES} objects at once")
+        raise BadRequest(f"there are {len(found)} base revisions", remedy=f"change at most {MAX_BASES} objects at once")
     return found
 
 
 def matches(value: Any, where: Where | None) -> bool:
-    """Whether an object's value is one that `where` asks for."""
+    """Return whether an object's value matches `where`."""
     if not where:
         return True
     if not isinstance(value, dict):
@@ -138,7 +138,7 @@ def matches(value: Any, where: Where | None) -> bool:
 def _is(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, list):
         return any(_is(found, one) for one in wanted)
-    # In JSON true is not 1, in Python it is; and browsers, which decide the same, have no numbers but doubles.
+    # In Python True equals 1, in JSON it does not. Compare as doubles, as browsers do.
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     if isinstance(found, int | float) and isinstance(wanted, int | float):
@@ -147,7 +147,7 @@ def _is(found: Any, wanted: Any) -> bool:
 
 
 def shaped(value: Any, fields: list[str] | None) -> Any:
-    """A value with the fields asked for alone."""
+    """Return a value with only the given fields."""
     if fields is None or not isinstance(value, dict):
         return value
     return {name: value[name] for name in fields if name in value}

@@ -1,8 +1,7 @@
-"""`sync.<tenant>.pull`: what changed since, in pages. Nothing is held between two requests; any instance answers any.
+"""Answer `sync.<tenant>.pull`: the changes after a sequence, in pages. Stateless, so any instance can answer.
 
 A page is read by direct gets, one for each type, and merged in the order of sequences. They are read at different
-moments and end at different sequences, so a page promises no more than what all of them hold: nothing is ever passed
-over.
+times and end at different sequences, so a page ends where the first of them ends: no change is ever skipped.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from headway.clientsync.tail import Tail
 from headway.clientsync.views import View, Views, decoded, filters, is_json
 
 AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Seconds between tries to find a replica that is not behind its leader."""
+"""Seconds between attempts to reach a replica that is not behind its leader."""
 _FEWEST: Final = 32
-"""Changes of one type that are read for a page of many types, at least."""
+"""Minimum number of changes that are read of each type for a page of many types."""
 _PAGE_BYTES: Final = 1 << 20
-"""About how many bytes of one type are read for a page. A larger single object comes all the same."""
+"""Approximate maximum of bytes read of one type for a page. A single larger object is read, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What was read of one filter.
+    """The messages read for one filter.
 
     Attributes:
-        changes: in order.
-        more: whether there are more behind them.
-        last: the sequence of the last one; 0 if there is none.
-        leader: the last sequence that the leader had before it was read; 0 if it has none, or was not asked.
+        changes: the changes, in order.
+        more: whether more follow.
+        last: the sequence of the last message; 0 if there is none.
+        leader: the leader's last sequence before the read; 0 if it has none, or was not asked.
     """
 
     changes: list[Change]
@@ -48,16 +47,16 @@ class _Part:
 
     @classmethod
     def of(cls, page: Page, leader: int) -> _Part:
-        """What a page holds."""
+        """Return the part that a page contains."""
         changes = [change for message in page.messages if (change := objects.read(message))]
         return cls(changes, page.more, objects.seq_of(page.messages[-1]) if page.messages else 0, leader)
 
     def behind(self, since: int) -> bool:
-        """Whether who answered is behind the leader."""
+        """Return whether the replica that answered is behind the leader."""
         return not self.more and max(self.last, since) < self.leader
 
     def end(self, known: int) -> int:
-        """Complete up to here, if everything up to `known` was there to be read."""
+        """Return the sequence up to which this part is complete, if all changes up to `known` could be read."""
         return self.last if self.more else max(known, self.last)
 
 
@@ -66,8 +65,8 @@ class Puller:
 
     Args:
         store: the stream.
-        tail: knows the stream's identity and how far it is known.
-        again: seconds between tries to find a replica that is not behind its leader.
+        tail: provides the stream's epoch, horizon and position.
+        again: seconds between attempts to reach a replica that is not behind its leader.
     """
 
     def __init__(self, store: Store, tail: Tail, *, again: tuple[float, ...] = AGAIN) -> None:
@@ -78,10 +77,10 @@ class Puller:
         tail.on_epoch.append(self._views.clear)
 
     async def answer(self, tenant: str, request: Pull) -> dict[str, Any]:
-        """One page.
+        """Return one page of changes.
 
         Raises:
-            StoreError, ConnectionFailed: if the stream cannot be read just now.
+            StoreError, ConnectionFailed: if the stream cannot be read now.
         """
         facts = await self._tail.facts()
         horizon = await self._tail.horizon()
@@ -94,10 +93,10 @@ class Puller:
         next_ = max(request.since, min(part.end(known) for part in parts))
         more = any(part.more for part in parts)
         if (more and next_ == request.since) or (not more and next_ < horizon):
-            # Replicas are behind, or there is no leader: what a page was told to be its position would be void at once.
-            raise StoreError("it is not known how far the objects can be told", remedy="try again after a moment")
+            # Replicas are behind, or there is no leader: the position sent to the page would be void at once.
+            raise StoreError("the position in the stream of objects is unknown", remedy="try again after a moment")
         found = sorted((change for part in parts for change in part.changes), key=lambda change: change.seq)
-        # Of several replicas an earlier page may have come from one that was behind: then nothing may be left out.
+        # With several replicas, an earlier page may have come from one that was behind: then send every deletion.
         unneeded = base if base is not None and facts.replicas == 1 else 0
         sent, full = _fill([change for change in found if not more or change.seq <= next_], request, unneeded)
         if full is not None:
@@ -113,36 +112,36 @@ class Puller:
         }
 
     async def revision(self, tenant: str, type_: str, id_: str) -> int:
-        """Return the revision of an object's last change, its deletion included; 0 if there was none.
+        """Return the revision of an object's last change, including its deletion; 0 if there was none.
 
         Raises:
-            StoreError, ConnectionFailed: if the stream cannot be read just now.
+            StoreError, ConnectionFailed: if the stream cannot be read now.
         """
         return await self._store.last(subjects.obj(tenant, type_, id_))
 
     async def _is_void(self, request: Pull, epoch: str, horizon: int) -> bool:
-        """Whether what the page has cannot be brought up to date."""
+        """Return whether the page's state cannot be updated, so that it has to start over."""
         if request.since == 0:
             return False
         if request.epoch != epoch or max(request.since, request.base or 0) < horizon:
             return True
         if request.since <= self._tail.position:
             return False
-        # Another instance may have seen more than we; if the leader has not, the stream was cut back.
+        # Another instance may have read further than this one. If the leader has less, the stream was truncated.
         return request.since > (await self._store.facts()).last
 
     async def _read(self, tenant: str, request: Pull, *, replicated: bool) -> tuple[list[_Part], int]:
-        """Read a page of each type, and up to which sequence of the stream they are complete at least."""
+        """Return a part for each type, and the sequence up to which the stream was known before the read."""
         wanted = list(filters(tenant, request.types).values())
         if len(wanted) > 1 and self._tail.position <= request.since:
-            await self._tail.advance()  # else nothing could be said about types that have nothing new
+            await self._tail.advance()  # otherwise the end of types without new changes is unknown
         known = self._tail.position
         leader = [0] * len(wanted)
         if replicated:
             try:
                 leader = await asyncio.gather(*(self._store.last(subject) for subject in wanted))
             except (StoreError, ConnectionFailed):
-                known = 0  # no leader just now: what is read is true, but nothing can be said about its end
+                known = 0  # no leader: what is read is correct, but its end is unknown
         batch = max(_FEWEST, 2 * request.limit // len(wanted)) if len(wanted) > 1 else request.limit
         for delay in (*self._again, None):
             pages = await asyncio.gather(
@@ -160,7 +159,7 @@ class Puller:
 
 
 def _checksum(views: list[View], parts: list[_Part], next_: int) -> dict[str, Any] | None:
-    """The checksum of views as of `next_`; None if something has changed since they were read."""
+    """Return the checksum of views at `next_`; None if something has changed since they were read."""
     for view, part in zip(views, parts, strict=True):
         if not max(part.last, part.leader) <= view.position <= next_:
             return None
@@ -169,12 +168,12 @@ def _checksum(views: list[View], parts: list[_Part], next_: int) -> dict[str, An
 
 
 def _fill(changes: list[Change], request: Pull, unneeded: int) -> tuple[list[Any], int | None]:
-    """What is sent of the changes, and the sequence of the last one if not all fit.
+    """Return the items of a reply, and the sequence of the last one if not all fit.
 
     Args:
-        changes: in order.
-        request: what was asked.
-        unneeded: up to here, the page cannot have what it would be told to drop: it is in the middle of a snapshot.
+        changes: the changes, in order.
+        request: the request.
+        unneeded: deletions up to this sequence are not sent: during a snapshot the page cannot have these objects.
     """
     sent: list[Any] = []
     size = 0
@@ -189,7 +188,7 @@ def _fill(changes: list[Change], request: Pull, unneeded: int) -> tuple[list[Any
 
 
 def _item(change: Change, request: Pull, *, needed: bool) -> dict[str, Any] | None:
-    """One change as it is sent; None for one that says to drop what the page cannot have."""
+    """Return a change as it is sent; None for a removal that the page does not need."""
     item: dict[str, Any] = {"type": change.type, "id": change.id, "seq": change.seq}
     if change.deleted:
         return {**item, "deleted": True} if needed else None

@@ -1,13 +1,13 @@
-"""A tenant's objects as a client keeps them: the reference for every client of the protocol, and usable as one.
+"""A client's copy of a tenant's objects: the reference implementation of the protocol's client side.
 
-`Replica` is the rules without any I/O: feed it what arrives, ask it what to send.
+`Replica` implements the rules without I/O: pass it what arrives, and ask it what to send.
 
-    since       everything up to this sequence is in here
-    seen        sequences beyond it that arrived live; a beacon that lists no others moves `since` on
+    since       all changes up to this sequence are included
+    seen        later sequences that arrived live; a beacon that lists no others advances `since`
 
-A live event at or below `since` is old news, whatever it says: what it tells is in here, or was replaced. Beyond it,
-per object the higher sequence wins, and what is deleted leaves its sequence behind until `since` has passed it: so the
-order in which things arrive does not matter. While a snapshot is under way what was there before stays visible.
+A live event at or below `since` is ignored: its change is already included, or was replaced. Above it, the higher
+sequence wins for each object, and a deleted object keeps its sequence until `since` has passed it. So the order in
+which messages arrive does not matter. During a snapshot, the previous objects stay visible.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from headway.clientsync.order import OrderKey, order_key
 from headway.clientsync.protocol import Where, matches
 
 GRACE: Final = 1.0
-"""Seconds that an event which a beacon names may still be under way."""
+"""Seconds to wait for a live event that a beacon lists."""
 SILENCE: Final = 10.0
-"""Seconds without a beacon after which it is better to ask."""
+"""Seconds without a beacon after which the client pulls."""
 MISMATCHES: Final = 2
-"""Checksums in a row that must be wrong before everything is asked for anew."""
+"""Number of consecutive wrong checksums after which everything is loaded again."""
 
 Key = tuple[str, str]
 
@@ -37,8 +37,8 @@ class Row:
 
     Attributes:
         seq: its revision.
-        value: its value; None if it is not there (deleted, or does not match).
-        there: whether it is.
+        value: its value; None if it is absent.
+        there: whether it exists and matches.
     """
 
     seq: int
@@ -51,15 +51,15 @@ class Replica:
     """The objects of a view.
 
     Args:
-        types: which objects; None is all.
-        where: which of them.
-        limit: changes in a page.
+        types: types of the objects; None for all.
+        where: conditions by type.
+        limit: maximum number of changes in a page.
 
     Attributes:
-        epoch, since, base: as the protocol has them.
-        rows: by type and id.
-        old: what was there before the snapshot that is under way.
-        pulls: how many requests were made.
+        epoch, since, base: as in the protocol.
+        rows: objects by type and id.
+        old: objects from before the current snapshot.
+        pulls: number of requests made.
     """
 
     types: list[str] | None = None
@@ -82,11 +82,11 @@ class Replica:
 
     @property
     def snapshot(self) -> bool:
-        """Whether a snapshot is under way."""
+        """Whether a snapshot is being loaded."""
         return self.since == 0 or self.base is not None
 
     def view(self) -> dict[Key, Any]:
-        """The objects as they are shown."""
+        """Return the visible objects."""
         shown = {key: row.value for key, row in self.old.items() if row.there and key not in self.rows}
         return shown | {key: row.value for key, row in self.rows.items() if row.there}
 
@@ -94,8 +94,8 @@ class Replica:
         """Return the objects of a type as pages order them: by a field, then by id.
 
         Args:
-            type_: which objects.
-            by: the field; an object without it is ordered as if it were null.
+            type_: type of the objects.
+            by: the field; a missing field is ordered like null.
             descending: from the highest to the lowest.
 
         Returns:
@@ -109,7 +109,7 @@ class Replica:
         return sorted(found, key=position, reverse=descending)
 
     def connected(self, now: float) -> None:
-        """There is a connection, and its subscription stands: what was missed before it has to be asked for.
+        """Record that the connection and its subscription are established, so that missed changes are requested.
 
         Args:
             now: monotonic seconds.
@@ -117,19 +117,19 @@ class Replica:
         self._pulling, self._wanted, self._heard, self._missing_since = False, True, now, None
 
     def live(self, type_: str, id_: str, seq: int, value: Any, *, deleted: bool) -> None:
-        """A live event."""
+        """Apply a live event."""
         if seq <= self.since:
             return
         self.seen.add(seq)
         if self.epoch is None:
-            return  # it may be of an earlier one: shown now, it would be taken back by the first answer
+            return  # it may be from an earlier epoch: the first answer would remove it again
         self._put((type_, id_), seq, value, there=not deleted)
 
     def beacon(self, said: Mapping[str, Any], now: float) -> None:
-        """A beacon."""
+        """Apply a beacon."""
         self._heard = now
         if self._pulling:
-            return  # the answer may tell of what `since` would have passed by then
+            return  # the answer may contain changes that `since` would already have passed
         if said["epoch"] != self.epoch or said["from"] > self.since:
             self._wanted = True
             return
@@ -147,7 +147,7 @@ class Replica:
         self._check = self._wanted = True
 
     def request(self, now: float) -> dict[str, Any] | None:
-        """What to ask now; None if there is nothing to ask, or an answer is awaited."""
+        """Return the request to send now; None if none is needed, or an answer is pending."""
         late = self._missing_since is not None and now - self._missing_since >= GRACE
         silent = self._heard is not None and now - self._heard >= SILENCE
         if self._pulling or not (self._wanted or late or silent):
@@ -167,11 +167,11 @@ class Replica:
         return asked
 
     def failed(self) -> None:
-        """A request was not answered, or refused for now: ask again, after a moment."""
+        """Record that a request failed, so that it is repeated. Call `request` after a moment."""
         self._pulling, self._wanted = False, True
 
     def reply(self, said: Mapping[str, Any]) -> None:
-        """The answer to a request."""
+        """Apply the answer to a request."""
         self._pulling = False
         if said["reset"]:
             self._start_over()
@@ -186,7 +186,7 @@ class Replica:
         if said["more"]:
             self._wanted = True
             return
-        self._missing_since = None  # what is still missing is in the next beacon, too
+        self._missing_since = None  # the next beacon lists what is still missing
         if snapshot:
             self.old = {}
         if self._check and said["checksum"] is not None:
@@ -215,24 +215,24 @@ class Replica:
                 del self.rows[key], self._gone[key]
 
     def _start_over(self) -> None:
-        """Ask for everything."""
+        """Request everything again."""
         self.since, self.base, self.epoch = 0, None, None
         self._wanted, self._wrong = True, 0
 
     def _set_aside(self) -> None:
-        """What is here is shown until a snapshot is complete, and is no part of it: a snapshot has no tombstones."""
+        """Keep the objects visible during a snapshot, but outside of it, since a snapshot has no tombstones."""
         self.old = {key: row for key, row in (self.old | self.rows).items() if row.there}
         self.rows, self.seen, self._gone = {}, set(), {}
 
     def _begin(self, epoch: str) -> None:
-        """The epoch is known. What arrived live before may be of an earlier one, so it is asked for once more."""
+        """Start an epoch. Live events from before may be from an earlier one, so they are requested again."""
         self.epoch = epoch
         self._wanted = bool(self.seen)
         self.rows, self.seen, self._gone = {}, set(), {}
 
     def _compare(self, expected: Mapping[str, Any]) -> None:
         if any(row.seq > self.since for row in self.rows.values()):
-            return  # something has changed since: it says nothing
+            return  # objects have changed since, so the checksum does not apply
         self._check = False
         if checksum(self.rows) == (expected["count"], expected["sum"]):
             self._wrong = 0
@@ -245,7 +245,7 @@ class Replica:
 
 
 def checksum(rows: Mapping[Key, Row]) -> tuple[int, str]:
-    """Count and sum of the objects that are there, as the protocol has them."""
+    """Return count and sum of the existing objects, in the protocol's form."""
     there: Iterable[tuple[Key, Row]] = [(key, row) for key, row in rows.items() if row.there]
     total = sum(digest(*key, row.seq) for key, row in there) % (1 << 64)
     return len(list(there)), f"{total:016x}"

@@ -1,7 +1,7 @@
-"""Takes pages' requests: `sync.<tenant>.pull`, and `sync.<tenant>.submit.<service>.<operation>`.
+"""Answer pages' requests: `sync.<tenant>.pull` and `sync.<tenant>.submit.<service>.<operation>`.
 
-All instances are one queue group. What one tenant can cost is bounded: bytes of a request, requests a second, requests
-at a time. A request that has waited for so long that its page has given up is not answered.
+All instances form one queue group. Each tenant has limits: bytes of a request, requests per second, requests at a time.
+A request that has waited longer than its page does is not answered.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from headway.clientsync.pull import Puller
 
 QUEUE: Final = "client-sync"
 RATE: Final = 500.0
-"""Requests a second of one tenant at one instance, in the long run."""
+"""Sustained requests per second of one tenant at one instance."""
 BURST: Final = 5000.0
-"""Requests at once, when all of a tenant's pages come back at the same moment."""
+"""Burst of requests, for the moment when all of a tenant's pages reconnect."""
 CHANGES: Final = 100
-"""Changes in an answer that count as one more request."""
+"""Number of changes in an answer that count as one additional request."""
 AT_A_TIME: Final = 16
-"""Requests of one tenant that one instance works on; more wait."""
+"""Requests of one tenant that one instance handles at a time; others wait."""
 WAITING: Final = 10_000
-"""Requests that wait, of all tenants; more are refused at once."""
+"""Maximum number of waiting requests of all tenants; more are refused at once."""
 MAX_JOB: Final = 64 * 1024
-"""Bytes of a job that a page submits."""
+"""Maximum bytes of a job that a page submits."""
 _PATIENCE: Final = 10.0
-"""Seconds after which nobody waits for an answer any more."""
+"""Seconds after which the page no longer waits for the answer."""
 _SUBMIT_TIMEOUT: Final = 5.0
 _LEAVE: Final = 2.0
-"""Seconds that the requests in hand have when it ends."""
+"""Seconds that requests in progress have to finish on shutdown."""
 
 _log = logging.getLogger("headway.clientsync")
 
@@ -57,10 +57,10 @@ class Responder:
 
     Args:
         bus: a connection in the role `web`.
-        puller: knows what changed.
-        presence: knows who is online.
-        metrics: is told of each request.
-        rate, burst: requests a second of one tenant, and how many at once.
+        puller: answers pulls.
+        presence: provides the users online.
+        metrics: records each request.
+        rate, burst: requests per second of one tenant, sustained and at once.
     """
 
     def __init__(
@@ -87,29 +87,29 @@ class Responder:
         self._asked: dict[str, float] = {}
 
     def active(self, since: float) -> set[str]:
-        """The tenants whose pages have pulled since then, in monotonic seconds."""
+        """Return the tenants whose pages have pulled since a time in monotonic seconds."""
         self._asked = {tenant: at for tenant, at in self._asked.items() if at >= since}
         return set(self._asked)
 
     @property
     def load(self) -> dict[str, int]:
-        """How busy it is."""
+        """Number of requests in progress, and of tenants that they belong to."""
         return {"requests": self._inflight, "tenants": len(self._slots)}
 
     async def run(self, ready: asyncio.Event) -> None:
         """Answer until cancelled.
 
         Args:
-            ready: set when requests are taken.
+            ready: set once requests are accepted.
         """
         async with asyncio.TaskGroup() as group:
 
             def taker(work: Callable[[str, Msg], Awaitable[bytes]]) -> direct.Handle:
                 def take(message: Msg) -> None:
                     if not subjects.is_inbox(message.reply):
-                        return  # it would have us write to where its sender may not
+                        return  # its sender may not publish there itself
                     if self._inflight >= WAITING:
-                        group.create_task(self._refuse(message, Overloaded("too many requests wait already")))
+                        group.create_task(self._refuse(message, Overloaded("too many requests are waiting")))
                         return
                     self._inflight += 1
                     self._idle.clear()
@@ -132,7 +132,7 @@ class Responder:
                         await subscription.unsubscribe()
 
     async def leave(self) -> None:
-        """Take no more requests. Returns when those in hand are answered, or nobody can wait for them any more."""
+        """Stop accepting requests, and return when those in progress are answered or `_LEAVE` seconds have passed."""
         taken, self._taken = self._taken, []
         if self._bus.nc.is_connected:
             with contextlib.suppress(TimeoutError, HeadwayError), translating("leaving"):
@@ -159,7 +159,7 @@ class Responder:
         except HeadwayError as error:
             refused = error
         except Exception:
-            _log.exception("%s is not answered", message.subject)
+            _log.exception("%s failed", message.subject)
             refused = HeadwayError("client sync failed")
         finally:
             self._inflight -= 1
@@ -184,13 +184,13 @@ class Responder:
         return orjson.dumps(answer)
 
     async def _submit(self, tenant: str, message: Msg) -> bytes:
-        """Submit a job for a page, which may not do so itself (see broker/roles.py)."""
+        """Submit a job for a page, which has no permission to do so itself (broker/roles.py)."""
         asked = subjects.parse_sync(message.subject)
         service, operation = asked.service, asked.operation
         given = message.headers or {}
         key = given.get(headers.MESSAGE_ID, "")
         if len(message.data) > MAX_JOB:
-            raise TooLarge(f"a job of {len(message.data)} bytes", remedy=f"at most {MAX_JOB} are taken from a page")
+            raise TooLarge(f"the job has {len(message.data)} bytes", remedy=f"send at most {MAX_JOB} from a page")
         try:
             key = subjects.key_token(key)
             subject = subjects.job(service, tenant, operation)
@@ -199,7 +199,7 @@ class Responder:
             remedy = f"{error.remedy}; the key is the header {headers.MESSAGE_ID}"
             raise BadRequest(error.message, remedy=remedy) from error
         except orjson.JSONDecodeError as error:
-            raise BadRequest(f"the job is no JSON: {error}") from error
+            raise BadRequest(f"the job is not JSON: {error}") from error
         sent = {headers.MESSAGE_ID: f"{tenant}.{operation}.{key}"}
         for name in (headers.TRACEPARENT, headers.TRACESTATE, headers.BASE_REVISIONS):
             if value := given.get(name):
@@ -209,13 +209,13 @@ class Responder:
         return orjson.dumps({"stream": receipt.stream, "seq": receipt.seq, "duplicate": receipt.duplicate})
 
     async def _check_bases(self, tenant: str, bases: Mapping[tuple[str, str], int]) -> None:
-        """Refuse a change of an object that somebody else has changed since.
+        """Refuse a change of an object that another writer has changed since.
 
-        The page compares first; this catches what it could not know yet. A handler that must be certain writes with
-        `expect`, from the header that it gets.
+        The page compares first; this check finds changes that it had not received yet. A handler that needs certainty
+        writes with `expect`, taken from the header.
 
         Raises:
-            Conflict: naming the object.
+            Conflict: if there is such an object; names it.
         """
         for (type_, id_), base in bases.items():
             revision = await self._puller.revision(tenant, type_, id_)
@@ -230,4 +230,4 @@ class Responder:
             with translating(f"the answer to {message.subject}"):
                 await self._bus.nc.publish(message.reply, payload, headers=said or None)
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)

@@ -1,7 +1,7 @@
-"""Client sync as one process: HTTP, the answers to pages, beacons, presence. Any number of instances may run.
+"""Client sync as one process: HTTP, answers to pages, beacons, presence. Any number of instances may run.
 
 async with serving(broker, options) as url:
-    ...                        # the pages are there
+    ...                        # the pages are served
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ _CLOSING: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run.
+    """Settings of client sync.
 
     Attributes:
-        ws_url: where pages connect to nats-server.
-        host, port: where HTTP listens; port 0 takes a free one.
-        rules: which tokens of the application are good; None with the development issuer alone.
-        jwks_url: where their keys are; found by OIDC discovery if None.
-        development: switch the development issuer on.
-        published: `host` is that of a container whose port is published on its machine's loopback alone.
-        origins: other origins whose pages may use this one.
-        proxies: addresses of proxies whose `X-Forwarded-For` is believed, as uvicorn takes them.
+        ws_url: websocket URL at which pages connect to nats-server.
+        host, port: address that HTTP listens on; port 0 chooses a free one.
+        rules: which tokens of the application are valid; None with only the development issuer.
+        jwks_url: URL of the issuer's keys; found by OIDC discovery if None.
+        development: whether to enable the development issuer.
+        published: whether `host` is in a container whose port is published only on its machine's loopback.
+        origins: other origins whose pages may use this server.
+        proxies: addresses of proxies whose `X-Forwarded-For` is trusted, in uvicorn's form.
         lifetime: seconds that a session lasts.
         tombstones: seconds that deleted objects' tombstones stay.
-        beacon_every, poll: seconds between beacons, and between looks at the stream.
+        beacon_every, poll: seconds between beacons, and between reads of the stream.
         pages: directory of the pages.
-        limits: rates of the HTTP side.
+        limits: rate limits of HTTP requests.
     """
 
     ws_url: str
@@ -87,60 +87,60 @@ class Options:
 
 
 class Beside(Protocol):
-    """Something that is served beside the pages, such as the operator's console."""
+    """Something that is served in addition to the pages, such as the operator's console."""
 
     def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
-        """Its routes.
+        """Return its routes.
 
         Args:
-            guard: lets requests in.
+            guard: admits requests.
             verifier: checks the application's tokens.
         """
         ...
 
     async def run(self) -> None:
-        """What it does until cancelled."""
+        """Run until cancelled."""
         ...
 
 
 def check(options: Options) -> None:
-    """Find out whether it can run like that.
+    """Check the settings.
 
     Raises:
-        ConfigError: naming what is wrong.
+        ConfigError: if they are invalid; names the problem.
     """
     if options.rules is None and not options.development:
         raise ConfigError(
-            "there is nobody whose tokens would be trusted",
-            remedy="name --issuer and --audience of your application's tokens, or try it with --dev-issuer",
+            "no issuer of tokens is configured",
+            remedy="give --issuer and --audience of your application's tokens, or try it with --dev-issuer",
         )
     if options.rules is not None and options.development:
-        raise ConfigError("--dev-issuer lets anybody in as anyone", remedy="leave it out beside a real --issuer")
+        raise ConfigError("--dev-issuer lets anybody sign in as anyone", remedy="do not combine it with --issuer")
     if options.development and options.host not in LOOPBACK and not options.published:
         raise ConfigError(
-            f"the development issuer lets anybody in, and {options.host} may be reached by others",
+            f"the development issuer lets anybody sign in, and others may reach {options.host}",
             remedy="listen on 127.0.0.1",
         )
     if urlsplit(options.ws_url).scheme not in ("ws", "wss"):
-        raise ConfigError(f"{options.ws_url!r} is no websocket address", remedy="write wss://sync.example.com")
+        raise ConfigError(f"{options.ws_url!r} is not a websocket URL", remedy="write wss://sync.example.com")
     for origin in options.origins:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ConfigError(f"{origin!r} is no origin", remedy="write https://app.example.com, without a path")
+            raise ConfigError(f"{origin!r} is not an origin", remedy="write https://app.example.com, without a path")
 
 
 @asynccontextmanager
 async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = ()) -> AsyncIterator[str]:
-    """Run client sync, until the block is left; yields the URL of the HTTP side.
+    """Run client sync until the block is left; yield its HTTP URL.
 
     Args:
         broker: the server, with the keys of the installation.
-        options: what to run.
-        beside: what else is served here.
+        options: the settings.
+        beside: what else to serve.
 
     Raises:
-        ConfigError: if it cannot run like that.
-        PortInUse: if somebody else listens there.
+        ConfigError: if the settings are invalid.
+        PortInUse: if the port is in use.
         ConnectionFailed, NoAuthority: if the server cannot be used.
     """
     check(options)
@@ -178,7 +178,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
                 await ready.wait()
                 yield _url(listening)
             finally:
-                # First no page is let in any more, then nobody is answered.
+                # First stop admitting pages, then stop answering requests.
                 web.should_exit = True
                 await asyncio.wait((serving_http,), timeout=_CLOSING + 1)
                 await responder.leave()
@@ -197,10 +197,10 @@ def _application(
     if issuer is not None:
         verifier = Verifier(issuer.rules, issuer)
     else:
-        assert options.rules is not None  # `check` has seen to it
+        assert options.rules is not None  # guaranteed by `check`
         verifier = Verifier(options.rules, RemoteKeys(options.rules.issuer, options.jwks_url, client))
     named = {name for origin in options.origins if (name := urlsplit(origin).hostname)}
-    # Where anybody is let in, a page elsewhere must not reach us by making its own name lead here.
+    # With the development issuer, prevent DNS rebinding: a foreign page whose host name resolves to this server.
     guard = Guard(options.limits, options.origins, LOOPBACK | named if issuer is not None else None)
     return application(
         Site(
@@ -218,7 +218,7 @@ def _application(
 
 
 class _Http(uvicorn.Server):
-    """uvicorn, stopped by whoever started it: signals are not its business."""
+    """uvicorn without signal handling: its owner stops it."""
 
     def __init__(self, app: ASGIApp, options: Options) -> None:
         super().__init__(
@@ -241,7 +241,7 @@ class _Http(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Install no signal handlers."""
         yield
 
 

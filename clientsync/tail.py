@@ -1,8 +1,7 @@
-"""The end of the stream `OBJECTS`, followed by asking: what changed lately, whose it is, and up to where that is known.
+"""Follow the end of the stream `OBJECTS` by polling: recent changes by tenant, and the position read so far.
 
-A direct get may be answered by a replica that is behind. Its answer is then a prefix of the truth: complete up to
-the last message it holds. So the position that is reached by asking again and again from the last message on never
-passes over a change, whichever replica answers.
+A replica that is behind may answer a direct get. Its answer is then a prefix of the stream: complete up to the last
+message it returns. So polling from the last message on never skips a change, regardless of which replica answers.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from headway.clientsync import objects
 from headway.clientsync.objects import Facts, Store
 
 POLL: Final = 0.5
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 FACTS_AGE: Final = 1.0
-"""Seconds for which what the leader said about the stream is believed."""
+"""Seconds for which the leader's information about the stream is cached."""
 KEPT: Final = 1024
-"""Changes remembered for each tenant. A beacon of one that has more is shorter, and its pages ask."""
+"""Changes remembered for each tenant. With more changes its beacons cover a shorter range, and its pages pull."""
 _FORGET: Final = 60.0
 """Seconds after its last change that a tenant's changes are remembered."""
 _HORIZON_AGE: Final = 60.0
 _MARGIN: Final = 0.04
-"""Share of the tombstones' life by which the horizon is early, for clocks, paging and the server's own delay."""
+"""Safety margin of the horizon as a share of the tombstones' life, for clocks, paging and delays of the server."""
 
 _log = logging.getLogger("headway.clientsync")
 
@@ -41,8 +40,8 @@ class Recent:
     Attributes:
         head: the highest sequence.
         at: when it was seen, monotonic seconds.
-        seqs: sequences, ascending.
-        floor: changes up to here are not remembered.
+        seqs: sequences of the changes, ascending.
+        floor: changes up to this sequence are not remembered.
     """
 
     __slots__ = ("at", "floor", "head", "seqs")
@@ -54,7 +53,7 @@ class Recent:
         self.floor = floor
 
     def add(self, seq: int, now: float) -> None:
-        """A change."""
+        """Add a change."""
         self.seqs.append(seq)
         self.head, self.at = seq, now
         while len(self.seqs) > KEPT:
@@ -62,18 +61,18 @@ class Recent:
 
 
 class Tail:
-    """Follows the stream. `run` it; ask it any time.
+    """Follows the stream while `run` runs.
 
     Args:
         store: the stream.
         tombstones: seconds that tombstones stay.
-        poll: seconds between two looks.
-        facts_age: seconds for which what the leader said about the stream is believed.
+        poll: seconds between two polls.
+        facts_age: seconds for which the leader's information about the stream is cached.
 
     Attributes:
-        position: everything up to here has been seen.
+        position: everything up to this sequence has been read.
         recent: the latest changes by tenant.
-        fresh: when the position was last known to be that of some replica, monotonic seconds; 0 is never.
+        fresh: when the position was last that of some replica, in monotonic seconds; 0 is never.
     """
 
     def __init__(
@@ -92,10 +91,10 @@ class Tail:
         self.fresh = 0.0
         self.recent: dict[str, Recent] = {}
         self.on_epoch: list[Callable[[], None]] = []
-        """Called when the stream is another one, and all that is remembered of it is void."""
+        """Called when the stream was recreated, so that everything remembered of it is void."""
 
     async def facts(self) -> Facts:
-        """The stream as its leader told it a moment ago. Those who ask at once share one question.
+        """Return the leader's information about the stream, cached; concurrent callers share one request.
 
         Raises:
             MissingStream: if the stream does not exist.
@@ -111,10 +110,10 @@ class Tail:
             return self._facts[1]
 
     async def horizon(self) -> int:
-        """Everything that was deleted after this sequence still has its tombstone.
+        """Return the sequence after which every deletion still has its tombstone.
 
         Raises:
-            StoreError, ConnectionFailed: if it cannot be found out.
+            StoreError, ConnectionFailed: if the stream cannot be read.
         """
         now = time.monotonic()
         if self._horizon is None or now - self._horizon[0] > min(_HORIZON_AGE, self._window * _MARGIN / 2):
@@ -137,12 +136,12 @@ class Tail:
                 told = False
             except (StoreError, ConnectionFailed) as error:
                 if not told:
-                    _log.warning("the objects cannot be followed for now: %s", error)
+                    _log.warning("the stream of objects cannot be read: %s", error)
                 told = True
             await asyncio.sleep(self._poll)
 
     async def advance(self) -> None:
-        """See what is new.
+        """Read new changes.
 
         Raises:
             StoreError, ConnectionFailed: if the stream cannot be read.
@@ -151,7 +150,7 @@ class Tail:
             facts = await self.facts()
             horizon = await self.horizon()
             if self.position < horizon:
-                # We have not looked for longer than tombstones stay: which changes there were, nobody can tell.
+                # The last read is longer ago than tombstones stay: changes in between may be lost.
                 self._forget_before(horizon)
             more = True
             while more:
@@ -164,27 +163,27 @@ class Tail:
                     if change is None:
                         continue
                     if change.ttl is not None and change.ttl < self._window:
-                        # Somebody writes tombstones that end sooner: what we can promise is what holds for all.
+                        # Some tombstones expire sooner: the horizon has to hold for all of them.
                         self._window, self._horizon = change.ttl, None
                     if change.tenant not in self.recent:
                         self.recent[change.tenant] = Recent(self._start)
                     self.recent[change.tenant].add(change.seq, now)
                 self.fresh = now
             if facts.last > self.position and await self._nothing_left(facts):
-                # The last messages are gone, as ended tombstones are. Other instances may start behind them.
+                # The last messages no longer exist, such as expired tombstones. Other instances may start after them.
                 self.position = facts.last
             self._forget(time.monotonic())
 
     async def _nothing_left(self, facts: Facts) -> bool:
-        """Whether there is nothing between our position and what the leader said was the last sequence before we read.
+        """Return whether no messages are left between the position and the leader's last sequence before the read.
 
         Raises:
-            StoreError, ConnectionFailed: if the leader does not tell.
+            StoreError, ConnectionFailed: if the leader does not answer.
         """
         return facts.replicas == 1 or await self._store.last(objects.EVERYTHING) <= self.position
 
     def changes(self, tenant: str, since: int) -> tuple[int, list[int]]:
-        """The sequences of a tenant's changes after `since`, and after which sequence they are really complete."""
+        """Return the sequence after which a tenant's changes are known, at least `since`, and their sequences."""
         recent = self.recent.get(tenant)
         if recent is None:
             return max(since, self._start), []
@@ -192,7 +191,7 @@ class Tail:
         return since, [seq for seq in recent.seqs if seq > since]
 
     def head(self, tenant: str) -> int:
-        """The highest sequence of a tenant that was seen lately; 0 if it was quiet."""
+        """Return the highest recent sequence of a tenant; 0 if it had no recent changes."""
         recent = self.recent.get(tenant)
         return recent.head if recent else 0
 
@@ -203,14 +202,14 @@ class Tail:
             listener()
 
     def _forget_before(self, sequence: int) -> None:
-        """Changes up to a sequence are not remembered, whoever's they were."""
+        """Forget all tenants' changes up to a sequence."""
         self.position = self._start = sequence
         self.recent.clear()
 
     def _forget(self, now: float) -> None:
         gone = [tenant for tenant, recent in self.recent.items() if now - recent.at > _FORGET]
         if gone:
-            # Whoever is met again later has its changes remembered from here on.
+            # Changes of these tenants are remembered again from here on.
             self._start = max(self._start, *(self.recent[tenant].head for tenant in gone))
             for tenant in gone:
                 del self.recent[tenant]

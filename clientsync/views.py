@@ -1,7 +1,7 @@
-"""Checksums of views: which objects of a type match, kept up to date by reading what changed.
+"""Checksums of views: the objects of a type that match a filter, kept up to date by reading changes.
 
-They are a cache: made again from the stream whenever needed. What they hold together is bounded; the view that was
-unused for longest is dropped first.
+Views are a cache that can be rebuilt from the stream at any time. Their total size is bounded; the least recently used
+view is dropped first.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from headway.clientsync.objects import Store
 from headway.clientsync.protocol import Where, matches
 
 MAX_OBJECTS: Final = 1_000_000
-"""Objects in all views together; about 200 bytes each."""
+"""Maximum number of objects in all views together; each takes about 200 bytes."""
 _BUILDS: Final = (1.0, 20.0)
-"""Views that are made for a tenant in a second, in the long run and at once: each one reads all objects of its type."""
+"""New views per second of a tenant, sustained and at once: each one reads all objects of its type."""
 _PAGE_BYTES: Final = 1 << 20
 _ROUNDS: Final = 5
-"""Times that a view is read to its end. One that changes faster than it is read has no checksum just then."""
+"""Maximum reads of a view to its end. A view that changes faster than it is read has no checksum for now."""
 
 
 def filters(tenant: str, types: list[str] | None) -> dict[str | None, str]:
-    """What is read of the stream for a request: a filter for each type, or one for all of them."""
+    """Return the subject filters of a request: one for each type, or a single one for all types."""
     if types is None:
         return {None: subjects.obj_all(tenant)}
     return {type_: subjects.obj_filter(tenant, type_) for type_ in sorted(set(types))}
 
 
 class View:
-    """The objects of one filter that match.
+    """The objects of one subject filter that match a condition.
 
     Args:
-        subject: the filter.
-        where: which of them match.
+        subject: the subject filter.
+        where: the condition.
 
     Attributes:
-        found: them.
-        position: what was read.
+        found: the matching objects.
+        position: the last sequence that was read.
     """
 
     def __init__(self, subject: str, where: Where | None) -> None:
@@ -56,7 +56,7 @@ class View:
         self._reading = asyncio.Lock()
 
     async def advance(self, store: Store) -> bool:
-        """Read what is new; False if there is always more, or more than is kept.
+        """Read new changes; return False if they do not end, or the view is too large.
 
         Raises:
             StoreError, ConnectionFailed: if the stream cannot be read.
@@ -68,8 +68,10 @@ class View:
             return False
 
     async def _read(self, store: Store) -> bool:
-        """Read to the end; whether there was anything. An object that is changed meanwhile comes after the end, so the
-        view is exactly what its position says only when reading on finds nothing.
+        """Read to the end, and return whether there was anything.
+
+        An object that changes meanwhile moves behind the end. So the view is exact at its position only when another
+        read finds nothing.
         """
         any_, more = False, True
         while more and self.found.count < MAX_OBJECTS:
@@ -90,7 +92,7 @@ class View:
 
 
 class Views:
-    """The views that were asked for lately."""
+    """A cache of recently requested views."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -98,12 +100,14 @@ class Views:
         self._builds = Rates(*_BUILDS)
 
     def clear(self) -> None:
-        """Forget them: the stream is another one."""
+        """Drop all views, because the stream was recreated."""
         self._views.clear()
 
     async def of(self, tenant: str, types: list[str] | None, where: dict[str, Where] | None) -> list[View] | None:
-        """The views of a request, up to date, in the order of `filters`; None if one changes faster than it is read,
-        is too large, or if the tenant asks for ever new ones.
+        """Return the views of a request, up to date, in the order of `filters`.
+
+        Returns None if a view changes faster than it is read, if one is too large, or if the tenant requests too many
+        new views.
 
         Raises:
             StoreError, ConnectionFailed: if the stream cannot be read.
@@ -136,7 +140,7 @@ _NOTHING: Final = object()
 
 
 def decoded(data: bytes) -> Any:
-    """An object's value; something that equals nothing if it is no JSON (written past our own code)."""
+    """Return an object's value; if it is not JSON (written by other software), a marker that equals nothing."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -144,5 +148,5 @@ def decoded(data: bytes) -> Any:
 
 
 def is_json(value: Any) -> bool:
-    """Whether `decoded` could read it."""
+    """Return whether `decoded` could parse it."""
     return value is not _NOTHING

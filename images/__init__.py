@@ -1,4 +1,4 @@
-"""Immutable images of versions: build them from source, store and label them, verify them, import from them alone."""
+"""Immutable images of versions: build them from source, store, label and verify them, import services from them."""
 
 from __future__ import annotations
 

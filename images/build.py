@@ -1,9 +1,9 @@
-"""`headway image build`: from a folder of a working tree to an image.
+"""Build an image from a folder of a working tree (`headway image build`).
 
     built = build(Path("services/fax"), version="v2", data_dir=Path(".headway"), config={"speed": 100})
 
-The service is imported from its snapshot alone, in a process of its own, before anything is published: an image that
-cannot be imported is never made. The same input makes the same digest, on each machine and at any time.
+Before anything is published, a separate process imports the service from its snapshot only. So every image can be
+imported. The same input gives the same digest on every machine and at any time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from headway.images.image import Manifest
 from headway.images.source import Place, Source
 
 IMPORT_TIMEOUT: Final = 60.0
-"""Seconds that the service has to be imported."""
+"""Maximum seconds for importing the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image that was built. `existed` tells that it was there already, the very same."""
+    """An image that was built. `existed` says that the same image existed before."""
 
     digest: str
     manifest: Manifest
@@ -45,16 +45,16 @@ def build(
 
     Args:
         path: the service's folder, or its only file.
-        version: the label; it stands for this image for good.
-        data_dir: where images are kept.
-        config: the version's configuration, checked by the service's own model.
-        app: `module:variable`, if the folder has none or several services.
+        version: the label, which permanently refers to this image.
+        data_dir: the data directory with the images.
+        config: the version's configuration, validated by the service's model.
+        app: `module:variable`, if the folder has no service or several.
 
     Raises:
-        BuildFailed: if the source is no service that can be imported by itself.
+        BuildFailed: if the source is not a service that can be imported on its own.
         ConfigError: if the configuration does not validate.
-        LabelTaken: if the label stands for another image.
-        ImageError: if it cannot be written.
+        LabelTaken: if the label refers to another image.
+        ImageError: if the image cannot be written.
     """
     token(version, "version")
     manifest, gathered = snapshot(path, version=version, config=config, app=app)
@@ -66,10 +66,10 @@ def build(
 def snapshot(
     path: Path, *, version: str, config: Mapping[str, Any] | None = None, app: str | None = None
 ) -> tuple[Manifest, Source]:
-    """Return what an image would consist of, without publishing it; otherwise like `build`."""
+    """Return manifest and files of the image that `build` would publish."""
     config = dict(config or {})
     if source.holds_key(orjson.dumps(config)):
-        raise BuildFailed("the configuration holds a secret key", remedy="give it to workers by their environment")
+        raise BuildFailed("the configuration contains a secret key", remedy="pass it to workers in their environment")
     place = source.locate(path, app)
     gathered = source.gather(place)
     files = {
@@ -80,7 +80,7 @@ def snapshot(
         _write(gathered, Path(directory))
         ask = {name: file.model_dump() for name, file in files.items()}
         found = _probe({"source": directory, "files": ask, "module": place.module, "app": app, "config": config})
-        # A module that is imported by a name made at run time is not seen in the service's code, but it was loaded.
+        # Modules whose names are computed at run time are not found in the code, but they were loaded.
         external = gathered.external | source.imported(_at(place, Path(directory)), found["loaded"])
     manifest = Manifest(
         service=found["service"],
@@ -103,21 +103,21 @@ def _write(gathered: Source, directory: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.data)
     except OSError as error:
-        raise BuildFailed(f"{error.filename} cannot be written: {error.strerror}", remedy="make room") from error
+        raise BuildFailed(f"{error.filename} cannot be written: {error.strerror}", remedy="free disk space") from error
 
 
 def _at(place: Place, root: Path) -> Place:
-    """Return the same place in a copy."""
+    """Return the corresponding place in a copy of the source."""
     return Place(root, place.module, root / place.path.relative_to(place.root))
 
 
 def _probe(ask: dict[str, Any]) -> dict[str, Any]:
-    """Import the service in a process of its own (images/probe.py)."""
+    """Import the service in a separate process (images/probe.py)."""
     python, environment = imports.isolated()
     try:
         done = subprocess.run(  # noqa: S603
             [*python, "-m", "headway.images.probe"],
-            env={**environment, "PYTHONHASHSEED": "0"},  # the order of a set's items must not get into a schema
+            env={**environment, "PYTHONHASHSEED": "0"},  # the order of sets must not affect schemas
             input=orjson.dumps(ask),
             capture_output=True,
             timeout=IMPORT_TIMEOUT,
@@ -131,7 +131,7 @@ def _probe(ask: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(done.stdout)
     except orjson.JSONDecodeError:
         said = " / ".join(done.stderr.decode(errors="replace").splitlines()[-5:]) or f"exit code {done.returncode}"
-        raise BuildFailed(f"{ask['module']} cannot be imported: {said}", remedy="mend it and build again") from None
+        raise BuildFailed(f"{ask['module']} cannot be imported: {said}", remedy="fix it and build again") from None
     if "code" in found:
         kind = ConfigError if found["code"] == ConfigError.code else BuildFailed
         what = found["message"].replace(ask["source"], "the image")

@@ -1,6 +1,6 @@
-"""A Docker image of an image: the worker image with what the service needs, and the service's frozen source.
+"""Build a Docker image from an image: the worker image with the service's requirements and frozen source.
 
-It is found by a label with the digest, not by its name: names move.
+It is identified by a label with the digest, not by its name, because names can move.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from headway.images.errors import BuildFailed
 from headway.images.image import Manifest
 
 BASE: Final = "headway-worker"
-"""Target `worker` of the Dockerfile."""
+"""Name of the Docker image built from target `worker` of the Dockerfile."""
 LABEL: Final = "headway.image"
 BUILD_TIMEOUT: Final = aiohttp.ClientTimeout(total=900, sock_connect=5)
-"""Seconds for a build: packages may have to be fetched."""
+"""Seconds for a build, which may have to download packages."""
 _WANTED: Final = "requirements.txt"
-# What is installed in the base already needs no pip, and no network.
+# If the base image already has all requirements, neither pip nor network is needed.
 _DOCKERFILE: Final = """\
 FROM {base}
 USER 0:0
@@ -46,19 +46,19 @@ def name(manifest: Manifest) -> str:
 
 
 async def build(data_dir: Path, digest: str, *, base: str = BASE) -> str:
-    """Build it on this machine's daemon; unchanged it costs a moment.
+    """Build a Docker image on this machine's daemon. An unchanged one is fast, from Docker's cache.
 
     Args:
-        data_dir: where images are kept.
-        digest: of the image.
+        data_dir: the data directory with the images.
+        digest: digest of the image.
         base: the worker image.
 
     Returns:
         the Docker image's id.
 
     Raises:
-        NoImage, ImageChanged: if the image is not there, or not what was built.
-        BuildFailed: with what Docker says.
+        NoImage, ImageChanged: if the image does not exist, or was changed since it was built.
+        BuildFailed: if Docker fails; with its message.
     """
     root = image.folder(data_dir, digest)
     manifest = image.verify(root, digest)
@@ -73,17 +73,17 @@ async def build(data_dir: Path, digest: str, *, base: str = BASE) -> str:
         )
         return str((await docker.images.inspect(name(manifest)))["Id"])
     except DockerError as error:
-        remedy = f"see whether `docker image inspect {base}` works: docker build --target worker -t {base} ."
-        raise BuildFailed(f"no Docker image of {name(manifest)}: {error.message}", remedy=remedy) from error
+        remedy = f"if `docker image inspect {base}` fails, run `docker build --target worker -t {base} .`"
+        raise BuildFailed(f"cannot build Docker image {name(manifest)}: {error.message}", remedy=remedy) from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        remedy = "see whether `docker info` works"
-        raise BuildFailed(f"no Docker image of {name(manifest)}: no answer: {error!r}", remedy=remedy) from error
+        remedy = "check that `docker info` works"
+        raise BuildFailed(f"cannot build Docker image {name(manifest)}: no answer: {error!r}", remedy=remedy) from error
     finally:
         await docker.close()
 
 
 def _context(root: Path, manifest: Manifest, base: str) -> io.BytesIO:
-    """Return the build context as a tar, without owners and times of this machine."""
+    """Return the build context as a tar file without this machine's owners and times."""
     texts = {
         "Dockerfile": _DOCKERFILE.format(base=base, wanted=_WANTED, folder=root.name),
         _WANTED: "".join(f"{one}=={version}\n" for one, version in sorted(manifest.requirements.items())),
@@ -100,7 +100,7 @@ def _context(root: Path, manifest: Manifest, base: str) -> io.BytesIO:
 
 
 def _readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owned by root, and readable by the user that workers run as."""
+    """Make a file owned by root and readable by the workers' user."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime = 0

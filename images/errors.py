@@ -1,14 +1,14 @@
-"""What can go wrong with images; each with one clear line and a remedy.
+"""Errors of images, each with a clear message and a remedy.
 
 headway.bus.errors.UsageError
 └── ImageError
-    ├── BuildFailed        no image can be made of this source
-    ├── LabelTaken         the version label stands for another image
-    └── ImageInUse         an image cannot be removed: something refers to it, or nobody can tell
+    ├── BuildFailed        no image can be built from this source
+    ├── LabelTaken         the version label refers to another image
+    └── ImageInUse         an image cannot be removed: it is in use, or that cannot be determined
 headway.bus.errors.BrokerError
 ├── NoImage            there is no such image
-├── ImageChanged       an image is not what was built; nothing is started from it
-└── WrongRequirements  what an image needs is not what is installed here
+├── ImageChanged       an image was changed since it was built; nothing is started from it
+└── WrongRequirements  an image's requirements are not installed here
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from headway.bus.errors import BrokerError, UsageError
 
 
 class ImageError(UsageError):
-    """Base of what goes wrong when images are built, published or removed."""
+    """Base class of errors of building, publishing and removing images."""
 
     code = "image"
 
 
 class BuildFailed(ImageError):
-    """No image can be made of this source; nothing was published."""
+    """No image can be built from this source; nothing was published."""
 
     code = "build_failed"
 
 
 class LabelTaken(ImageError):
-    """A version label stands for one image for good, and this is another one."""
+    """A version label permanently refers to one image, and this is a different one."""
 
     code = "label_taken"
     status = 409
-    default_remedy = "give it the next label: versions do not change"
+    default_remedy = "use a new label: versions do not change"
 
 
 class ImageInUse(ImageError):
-    """An image stays as long as something may be started from it."""
+    """An image cannot be removed as long as something may be started from it."""
 
     code = "image_in_use"
     status = 409
@@ -49,20 +49,20 @@ class NoImage(BrokerError):
 
     code = "no_image"
     status = 404
-    default_remedy = "see those there are with `headway image ls`, or make one with `headway image build`"
+    default_remedy = "list images with `headway image ls`, or build one with `headway image build`"
 
 
 class ImageChanged(BrokerError):
-    """An image is not what was built. Nothing is started from it."""
+    """An image was changed since it was built. Nothing is started from it."""
 
     code = "image_changed"
     status = 409
-    default_remedy = "build it again from the same source, or promote it again: that puts back what is missing"
+    default_remedy = "build it again from the same source, or promote it again: that restores missing files"
 
 
 class WrongRequirements(BrokerError):
-    """What an image needs is not what is installed here. Nothing is started from it."""
+    """An image's requirements are not installed here. Nothing is started from it."""
 
     code = "wrong_requirements"
     status = 409
-    default_remedy = "install what it names, or build a new version here"
+    default_remedy = "install the listed packages, or build a new version here"

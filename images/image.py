@@ -1,10 +1,10 @@
-"""Images: one version of a service, frozen. What it is, where it lies, and whether it is still what was built.
+"""Images, the frozen form of a service's version: their manifest, their location, and their verification.
 
-    <data dir>/images/sha256-<digest>/manifest.json     what the image is made of; its SHA-256 is the digest
-                                     /src/...           what the service is imported from
-    <data dir>/images/labels/<service>/<version>        the digest that a version label stands for
+    <data dir>/images/sha256-<digest>/manifest.json     the image's content; its SHA-256 is the digest
+                                     /src/...           the files that the service is imported from
+    <data dir>/images/labels/<service>/<version>        the digest that a version label refers to
 
-All of it is read-only. images/build.py builds them, the drivers of the scaler start workers from them.
+All of it is read-only. images/build.py builds images, the drivers of the scaler start workers from them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCE: Final = "src"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FOLDER: Final = re.compile(r"sha256-([0-9a-f]{64})")
 _TOLD: Final = 5
-"""Problems that an error names; the others are counted."""
+"""Maximum number of problems that an error lists; the others are counted."""
 _FORM: Final = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -42,7 +42,7 @@ class _Part(BaseModel):
 
 
 class File(_Part):
-    """One file of an image. Of its mode only this counts; everything else depends on who wrote it."""
+    """One file of an image. Of its mode only the executable bit counts; the rest depends on who wrote it."""
 
     sha256: str
     size: int
@@ -50,24 +50,24 @@ class File(_Part):
 
 
 class Schemas(_Part):
-    """What a handler takes and gives, as JSON schemas that stand alone."""
+    """A handler's input and output as self-contained JSON schemas."""
 
     input: dict[str, Any]
     output: dict[str, Any]
 
 
 class Manifest(_Part):
-    """What an image is made of.
+    """The content of an image.
 
     Attributes:
-        service: the name in subjects.
-        version: the label that it was built as.
+        service: the service's name in subjects.
+        version: the label that it was built with.
         app: `module:variable`, importable from `src`.
         config: the frozen configuration, as given.
-        python: such as "3.11"; another one does not start it.
-        headway: version of Headway that it was built with; a later one starts it too.
-        requirements: installed distributions that the source imports and those they need, with their versions.
-        files: by their path below `src`, with "/" between its parts.
+        python: Python version such as "3.11"; other versions do not start it.
+        headway: version of Headway that it was built with; later ones start it, too.
+        requirements: versions of the distributions that the source imports, and of their dependencies.
+        files: files by their path below `src`, with "/" as separator.
         schemas: by handler: "rpc.status", "job.send", "on.call.ended".
     """
 
@@ -83,48 +83,51 @@ class Manifest(_Part):
     schemas: dict[str, Schemas]
 
     def canonical(self) -> bytes:
-        """Return the canonical form in which the manifest is written."""
+        """Return the manifest in the canonical form in which it is written."""
         return orjson.dumps(self.model_dump(mode="json"), option=_FORM)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical form, in hex: it covers every byte of every file."""
+        """SHA-256 of the canonical form in hex, which covers every byte of every file."""
         return hashlib.sha256(self.canonical()).hexdigest()
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(one.size for one in self.files.values())
 
 
 def folder(data_dir: Path, digest: str) -> Path:
-    """Where an image lies, whether it is there or not.
+    """Return the folder of an image, which may not exist.
 
     Raises:
-        NoImage: if that is no digest.
+        NoImage: if the digest is malformed.
     """
     if not _DIGEST.fullmatch(digest):
-        raise NoImage(f"{digest!r} is no digest of an image", remedy="give the 64 hex digits of `headway image ls`")
+        raise NoImage(
+            f"{digest!r} is not an image's digest", remedy="give the 64 hex digits that `headway image ls` shows"
+        )
     return data_dir / IMAGES / f"sha256-{digest}"
 
 
 def digest_of(root: Path) -> str:
-    """Return the digest that names an image's folder.
+    """Return the digest in the name of an image's folder.
 
     Raises:
-        NoImage: if it is named otherwise.
+        NoImage: if the folder has another name.
     """
     found = _FOLDER.fullmatch(root.name)
     if found is None:
-        raise NoImage(f"{root} is no folder of an image", remedy="it is named sha256-<digest>, as it was built")
+        raise NoImage(f"{root} is not the folder of an image", remedy="give a folder named sha256-<digest>")
     return found[1]
 
 
 def resolve(data_dir: Path, service: str, version: str) -> str:
-    """Return the digest that a version label stands for.
+    """Return the digest that a version label refers to.
 
     Raises:
         NoImage: if there is no such label.
+        ImageChanged: if the label cannot be read.
         InvalidSubject: if service or version break the grammar.
     """
     path = label_path(data_dir, service, version)
@@ -135,7 +138,7 @@ def resolve(data_dir: Path, service: str, version: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ImageChanged(f"the label {path} cannot be read: {error}") from error
     if not _DIGEST.fullmatch(found):
-        raise ImageChanged(f"the label {path} names no digest")
+        raise ImageChanged(f"the label {path} contains no digest")
     return found
 
 
@@ -145,13 +148,13 @@ def label_path(data_dir: Path, service: str, version: str) -> Path:
 
 
 def labels(data_dir: Path) -> dict[tuple[str, str], str]:
-    """All version labels with their digests, sorted."""
+    """Return all version labels with their digests, sorted."""
     found = sorted((data_dir / IMAGES / LABELS).glob("[!.]*/[!.]*"))
     return {(path.parent.name, path.name): resolve(data_dir, path.parent.name, path.name) for path in found}
 
 
 def digests(data_dir: Path) -> list[str]:
-    """Return the digests of all stored images, labelled or not."""
+    """Return the digests of all stored images, with or without labels."""
     names = [path.name for path in (data_dir / IMAGES).glob("sha256-*")]
     return sorted(match[1] for name in names if (match := _FOLDER.fullmatch(name)))
 
@@ -167,15 +170,15 @@ def read(root: Path) -> Manifest:
 
 
 def verify(root: Path, digest: str) -> Manifest:
-    """Read every byte of the image in `root`, and compare it with its digest.
+    """Compare every byte of the image in `root` with its digest.
 
     Raises:
         NoImage: if there is none.
-        ImageChanged: naming the files that were changed, added or removed.
+        ImageChanged: if files were changed, added or removed; names them.
     """
     raw = _manifest(root)
     if hashlib.sha256(raw).hexdigest() != digest:
-        raise ImageChanged(f"{root / MANIFEST} is not that of the image {digest[:12]}")
+        raise ImageChanged(f"{root / MANIFEST} does not belong to image {digest[:12]}")
     manifest = _parse(root, raw)
     problems = list(_problems(root, manifest))
     if problems:
@@ -186,31 +189,31 @@ def verify(root: Path, digest: str) -> Manifest:
 
 
 def verify_source(source: Path, digest: str, *, service: str, app: str, config: Mapping[str, Any]) -> Manifest:
-    """`verify`, for who is about to run `app` from the image's source with a configuration.
+    """Verify an image before running `app` from its source with a configuration.
 
     Raises:
-        NoImage, ImageChanged: as `verify`; also if the image says something else than that.
+        NoImage, ImageChanged: as `verify`; also if service, app or configuration differ from the manifest.
     """
     manifest = verify(source.parent, digest)
     if source.name != SOURCE or (manifest.service, manifest.app, manifest.config) != (service, app, dict(config)):
         raise ImageChanged(
-            f"{service} is to run with another root, app or configuration than its image {digest[:12]} has",
-            remedy="write them as the manifest has them; another configuration is another version",
+            f"root, app or configuration of {service} differ from its image {digest[:12]}",
+            remedy="use the values of the manifest; another configuration is another version",
         )
     return manifest
 
 
 def check_environment(manifest: Manifest) -> None:
-    """Compare an image's requirements with what is installed here.
+    """Compare an image's requirements with the installed distributions.
 
     Raises:
-        WrongRequirements: naming each that is missing or of another version.
+        WrongRequirements: if some are missing or have another version; names them.
     """
     what = f"the image of {manifest.service} {manifest.version}"
     here = python_version()
     if manifest.python != here:
         raise WrongRequirements(
-            f"{what} was built for Python {manifest.python}, here runs {here}",
+            f"{what} was built for Python {manifest.python}, this is {here}",
             remedy=f"start it with Python {manifest.python}, or build a new version here",
         )
     wrong, pins = [], []
@@ -230,7 +233,7 @@ def check_environment(manifest: Manifest) -> None:
 
 
 def python_version() -> str:
-    """Return the running Python, as a manifest names it."""
+    """Return the running Python version in the manifest's form."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -249,14 +252,14 @@ def _parse(root: Path, raw: bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ImageChanged(f"{root / MANIFEST} is no manifest this Headway knows: {where}: {first['msg']}") from error
+        raise ImageChanged(f"{root / MANIFEST} is not a valid manifest: {where}: {first['msg']}") from error
     if manifest.canonical() != raw:
-        raise ImageChanged(f"{root / MANIFEST} is not written as an image's manifest is")
+        raise ImageChanged(f"{root / MANIFEST} is not in canonical form")
     return manifest
 
 
 def _problems(root: Path, manifest: Manifest) -> Iterator[str]:
-    """Return what differs from the manifest."""
+    """Yield the differences from the manifest."""
     try:
         beside = {entry.name for entry in os.scandir(root)} - {MANIFEST, SOURCE}
         yield from (f"{name} was added" for name in sorted(beside))
@@ -279,7 +282,7 @@ def _problems(root: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _walk(directory: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below a directory with its relative path, in the order of names; links are not followed."""
+    """Yield all entries below a directory with their relative paths, sorted by name, without following links."""
     for entry in sorted(os.scandir(directory), key=lambda one: one.name):
         name = f"{prefix}{entry.name}"
         yield name, entry
@@ -288,7 +291,7 @@ def _walk(directory: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry
 
 
 def _fingerprint(path: str, wanted: File) -> File | None:
-    """Return a file's entry; None if it is no regular file or has another size."""
+    """Return a file's entry in a manifest; None if it is not a regular file or has another size."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size != wanted.size:
         return None

@@ -1,10 +1,10 @@
-"""Importing a service from an image, and from nothing else.
+"""Import a service only from its image.
 
     imports.seal(root / "src", manifest.files)      # before the service is imported
 
-Of the names at the top of the image, nothing is imported from elsewhere, whatever is on the path: not from a working
-tree, not from PYTHONPATH, not from an installed package of the same name. Each file is compared with the manifest as it
-is loaded, so code that runs is code that was built, however late it is imported. No bytecode is read or written.
+The top-level modules of the image are never imported from elsewhere: not from a working tree, not from PYTHONPATH, not
+from an installed package of the same name. Each file is compared with the manifest when it is loaded, so only code that
+was built runs, however late it is imported. No bytecode is read or written.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from headway.images.image import File, Manifest, check_environment, fingerprint
 
 
 def seal(source: Path, files: Mapping[str, File]) -> None:
-    """Import the modules of an image from `source` alone, in this process from now on.
+    """Make this process import the modules of an image only from `source`.
 
     Raises:
-        ImageChanged: if one of them was imported from elsewhere already.
+        ImageChanged: if one of them was already imported from elsewhere.
     """
     finder = _Finder(source, files)
     taken = sorted(name for name in finder.names if name in sys.modules and not finder.owns(sys.modules[name]))
     if taken:
         raise ImageChanged(
-            f"{', '.join(taken)} of the image was imported from elsewhere already",
-            remedy="rename it: Headway or what it needs has a module of that name",
+            f"{', '.join(taken)} of the image was already imported from elsewhere",
+            remedy="rename it: Headway or one of its dependencies has a module of that name",
         )
     sys.meta_path.insert(0, finder)
 
 
 def enter(source: Path, manifest: Manifest) -> None:
-    """Be a process of an image that was verified: its requirements are installed, its modules come from it alone.
+    """Prepare this process for a verified image: check its requirements, seal its modules, enter its source folder.
 
     Raises:
-        WrongRequirements: if what it needs is not what is installed here.
+        WrongRequirements: if its requirements are not installed here.
         ImageChanged: as `seal`.
         OSError: if its source cannot be the working directory.
     """
@@ -59,9 +59,9 @@ def enter(source: Path, manifest: Manifest) -> None:
 
 
 def isolated() -> tuple[list[str], dict[str, str]]:
-    """Return interpreter and environment of a process that finds modules neither here nor by PYTHONPATH.
+    """Return command and environment of a Python that ignores the working directory and PYTHONPATH.
 
-    What it starts itself writes no bytecode either: that would be a change of the image.
+    Its child processes write no bytecode either, since that would change the image.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return [sys.executable, "-P"], {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -81,7 +81,7 @@ class _Finder(MetaPathFinder):
         self._files = files
 
     def owns(self, module: ModuleType) -> bool:
-        """Whether a module comes from the image."""
+        """Return whether a module was loaded from the image."""
         places = [module.__file__] if getattr(module, "__file__", None) else [*getattr(module, "__path__", [])]
         return bool(places) and all(Path(str(place)).is_relative_to(self._source) for place in places)
 
@@ -91,14 +91,14 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """Find a module in the image; None for other modules. A package's own `__path__` is ignored."""
+        """Find a module in the image; return None for other modules. A package's own `__path__` is ignored."""
         *packages, _ = fullname.split(".")
         if (packages or [fullname])[0] not in self.names:
             return None
         finder = FileFinder(
             str(self._source.joinpath(*packages)),
             (ExtensionFileLoader, EXTENSION_SUFFIXES),
-            (self._loader, SOURCE_SUFFIXES),  # type: ignore[arg-type]  # called as a class is
+            (self._loader, SOURCE_SUFFIXES),  # type: ignore[arg-type]  # called like a class
         )
         spec = finder.find_spec(fullname)
         if spec is None:
@@ -116,15 +116,15 @@ class _Loader(SourceFileLoader):
         self._files = files
 
     def get_data(self, path: str) -> bytes:
-        """Return a file of the image as it was built. Raises `ImageChanged` otherwise, and `OSError` for bytecode."""
+        """Return a file of the image. Raise `ImageChanged` if it was changed, `OSError` if it is bytecode."""
         inside = Path(path).is_relative_to(self._below)
         wanted = self._files.get(Path(path).relative_to(self._below).as_posix()) if inside else None
         if wanted is None:
             raise FileNotFoundError(f"{path} is not part of the image")
         data = super().get_data(path)
         if fingerprint(data, executable=wanted.executable) != wanted:
-            raise ImageChanged(f"{path} is not what was built")
+            raise ImageChanged(f"{path} was changed since the image was built")
         return data
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """No bytecode is written into an image."""
+        """Do nothing: no bytecode is written into an image."""

@@ -1,8 +1,8 @@
-"""Import a service from the files of an image alone, in a process of its own, and say what it is.
+"""Import a service only from the files of an image, in a separate process, and describe it.
 
     python -P -m headway.images.probe  <  {"source": ..., "files": {...}, "module": ..., "app": ..., "config": {...}}
 
-Answers on standard output with one JSON object; what the service itself prints goes to standard error.
+Writes one JSON object to standard output; everything that the service prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from headway.images import imports
 from headway.images.image import File
 
 FAILED: Final = "failed"
-"""Code of an error that is none of Headway's."""
+"""Code of errors that are not Headway's."""
 
 
 def main() -> int:
-    """Answer one question."""
+    """Answer one request."""
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     ask = orjson.loads(sys.stdin.buffer.read())
@@ -38,8 +38,8 @@ def main() -> int:
         found = _look(ask)
     except HeadwayError as error:
         found = {"code": error.code, "message": error.message, "remedy": error.remedy}
-    except BaseException as error:  # whatever a module raises when it is imported, SystemExit too
-        found = {"code": FAILED, "message": _told(error, ask["source"]), "remedy": "mend it and build again"}
+    except BaseException as error:  # a module can raise anything on import, including SystemExit
+        found = {"code": FAILED, "message": _told(error, ask["source"]), "remedy": "fix it and build again"}
     answer.write(orjson.dumps(found))
     answer.close()
     return 0
@@ -71,15 +71,17 @@ def _find(name: str) -> str:
             if one.name.rpartition(".")[2] != "__main__":
                 found.update(_services(importlib.import_module(one.name)))
     if not found:
-        raise UsageError(f"there is no Service in {name}", remedy="name it: --app module:variable")
+        raise UsageError(f"there is no Service in {name}", remedy="name it with --app module:variable")
     if len(found) > 1:
         named = ", ".join(sorted(found.values()))
-        raise UsageError(f"there are several services in {name}: {named}", remedy="name one: --app module:variable")
+        raise UsageError(
+            f"there are several services in {name}: {named}", remedy="choose one with --app module:variable"
+        )
     return next(iter(found.values()))
 
 
 def _services(module: ModuleType) -> dict[int, str]:
-    """Its services, each once, with the first name it has."""
+    """Return the services of a module by id, each with its first name."""
     found: dict[int, str] = {}
     for variable, value in vars(module).items():
         if isinstance(value, Service):
@@ -88,7 +90,7 @@ def _services(module: ModuleType) -> dict[int, str]:
 
 
 def _told(error: BaseException, source: str) -> str:
-    """Return an error with the line of the image that it came from."""
+    """Return an error's text with its position in the image."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [one for one in frames if one.filename.startswith(source)]
     where = f"{Path(lines[-1].filename).relative_to(source)}:{lines[-1].lineno}: " if lines else ""

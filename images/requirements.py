@@ -1,4 +1,4 @@
-"""What an image needs to be installed: the distributions that its source imports, and those that these need."""
+"""The requirements of an image: the distributions that its source imports, and their dependencies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from headway.images.source import HEADWAY
 
 
 def lock(modules: Iterable[str]) -> dict[str, str]:
-    """Return the exact versions of the installed distributions that provide these names, sorted by name.
+    """Return the exact versions of the installed distributions that provide these modules, sorted by name.
 
-    A module that is not installed is left out: an import may be optional, and those that are not were tried.
+    Modules that are not installed are left out: they are optional imports, since the import of the service succeeded.
 
     Raises:
-        BuildFailed: if something comes from a folder that can change under the image.
+        BuildFailed: if a module belongs to no distribution, or to an editable one whose code can change.
     """
     owners = metadata.packages_distributions()
     wanted = set()
@@ -33,14 +33,14 @@ def lock(modules: Iterable[str]) -> dict[str, str]:
         if not found and importlib.util.find_spec(first) is not None:
             raise BuildFailed(
                 f"{first} is imported from outside the image and belongs to no installed distribution",
-                remedy="install it, or put it beside the service",
+                remedy="install it, or move it next to the service",
             )
         wanted |= {canonicalize_name(name) for name in _owning(module, sorted(set(found)))}
     return {name: metadata.version(name) for name in sorted(_closure(wanted))}
 
 
 def _owning(module: str, candidates: list[str]) -> list[str]:
-    """Of the distributions that share a name at the top, those that have this module."""
+    """Return those of several distributions with the same top-level package that contain this module."""
     if len(candidates) < 2:
         return candidates
     path = module.replace(".", "/")
@@ -67,7 +67,7 @@ def _closure(names: Iterable[str]) -> set[str]:
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            raise BuildFailed(f"{name} is needed and not installed", remedy=f"pip install {name}") from None
+            raise BuildFailed(f"{name} is required but not installed", remedy=f"pip install {name}") from None
         _refuse_editable(distribution)
         for line in distribution.requires or ():
             needed = Requirement(line)
@@ -80,6 +80,6 @@ def _refuse_editable(distribution: metadata.Distribution) -> None:
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         raise BuildFailed(
-            f"{distribution.name} is installed as editable: its version says nothing about its code",
-            remedy="install it without -e, or put it beside the service",
+            f"{distribution.name} is installed as editable, so its version does not determine its code",
+            remedy="install it without -e, or move it next to the service",
         )

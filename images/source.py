@@ -1,7 +1,7 @@
-"""Which files make up a service: its own folder, and the local modules that it imports.
+"""Find the files of a service: its own folder, and the local modules that it imports.
 
-Of a package that is imported all files belong to the image, of the packages around the service only their `__init__.py`
-and what is imported: `headway.services.fax` does not bring `headway.services.voicemail` along.
+All files of an imported package belong to the image. Of the packages that contain the service, only `__init__.py` and
+imported modules do: `headway.services.fax` does not include `headway.services.voicemail`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Final
 from headway.images.errors import BuildFailed
 
 HEADWAY: Final = "headway"
-"""What is installed with Headway, and recorded as its version."""
+"""The package of Headway itself, of which a manifest records only the version."""
 _OURS: Final = Path(__file__).parents[1]
-"""The folder of Headway itself. The reference services in it are built as if it were any folder with services."""
+"""The folder of Headway itself. Its reference services are built like those of any other folder."""
 _EXCLUDED: Final = (".*", "__pycache__", "*.pyc", "*.pyo", "*.egg-info", "node_modules", "venv", "*.creds", "*.nk")
 """Names of files and folders that never belong to an image. The first one covers .git, .venv, .env and .headway."""
 _SECRET: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bS[ACNOUX][A-Z2-7]{56}\b|BEGIN NATS USER JWT")
@@ -32,7 +32,7 @@ _GIT_TIMEOUT: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file as it was read, once."""
+    """The content of a file, read once."""
 
     data: bytes
     executable: bool = False
@@ -40,7 +40,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a service is.
+    """The location of a service.
 
     Attributes:
         root: the folder that its modules are imported from.
@@ -55,10 +55,10 @@ class Place:
 
 @dataclass(slots=True)
 class Source:
-    """What was gathered.
+    """The collected source of a service.
 
     Attributes:
-        files: by path below the root.
+        files: contents by path below the root.
         external: dotted names that the code imports from elsewhere.
     """
 
@@ -67,37 +67,37 @@ class Source:
 
 
 def locate(path: Path, app: str | None) -> Place:
-    """Find the folder that `path` is imported from: the first one above it that is no package itself.
+    """Find the folder that `path` is imported from: the first parent that is not a package.
 
     Args:
         path: the service's folder, or its only file.
-        app: `module:variable`, if the service is imported by another name than that.
+        app: `module:variable`, if the service is imported under another name.
 
     Raises:
-        BuildFailed: if there is no Python there, or `app` is not in it.
+        BuildFailed: if there is no Python file, or `app` is not in `path`.
     """
     path = path.absolute()
     if path.is_dir():
         parts = [path.name]
         if not any(path.glob("*.py")):
-            raise BuildFailed(f"there is no Python file in {path}", remedy="name the folder of a service")
+            raise BuildFailed(f"there is no Python file in {path}", remedy="give the folder of a service")
     elif path.suffix == ".py" and path.is_file():
         parts = [path.stem]
     else:
-        raise BuildFailed(f"{path} is no folder and no Python file", remedy="name the folder of a service")
+        raise BuildFailed(f"{path} is neither a folder nor a Python file", remedy="give the folder of a service")
     if app is not None:
         wanted = app.partition(":")[0].split(".")
         names = (*path.parts[1:-1], parts[0])
         for count in range(min(len(wanted), len(names)), 0, -1):
             if names[-count:] == tuple(wanted[:count]):
                 return Place(path.parents[count - 1], app.partition(":")[0], path)
-        raise BuildFailed(f"{app} is not in {path}", remedy="name the folder that the module is in")
+        raise BuildFailed(f"{app} is not in {path}", remedy="give the folder that contains the module")
     root = path.parent
     while root != _OURS and (root / "__init__.py").is_file():
         parts.insert(0, root.name)
         root = root.parent
     if not all(part.isidentifier() for part in parts):
-        raise BuildFailed(f"{'.'.join(parts)} cannot be imported", remedy="name it as a Python package")
+        raise BuildFailed(f"{'.'.join(parts)} cannot be imported", remedy="rename it to a valid Python package name")
     return Place(root, ".".join(parts), path)
 
 
@@ -105,7 +105,7 @@ def gather(place: Place) -> Source:
     """Read the service's files, and those of the local modules that it imports.
 
     Raises:
-        BuildFailed: for links to folders, files that cannot be read, and files that hold a key.
+        BuildFailed: for links to folders, unreadable files, and files that contain a secret key.
     """
     gathered = _Gathering(place)
     gathered.tree(place.path) if place.path.is_dir() else gathered.file(place.path)
@@ -116,14 +116,14 @@ def gather(place: Place) -> Source:
     secret = [name for name, content in sorted(found.files.items()) if holds_key(content.data)]
     if secret:
         raise BuildFailed(
-            f"{', '.join(secret)} holds a secret key, and images hold none",
-            remedy="take it out of the folder; workers get credentials by HEADWAY_NATS_CREDS",
+            f"{', '.join(secret)} contains a secret key, which must not be in an image",
+            remedy="remove it from the folder; workers get credentials by HEADWAY_NATS_CREDS",
         )
     return found
 
 
 def imported(place: Place, modules: Iterable[str]) -> set[str]:
-    """Return the dotted names that local modules, directly or indirectly, import from elsewhere."""
+    """Return the dotted names that local modules import from elsewhere, directly or indirectly."""
     gathered = _Gathering(place)
     for module in modules:
         gathered.follow(module)
@@ -131,7 +131,7 @@ def imported(place: Place, modules: Iterable[str]) -> set[str]:
 
 
 def holds_key(data: bytes) -> bool:
-    """Whether there is a private key or a NATS seed in it."""
+    """Return whether data contains a private key or a NATS seed."""
     return _SECRET.search(data) is not None
 
 
@@ -143,7 +143,7 @@ class _Gathering:
         self._followed: set[str] = set()
 
     def follow(self, module: str) -> None:
-        """Take a module, and whatever it imports, in."""
+        """Add a module and everything that it imports."""
         todo = [module]
         while todo:
             name = todo.pop()
@@ -162,7 +162,7 @@ class _Gathering:
                 todo += imports(path.read_bytes(), name, package=path.name == "__init__.py")
 
     def _path(self, name: str) -> Path | None:
-        """Where a local module is: its file, or its folder if that has no `__init__.py`."""
+        """Return the file of a local module, or its folder if that has no `__init__.py`; None if it is not local."""
         first = name.partition(".")[0]
         if first == HEADWAY or first in sys.stdlib_module_names:
             return None
@@ -175,7 +175,7 @@ class _Gathering:
             return native[0]
         if not base.is_dir() or not any(base.rglob("*.py")):
             return None
-        # A folder without __init__.py yields to whatever else has its name, wherever on the path that is.
+        # Any other module of the same name on the path takes precedence over a folder without __init__.py.
         spec = PathFinder.find_spec(first) if base.parent == self._root else None
         return base if spec is None or spec.origin is None else None
 
@@ -189,23 +189,25 @@ class _Gathering:
             self.tree(path.parent)
 
     def tree(self, directory: Path) -> None:
-        """Take all files below a folder in."""
+        """Add all files below a folder."""
         for at, folders, names in os.walk(directory):
             folders[:] = [name for name in folders if not _excluded(name)]
             for name in folders:
                 if (Path(at) / name).is_symlink():
-                    raise BuildFailed(f"{Path(at) / name} is a link to a folder", remedy="put the folder itself there")
+                    raise BuildFailed(
+                        f"{Path(at) / name} is a link to a folder", remedy="replace it with the folder itself"
+                    )
             for name in names:
                 if not _excluded(name):
                     self.file(Path(at) / name)
 
     def file(self, path: Path) -> None:
-        """Take one file in, unless it was taken before or is none (a socket, a pipe)."""
+        """Add one file, unless it was added before or is not a regular file."""
         name = path.relative_to(self._root).as_posix()
         if name in self.found.files or not path.is_file():
             return
-        if not name.isprintable():  # what is no UTF-8 is not printable either
-            raise BuildFailed(f"{name!r} is no name for a file of an image", remedy="rename it")
+        if not name.isprintable():  # names that are not UTF-8 are not printable either
+            raise BuildFailed(f"{name!r} is not a valid file name in an image", remedy="rename it")
         try:
             self.found.files[name] = Content(path.read_bytes(), executable=bool(path.stat().st_mode & 0o100))
         except OSError as error:
@@ -215,7 +217,7 @@ class _Gathering:
 def imports(code: bytes, module: str, *, package: bool) -> Iterator[str]:
     """Yield the dotted names that code imports anywhere; for `from a import b` both `a` and `a.b`.
 
-    What only a type checker imports does not count, and code that cannot be parsed imports nothing.
+    Imports under TYPE_CHECKING do not count, and code that cannot be parsed imports nothing.
     """
     try:
         tree = ast.parse(code)
@@ -249,8 +251,8 @@ def _excluded(name: str) -> bool:
 
 
 def _ignored_by_git(root: Path, names: Iterable[str]) -> list[str]:
-    """Of these files, those that the project's .gitignore names; none where there is no git."""
-    # Not the user's own ignore file: the same source makes the same image everywhere.
+    """Return the files that the project's .gitignore excludes; none without git."""
+    # The user's own ignore file does not count: the same source gives the same image everywhere.
     command = ["git", "-c", f"core.excludesFile={os.devnull}", "-C", str(root), "check-ignore", "-z", "--stdin"]
     try:
         done = subprocess.run(  # noqa: S603

@@ -1,7 +1,7 @@
-"""The images of a data directory: published in one step, labelled for good, copied, removed.
+"""The images of a data directory: publish, copy and remove them.
 
-Whatever happens in between (a crash, a full disk), an image is there whole or not at all: it is written beside its
-place, and renamed. What is left of a crashed build is cleared by the next one.
+An image is written to a temporary folder and renamed, so after a crash or on a full disk it is either complete or does
+not exist. The next build removes the remains of a crashed one.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _LOCK_POLL: Final = 0.05
 
 
 def publish(data_dir: Path, manifest: Manifest, contents: Mapping[str, Content]) -> str:
-    """Make an image of a manifest and its files, under its label. Repeating it mends what is broken.
+    """Write an image with a manifest and its files, and its label. Repeating it repairs a damaged image.
 
     Returns:
         its digest.
 
     Raises:
-        ImageChanged: if the files are not those of the manifest.
-        LabelTaken: if the label stands for another image.
+        ImageChanged: if the files do not match the manifest.
+        LabelTaken: if the label refers to another image.
         ImageError: if it cannot be written.
     """
     found = {name: image.fingerprint(one.data, executable=one.executable) for name, one in contents.items()}
     if found != manifest.files:
-        raise ImageChanged(f"files of {manifest.service} {manifest.version} were changed while they were read")
+        raise ImageChanged(f"files of {manifest.service} {manifest.version} changed while they were read")
     digest = manifest.digest
     place = image.folder(data_dir, digest)
     label = image.label_path(data_dir, manifest.service, manifest.version)
@@ -55,10 +55,10 @@ def publish(data_dir: Path, manifest: Manifest, contents: Mapping[str, Content])
 
 
 def check_label(data_dir: Path, manifest: Manifest) -> None:
-    """Refuse a manifest whose label stands for another image.
+    """Check that a manifest's label is free or refers to the same image.
 
     Raises:
-        LabelTaken: then.
+        LabelTaken: if it refers to another image.
     """
     try:
         known = image.resolve(data_dir, manifest.service, manifest.version)
@@ -68,16 +68,16 @@ def check_label(data_dir: Path, manifest: Manifest) -> None:
         raise LabelTaken(
             f"{manifest.service} {manifest.version} is another image ({known[:12]}, not {manifest.digest[:12]})",
             remedy=f"build it as the next version; or, if nothing uses {manifest.version}, "
-            f"`headway image rm {manifest.service} {manifest.version}` first",
+            f"run `headway image rm {manifest.service} {manifest.version}` first",
         )
 
 
 def copy(origin: Path, target: Path, digest: str) -> Manifest:
-    """Bring an image from one data directory to another, byte by byte as it was built.
+    """Copy an image unchanged from one data directory to another.
 
     Raises:
-        NoImage, ImageChanged: if it is not whole at its origin.
-        LabelTaken: if its label stands for another image at the target.
+        NoImage, ImageChanged: if it is missing or damaged at its origin.
+        LabelTaken: if its label refers to another image at the target.
         ImageError: if it cannot be written.
     """
     root = image.folder(origin, digest)
@@ -91,7 +91,7 @@ def copy(origin: Path, target: Path, digest: str) -> Manifest:
 
 
 def remove(data_dir: Path, digest: str) -> None:
-    """Remove an image and its labels. Who calls has made sure that nothing needs it."""
+    """Remove an image and its labels. The caller has to make sure that nothing needs it."""
     with _locked(data_dir):
         for (service, version), known in image.labels(data_dir).items():
             if known == digest:
@@ -103,7 +103,7 @@ def remove(data_dir: Path, digest: str) -> None:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """One writer at a time; it finds no leftovers, and leaves none."""
+    """Hold the write lock of the images, after removing the remains of a crashed writer."""
     directory = data_dir / image.IMAGES
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
             os.close(lock)
     except OSError as error:
         raise ImageError(
-            f"the images in {directory} cannot be written: {error.strerror}", remedy="make room, or check the owner"
+            f"the images in {directory} cannot be written: {error.strerror}", remedy="free space, or check the owner"
         ) from error
 
 
@@ -128,7 +128,7 @@ def _wait_for(lock: int, directory: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
-                raise ImageError(f"another program writes to {directory}", remedy="see what hangs there") from None
+                raise ImageError(f"another program writes to {directory}", remedy="find the one that hangs") from None
             time.sleep(_LOCK_POLL)
         else:
             return
@@ -156,7 +156,7 @@ def _write(place: Path, manifest: Manifest, contents: Mapping[str, Content]) -> 
         _file(temporary / image.MANIFEST, manifest.canonical(), 0o444)
         for directory in [temporary, *(path for path in temporary.rglob("*") if path.is_dir())]:
             _sync(directory)
-            if directory != temporary:  # a folder that is to be renamed has to be writable
+            if directory != temporary:  # a folder has to be writable to be renamed
                 directory.chmod(0o555)
         if place.exists():
             _discard(place)
@@ -186,7 +186,7 @@ def _sync(directory: Path) -> None:
 
 
 def _discard(place: Path) -> None:
-    """Take an image away in one step, and then delete it."""
+    """Rename an image, so that it disappears in one step, and then delete it."""
     place.chmod(0o700)
     away = place.with_name(f"{_UNFINISHED}{secrets.token_hex(4)}")
     place.rename(away)
@@ -194,7 +194,7 @@ def _discard(place: Path) -> None:
 
 
 def _delete(tree: Path) -> None:
-    """Delete a tree of folders that are read-only."""
+    """Delete a tree with read-only folders."""
     for at, folders, _ in os.walk(tree):
         Path(at).chmod(0o700)
         for name in folders:

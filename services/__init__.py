@@ -1,4 +1,4 @@
-"""The reference services. Each is a package of its own that uses `bus` and nothing else of ours: copy one to begin."""
+"""The reference services. Each is a separate package that uses only `bus` of Headway: copy one to start your own."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ class Blobs:
         key = self._key(name)
         async with asking_blobs(BLOBS_BUCKET, key, _TIMEOUT):
             store = self._store()
-            # A list, as other clients expect it: with a plain string they cannot read the blob's description.
+            # A list, as other clients expect it: they cannot read the metadata of a blob with a plain string.
             await store.put(key, data, meta=ObjectMeta(name=key, headers={"Content-Type": [content_type]}))
 
     async def get(self, name: str) -> bytes:
         """Read a blob.
 
         Raises:
-            NotFound: if there is none of that name.
+            NotFound: if there is no blob of that name.
             InvalidSubject, StoreError, ConnectionFailed: as `put`.
         """
         key = self._key(name)
@@ -59,7 +59,7 @@ class Blobs:
         return bytes(result.data or b"")
 
     async def delete(self, name: str) -> None:
-        """Delete a blob; one that is not there is no error.
+        """Delete a blob; a missing blob is not an error.
 
         Raises:
             InvalidSubject, StoreError, ConnectionFailed: as `put`.
@@ -80,14 +80,14 @@ class Blobs:
         return f"{self._tenant}/{name}"
 
     def _store(self) -> ObjectStore:
-        # Built directly: nats-py's lookup asks for the stream first, a round trip for every blob.
+        # Built directly: nats-py's lookup requests the stream first, a round trip for every blob.
         return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=cast("JetStreamContext", _BlobsStream(self._js)))
 
 
 class _BlobsStream:
-    """A JetStream context that reads from the stream of blobs.
+    """A JetStream context that always reads from the stream of blobs.
 
-    nats-py looks the stream up by its subject for every read: a round trip, and a right that no role has.
+    nats-py looks the stream up by its subject for every read: a round trip, and a permission that no role has.
     """
 
     def __init__(self, js: JetStreamContext) -> None:

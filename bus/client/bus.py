@@ -1,8 +1,8 @@
-"""What a connection to the bus does: `call`, `submit`, `emit`. `connect()` (bus/client/connection.py) makes one.
+"""A connection to the bus: `call`, `submit`, `emit`. `connect()` (bus/client/connection.py) opens one.
 
-Calls are core NATS requests: fast, answered or failed at once. Jobs and events are stored by JetStream before
-`submit` and `emit` return; those ride through restarts and cut connections by repeating the message under
-the same id, which the server stores once.
+Calls are core NATS requests: fast, and answered or failed at once. JetStream stores jobs and events before `submit`
+and `emit` return. These survive restarts and lost connections by repeating the message under the same id, which the
+server stores once.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ CALL_TIMEOUT = 1.0
 STORE_TIMEOUT = 5.0
 
 _TRY = 2.0
-"""Seconds one publish waits for its acknowledgement before it is repeated."""
+"""Seconds to wait for the acknowledgement of a publish before repeating it."""
 _TRY_DELAY = 0.05
 _SURELY_ENOUGH = 1 << 17
-"""Bytes of room beside a payload that no headers need."""
+"""With this many bytes left beside the payload, headers always fit."""
 
 _log = logging.getLogger("headway.bus")
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """JetStream's word that a message is stored.
+    """JetStream's confirmation that a message is stored.
 
     Attributes:
-        stream: where.
-        seq: under which sequence.
-        duplicate: whether it had been stored before under the same key.
+        stream: the stream that stores it.
+        seq: its sequence in the stream.
+        duplicate: whether a message with the same key was already stored.
     """
 
     stream: str
@@ -74,15 +74,15 @@ class Receipt:
 
 
 class Bus:
-    """A connection to the bus. Get one from `connect()`; use it as an async context manager or `close()` it.
+    """A connection to the bus, opened by `connect()`. Use it as an async context manager or `close()` it.
 
     Attributes:
         nc: the NATS connection.
         js: its JetStream context.
         telemetry: the OpenTelemetry instruments, None while OpenTelemetry is off.
-        outbox: answers to what the server delivered.
-        again: makes another connection like this one; None if it was not made by `connect()`.
-        object_rates: how many objects each tenant may write over this connection.
+        outbox: batches acknowledgements and replies.
+        again: opens another connection with the same settings; None if `connect()` did not open this one.
+        object_rates: write rates of objects, by tenant.
     """
 
     def __init__(self, nc: nats.aio.client.Client) -> None:
@@ -94,7 +94,7 @@ class Bus:
         self.closed = asyncio.Event()
         self.again: Callable[[], Awaitable[Bus]] | None = None
         self._up = asyncio.Event()
-        # Weak: a worker that was dropped without stopping must not be kept alive by its connection.
+        # Weak: the connection must not keep a worker alive that was dropped without being stopped.
         self._on_reconnect: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
@@ -106,22 +106,22 @@ class Bus:
         await self.close()
 
     async def close(self) -> None:
-        """Flush what is buffered and close the connection. Safe to call twice."""
+        """Flush buffered messages and close the connection. Safe to call twice."""
         if self.nc.is_closed:
             return
         if self.nc.is_connected and not await self.flush():
             _log.warning("closed the connection with messages that could not be flushed")
         if not self.nc.is_connected:
-            # What is buffered cannot be sent any more; nats-py would try, fail, and leave its tasks behind.
+            # Buffered messages can no longer be sent; nats-py would try, fail, and leave its tasks running.
             internals.drop_buffered(self.nc)
         await self.nc.close()
 
     async def flush(self, timeout: float = _TRY) -> bool:
-        """Wait until the server has all that was published; False if it does not say so in time."""
+        """Wait until the server has received everything published; return False if it does not confirm in time."""
         try:
             with translating("the server"):
                 async with asyncio.timeout(timeout):
-                    # nats-py sends its PING ahead of what is still buffered, so the second answer is what counts.
+                    # nats-py sends its PING before the buffered messages, so only the second answer confirms them.
                     await self.nc.flush()
                     await self.nc.flush()
         except (TimeoutError, HeadwayError):
@@ -129,7 +129,7 @@ class Bus:
         return True
 
     def tenant(self, tenant: str) -> Tenant:
-        """A handle that speaks for one tenant.
+        """Return a handle that acts for one tenant.
 
         Raises:
             InvalidSubject: if the name breaks the grammar.
@@ -157,16 +157,16 @@ class Bus:
         """Call an operation and wait for its reply.
 
         Args:
-            service: who serves it.
-            operation: what to do.
+            service: name of the service.
+            operation: name of the operation.
             request: a model, a dataclass or plain JSON types.
-            tenant: for whom.
+            tenant: the tenant to call for.
             returns: the reply's type; None gives plain JSON types.
-            timeout: seconds to wait; the worker is told, and stops work nobody waits for.
+            timeout: seconds to wait; it is sent to the worker, which stops when the time is over.
 
         Raises:
             InvalidSubject: if a name breaks the grammar.
-            CallError: one of its kinds, when no result came.
+            CallError: one of its kinds, if there is no result.
             ConnectionFailed: if there is no connection.
         """
         return await self.call_as(tenant, service, operation, request, returns, timeout, None)
@@ -181,22 +181,22 @@ class Bus:
         key: str | None = None,
         timeout: float = STORE_TIMEOUT,
     ) -> Receipt:
-        """Submit a durable job; returns once it is stored.
+        """Submit a durable job and return once it is stored.
 
         Args:
-            service: who does it.
-            operation: what to do.
+            service: name of the service.
+            operation: name of the operation.
             request: a model, a dataclass or plain JSON types.
-            tenant: for whom.
-            key: idempotency key, any text of 1 to 255 characters: of all submissions with the same tenant,
-                operation and key within the stream's window (two minutes) one is stored.
-            timeout: seconds to go on trying.
+            tenant: the tenant to submit for.
+            key: idempotency key, any text of 1 to 255 characters. Of all submissions with the same tenant,
+                operation and key within the stream's window (two minutes), only one is stored.
+            timeout: seconds to keep trying.
 
         Raises:
             InvalidSubject: if a name breaks the grammar, or the key is empty or too long.
-            InvalidInput: if the request has no faithful JSON form, or is larger than the server takes.
+            InvalidInput: if JSON cannot represent the request, or it is larger than the server accepts.
             QueueFull: if a bound of the queue is reached; nothing was stored.
-            NotServed: if no version of the service takes jobs; nothing was stored.
+            NotServed: if no version of the service accepts jobs; nothing was stored.
             NotStored: without an acknowledgement in time; repeat with the same key.
         """
         subject = subjects.job(service, tenant, operation)
@@ -205,14 +205,14 @@ class Bus:
     async def emit(
         self, event_type: str, event: Any, *, tenant: str, key: str | None = None, timeout: float = STORE_TIMEOUT
     ) -> Receipt:
-        """Publish an event to all services that subscribe to its type; returns once it is stored.
+        """Publish an event to all services that subscribe to its type, and return once it is stored.
 
         Args:
             event_type: the type, such as `call.ended`.
             event: a model, a dataclass or plain JSON types.
-            tenant: whose event.
+            tenant: the tenant that the event belongs to.
             key: idempotency key, as for `submit`.
-            timeout: seconds to go on trying.
+            timeout: seconds to keep trying.
 
         Raises:
             InvalidSubject, InvalidInput: as `submit`.
@@ -230,8 +230,8 @@ class Bus:
         """Publish without asking for an acknowledgement.
 
         Raises:
-            InvalidInput: if the payload is larger than the server takes.
-            ConnectionFailed: if the connection is closed, or cut for so long that its buffer is full.
+            InvalidInput: if the payload is larger than the server accepts.
+            ConnectionFailed: if the connection is closed, or interrupted for so long that its buffer is full.
         """
         with translating(subject):
             await self.nc.publish(subject, payload, headers=message_headers)
@@ -239,32 +239,32 @@ class Bus:
     async def request(
         self, subject: str, payload: bytes, timeout: float, message_headers: dict[str, str], *, tell: bool = False
     ) -> Msg:
-        """Send a request and wait for the first reply, whatever it is.
+        """Send a request and return the first reply, without interpreting it.
 
-        It is sent over a live connection only: what waited in a buffer would arrive when nobody waits for it any more.
+        It is sent only while connected: a buffered request could arrive after its caller has stopped waiting.
 
         Args:
-            subject: where to.
-            payload: what.
+            subject: subject of the request.
+            payload: its payload.
             timeout: seconds to wait.
-            message_headers: sent along.
-            tell: add to the headers how long the answer is waited for.
+            message_headers: its headers.
+            tell: whether to add the timeout to the headers.
 
         Raises:
-            NotServed: if nobody listens there.
+            NotServed: if there is no subscriber.
             DeadlineExceeded: without a reply in time.
-            InvalidInput: if the payload is larger than the server takes.
+            InvalidInput: if payload and headers are larger than the server accepts.
             ConnectionFailed: if the connection is closed.
         """
         room = self.nc.max_payload - len(payload)
         if room < _SURELY_ENOUGH and headers.size(message_headers) > room:
-            # nats-py leaves the headers out of its own check, and the server would cut the connection.
+            # nats-py does not count the headers in its own check, and the server would close the connection.
             raise InvalidInput(
-                f"{subject}: {len(payload)} bytes and headers are more than the server's {self.nc.max_payload}",
+                f"{subject}: {len(payload)} bytes plus headers exceed the server's limit of {self.nc.max_payload}",
                 remedy="store large data as a blob and send its name",
             )
         if timeout <= 0:
-            raise DeadlineExceeded(f"{subject}: no time was left to send it")
+            raise DeadlineExceeded(f"{subject}: no time left to send the request")
         try:
             left = timeout if self.nc.is_connected else await self._connected(subject, timeout)
             if tell:
@@ -272,14 +272,14 @@ class Bus:
             with translating(subject):
                 return await self.nc.request(subject, payload, timeout=left, headers=message_headers)
         except TimeoutError as error:
-            why = "no answer in time" if self.nc.is_connected else "the connection is cut"
+            why = "no answer in time" if self.nc.is_connected else "the connection is lost"
             raise DeadlineExceeded(f"{subject}: {why}") from error
 
     async def _connected(self, subject: str, timeout: float) -> float:
-        """Wait until the connection is there, or closed for good; return the seconds that are left.
+        """Wait until the connection is restored or closed for good; return the seconds that are left.
 
         Raises:
-            DeadlineExceeded: if it stays cut.
+            DeadlineExceeded: if it is not restored in time.
         """
         until = time.monotonic() + timeout
         try:
@@ -288,7 +288,7 @@ class Bus:
                     self._up.clear()
                     await self._up.wait()
         except TimeoutError as error:
-            raise DeadlineExceeded(f"{subject}: the connection is cut") from error
+            raise DeadlineExceeded(f"{subject}: the connection is lost") from error
         return max(0.001, until - time.monotonic())
 
     async def call_as(
@@ -301,7 +301,7 @@ class Bus:
         timeout: float,
         trace: dict[str, str] | None,
     ) -> Any:
-        """Call an operation, with trace headers of the caller's. Raises as `call`."""
+        """Call an operation with the caller's trace headers. Raises as `call`."""
         subject = subjects.rpc(service, tenant, operation)
         sent = dict(trace or {})
         payload = encode(request)
@@ -322,12 +322,12 @@ class Bus:
         """Encode a value and store it.
 
         Args:
-            subject: where to.
+            subject: subject of the message.
             value: a model, a dataclass or plain JSON types.
-            scope: within which the key names one message.
-            key: idempotency key; None stores it in any case.
-            timeout: seconds to go on trying.
-            trace: trace headers of the caller's.
+            scope: namespace of the key.
+            key: idempotency key; None stores it unconditionally.
+            timeout: seconds to keep trying.
+            trace: the caller's trace headers.
 
         Raises:
             InvalidSubject, InvalidInput, QueueFull, NotServed, NotStored: as `submit`.
@@ -343,10 +343,10 @@ class Bus:
     async def store(
         self, subject: str, payload: bytes, sent: dict[str, str], timeout: float = STORE_TIMEOUT
     ) -> Receipt:
-        """Publish into JetStream, repeating under the same message id until acknowledged or out of time.
+        """Publish to JetStream, repeating under the same message id until acknowledged or out of time.
 
         Raises:
-            QueueFull, NotServed, NotStored, StoreError: as `submit` does.
+            QueueFull, NotServed, NotStored, StoreError: as `submit`.
         """
         deadline = time.monotonic() + timeout
         delay = _TRY_DELAY
@@ -355,7 +355,7 @@ class Bus:
                 reply = await self.request(subject, payload, min(deadline - time.monotonic(), _TRY), sent)
                 return _receipt(subject, reply)
             except NotServed:
-                # While a stream has no leader, or the server is starting, nobody answers for it either.
+                # There are no responders either while a stream has no leader or the server is starting.
                 if time.monotonic() + delay >= deadline:
                     raise
             except (DeadlineExceeded, ConnectionFailed, NotStored) as error:
@@ -365,20 +365,20 @@ class Bus:
             delay = min(delay * 2, 1.0)
 
     def reconnected(self) -> None:
-        """Note that the connection came back, and tell the listeners."""
+        """Record that the connection is restored, and notify the listeners."""
         self._up.set()
         _log.info("connected again to %s", self.nc.connected_url.netloc if self.nc.connected_url else "?")
         for listener in list(self._on_reconnect):
             listener.reconnected()
 
     def lost(self) -> None:
-        """Note that the connection is closed for good."""
+        """Record that the connection is closed for good."""
         self.closed.set()
         self._up.set()
 
 
 class Tenant:
-    """Speaks for one tenant: `call`, `submit`, `emit`, `objects` and `blobs` without naming it each time."""
+    """Acts for one tenant: `call`, `submit`, `emit`, `objects` and `blobs` without naming it each time."""
 
     __slots__ = ("bus", "tenant")
 
@@ -388,7 +388,7 @@ class Tenant:
 
     @property
     def objects(self) -> Objects:
-        """The tenant's objects: last value per id, pushed to browsers."""
+        """The tenant's objects: the last value per id, pushed to browsers."""
         return Objects(self.bus.js, self.tenant, self.bus.object_rates)
 
     @property
@@ -407,7 +407,7 @@ class Tenant:
     async def call(
         self, service: str, operation: str, request: Any, *, returns: Any = None, timeout: float = CALL_TIMEOUT
     ) -> Any:
-        """As `Bus.call`. Inside a handler, the caller's own deadline also bounds it."""
+        """Call an operation as `Bus.call` does. In a handler, the timeout ends at the handler's own deadline."""
         left = self._left()
         if left is not None and left < timeout:
             timeout = left
@@ -416,14 +416,14 @@ class Tenant:
     async def submit(
         self, service: str, operation: str, request: Any, *, key: str | None = None, timeout: float = STORE_TIMEOUT
     ) -> Receipt:
-        """As `Bus.submit`."""
+        """Submit a job as `Bus.submit` does."""
         subject = subjects.job(service, self.tenant, operation)
         return await self.bus.store_value(subject, request, f"{self.tenant}.{operation}", key, timeout, self._trace())
 
     async def emit(
         self, event_type: str, event: Any, *, key: str | None = None, timeout: float = STORE_TIMEOUT
     ) -> Receipt:
-        """As `Bus.emit`."""
+        """Publish an event as `Bus.emit` does."""
         subject = subjects.event(self.tenant, event_type)
         return await self.bus.store_value(subject, event, f"{self.tenant}.{event_type}", key, timeout, self._trace())
 
@@ -431,7 +431,7 @@ class Tenant:
         return None
 
     def _left(self) -> float | None:
-        """Seconds that whoever is waited for has left; None if that is not known."""
+        """Return the seconds until the handler's deadline; None outside a handler."""
         return None
 
 
@@ -439,12 +439,12 @@ def _receipt(subject: str, reply: Msg) -> Receipt:
     try:
         answer = orjson.loads(reply.data)
     except orjson.JSONDecodeError as invalid:
-        raise StoreError(f"{subject}: answered by something that is not JetStream") from invalid
+        raise StoreError(f"{subject}: the answer is not from JetStream") from invalid
     error = answer.get("error")
     if error is None and "stream" in answer:
         return Receipt(answer["stream"], answer["seq"], answer.get("duplicate", False))
     if error is None:
-        raise StoreError(f"{subject}: no acknowledgement of JetStream")
+        raise StoreError(f"{subject}: the answer is not an acknowledgement of JetStream")
     refused = refusal(subject, error)
     if error.get("code") == UNAVAILABLE and not isinstance(refused, QueueFull):
         raise NotServed(refused.message)

@@ -1,4 +1,4 @@
-"""Connecting to the bus: addresses, credentials, and how a lost connection comes back."""
+"""Connect to the bus: addresses, credentials and reconnects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 5.0
 _RECONNECT_DELAY = 0.05
 _RECONNECT_DELAY_MAX = 2.0
 _PING = 3
-"""Seconds between two looks whether the server still answers. One that is frozen or cut off is left after three."""
+"""Seconds between two pings of the server. After three unanswered pings the client reconnects."""
 _PENDING_BYTES = 8 << 20
 
 _log = logging.getLogger("headway.bus")
@@ -38,16 +38,16 @@ async def connect(
     name: str = "headway",
     timeout: float = CONNECT_TIMEOUT,
 ) -> Bus:
-    """Connect to the bus. A connection that is lost later comes back by itself, whenever the server does.
+    """Connect to the bus. A connection that is lost later is restored automatically.
 
     Args:
-        url: of the server, or several joined by commas; `HEADWAY_NATS_URL` and then `nats://127.0.0.1:4222` by default.
+        url: the server's URL, or several joined by commas; default `HEADWAY_NATS_URL`, then `nats://127.0.0.1:4222`.
         creds: path of a credentials file, or its text; `HEADWAY_NATS_CREDS` by default.
         name: shown in the server's list of connections.
         timeout: seconds to try before giving up.
 
     Raises:
-        ConnectionFailed: if no server is reached or it refuses us.
+        ConnectionFailed: if no server is reached or it refuses the connection.
     """
     url = url or os.environ.get("HEADWAY_NATS_URL") or DEFAULT_URL
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
@@ -63,7 +63,7 @@ async def connect(
     async def on_error(error: Exception) -> None:
         last[:] = [error]
         if bus is not None:
-            # While the server is away every try to reconnect fails; one line about the loss is enough.
+            # Every attempt to reconnect fails while the server is down; one log line about the loss is enough.
             level = logging.WARNING if nc.is_connected else logging.DEBUG
             _log.log(level, "NATS: %s", str(error) or type(error).__name__)
 
@@ -79,7 +79,7 @@ async def connect(
         if bus is not None:
             bus.lost()
 
-    # Not by asyncio.timeout: nats-py can lose a cancellation (bus/tasks.py), and would then go on trying for ever.
+    # No asyncio.timeout here: nats-py can lose a cancellation (bus/tasks.py) and would then keep trying forever.
     connecting = asyncio.create_task(
         nc.connect(
             servers=url.split(","),
@@ -110,7 +110,7 @@ async def connect(
             raise error
         cause = last[0] if last else error
         detail = str(cause) or type(cause).__name__
-        refused = "the server does not take the credentials: have them made anew by whoever has the keys of it"
+        refused = "the server does not accept the credentials: have its operator issue new ones"
         raise ConnectionFailed(
             f"no connection to {url} within {timeout:g} s: {detail}",
             remedy=refused if "authorization violation" in detail.lower() else None,
@@ -121,16 +121,16 @@ async def connect(
 
 
 async def _give_up(nc: nats.aio.client.Client, connecting: asyncio.Task[None]) -> None:
-    """End a connection that is being made."""
+    """End a connection attempt."""
     await tasks.end([connecting])
-    if nc.options:  # it had begun
+    if nc.options:  # the attempt has started
         await nc.close()
 
 
 def reconnect_plan(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """Which server to try next and after how many seconds: any of the least tried, with growing, jittered waits.
+    """Choose the server to try next and the seconds to wait: a random one of those tried least often.
 
-    Without the jitter all workers of a restarted server would come back in the same instant.
+    The waits grow and are jittered: otherwise all workers of a restarted server would reconnect at the same moment.
     """
     fewest = min(server.reconnects for server in servers)
     server = random.choice([server for server in servers if server.reconnects == fewest])
@@ -146,15 +146,15 @@ def _creds_text(given: str | Path) -> str:
     except OSError as error:
         raise UsageError(
             f"cannot read the credentials {given}: {error.strerror}",
-            remedy="HEADWAY_NATS_CREDS names a file made by `headway up`",
+            remedy="set HEADWAY_NATS_CREDS to a file that `headway up` has created",
         ) from error
 
 
 def _public_key(creds: str) -> str:
-    """The user's public key: the subject of the private inboxes that its role may subscribe to."""
+    """Return the user's public key, which is part of its private inboxes' subjects."""
     lines = iter(creds.splitlines())
     for line in lines:
         if "BEGIN USER NKEY SEED" in line:
             pair = nkeys.from_seed(next(lines, "").strip().encode())
             return str(pair.public_key.decode())
-    raise UsageError("the credentials hold no user seed", remedy="make them anew with `headway up`")
+    raise UsageError("the credentials contain no user seed", remedy="create them again with `headway up`")

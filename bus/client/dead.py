@@ -1,7 +1,7 @@
-"""Dead letters: work that was given up, kept with its cause, to be looked at, replayed or purged.
+"""Dead letters: work that was given up, kept with its cause to be inspected, replayed or purged.
 
-A dead letter is the original message under `dead.<service>.<tenant>.<operation>` in stream `DEAD`, payload and
-headers as they were, with `Headway-Dead-*` headers that say why.
+A dead letter is the original message under `dead.<service>.<tenant>.<operation>` in stream `DEAD`, with its payload
+and headers unchanged and additional `Headway-Dead-*` headers that give the cause.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _TIMEOUT = 5.0
 _log = logging.getLogger("headway.bus")
 _DIGEST = 12
 _ROOM = 8192
-"""Bytes that the headers of a letter are allowed beside a large payload, at least."""
+"""Minimum bytes reserved for the headers of a letter with a large payload."""
 _MORE = 512
-"""Bytes of headers that name blobs, or carry a trace."""
+"""Bytes reserved for headers that name blobs or carry a trace."""
 _OF_STORAGE = frozenset(
     {
         "Nats-Stream",
@@ -46,7 +46,7 @@ _OF_STORAGE = frozenset(
         "Nats-UpTo-Sequence",
     }
 )
-"""Headers that JetStream adds to what it gives."""
+"""Headers that JetStream adds to messages it returns."""
 _OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.TIMEOUT)
 
 
@@ -54,17 +54,17 @@ class Cause(StrEnum):
     """Why work was given up."""
 
     ERROR = "error"
-    """Its last attempt failed."""
+    """The last attempt failed."""
     REJECTED = "rejected"
-    """The handler refused it for good."""
+    """The handler refused the message for good."""
     INVALID_INPUT = "invalid_input"
-    """It does not validate."""
+    """The message does not validate."""
     UNKNOWN_OPERATION = "unknown_operation"
-    """The version has no handler for it."""
+    """The version has no handler for the operation."""
     WORKER_LOST = "worker_lost"
-    """Workers died with it in hand as often as it may be attempted."""
+    """As many workers died while processing it as it may have attempts."""
     BLOCKED = "blocked_loop"
-    """Likewise, and it was seen to block their event loop; the reason names file and line."""
+    """As `WORKER_LOST`, and it blocked their event loop; the reason names file and line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,18 @@ class DeadLetter:
     """A dead letter as it is stored.
 
     Attributes:
-        seq: its sequence in stream `DEAD`, which names it.
-        service, tenant, operation: whose it is; an event's operation is `on-<type>`.
+        seq: its sequence in stream `DEAD`, which identifies it.
+        service, tenant, operation: what it was sent to; an event's operation is `on-<type>`.
         cause: a `Cause`, as text.
         reason: one line.
-        attempts: how often it was tried.
-        traceback: digest of the failing code path: equal digests are the same fault.
-        subject, stream, stream_seq: where the original was.
+        attempts: number of attempts.
+        traceback: digest of the failing code path; equal digests mean the same fault.
+        subject, stream, stream_seq: where the original was stored.
         at: when it was given up.
         payload: the original payload.
         headers: the original headers.
-        blob: name of the tenant's blob that holds the payload, if it was too large to keep beside its headers.
-        headers_blob: name of the one that holds the headers, if they were too large.
+        blob: name of the tenant's blob with the payload, if payload and headers together were too large.
+        headers_blob: name of the tenant's blob with the headers, if they were too large.
     """
 
     seq: int
@@ -105,14 +105,14 @@ class DeadLetter:
 
 
 def operation_of_event(event_type: str) -> str:
-    """The operation under which a dead event is filed. Long types are cut to fit the grammar."""
+    """Return the operation of a dead event's subject. Long types are truncated to fit the grammar."""
     return f"on-{event_type.replace('.', '-')}"[:63]
 
 
 def digest(error: BaseException) -> str:
-    """A digest of the code path of an error: its type, and the file name and function of each frame.
+    """Return a digest of an error's code path: its type, and the file name and function of each frame.
 
-    Line numbers and messages are left out, so that the same fault keeps its digest over releases and payloads.
+    It leaves out line numbers and messages, so that a fault keeps its digest across releases and payloads.
     """
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     frames = [f"{PurePath(code.co_filename).name}:{code.co_name}" for code in codes]
@@ -131,9 +131,9 @@ def compose(
     sequence: int,
     at: datetime,
 ) -> dict[str, str]:
-    """The headers of a dead letter: the original's, and why it died. `error` is what it failed of, or its digest.
+    """Return the headers of a dead letter: the original's, and the cause. `error` is the exception or its digest.
 
-    The message id is made of where the original was: giving up the same message twice stores one letter.
+    The message id is derived from the original's stream and sequence: giving up a message twice stores one letter.
     """
     kept, unsendable = headers.sendable(
         {k: v for k, v in (original or {}).items() if not k.startswith((*_OUR_HEADERS, headers.DEAD_PREFIX))}
@@ -157,9 +157,9 @@ def compose(
 async def bury(
     bus: Bus, service: str, tenant: str, operation: str, payload: bytes, fields: dict[str, str], timeout: float
 ) -> None:
-    """Store a dead letter. What leaves no room for the rest goes into a blob that the letter names: headers, payload.
+    """Store a dead letter. Headers or a payload that are too large go into a blob that the letter names.
 
-    Whatever arrived can be buried: tenant and operation are fitted to the grammar, the original subject is kept.
+    Any message can be stored: invalid tenants and operations are adapted to the grammar, the original subject is kept.
 
     Raises:
         StoreError, CallError, ConnectionFailed: if it could not be stored.
@@ -179,10 +179,10 @@ async def bury(
 
 
 async def show(js: JetStreamContext, seq: int) -> DeadLetter:
-    """One dead letter.
+    """Return one dead letter.
 
     Raises:
-        NotFound: if there is none under that sequence.
+        NotFound: if there is none with that sequence.
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be read.
     """
     try:
@@ -196,13 +196,13 @@ async def show(js: JetStreamContext, seq: int) -> DeadLetter:
 async def list_(
     js: JetStreamContext, service: str | None = None, tenant: str | None = None, start: int = 1
 ) -> AsyncIterator[DeadLetter]:
-    """The dead letters of a service and tenant, oldest first; None means all.
+    """Yield the dead letters of a service and tenant, oldest first.
 
     Args:
         js: the context.
-        service: of which service.
-        tenant: of which tenant.
-        start: the first sequence to look at.
+        service: the service; None for all.
+        tenant: the tenant; None for all.
+        start: the first sequence to read.
 
     Raises:
         InvalidSubject: if a name breaks the grammar.
@@ -214,13 +214,13 @@ async def list_(
 
 
 async def replay(bus: Bus, letter: DeadLetter) -> None:
-    """Send the original again, to whichever version serves now, and delete the letter.
+    """Send the original message again, to the version that serves now, and delete the letter.
 
-    A job goes back to its queue. An event goes only to the service that gave it up. Replayed twice, or by two
+    A job goes back to its queue. An event goes only to the service that gave it up. If it is replayed twice, or by two
     people at once, it is stored once.
 
     Raises:
-        InvalidSubject: if its operation breaks the grammar, so that no version can ever have it.
+        InvalidSubject: if its operation breaks the grammar, so that no version can have a handler for it.
         NotServed, QueueFull, NotStored: if it could not be stored; the letter is then kept.
     """
     blobs = bus.tenant(letter.tenant).blobs
@@ -242,14 +242,14 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
 
 
 async def discard(bus: Bus, letter: DeadLetter) -> None:
-    """Delete a dead letter for good, with the blob that it may have. Raises as `purge`."""
+    """Delete a dead letter and its blobs. Raises as `purge`."""
     for name in filter(None, (letter.blob, letter.headers_blob)):
         await bus.tenant(letter.tenant).blobs.delete(name)
     await purge(bus.js, letter.seq)
 
 
 async def purge(js: JetStreamContext, seq: int) -> None:
-    """Delete a dead letter for good; one that is gone already is no error.
+    """Delete a dead letter; a missing one is not an error.
 
     Raises:
         MissingStream, ConnectionFailed: if stream `DEAD` cannot be changed.
@@ -294,7 +294,7 @@ def _number(text: str) -> int:
 
 
 def _time(text: str) -> datetime:
-    """When a letter was filed; the beginning of time if it does not say so in a way that can be read."""
+    """Return the time in a header; the unix epoch if it cannot be parsed."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

@@ -15,7 +15,7 @@ def unique_id() -> str:
 
 
 def _reseed() -> None:
-    """Begin a new sequence in a forked process: with its parent's, two workers would give out the same ids."""
+    """Start a new sequence in a forked process: with the parent's, both would issue the same ids."""
     global _nuid  # noqa: PLW0603  # the module's only state
     _nuid = NUID()
 

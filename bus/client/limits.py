@@ -1,4 +1,4 @@
-"""Rates by key, as token buckets: pure, given the time."""
+"""Rate limits by key, as token buckets. The caller passes the time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from headway.bus.errors import RateLimited
 
 
 class Rates:
-    """One token bucket for each key, such as a tenant. Bounded: the key that was unused for longest is forgotten, which
-    only ever forgives it something.
+    """One token bucket for each key, such as a tenant.
+
+    The number of keys is bounded: the least recently used one is dropped, which refills its bucket.
 
     Args:
-        rate: tokens a second.
-        burst: tokens that are there when it has been quiet.
-        keys: how many keys are remembered.
+        rate: tokens per second.
+        burst: capacity of a bucket.
+        keys: maximum number of keys.
     """
 
     __slots__ = ("_buckets", "_burst", "_keys", "_rate")
@@ -29,12 +30,12 @@ class Rates:
         """Take tokens.
 
         Args:
-            key: whose.
+            key: key of the bucket.
             now: monotonic seconds.
-            count: how many.
+            count: number of tokens.
 
         Returns:
-            0 if they were there; else seconds until they are, and nothing is taken.
+            0 if they were available; otherwise the seconds until they are, and nothing is taken.
         """
         left, at = self._buckets.get(key, (self._burst, now))
         left = min(self._burst, left + max(0.0, now - at) * self._rate)
@@ -46,28 +47,28 @@ class Rates:
         return short / self._rate if short > 0 else 0.0
 
     def charge(self, key: str, now: float, count: float) -> None:
-        """Take tokens for what has been done already, also more than there are: the next one waits for them.
+        """Take tokens for work already done, even more than there are; later requests then wait longer.
 
         Args:
-            key: whose.
+            key: key of the bucket.
             now: monotonic seconds.
-            count: how many.
+            count: number of tokens.
         """
         if self.take(key, now, count) > 0:
             left, at = self._buckets[key]
             self._buckets[key] = (left - count, at)
 
     def check(self, key: str, now: float, what: str, *, take: bool = True) -> None:
-        """As `take`, but refuses.
+        """Take one token, or raise if there is none.
 
         Args:
-            key: whose.
+            key: key of the bucket.
             now: monotonic seconds.
-            what: what there are too many of, for the error.
-            take: False only looks.
+            what: the limited things in the plural, for the error.
+            take: False checks without taking the token.
 
         Raises:
-            RateLimited: saying for how long.
+            RateLimited: if there is none; says how long to wait.
         """
         wait = self.take(key, now)
         if wait > 0:

@@ -1,4 +1,4 @@
-"""JSON merge patch, RFC 7386: what a member is given replaces it, null removes it, an object changes what is inside."""
+"""JSON merge patch (RFC 7386): a value replaces a member, null removes it, an object is merged recursively."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """The patched value. Neither argument is changed.
+    """Return the patched value. Neither argument is changed.
 
     Args:
-        target: plain JSON types.
-        patch: likewise.
+        target: the value to patch, in plain JSON types.
+        patch: the merge patch, in plain JSON types.
     """
     if not isinstance(patch, dict):
         return patch

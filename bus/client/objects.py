@@ -1,7 +1,7 @@
-"""Objects: the last value per tenant, type and id, with compare-and-set. nats-server republishes every change to
-`live.<tenant>.<type>.<id>`, where browsers listen; a deletion leaves a tombstone that they see too.
+"""Objects: the last value per tenant, type and id, with compare-and-set.
 
-What one tenant can do is bounded: bytes of an object, and writes a second, counted in each process by itself.
+nats-server republishes every change to `live.<tenant>.<type>.<id>`, which browsers subscribe to. A deletion leaves a
+tombstone, which they receive, too. The bytes of an object and a tenant's writes per second in one process are limited.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ OPERATION: Final = "Headway-Operation"
 DELETED: Final = "delete"
 
 MAX_OBJECT: Final = 256 * 1024
-"""Bytes of an object. Each change goes to all browsers of its tenant, whole."""
+"""Maximum bytes of an object. Each change sends the whole object to all browsers of its tenant."""
 RATE: Final = 2000.0
-"""Writes a second of one tenant in one process, in the long run."""
+"""Sustained writes per second of one tenant in one process."""
 BURST: Final = 20_000.0
-"""Writes at once after a pause."""
+"""Writes that one tenant may make in a burst after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Object(Generic[T]):
     Attributes:
         id: its id.
         value: its value.
-        revision: the sequence of its last change; pass it as `expect` to write only if nobody else has.
+        revision: the sequence of its last change; pass it as `expect` to write only if it is unchanged.
         at: when it was changed.
     """
 
@@ -61,8 +61,8 @@ class Objects:
 
     Args:
         js: the context.
-        tenant: whose.
-        rates: of this process's writes, by tenant.
+        tenant: the tenant.
+        rates: rate limits of this process's writes, by tenant.
     """
 
     __slots__ = ("_js", "_rates", "_tenant")
@@ -79,37 +79,39 @@ class Objects:
             type_: its type, a token.
             id_: its id.
             value: a model, a dataclass or plain JSON types.
-            expect: the revision it must still have, 0 for "must never have existed"; None writes in any case.
+            expect: the revision it must still have, 0 for "must never have existed"; None writes unconditionally.
 
         Returns:
             Its new revision.
 
         Raises:
             Conflict: if it has another revision.
-            InvalidInput: if it has an integer beyond 2^53 - 1, which browsers would round.
+            InvalidInput: if it contains an integer beyond 2^53 - 1, which browsers would round.
             TooLarge: if it has more than `MAX_OBJECT` bytes.
-            RateLimited: if the tenant writes too often in this process.
+            RateLimited: if this process writes too often for the tenant.
             QueueFull: if the stream's bound is reached.
             NotStored: without an acknowledgement in time.
         """
         return await self._write(subjects.obj(self._tenant, type_, id_), encode(value), {}, expect)
 
     async def patch(self, type_: str, id_: str, changes: Any, *, tries: int = TRIES) -> int:
-        """Change parts of an object (JSON merge patch, RFC 7386): what is given replaces, None removes, a dict changes
-        what is inside. It is read, changed, and written only if nobody else has; else it is read again.
+        """Change parts of an object by a JSON merge patch (RFC 7386).
+
+        A value replaces a member, None removes it, a dict is merged recursively. The object is read, changed and
+        written by compare-and-set; after a conflict this is repeated.
 
         Args:
             type_: its type, a token.
             id_: its id.
             changes: a dict, or a model or dataclass whose JSON form is an object.
-            tries: how often, when others keep writing it.
+            tries: maximum number of attempts after conflicts.
 
         Returns:
-            Its revision; the same as before if nothing is different.
+            Its revision; the same as before if nothing changed.
 
         Raises:
-            NotFound: if there is none.
-            Conflict: if somebody else was quicker each time.
+            NotFound: if there is no such object.
+            Conflict: if another writer was first each time.
             TooLarge, RateLimited, QueueFull, NotStored: as `put`.
         """
         subject = subjects.obj(self._tenant, type_, id_)
@@ -134,7 +136,7 @@ class Objects:
             type_: its type, a token.
             id_: its id.
             expect: as `put`.
-            keep: whole seconds that the tombstone stays. A page that was away for longer gets everything anew.
+            keep: whole seconds that the tombstone stays. A page that was offline for longer reloads everything.
 
         Returns:
             The tombstone's revision.
@@ -145,9 +147,9 @@ class Objects:
         return await self._write(subjects.obj(self._tenant, type_, id_), b"", {OPERATION: DELETED}, expect, ttl=keep)
 
     async def get(self, type_: str, id_: str, as_: type[T]) -> Object[T] | None:
-        """Read an object; None if there is none.
+        """Return an object; None if there is none.
 
-        In a cluster any replica answers, which can be behind: what was put a moment ago may not be seen yet. Before
+        In a cluster any replica answers, and it can be behind: it may not have a write of a moment ago yet. Before
         None is returned, the leader is asked.
 
         Raises:
@@ -157,7 +159,7 @@ class Objects:
         return await self._found(subjects.obj(self._tenant, type_, id_), codec_for(as_))
 
     async def list(self, type_: str, as_: type[T]) -> list[Object[T]]:
-        """Read all objects of a type, in the order of their last change. Tombstones are left out.
+        """Return all objects of a type, without tombstones, in the order of their last change.
 
         Raises:
             MissingStream: if the stream of objects does not exist.
@@ -179,14 +181,14 @@ class Objects:
         self, subject: str, payload: bytes, sent: dict[str, str], expect: int | None, *, ttl: float | None = None
     ) -> int:
         if len(payload) > MAX_OBJECT:
-            raise TooLarge(f"{subject}: an object of {len(payload)} bytes, {MAX_OBJECT} are allowed")
+            raise TooLarge(f"{subject}: the object has {len(payload)} bytes, the limit is {MAX_OBJECT}")
         refuse_inexact(payload, subject)
         self._rates.check(self._tenant, time.monotonic(), f"objects of tenant {self._tenant} written by this process")
         return await values.write(self._js, OBJECTS, subject, payload, sent, expect, ttl=ttl)
 
 
 def is_tombstone(fields: Mapping[str, str]) -> bool:
-    """Whether a message's headers say that its object is deleted, by us, as key-value buckets do, or by the server."""
+    """Return whether headers mark a deletion, made by Headway, a key-value client or the server."""
     return (
         fields.get(OPERATION) == DELETED
         or fields.get("KV-Operation") in ("DEL", "PURGE")

@@ -1,1 +1,1 @@
-"""The adapter to NATS: streams, consumers, acknowledgements and values, on top of nats-py."""
+"""The NATS adapter: streams, consumers, acknowledgements and values, built on nats-py."""

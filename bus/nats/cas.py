@@ -1,4 +1,4 @@
-"""Compare-and-set: read, alter, write if nobody else has written since, else begin again."""
+"""Compare-and-set: read, change, and write if the value is unchanged; otherwise start again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ async def compare_and_set(once: Callable[[], Awaitable[T]], what: str, tries: in
     """Run `once` until it meets no conflict, with growing, jittered pauses in between.
 
     Args:
-        once: reads, alters and writes with the revision it read.
-        what: is changed, for the message.
-        tries: how often at most.
+        once: reads, changes and writes a value, expecting the revision it read.
+        what: name of the value, for the message.
+        tries: maximum number of attempts.
 
     Raises:
-        Conflict: if others were quicker each time.
+        Conflict: if another writer was first each time.
     """
     for turn in range(tries):
         if turn:

@@ -1,6 +1,6 @@
-"""One message delivered by a JetStream consumer, and the words to answer it with.
+"""One delivery of a JetStream consumer, and the replies that acknowledge it.
 
-The facts of a delivery stand in its reply subject (ADR-15), in one of two forms:
+The metadata of a delivery is in its reply subject (ADR-15), in one of two forms:
 
     $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<unix ns>.<pending>
     $JS.ACK.<domain>.<account hash>.<stream>. ... .<pending>[.<random>]
@@ -19,7 +19,7 @@ _V2_TOKENS = 11
 
 
 class Delivery(NamedTuple):
-    """What the server says of a delivery: `delivered` is 1 the first time, `pending` what the consumer still holds."""
+    """Metadata of a delivery: `delivered` is 1 the first time, `pending` is what the consumer still holds."""
 
     stream: str
     consumer: str
@@ -32,7 +32,7 @@ def read(reply: str) -> Delivery | None:
     """Read a delivery's reply subject; None if it is not one."""
     parts = reply.split(".")
     if len(parts) == _V1_TOKENS and parts[1] == "ACK":
-        # Not Delivery(...): its generated constructor costs as much as all the rest here, and this runs often.
+        # Not Delivery(...): its generated constructor costs as much as the rest of this hot path.
         return tuple.__new__(Delivery, (parts[2], parts[3], int(parts[4]), int(parts[5]), int(parts[8])))
     if len(parts) >= _V2_TOKENS and parts[1] == "ACK":
         return Delivery(parts[4], parts[5], int(parts[6]), int(parts[7]), int(parts[10]))
@@ -40,10 +40,10 @@ def read(reply: str) -> Delivery | None:
 
 
 def nak(delay: float) -> bytes:
-    """Not acknowledged: deliver it again after `delay` seconds."""
+    """Return the reply that asks for redelivery after `delay` seconds."""
     return b'-NAK {"delay":%d}' % int(delay * 1e9) if delay > 0 else NAK
 
 
 def term(reason: str) -> bytes:
-    """Terminated: never deliver it again. The reason stands in the server's advisory."""
+    """Return the reply that ends redelivery. The server's advisory contains the reason."""
     return b"+TERM " + reason.encode()[:256]

@@ -1,9 +1,9 @@
-"""Subscriptions that hand each message over as it is parsed, without a queue and a task in between.
+"""Subscriptions that pass each message to a function as it is parsed, without a queue and a task in between.
 
-nats-py puts a message into the subscription's queue, from which a task of the subscription takes it and awaits its
-callback. That is right for callbacks that wait. Ours never do, they only start a task per message, so the detour costs
-every message about a tenth of its time for nothing. Here the queue is replaced by an object whose `put_nowait` is the
-handler. Should a later nats-py know no such queue, messages take the ordinary way.
+nats-py puts each message into the subscription's queue; a task takes it from there and awaits the callback. Headway's
+callbacks never wait: they only start a task per message, so the queue would cost about a tenth of the time per message
+without benefit. This module replaces the queue with an object whose `put_nowait` is the handler. If a later nats-py has
+no such queue, messages take the ordinary path.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ async def subscribe(nc: Client, subject: str, handle: Handle, *, queue: str = ""
 
     Args:
         nc: the connection.
-        subject: what to.
-        handle: called with each message; must not block. What it raises is logged.
-        queue: queue group.
+        subject: the subject, possibly with wildcards.
+        handle: called with each message; must not block. Exceptions that it raises are logged.
+        queue: queue group; empty for none.
     """
 
     async def ordinary(message: Msg) -> None:
         direct.put_nowait(message)
 
     direct = _Direct(handle)
-    # Bytes are not limited: nats-py counts them down where its queue is read, which does not happen here.
+    # No limit of pending bytes: nats-py decrements the count when its queue is read, which does not happen here.
     subscription = await nc.subscribe(subject, queue=queue, cb=ordinary, pending_bytes_limit=0)
     for message in internals.replace_queue(subscription, direct) or ():
         direct.put_nowait(message)
@@ -45,10 +45,10 @@ async def subscribe(nc: Client, subject: str, handle: Handle, *, queue: str = ""
 
 
 async def leave(nc: Client, *subscriptions: Subscription) -> None:
-    """End subscriptions. Returns when all that the server had sent to them has been handed over.
+    """End subscriptions, and return when all messages sent to them have been passed on.
 
-    nats-py's own `Subscription.drain` sends its PING ahead of the UNSUB that is still buffered, so that what the server
-    sends in between comes after the PONG, and is dropped.
+    nats-py's own `Subscription.drain` sends its PING before the buffered UNSUB, so messages that the server sends in
+    between arrive after the PONG and are dropped.
 
     Raises:
         nats.errors.Error: if the connection is lost, or the server does not answer.
@@ -56,13 +56,13 @@ async def leave(nc: Client, *subscriptions: Subscription) -> None:
     for subscription in subscriptions:
         await internals.send_unsubscribe(nc, subscription)
     await nc.flush()
-    await nc.flush()  # this PING is behind them
+    await nc.flush()  # this PING follows the UNSUBs
     for subscription in subscriptions:
         await subscription.unsubscribe()
 
 
 class _Direct:
-    """What nats-py uses of a queue."""
+    """The part of a queue's interface that nats-py uses."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -71,17 +71,17 @@ class _Direct:
         try:
             self._handle(message)
         except Exception:
-            # Raised into nats-py's reader it would cut the connection.
-            _log.exception("%s could not be taken", message.subject)
+            # An exception in nats-py's reader would close the connection.
+            _log.exception("%s could not be handled", message.subject)
 
     async def get(self) -> Msg:
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     async def join(self) -> None:
-        """Nothing is ever waiting."""
+        """Return at once: the queue is always empty."""
 
     def task_done(self) -> None:
-        """Nothing is ever waiting."""
+        """Do nothing: the queue is always empty."""
 
     def qsize(self) -> int:
         return 0

@@ -1,6 +1,6 @@
-"""The private attributes of nats-py that Headway needs. An upgrade of nats-py is checked here, and nowhere else.
+"""The private attributes of nats-py that Headway uses. Only this module needs a review when nats-py is upgraded.
 
-tests/unit/bus/test_nats_internals.py names the version they were read in and what each has to be.
+tests/unit/bus/test_nats_internals.py names the version it was written for and checks each attribute.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def connection(js: JetStreamContext) -> Client:
 
 
 def server_info(nc: Client) -> dict[str, Any]:
-    """Return what the server said of itself when we connected."""
+    """Return the INFO that the server sent on connecting."""
     return dict(nc._server_info or {})
 
 
@@ -33,7 +33,7 @@ def write(nc: Client, data: bytes, messages: int) -> None:
     """Queue protocol lines for the writer and wake it, as `_send_command` and `_flush_pending` of nats-py do.
 
     Args:
-        nc: the connection; where it is cut, the lines go out after the reconnect.
+        nc: the connection; while it is interrupted, the lines wait for the reconnect.
         data: complete protocol lines.
         messages: how many messages they are, for the statistics.
     """
@@ -47,24 +47,24 @@ def write(nc: Client, data: bytes, messages: int) -> None:
 
 
 def drop_buffered(nc: Client) -> None:
-    """Forget what waits to be written."""
+    """Discard what waits to be written."""
     nc._pending, nc._pending_data_size = [], 0
 
 
 async def send_unsubscribe(nc: Client, subscription: Subscription) -> None:
-    """Send UNSUB while messages of the subscription are still taken."""
+    """Send UNSUB, while messages of the subscription are still accepted."""
     await nc._send_unsubscribe(subscription._id)
 
 
 def replace_queue(subscription: Subscription, queue: Any) -> list[Msg] | None:
-    """Put another object in the place of a subscription's queue.
+    """Replace a subscription's queue with another object.
 
     Args:
-        subscription: whose.
-        queue: gets each message by `put_nowait`.
+        subscription: the subscription.
+        queue: receives each message by `put_nowait`.
 
     Returns:
-        the messages that waited in the queue; None if this nats-py has none, and nothing was done.
+        the messages that waited in the queue; None if this nats-py has no queue and nothing was replaced.
     """
     waiting = getattr(subscription, "_pending_queue", None)
     if not isinstance(waiting, asyncio.Queue):

@@ -1,4 +1,4 @@
-"""JetStream's own API, asked in plain JSON, for what a client library does not pass on."""
+"""Requests to the JetStream API in plain JSON, for information that nats-py does not expose."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headway.bus.nats.refusals import asking, refusal
 
 PREFIX: Final = "$JS.API."
 TIMEOUT: Final = 5.0
-"""Seconds one request may take. A clustered list waits four for who is silent (nats-server's jetstream_cluster.go)."""
+"""Seconds for one request. In a cluster a list waits four for silent servers (nats-server: jetstream_cluster.go)."""
 
 
 async def request(nc: Client, what: str, body: Any = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """Ask one thing, such as `STREAM.INFO.EVENTS`.
+    """Send one request, such as `STREAM.INFO.EVENTS`, and return its answer.
 
     Raises:
         MissingStream: if the stream does not exist.
@@ -29,14 +29,14 @@ async def request(nc: Client, what: str, body: Any = None, *, timeout: float = T
     try:
         found: dict[str, Any] = orjson.loads(message.data)
     except orjson.JSONDecodeError as error:
-        raise ConnectionFailed(f"{what}: answered by something that is not JetStream") from error
+        raise ConnectionFailed(f"{what}: the answer is not from JetStream") from error
     if refused := found.get("error"):
         raise refusal(what, refused)
     return found
 
 
 async def listed(nc: Client, what: str, kind: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """All pages of a list, such as `STREAM.LIST` of `streams`, and the names of those that did not answer.
+    """Return all entries of a list, such as `streams` of `STREAM.LIST`, and the names of those that did not answer.
 
     Raises:
         StoreError, ConnectionFailed: as `request`.

@@ -1,8 +1,8 @@
-"""Answers written once per turn of the event loop: acknowledgements and replies, which are many and small.
+"""An outbox that writes acknowledgements and replies once per turn of the event loop.
 
-`publish` of nats-py checks, formats and queues each message by itself and wakes its writer. A worker answers dozens of
-messages in one turn; here their lines are joined, and the writer is woken once. Only subjects that came from the server
-itself (reply subjects) are sent this way, so there is nothing to check in them.
+`publish` of nats-py checks, formats and queues each message separately and wakes its writer. A worker answers dozens of
+messages in one turn; the outbox joins their lines and wakes the writer once. It sends only to reply subjects, which
+come from the server, so it need not check them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from nats.aio.client import Client
 from headway.bus.nats import internals
 
 _SMALL = 1 << 16
-"""Bytes beyond which a payload takes the ordinary way."""
+"""Payloads with more bytes are sent by `publish`."""
 _PENDING = 1 << 20
-"""Bytes waiting to be written beyond which everything does: `publish` then waits until the peer has read."""
+"""With more bytes waiting to be written, everything is sent by `publish`, which waits until the peer has read."""
 
 
 class Outbox:
-    """Sends on one connection.
+    """Batches the answers on one connection.
 
     Args:
         nc: the connection.
@@ -31,10 +31,10 @@ class Outbox:
         self._lines: list[bytes] = []
 
     def offer(self, reply: str, payload: bytes) -> bool:
-        """Answer; the write follows at the end of this turn of the loop.
+        """Queue an answer, to be written at the end of this turn of the loop.
 
         Returns:
-            False if nothing was done, and it has to take the ordinary way: `publish`.
+            False if nothing was queued and the caller has to use `publish`.
         """
         nc = self._nc
         size = len(payload)

@@ -1,4 +1,4 @@
-"""What JetStream and nats-py refuse, as Headway's errors: the codes in one enum, the translation in one function."""
+"""Translate refusals of JetStream and errors of nats-py into Headway's errors."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from headway.bus.errors import (
 )
 
 UNAVAILABLE: Final = 503
-"""The HTTP-like `code` of a refusal that passes: no leader, or JetStream is starting."""
+"""The HTTP-like `code` of a temporary refusal: no leader, or JetStream is starting."""
 
 
 class JsCode(IntEnum):
-    """Codes of JetStream's refusals that Headway acts on (`err_code`; nats-server's server/errors.json)."""
+    """The JetStream error codes that Headway handles (`err_code`; nats-server, server/errors.json)."""
 
     NO_PEERS = 10005
     NO_LEADER = 10008
@@ -54,13 +54,13 @@ class JsCode(IntEnum):
     IN_PROCESS = 10158
     """The same message is being replicated."""
     WRITE_IN_PROCESS = 10164
-    """Another write of the subject is being replicated: its revision will not be the expected one."""
+    """Another write to the subject is being replicated, so the expected revision will not match."""
 
 
 CONFLICTS: Final = frozenset({JsCode.WRONG_LAST_SEQUENCE, JsCode.WRITE_IN_PROCESS})
 FULL: Final = frozenset({JsCode.STORE_FAILED, JsCode.NO_STORAGE, JsCode.NO_RESOURCES})
 GONE: Final = frozenset({JsCode.NO_MESSAGE, JsCode.SEQUENCE_NOT_FOUND, JsCode.DELETE_FAILED})
-"""A message that is to be read or deleted is not there."""
+"""The message to read or delete does not exist."""
 TOO_FEW: Final = frozenset({JsCode.NO_PEERS, JsCode.TOO_FEW_SERVERS})
 
 
@@ -68,7 +68,7 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
     """Return the error for a refusal, such as the `error` of a JetStream answer.
 
     Args:
-        what: what was asked, for the message.
+        what: the request, for the message.
         said: the refusal's `code`, `err_code` and `description`.
     """
     code, description = said.get("err_code"), str(said.get("description") or "refused without a reason")
@@ -85,19 +85,20 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
 
 
 def is_full(code: int | None, description: str | None) -> bool:
-    """Whether a refusal says that a bound is reached. It has the status of one that passes, but does not soon.
+    """Return whether a refusal says that a bound is reached.
 
-    Some bounds have no code of their own: "maximum messages exceeded", "maximum bytes exceeded".
+    Such a refusal has the status of a temporary one, but lasts. Some bounds have no code of their own: "maximum
+    messages exceeded", "maximum bytes exceeded".
     """
     return code in FULL or "maximum" in (description or "")
 
 
 def translate(error: BaseException, what: str) -> HeadwayError:
-    """Return Headway's error for one that nats-py raised when JetStream was asked.
+    """Return Headway's error for one that nats-py raised during a JetStream request.
 
     Args:
         error: a nats-py error, or a `TimeoutError`.
-        what: what was asked, for the message.
+        what: the request, for the message.
     """
     if isinstance(error, HeadwayError):
         return error
@@ -107,21 +108,21 @@ def translate(error: BaseException, what: str) -> HeadwayError:
 
 
 def nobody_answers(error: APIError) -> bool:
-    """Whether nobody answers for JetStream. nats-py makes this error itself, so it carries no code."""
+    """Return whether no server answered for JetStream. nats-py creates this error itself, so it has no code."""
     return isinstance(error, ServiceUnavailableError) and error.err_code is None
 
 
 @contextmanager
 def translating(what: str) -> Iterator[None]:
-    """Translate what a connection raises inside, where nothing is asked of JetStream. A `TimeoutError` stays one.
+    """Translate nats-py's errors of core NATS in the block, except a `TimeoutError`.
 
     Args:
-        what: what is sent or asked, for the message.
+        what: the subject or request, for the message.
 
     Raises:
-        NotServed: nobody listens where something is asked.
-        InvalidInput: the payload is larger than the server takes.
-        ConnectionFailed: the connection is closed, or cut for so long that its buffer is full.
+        NotServed: if a request has no subscriber.
+        InvalidInput: if the payload is larger than the server accepts.
+        ConnectionFailed: if the connection is closed, or interrupted for so long that its buffer is full.
     """
     try:
         yield
@@ -137,15 +138,15 @@ def translating(what: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def asking(what: str, timeout: float) -> AsyncIterator[None]:
-    """Bound the time of what is asked inside, and translate what it raises.
+    """Limit the time of JetStream requests in the block, and translate their errors.
 
     Args:
-        what: what is asked, for the message.
+        what: the request, for the message.
         timeout: seconds.
 
     Raises:
-        StoreError: JetStream refuses; one of its kinds.
-        ConnectionFailed: no answer in time.
+        StoreError: one of its kinds, if JetStream refuses.
+        ConnectionFailed: without an answer in time.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -156,16 +157,16 @@ async def asking(what: str, timeout: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def asking_blobs(bucket: str, key: str, timeout: float) -> AsyncIterator[None]:
-    """Do as `asking`, of a bucket of blobs.
+    """Limit the time of requests for a blob, and translate their errors, as `asking` does.
 
     Args:
-        bucket: its name.
-        key: the blob that is asked for.
+        bucket: name of the bucket.
+        key: name of the blob.
         timeout: seconds.
 
     Raises:
-        NotFound: there is no such blob.
-        MissingStream: there is no such bucket.
+        NotFound: if there is no such blob.
+        MissingStream: if there is no such bucket.
         StoreError, ConnectionFailed: as `asking`.
     """
     async with asking(f"blob {key}", timeout):
@@ -178,10 +179,10 @@ async def asking_blobs(bucket: str, key: str, timeout: float) -> AsyncIterator[N
 
 
 def is_gone(error: HeadwayError) -> bool:
-    """Whether a translated refusal says that a message to be read or deleted is not there."""
+    """Return whether a translated error says that the message to read or delete does not exist."""
     return isinstance(error.__cause__, APIError) and error.__cause__.err_code in GONE
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether an error of connecting is the network's, the server's or nats-py's, and no mistake of ours."""
+    """Return whether an error of connecting comes from the network, the server or nats-py, not from a bug."""
     return isinstance(error, (OSError, nats.errors.Error))

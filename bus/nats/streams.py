@@ -1,11 +1,10 @@
-"""The streams and consumers Headway uses: declared here as data, made so on the server by `ensure`.
+"""The streams and consumers Headway uses, declared as data; `ensure` creates or updates them on the server.
 
-Workers make the stream of their own service; the shared ones are made by `provision()` with the control role.
-Bounds are hard (`discard new`): a full stream refuses its publisher instead of dropping somebody's message.
+Workers create the stream of their own service; `provision()` creates the shared ones with the control role.
+Bounds are hard (`discard new`): a full stream refuses new messages instead of dropping old ones.
 
-How many copies a stream has is the operator's matter, said once, to `provision()`. A declaration leaves it open: a
-stream that exists keeps its copies, a new one gets as many as `EVENTS` has. So workers, who know nothing of the
-cluster, never lower them.
+The operator sets the number of replicas once, through `provision()`. Declarations leave it open: an existing stream
+keeps its replicas, a new one gets as many as `EVENTS` has. So workers, which do not know the cluster, never lower it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from headway.bus.wire import subjects
 _T = TypeVar("_T")
 
 JOBS: Final = "JOBS_"
-"""What the names of job streams begin with; the service's follows."""
+"""Prefix of the names of job streams, followed by the service's name."""
 EVENTS: Final = "EVENTS"
 OBJECTS: Final = "OBJECTS"
 DEAD: Final = "DEAD"
@@ -48,37 +47,37 @@ BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
 
 DAY: Final = 86_400.0
 TOMBSTONES: Final = 30 * DAY
-"""Seconds that a deleted object's tombstone stays: a page that was away for longer gets everything anew."""
+"""Seconds that a deleted object's tombstone stays. A page that was offline for longer reloads everything."""
 _GIB: Final = 1 << 30
 _ELECTION = 20.0
-"""Seconds for what passes; a cluster without a leader takes up to nine to elect one (nats-server's raft.go)."""
+"""Seconds to retry temporary refusals; a cluster needs up to nine to elect a leader (nats-server, raft.go)."""
 _SETUP_TIMEOUT = _ELECTION + 10.0
 _ASK = 5.0
-"""Seconds after which a consumer is asked for again: the question may be lost with the server that had it."""
+"""Seconds after which a consumer is requested again: the request may be lost together with the server that had it."""
 _AGAIN = 0.1
 
 SET_ASIDE: Final = 64 << 20
-"""Bytes up to which the bound of a queue is set when the queue is made, and room for it set aside with that."""
+"""Bounds up to this many bytes are set, and their storage reserved, when the queue is created."""
 BOUND: Final = "headway.max_bytes"
-"""Metadata of a stream whose bound is set only when it comes near it: that bound, in bytes."""
+"""Metadata key of a stream whose bound is set only when the stream comes near it: the bound in bytes."""
 MAX_ACK_PENDING: Final = 10_000
-"""Messages of one lane that all its workers may have in hand together; beyond, the server stops delivering."""
+"""Maximum unacknowledged messages of one lane, over all workers; at this number the server stops delivering."""
 
 
 def jobs_stream(service: str) -> str:
-    """The name of a service's job stream."""
+    """Return the name of a service's job stream."""
     return f"{JOBS}{subjects.token(service, 'service')}"
 
 
 class EventConsumer(NamedTuple):
-    """What the name of an event consumer says."""
+    """The parts of an event consumer's name."""
 
     service: str
     type: str
 
 
 def parse_event_consumer(name: str) -> EventConsumer | None:
-    """Take the name of an event consumer apart; None if it is another consumer's."""
+    """Parse the name of an event consumer; None if it is another consumer's."""
     service, _, type_ = name.partition("_")
     try:
         return EventConsumer(subjects.token(service, "service"), subjects.event_type(type_.replace("_", ".")))
@@ -87,19 +86,19 @@ def parse_event_consumer(name: str) -> EventConsumer | None:
 
 
 def lane_consumer(version: str, lane: int) -> str:
-    """The name of the durable consumer of one version's lane."""
+    """Return the name of the durable consumer of one version's lane."""
     return f"{subjects.token(version, 'version')}-{lane}"
 
 
 class LaneConsumer(NamedTuple):
-    """What the name of a lane's consumer says."""
+    """The parts of a lane consumer's name."""
 
     version: str
     lane: int
 
 
 def parse_lane_consumer(name: str) -> LaneConsumer | None:
-    """Take the name of a lane's consumer apart; None if it is another consumer's."""
+    """Parse the name of a lane's consumer; None if it is another consumer's."""
     version, _, number = name.rpartition("-")
     lane = subjects.lane_number(number)
     if lane is None:
@@ -111,23 +110,26 @@ def parse_lane_consumer(name: str) -> LaneConsumer | None:
 
 
 def service_of_jobs(stream: str) -> str | None:
-    """Return the service whose job stream has this name; None if it is another stream's."""
+    """Return the service whose job stream has this name; None for other streams."""
     return stream.removeprefix(JOBS) if stream.startswith(JOBS) else None
 
 
 def event_consumer(service: str, event_type: str) -> str:
-    """The name of the durable consumer of one service for one event type. '_' is in no token, so names are unique."""
+    """Return the name of a service's durable consumer for an event type.
+
+    No token contains '_', so names are unique.
+    """
     return f"{subjects.token(service, 'service')}_{subjects.event_type(event_type).replace('.', '_')}"
 
 
 def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig:
     """Return the job stream of a service: a work queue that takes mapped jobs only.
 
-    A server sets the bound of a stream aside when the stream is made, used or not. So a large bound is only written
-    into the metadata here; the deployer sets it once the queue comes near it (`headway.deployer.bounds`).
+    A server reserves the bound of a stream when the stream is created, whether it is used or not. So a large bound is
+    only written into the metadata; the deployer sets it once the queue comes near it (`headway.deployer.bounds`).
 
     Args:
-        service: whose.
+        service: the service's name.
         queue_bytes: bound in bytes.
         queue_per_subject: bound of messages per version, lane, tenant and operation.
     """
@@ -146,7 +148,7 @@ def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig
 
 
 def shared(replicas: int | None = None) -> list[StreamConfig]:
-    """The streams all services share, with so many copies each; None leaves that open."""
+    """Return the streams that all services share, with the given number of replicas; None leaves it open."""
     return [
         _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
         _kept(
@@ -156,7 +158,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             max_msgs_per_subject=1,
             allow_direct=True,
             allow_msg_ttl=True,
-            # What is purged or deleted by the API is not republished, so browsers would keep it for ever.
+            # The server does not republish purges and deletes made through the API: browsers would never see them.
             deny_purge=True,
             deny_delete=True,
             republish=RePublish(src="obj.>", dest="live.>"),
@@ -195,7 +197,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
 
 
 def _kept(name: str, subjects_: list[str], replicas: int | None, **different: Any) -> StreamConfig:
-    """A stream whose messages stay until a bound is reached; then it refuses new ones, unless declared otherwise."""
+    """Return a stream that keeps its messages and, unless declared otherwise, refuses new ones when full."""
     usual = {"discard": DiscardPolicy.NEW, "max_bytes": _GIB}
     return StreamConfig(
         name=name,
@@ -209,7 +211,10 @@ def _kept(name: str, subjects_: list[str], replicas: int | None, **different: An
 
 
 def lane(service: str, version: str, number: int, ack_wait: float) -> ConsumerConfig:
-    """The durable consumer of one version's lane. Attempts are counted by the worker, so deliveries are not limited."""
+    """Return the durable consumer of one version's lane.
+
+    Deliveries are not limited, because the worker counts attempts.
+    """
     name = lane_consumer(version, number)
     return ConsumerConfig(
         name=name,
@@ -224,10 +229,10 @@ def lane(service: str, version: str, number: int, ack_wait: float) -> ConsumerCo
 
 
 def event(service: str, event_type: str, ack_wait: float) -> ConsumerConfig:
-    """The durable consumer of one service for one event type, from its creation on.
+    """Return a service's durable consumer for one event type; it starts with events after its creation.
 
-    All versions of the service share it, so that during a release each event is handled once; one per type,
-    so that a version without a handler for a type does not take its events.
+    All versions of the service share it, so that each event is handled once during a release. There is one per type,
+    so that a version without a handler for a type does not receive its events.
     """
     name = event_consumer(service, event_type)
     return ConsumerConfig(
@@ -243,17 +248,17 @@ def event(service: str, event_type: str, ack_wait: float) -> ConsumerConfig:
 
 
 async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
-    """Make the shared streams what they are declared to be.
+    """Create the shared streams, or change them to their declarations.
 
     Args:
         js: the context.
-        replicas: copies that they and all job streams have from now on; None leaves those there are as they are.
+        replicas: number of replicas of these and all job streams from now on; None keeps those of existing streams.
 
     Raises:
         StoreError, ConnectionFailed: as `ensure`.
     """
     if replicas is not None:
-        await _replicate(js, replicas)  # first: in a cluster, streams whose copies are just being made are not listed
+        await _replicate(js, replicas)  # first: a cluster does not list streams whose replicas are being created
     async with asyncio.TaskGroup() as group:
         for config in shared(replicas):
             group.create_task(ensure(js, config))
@@ -262,7 +267,7 @@ async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
 async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
     """Create a stream, or change it to its declaration where it differs.
 
-    With `num_replicas` left open it keeps the copies it has; a new one gets as many as `EVENTS` has.
+    If `num_replicas` is open, an existing stream keeps its replicas and a new one gets as many as `EVENTS` has.
 
     Raises:
         DeclarationDrift: if it exists and the server refuses the change.
@@ -280,11 +285,11 @@ async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, config: ConsumerConfig) -> None:
-    """Create a durable consumer, or change it to its declaration. Its position stays.
+    """Create a durable consumer, or change it to its declaration. It keeps its position.
 
     Raises:
         MissingStream: if the stream does not exist.
-        DeclarationDrift: if the server refuses it.
+        DeclarationDrift: if the server refuses the declaration.
         ConnectionFailed: without an answer in time.
     """
     try:
@@ -312,11 +317,11 @@ async def _create_or_change(js: JetStreamContext, config: StreamConfig) -> None:
 
 
 async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:
-    """Ask until the server can say; after `_ELECTION`, its last answer or silence stands.
+    """Repeat a request until the server can answer it; after `_ELECTION` seconds raise the last error.
 
-    A cluster has a leader before that leader has heard from all servers, and none while it elects one: then it
-    refuses, or is silent (nats-server's jetstream_cluster.go, `selectPeerGroup`). A server lets clients in before it
-    has begun with JetStream, and enabled it for each account that it knows.
+    A cluster refuses, or does not answer, while it elects a leader and until that leader has heard from all servers
+    (nats-server, jetstream_cluster.go, `selectPeerGroup`). A server also accepts clients before it has started
+    JetStream and enabled it for every account.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + _ELECTION
@@ -339,7 +344,7 @@ def _passes(refusal: nats.js.errors.APIError) -> bool:
 
 
 async def _replicate(js: JetStreamContext, replicas: int) -> None:
-    """Give all job streams so many copies."""
+    """Set the number of replicas of all job streams."""
     name, seen = "of jobs", 0
     try:
         while page := await _once_it_can(partial(js.streams_info, seen)):
@@ -355,7 +360,7 @@ async def _replicate(js: JetStreamContext, replicas: int) -> None:
 
 
 async def _copies(js: JetStreamContext) -> int | None:
-    """How many copies the operator wants of a stream; None where there are no shared streams yet."""
+    """Return the number of replicas that the operator has set; None if there are no shared streams yet."""
     try:
         return (await js.stream_info(EVENTS)).config.num_replicas
     except nats.js.errors.NotFoundError:
@@ -366,16 +371,16 @@ def _refusal(name: str, error: nats.js.errors.APIError) -> StoreError:
     if nobody_answers(error):
         return StoreError(f"stream {name}: no server with JetStream answers", remedy="start the servers with JetStream")
     if error.err_code in TOO_FEW:
-        return StoreError(f"stream {name}: {error.description}", remedy="have no more replicas than servers that run")
+        return StoreError(f"stream {name}: {error.description}", remedy="use at most one replica per running server")
     if error.err_code == JsCode.NO_STORAGE:
-        remedy = "give the store a larger disk: a server promises three quarters of what is free when it starts"
+        remedy = "use a larger disk: a server offers JetStream three quarters of what is free when it starts"
         return StoreError(f"stream {name}: {error.description}", remedy=remedy)
     kind = DeclarationDrift if "change" in (error.description or "") else StoreError
     return kind(f"stream {name}: {error.description}")
 
 
 def _differs(declared: StreamConfig, found: StreamConfig) -> bool:
-    """Whether a declared setting is not what the server has. What is not declared is the server's business."""
+    """Return whether a declared setting differs from the server's. Settings that are not declared are ignored."""
     return any(
         value is not None and value != _plain(getattr(found, field.name))
         for field in fields(declared)

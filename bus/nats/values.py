@@ -1,9 +1,9 @@
-"""Streams that keep the last value of each subject: reading one, reading what changed, writing by compare-and-set.
+"""Streams that keep the last value of each subject: read one, read changes, write by compare-and-set.
 
 Reads are direct gets (ADR-31): any replica answers, without a consumer, and may be behind its leader.
 
-While the servers of a cluster elect who leads a stream, nobody answers for it. That is told from a stream that does not
-exist by asking the cluster for it, and then waited out.
+While a cluster elects the leader of a stream, no server answers for it. A request to the cluster distinguishes that
+from a stream that does not exist; then the original request is repeated until there is a leader.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ T = TypeVar("T")
 TIMEOUT: Final = 5.0
 """Seconds for one request."""
 _AGAIN = 0.1
-"""Seconds, on average, until a stream without a leader is asked again."""
+"""Average seconds between requests to a stream without a leader."""
 _PAGE = 512
 _EMPTY = "404"
 _END_OF_BATCH = "204"
@@ -48,7 +48,7 @@ _NO_RESPONDERS = "503"
 
 
 async def last(js: JetStreamContext, stream: str, subject: str) -> Msg:
-    """The last message of a subject; one with a status header if a replica has none.
+    """Return the last message of a subject, or one with a status header if the replica that answers has none.
 
     Raises:
         MissingStream: if the stream does not exist.
@@ -62,8 +62,9 @@ async def last(js: JetStreamContext, stream: str, subject: str) -> Msg:
 
 
 async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
-    """The last message of a subject as the stream's leader has it, None if there is none. What was acknowledged is
-    there, unless this leader has just lost its majority and does not know it yet.
+    """Return the last message of a subject from the stream's leader; None if there is none.
+
+    It includes every acknowledged write, unless this leader has just lost its majority without knowing it yet.
 
     Raises:
         MissingStream: if the stream does not exist.
@@ -93,7 +94,7 @@ class Page:
 
     Attributes:
         messages: what was found.
-        more: whether there is more behind them.
+        more: whether more messages follow.
     """
 
     messages: list[Msg]
@@ -103,16 +104,18 @@ class Page:
 async def page(
     js: JetStreamContext, stream: str, wanted: str, start: int | datetime, *, batch: int = _PAGE, max_bytes: int = 0
 ) -> Page:
-    """The next messages of a filter, in one request (ADR-31). A replica that is behind may answer: what it gives is
-    complete up to the last message it gives, and may miss what came later.
+    """Return the next messages of a filter, in one request (ADR-31).
+
+    A replica that is behind may answer: its messages are complete up to the last one it returns, but later ones may
+    be missing.
 
     Args:
         js: the context.
         stream: its name.
         wanted: subject filter.
-        start: first sequence, or the time from which on messages were stored.
-        batch: at most so many messages.
-        max_bytes: about so many bytes; 0 is what the server allows.
+        start: first sequence, or the time of the first message.
+        batch: maximum number of messages.
+        max_bytes: approximate maximum of bytes; 0 uses the server's limit.
 
     Raises:
         MissingStream: if the stream does not exist.
@@ -130,7 +133,7 @@ async def page(
 
 
 async def since(js: JetStreamContext, stream: str, wanted: str, start: int = 1) -> AsyncIterator[Msg]:
-    """The messages from a sequence on, in order, in as few requests as there are pages.
+    """Yield the messages from a sequence on, in order, with one request per page.
 
     Args:
         js: the context.
@@ -161,15 +164,15 @@ async def write(
     *,
     ttl: float | None = None,
 ) -> int:
-    """Write a value; returns its sequence, which is its revision.
+    """Write a value and return its sequence, which is its revision.
 
     Args:
         js: the context.
         stream: its name.
-        subject: where.
-        payload: what.
+        subject: subject of the value.
+        payload: the value.
         sent: headers.
-        expect: the revision it must still have, 0 for "must not exist"; None writes in any case.
+        expect: the revision it must still have, 0 for "must not exist"; None writes unconditionally.
         ttl: whole seconds after which the server removes it (ADR-43).
 
     Raises:
@@ -182,7 +185,7 @@ async def write(
         sent = {**sent, headers.EXPECTED_REVISION: str(expect)}
 
     async def publish(left: float) -> int:
-        # nats-py adds to the headers that it is given.
+        # A copy, because nats-py modifies the headers.
         acknowledged = await js.publish(subject, payload, timeout=left, headers=dict(sent) or None, msg_ttl=ttl)
         return int(acknowledged.seq)
 
@@ -192,18 +195,20 @@ async def write(
         what = f"{subject} is not at revision {expect}" if error.err_code in CONFLICTS else subject
         raise translate(error, what) from error
     except ConnectionFailed as error:
-        remedy = "read it again before repeating"
+        remedy = "read the value before you repeat the write"
         raise NotStored(f"{subject}: not acknowledged: {error.message}", remedy=remedy) from error
 
 
 async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callable[[float], Awaitable[T]]) -> T:
-    """Ask a stream, again while it has no leader. Nobody has received a question that is asked again.
+    """Send a request to a stream, and repeat it while the stream has no leader.
+
+    A request is repeated only if no server has received it.
 
     Args:
         js: the context.
         stream: its name.
         subject: for the message of an error.
-        ask: asks once, and gets the seconds that are left.
+        ask: sends the request once, given the seconds that are left.
 
     Raises:
         MissingStream: if the stream does not exist.
@@ -230,7 +235,7 @@ async def _answered(js: JetStreamContext, stream: str, subject: str, ask: Callab
 
 
 async def _exists(js: JetStreamContext, stream: str) -> None:
-    """Raise MissingStream if the cluster knows of no such stream; without an answer nothing is known."""
+    """Raise MissingStream if the cluster says that the stream does not exist; return if it says nothing."""
     try:
         reply = await connection(js).request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=1)
     except (TimeoutError, nats.errors.Error):
@@ -240,7 +245,7 @@ async def _exists(js: JetStreamContext, stream: str) -> None:
 
 
 async def _batch(js: JetStreamContext, stream: str, ask: bytes, timeout: float) -> tuple[list[Msg], dict[str, str]]:
-    """One batched direct get: the messages, and the headers that end them."""
+    """Run one batched direct get; return its messages and the headers of the message that ends them."""
     nc = connection(js)
     found: list[Msg] = []
     end: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -267,7 +272,7 @@ async def _batch(js: JetStreamContext, stream: str, ask: bytes, timeout: float) 
 
 
 def _direct(js: JetStreamContext, stored: dict[str, Any]) -> Msg:
-    """A message that the leader gave, as a direct get gives it."""
+    """Convert a stored message that the leader returned to the form of a direct get."""
     block = base64.b64decode(stored.get("hdrs", ""))
     lines = block.decode().split("\r\n")[1:]
     fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}

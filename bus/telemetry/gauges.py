@@ -1,7 +1,7 @@
-"""OpenTelemetry gauges of a control loop: what its last round saw.
+"""OpenTelemetry gauges that show the last round of a control loop.
 
-A round shows all its values at once, in place of those before. So what is gone (a version, a lost lease) is told no
-more, and the exporter, which reads on a thread of its own, never sees half a round.
+Each round replaces all values at once. So values of a removed version or a lost lease disappear, and the exporter,
+which reads in its own thread, never sees half a round.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 Values: TypeAlias = Mapping[str, Sequence[Observation]]
-"""By the name of the gauge."""
+"""Observations by gauge name."""
 
 
 class Gauges:
-    """Some gauges, shown together. They cost next to nothing while OpenTelemetry is off.
+    """A set of gauges that change together. They cost next to nothing while OpenTelemetry is off.
 
     Args:
-        described: of each gauge its unit (as UCUM writes it) and its description, by its name.
-        leads: whether we are the one of several whose word counts; the others tell nothing.
+        described: unit (in UCUM notation) and description of each gauge, by name.
+        leads: returns whether this process is the leader; the others export nothing.
     """
 
     def __init__(self, described: Mapping[str, tuple[str, str]], leads: Callable[[], bool] = lambda: True) -> None:
@@ -32,7 +32,7 @@ class Gauges:
             meter.create_observable_gauge(name, [self._reader(name)], unit, description)
 
     def show(self, values: Values) -> None:
-        """Replace what is told; a gauge that is left out tells nothing."""
+        """Replace all values; a gauge without values exports nothing."""
         self._values = values
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:

@@ -1,4 +1,4 @@
-"""Latency histograms that cost one bisect a sample and add up across workers."""
+"""Latency histograms that need one bisect per sample and can be added up across workers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Histogram:
 
 
 def quantile(counts: Sequence[int], q: float) -> float | None:
-    """The q-quantile (0 to 1) in seconds, linear inside its bucket; None without samples.
+    """Return the q-quantile (0 to 1) in seconds, interpolated linearly in its bucket; None without samples.
 
-    What lies in the overflow bucket counts as its lower bound, so the answer is then too small, never invented.
+    Samples in the overflow bucket count as its lower bound, so the result is too small in that case.
     """
     total = sum(counts)
     if total == 0:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, on stderr."""
+"""Structured logs on stderr, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
         self._fixed = fixed
 
     def format(self, record: logging.LogRecord) -> str:
-        """One JSON object: time, level, logger, message, the fixed fields, the message's facts, the traceback."""
+        """Return a record as a JSON object: time, level, logger, message, fixed and extra fields, traceback."""
         line: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -1,7 +1,7 @@
 """OpenTelemetry: spans and metrics by the messaging and RPC semantic conventions, trace context in NATS headers.
 
-Off unless a tracer or meter provider is set, by the application or by `configure()` from the usual `OTEL_*` variables.
-While it is off there is no instrument object at all, so the hot paths pay one comparison with None.
+It is off unless the application sets a tracer or meter provider, or `configure()` does from the `OTEL_*` variables.
+While it is off there are no instruments, so hot paths only compare with None.
 Source: opentelemetry.io/docs/specs/semconv/messaging, W3C Trace Context.
 """
 
@@ -24,10 +24,10 @@ from headway.bus.errors import ConfigError
 from headway.bus.wire import subjects
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Bounds of the buckets of durations; those of the SDK are for milliseconds."""
+"""Bucket bounds of durations; the SDK's defaults are meant for milliseconds."""
 _SYSTEM: Final = "nats"
 _LAST_EXPORT: Final = 2.0
-"""Seconds that the last export may take: a collector that is down delays nobody's end."""
+"""Maximum seconds for the last export, so that a collector that is down does not delay the exit."""
 _SWITCHES = (
     "OTEL_TRACES_EXPORTER",
     "OTEL_METRICS_EXPORTER",
@@ -38,7 +38,7 @@ _SWITCHES = (
 
 
 def wanted(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the `OTEL_*` variables ask for an exporter."""
+    """Return whether the `OTEL_*` variables request an exporter."""
     environment = os.environ if environment is None else environment
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
@@ -46,15 +46,15 @@ def wanted(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def configure(service: str, version: str, instance: str) -> None:
-    """Set up the SDK as the `OTEL_*` variables say; does nothing if they ask for nothing.
+    """Set up the SDK from the `OTEL_*` variables; do nothing if they request no exporter.
 
     Args:
-        service: what this process is; a service, or one of the control processes.
-        version: of it.
-        instance: which of them; a worker's id.
+        service: name of the service or control process.
+        version: its version.
+        instance: id of this instance, such as a worker's id.
 
     Raises:
-        ConfigError: if they do, and the SDK is not installed.
+        ConfigError: if an exporter is requested and the SDK is not installed.
     """
     if not wanted():
         return
@@ -63,29 +63,29 @@ def configure(service: str, version: str, instance: str) -> None:
         from opentelemetry.sdk._configuration import _OTelSDKConfigurator
     except ImportError as error:
         raise ConfigError(
-            "OTEL_* variables ask for telemetry, but the OpenTelemetry SDK is not installed",
+            "OTEL_* variables request telemetry, but the OpenTelemetry SDK is not installed",
             remedy="pip install 'headway[telemetry]', or unset them",
         ) from error
-    # Metrics and traces are wanted together unless one is set to "none".
+    # An endpoint enables both metrics and traces unless one of them is set to "none".
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
         os.environ.setdefault("OTEL_METRICS_EXPORTER", "otlp")
     os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     attributes = {resources.SERVICE_VERSION: version, resources.SERVICE_INSTANCE_ID: instance}
-    if not os.environ.get("OTEL_SERVICE_NAME"):  # and it is not set here: processes that we start have their own names
+    if not os.environ.get("OTEL_SERVICE_NAME"):  # not set in os.environ: child processes have their own names
         attributes[resources.SERVICE_NAME] = service
-    # One line says that an export failed; each of its tries would say so, too.
+    # Without this, each retry of a failed export would be logged in addition to the failure itself.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     _OTelSDKConfigurator().configure(resource_attributes=attributes)  # type: ignore[no-untyped-call]
 
 
 def shutdown() -> None:
-    """Export what is buffered, if that does not take long."""
+    """Export buffered data and stop the SDK, within `_LAST_EXPORT` seconds."""
     last = []
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         stop = getattr(provider, "shutdown", None)
         if stop is not None:
-            atexit.unregister(stop)  # the SDK would call it once more, and wait
+            atexit.unregister(stop)  # the SDK would call it again, and wait
             last.append(threading.Thread(target=stop, daemon=True))
             last[-1].start()
     end = time.monotonic() + _LAST_EXPORT
@@ -94,7 +94,7 @@ def shutdown() -> None:
 
 
 def instruments() -> Instruments | None:
-    """The instruments, or None while OpenTelemetry is off."""
+    """Return new instruments, or None while OpenTelemetry is off."""
     tracer_off = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
     meter = metrics.get_meter_provider()
     meter_off = type(meter).__name__ in {"_ProxyMeterProvider", "NoOpMeterProvider"}
@@ -102,7 +102,7 @@ def instruments() -> Instruments | None:
 
 
 def durations(name: str, description: str) -> metrics.Histogram:
-    """A histogram of seconds."""
+    """Create a histogram of durations in seconds."""
     meter = metrics.get_meter("headway")
     return meter.create_histogram(name, unit="s", description=description, explicit_bucket_boundaries_advisory=_SECONDS)
 
@@ -130,7 +130,7 @@ class Instruments:
 
     @contextmanager
     def calling(self, service: str, operation: str, tenant: str, sent: dict[str, str]) -> Iterator[Span]:
-        """A client span around a call; its context is put into the headers to send."""
+        """Open a client span around a call and put its context into the headers to send."""
         attributes = {
             "rpc.system": _SYSTEM,
             "rpc.service": service,
@@ -143,8 +143,8 @@ class Instruments:
 
     @contextmanager
     def publishing(self, subject: str, sent: dict[str, str], size: int) -> Iterator[Span]:
-        """A producer span around a publish; its context is put into the headers to send."""
-        # The destination name leaves the tenant out, so that names stay few: conventions ask for low cardinality.
+        """Open a producer span around a publish and put its context into the headers to send."""
+        # The span name and the template leave the tenant out: the conventions ask for low cardinality.
         attributes = {
             "messaging.system": _SYSTEM,
             "messaging.operation.type": "send",
@@ -169,7 +169,7 @@ class Instruments:
         received: Mapping[str, str] | None,
         attempt: int,
     ) -> Iterator[Span]:
-        """A consumer (job, event) or server (rpc) span around a handler, child of the sender's."""
+        """Open a consumer (job, event) or server (rpc) span around a handler, as a child of the sender's span."""
         common = {
             "messaging.system": _SYSTEM,
             "headway.service": service,
@@ -197,7 +197,7 @@ class Instruments:
             self._inflight.add(-1, labels)
 
     def buried(self, service: str, version: str, cause: str, count: int = 1) -> None:
-        """So many messages were given up as dead letters. Operations are left out: whoever sends can make up any."""
+        """Count dead letters. The operation is not recorded: senders can invent any number of names."""
         self._buried.add(count, {"headway.service": service, "headway.version": version, "headway.cause": cause})
 
     @contextmanager
@@ -212,7 +212,7 @@ class Instruments:
         began = time.perf_counter()
         failed = ""
         try:
-            # Neither of the SDK's own notes of an exception: both hold its text, which may hold another's secrets.
+            # Do not let the SDK record the exception: its text may contain another tenant's secrets.
             with self._tracer.start_as_current_span(
                 name,
                 context=parent,
@@ -239,11 +239,11 @@ class Instruments:
 
 
 def _parent(received: Mapping[str, str] | None) -> otel_context.Context | None:
-    """The context a message carries; None leaves the current one in force."""
+    """Return the trace context that a message carries; None keeps the current one."""
     if not received or "traceparent" not in received:
         return None
     if trace.get_current_span().get_span_context().is_valid:
-        return None  # inside a handler's own span, whose parent the headers name already
+        return None  # already inside a handler's span, whose parent the headers name
     return propagate.extract(dict(received))
 
 

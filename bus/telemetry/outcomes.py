@@ -1,4 +1,4 @@
-"""How requests ended, by operation and by tenant: a few numbers each, for a bounded number of names."""
+"""Counts of request outcomes by operation and by tenant, for a bounded number of names."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final, NamedTuple
 from headway.bus.telemetry.histogram import BUCKETS
 
 NAMES: Final = 32
-"""Names that a worker counts; those that it meets later are counted together as `OTHERS`."""
+"""Maximum number of names that a worker counts separately; all further names are counted as `OTHERS`."""
 OTHERS: Final = ""
 
 
 class Outcome(NamedTuple):
-    """What became of the requests of one name since the worker's start.
+    """Outcomes of the requests of one name since the worker's start.
 
     Attributes:
         tries: calls, jobs and events that ended.
-        errors: those that failed; what was the caller's own mistake is none of them.
-        latency: counts by index of the bucket, those that are not 0.
+        errors: those that failed, without mistakes of the caller.
+        latency: counts by bucket index, without zeros.
     """
 
     tries: int
@@ -38,9 +38,9 @@ class Outcomes:
         """Count a request that ended.
 
         Args:
-            name: of its operation, or its tenant.
-            seconds: that it took.
-            failed: whether it was a failure of the handler's.
+            name: its operation or tenant.
+            seconds: how long it took.
+            failed: whether the handler failed.
         """
         count = self._counts.get(name)
         if count is None:

@@ -1,1 +1,1 @@
-"""What travels on the wire: subjects, headers, encoded bodies and heartbeats."""
+"""The wire format: subjects, headers, encoded bodies and heartbeats."""

@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: what it says of itself each second on `beat.<service>.<version>.<worker>`."""
+"""The heartbeat that a worker publishes every second on `beat.<service>.<version>.<worker>`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headway.bus.telemetry.outcomes import Outcome, Outcomes
 __all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
 INTERVAL = 1.0
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 State = Literal["starting", "serving", "draining", "stopped"]
 
@@ -27,32 +27,32 @@ class Beat(BaseModel):
     """One heartbeat. Counters and histograms count from the worker's start; a reader takes differences.
 
     Attributes:
-        service, version, worker: who.
-        host, pid: where.
-        started, at: unix seconds on the worker's own clock, which may be wrong: compared with each other at most.
-        uptime_s: seconds since the worker started, by a steady clock; 0 from workers that do not tell.
-        state: what it is doing.
+        service, version, worker: identify the worker.
+        host, pid: the process it runs in.
+        started, at: unix seconds of the worker's clock, which may be wrong: compare them only with each other.
+        uptime_s: seconds since the worker started, by a monotonic clock; 0 from workers that do not send it.
+        state: phase of the worker's life.
         rpc_inflight: calls being served.
         in_hand: jobs and events being worked on.
-        oldest_s: seconds that the oldest call, job or event in hand has taken so far.
-        processed: finished well.
-        failed: failed attempts, those that are tried again included.
-        rejected: refused by the handler, or not valid.
-        retried: handed back to be tried again.
+        oldest_s: seconds that the oldest call, job or event in progress has taken so far.
+        processed: completed successfully.
+        failed: failed attempts, including those that are retried.
+        rejected: refused by the handler, or invalid.
+        retried: handed back to be retried.
         dead: given up as dead letters.
         shed: calls answered 503.
         latency: per kind ("rpc", "job", "on"), counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
         cpu_s: CPU seconds used by the process.
         rss_bytes: resident memory.
-        loop_lag_s: how late the event loop woke up for this beat.
-        healthy: whether all health checks of the service say so.
-        slots: jobs and events it may have in hand.
+        loop_lag_s: how late the event loop woke up for this heartbeat, in seconds.
+        healthy: whether all health checks of the service pass.
+        slots: jobs and events it may work on at once.
         limit: calls it serves at once.
-        hung: calls, jobs and events that ran into their timeout and did not end.
-        grace_s: seconds that work in hand has to finish once it drains; 0 from workers that do not tell.
-        waiting: (seconds until due, how many) of what it handed back to be tried again later.
-        unstored: how often JetStream did not take (or give) a record of attempts or a dead letter.
-        operations, tenants: how they ended, by name; tenants without their latency.
+        hung: calls, jobs and events that exceeded their timeout and are still running.
+        grace_s: seconds that work in progress has to finish when it drains; 0 from workers that do not send it.
+        waiting: (seconds until due, count) of messages handed back to be retried later.
+        unstored: how often a record of attempts or a dead letter could not be stored or read.
+        operations, tenants: outcomes by name; those of tenants have no latency.
     """
 
     service: str
@@ -89,15 +89,15 @@ class Beat(BaseModel):
 
     @property
     def age_s(self) -> float:
-        """Seconds since the worker started, by its own clock."""
+        """Seconds since the worker started, measured by the worker."""
         return self.uptime_s or max(0.0, self.at - self.started)
 
 
 class Waiting:
-    """Messages that were handed back to be tried again later, by when they are due. Coarser the later that is."""
+    """Counts of messages handed back for a later retry, by due time; later times are counted more coarsely."""
 
     _STEPS: Final = ((10.0, 1.0), (60.0, 5.0), (600.0, 60.0), (math.inf, 600.0))
-    """(Seconds until due, up to which, in steps of so many seconds)."""
+    """(Upper bound of the seconds until due, step in seconds)."""
 
     __slots__ = ("_due",)
 
@@ -115,7 +115,7 @@ class Waiting:
         self._due[due] = self._due.get(due, 0) + 1
 
     def told(self, now: float) -> list[tuple[float, int]]:
-        """Return (seconds until due, how many), and forget what is due."""
+        """Return (seconds until due, count) in order, and forget what is due."""
         self._due = {due: count for due, count in self._due.items() if due > now}
         found: dict[float, int] = {}
         for due, count in self._due.items():
@@ -126,7 +126,7 @@ class Waiting:
 
 
 class Counters:
-    """What a worker counts."""
+    """The counters of a worker."""
 
     __slots__ = (
         "dead",
@@ -156,18 +156,18 @@ class Counters:
         self.tenants = Outcomes()
 
     def ended(self, operation: str, tenant: str, seconds: float, *, failed: bool) -> None:
-        """Count how a call, job or event ended, for its operation and its tenant."""
+        """Count the outcome of a call, job or event for its operation and its tenant."""
         self.operations.add(operation, seconds, failed=failed)
         self.tenants.add(tenant, seconds, failed=failed)
 
 
 def cpu_seconds() -> float:
-    """CPU seconds this process has used."""
+    """Return the CPU seconds this process has used."""
     return time.process_time()
 
 
 def rss_bytes() -> int:
-    """Resident memory of this process; its peak where the system tells no more (macOS)."""
+    """Return the resident memory of this process in bytes; on macOS its peak."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):

@@ -1,11 +1,11 @@
-"""Typed payloads: pydantic validates what comes in, orjson encodes what goes out.
+"""Typed payloads: pydantic validates incoming data, orjson encodes outgoing data.
 
 Decoding goes straight from bytes to the model (`validate_json`), because strict types and dates follow JSON's
 rules only there. Encoding turns the model into JSON's own types first and lets orjson write them.
 See docs/decisions/0003-pydantic-validate-orjson-encode.md.
 
-What is sent is what is validated: fields go by their aliases, replies have the declared type, and what JSON would lose
-(NaN, integers beyond 64 bits, secrets) is refused at the sender (bus/wire/faithful.py).
+Encoding and validation agree: fields are sent under their aliases, replies have the declared type, and the sender
+refuses values that JSON cannot represent (NaN, integers beyond 64 bits, secrets; bus/wire/faithful.py).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"
 
 
 class Codec(Generic[T]):
-    """Bytes to a value of one type and back. Build it once: the schema is compiled here.
+    """Encodes and decodes values of one type. Create it once: this compiles the schema.
 
     Args:
-        type_: anything pydantic takes: a model, a dataclass, a TypedDict, `int`, `list[Model]`, `None`.
+        type_: any type pydantic supports: a model, a dataclass, a TypedDict, `int`, `list[Model]`, `None`.
 
     Raises:
-        DeclarationError: if pydantic has no schema for the type, or a field is sent by another name than it is read by.
+        DeclarationError: if pydantic has no schema for the type, or a field is sent and read under different names.
     """
 
     __slots__ = ("_class", "_dump", "_floats", "_native", "_trusted", "_validate", "adapter", "type")
@@ -54,9 +54,9 @@ class Codec(Generic[T]):
         self._dump = self.adapter.serializer.to_python
         self._class: Any = type_ if isinstance(type_, type) and issubclass(type_, BaseModel) else object
         self._trusted = self._class is not object or (isinstance(type_, type) and type_ in _PLAIN)
-        """A value of exactly this class needs no second look: that costs pydantic as much as all the rest."""
+        """Skip type checks for values of exactly this class: they cost as much as all the rest of encoding."""
         self._native = False
-        """Written by pydantic, which alone knows how its models want NaN to be sent."""
+        """Let pydantic write the JSON: only it knows how its models send NaN."""
         self._floats = False
         for node in _nodes(self.adapter.core_schema):
             if node.get("type") in _MAY_HOLD_FLOATS:
@@ -70,7 +70,7 @@ class Codec(Generic[T]):
         """Validate a payload; an empty one counts as `null`. Fields may come by alias or by name.
 
         Raises:
-            InvalidInput: naming each field that is wrong, never repeating the payload itself.
+            InvalidInput: if the payload is invalid; names the fields but never repeats the payload.
         """
         try:
             value: T = self._validate(data or b"null", by_alias=True, by_name=True)
@@ -82,7 +82,7 @@ class Codec(Generic[T]):
         """Return the payload of a value.
 
         Raises:
-            InvalidInput: if the value is not of the type, or has no faithful JSON form; naming the fields.
+            InvalidInput: if the value does not have the type, or JSON cannot represent it; names the fields.
         """
         if type(value) is not self.type and not isinstance(value, self._class):
             value, payload = self._encode_validated(value)
@@ -103,12 +103,12 @@ class Codec(Generic[T]):
         return orjson.dumps(self._dump(value, mode="json", by_alias=True, warnings="error"))
 
     def _encode_validated(self, value: T) -> tuple[T, bytes]:
-        """Encode what the serializer does not take as it is, such as a dict for a model."""
+        """Encode a value that the serializer does not accept directly, such as a dict for a model."""
         try:
             value = self.adapter.validate_python(value, by_alias=True, by_name=True)
             return value, self._payload(value)
         except ValidationError as error:
-            raise InvalidInput(_problems(error), remedy="return what is declared") from error
+            raise InvalidInput(_problems(error), remedy="return the declared type") from error
         except (PydanticSerializationError, TypeError, UnicodeError) as error:
             raise unserializable(value, self.adapter.serializer, error) from error
 
@@ -118,7 +118,7 @@ _any: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def codec_for(type_: Any) -> Codec[Any]:
-    """Return the codec of a type, built once.
+    """Return the codec of a type from a cache.
 
     Raises:
         DeclarationError: as `Codec`.
@@ -133,7 +133,7 @@ def encode(value: Any) -> bytes:
     """Return the payload of a value whose type is not declared: a model, a dataclass or plain JSON types.
 
     Raises:
-        InvalidInput: if it has no faithful JSON form; naming the fields.
+        InvalidInput: if JSON cannot represent the value; names the fields.
     """
     kind = type(value)
     if kind is not dict:  # pydantic's own check for its models is slow
@@ -156,9 +156,9 @@ def _plain(value: Any) -> Any:
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """All parts of a core schema."""
+    """Yield all nodes of a core schema."""
     if isinstance(schema, dict):
-        if isinstance(schema.get("type"), str):  # else it maps the names of fields, one of which may be "type"
+        if isinstance(schema.get("type"), str):  # otherwise it maps field names, and a field may be named "type"
             yield schema
         for part in schema.values():
             yield from _nodes(part)
@@ -168,7 +168,7 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _fields(node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The fields that a part of a core schema declares, by name."""
+    """Yield the fields that a node of a core schema declares, with their names."""
     found = node.get("fields")
     pairs = found.items() if isinstance(found, dict) else [("", one) for one in found or ()]
     for name, field in pairs:

@@ -1,4 +1,4 @@
-"""Integers that browsers cannot hold: a JavaScript number is a double, exact only up to 2^53 - 1."""
+"""Refuse integers that browsers would round: JavaScript numbers are doubles, exact only up to 2^53 - 1."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LONG: Final = re.compile(rb"[0-9]{16}")
 
 
 def refuse_inexact(payload: bytes, what: str) -> None:
-    """Refuse a JSON value that a browser would show with other numbers than were written.
+    """Refuse a JSON value with integers that a browser would round.
 
     Raises:
-        InvalidInput: naming the field.
+        InvalidInput: if there is one; names the field.
     """
-    if _LONG.search(payload) is None:  # nearly always, and quickly
+    if _LONG.search(payload) is None:  # the usual case, checked quickly
         return
     for path, number in _inexact(orjson.loads(payload), ()):
         field = ".".join(map(str, path)) or "the value"

@@ -1,6 +1,6 @@
-"""What JSON would lose: NaN and infinity (null), integers beyond 64 bits, masked secrets, bytes that are no text.
+"""Refuse values that JSON cannot represent: NaN and infinity, integers beyond 64 bits, masked secrets, binary data.
 
-Payloads are looked through only when they give reason to: a `null`, the mask of a secret, or a serializer's error.
+A payload is checked only if it contains a `null` or the mask of a secret, or if the serializer failed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
 def check(value: Any, serializer: SchemaSerializer) -> None:
-    """Refuse a value of which its JSON form loses something.
+    """Refuse a value that its JSON form does not represent fully.
 
     Args:
-        value: what was encoded.
-        serializer: pydantic's, for its type.
+        value: the encoded value.
+        serializer: pydantic's serializer of its type.
 
     Raises:
-        InvalidInput: naming each field, and what to do.
+        InvalidInput: if so; names each field and what to do.
     """
     plain = serializer.to_python(value, mode="python", by_alias=True, warnings=False)
     sent = serializer.to_python(value, mode="json", by_alias=True, warnings=False)
@@ -37,12 +37,12 @@ def check(value: Any, serializer: SchemaSerializer) -> None:
 
 
 def unserializable(value: Any, serializer: SchemaSerializer, error: Exception) -> InvalidInput:
-    """Return the error for a value that cannot be encoded, naming the fields if they can be told.
+    """Return the error for a value that cannot be encoded, with the fields if they are known.
 
     Args:
-        value: what was to be encoded.
-        serializer: pydantic's, for its type.
-        error: what the encoder said.
+        value: the value.
+        serializer: pydantic's serializer of its type.
+        error: the encoder's error.
     """
     try:
         plain = serializer.to_python(value, mode="python", by_alias=True, warnings=False)
@@ -54,16 +54,16 @@ def unserializable(value: Any, serializer: SchemaSerializer, error: Exception) -
 
 
 def _refused(problems: list[str]) -> InvalidInput:
-    return InvalidInput(f"this would not arrive as it is: {'; '.join(problems[:5])}", remedy="")
+    return InvalidInput(f"JSON would change this value: {'; '.join(problems[:5])}", remedy="")
 
 
 def _losses(plain: Any, sent: Any, path: str) -> Iterator[str]:
-    """What the JSON form loses of a value, field by field.
+    """Yield what the JSON form of a value loses, field by field.
 
     Args:
         plain: the value in Python's types.
-        sent: the same in JSON's types, or `plain` where there is no such form.
-        path: of the field.
+        sent: the value in JSON's types, or `plain` where there is no such form.
+        path: path of the field.
     """
     if isinstance(plain, Mapping):
         others = list(sent.values()) if isinstance(sent, Mapping) and len(sent) == len(plain) else list(plain.values())
@@ -80,16 +80,16 @@ def _losses(plain: Any, sent: Any, path: str) -> Iterator[str]:
 
 
 def _loss(plain: Any, sent: Any) -> str | None:
-    """What is lost of one value that holds no others."""
+    """Return what JSON loses of a single value that contains no others; None if nothing."""
     as_text = isinstance(sent, str)
     if isinstance(plain, float) and not math.isfinite(plain) and not as_text:
         return f"{plain}, which JSON does not have (send None, or text)"
     if isinstance(plain, int) and not _SMALLEST <= plain <= _LARGEST and not as_text:
         return "an integer beyond 64 bits (send it as text)"
     if isinstance(plain, bytes | bytearray) and not as_text and not _is_text(plain):
-        return "bytes that are no UTF-8 (set ser_json_bytes and val_json_bytes to 'base64' in its model)"
+        return "bytes that are not UTF-8 (set ser_json_bytes and val_json_bytes to 'base64' in its model)"
     if isinstance(plain, SecretStr | SecretBytes | Secret) and (sent == _MASK or sent is plain):
-        return "a secret, of which only a mask is sent (declare it as `str`, or with a field_serializer)"
+        return "a secret, which would be sent as a mask (declare it as `str`, or with a field_serializer)"
     return None
 
 

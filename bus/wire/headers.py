@@ -1,4 +1,4 @@
-"""Names of the message headers, and the time limit that travels in one of them."""
+"""Names of the message headers, and functions that read and write their values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Final
 
 TIMEOUT: Final = "Headway-Timeout"
-"""How long the caller waits from the moment of sending, in whole milliseconds. A duration, as gRPC's `grpc-timeout`
-is: the receiver measures it with its own monotonic clock, so no two clocks have to agree."""
+"""How long the caller waits from the moment of sending, in whole milliseconds. A duration, like gRPC's `grpc-timeout`:
+the receiver measures it with its own monotonic clock, so clocks need not agree."""
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 ID: Final = "Headway-Id"
-"""The id a job was known by before it was moved to another version's queue, where it needs another message id."""
+"""The original id of a job that was moved to another version's queue, where it needs a new message id."""
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 BASE_REVISIONS: Final = "Headway-Base-Revisions"
 """The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
@@ -25,12 +25,12 @@ TRACESTATE: Final = "tracestate"
 SERVICE_ERROR: Final = "Nats-Service-Error"
 SERVICE_ERROR_CODE: Final = "Nats-Service-Error-Code"
 ERROR: Final = "Headway-Error"
-"""The `code` of the error class, so that the caller raises the same one."""
+"""The `code` of the error class, so that the caller raises the same class."""
 ERROR_ID: Final = "Headway-Error-Id"
-"""Finds the worker's log line of an error whose details are not sent."""
+"""Identifies the worker's log entry of an error whose details are not sent."""
 
 ONLY: Final = "Headway-Only"
-"""An event replayed from a dead letter is for this service alone."""
+"""The only service that is to handle this event; set when an event is replayed from a dead letter."""
 
 DEAD_CAUSE: Final = "Headway-Dead-Cause"
 DEAD_REASON: Final = "Headway-Dead-Reason"
@@ -42,16 +42,16 @@ DEAD_SEQUENCE: Final = "Headway-Dead-Sequence"
 DEAD_BLOB: Final = "Headway-Dead-Blob"
 DEAD_AT: Final = "Headway-Dead-At"
 DEAD_HEADERS: Final = "Headway-Dead-Headers"
-"""The original headers that cannot be sent as headers, such as one whose name is no token; JSON."""
+"""The original headers that cannot be sent as headers, such as those with an invalid name, as JSON."""
 DEAD_HEADERS_BLOB: Final = "Headway-Dead-Headers-Blob"
-"""The blob that holds all original headers, where they are too large to be kept."""
+"""The blob that holds all original headers, if they are too large to be sent."""
 DEAD_PREFIX: Final = "Headway-Dead-"
 
 MAX_SIZE: Final = 65_000
-"""Bytes of headers that are sent with a stored message; JetStream refuses 65,536 and more."""
+"""Maximum bytes of headers of a stored message; JetStream refuses 65,536 and more."""
 
 _MAX_VALUE = 1024
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110: what clients of NATS send
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, the names that NATS clients send
 
 
 def timeout_value(seconds: float) -> str:
@@ -60,7 +60,7 @@ def timeout_value(seconds: float) -> str:
 
 
 def timeout_of(headers: Mapping[str, str] | None) -> float | None:
-    """Return the time limit that a message carries, in seconds; None without one, or if it is not a number."""
+    """Return a message's time limit in seconds; None if it has none or it is not a number."""
     if headers is None:
         return None
     value = headers.get(TIMEOUT)
@@ -70,9 +70,9 @@ def timeout_of(headers: Mapping[str, str] | None) -> float | None:
 
 
 def sendable(fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Part headers that arrived into those that can be sent on and those that cannot.
+    """Split received headers into those that can be sent again and those that cannot.
 
-    Servers pass on what clients refuse to send: names with spaces or brackets, values that are no UTF-8.
+    Servers forward headers that clients refuse to send: names with spaces or brackets, values that are not UTF-8.
     """
     good: dict[str, str] = {}
     bad: dict[str, str] = {}
@@ -90,11 +90,11 @@ def _is_utf8(value: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Text that is safe as a header value: one line of printable characters, at most 1 KiB."""
+    """Return the text made safe as a header value: one line of printable characters, at most 1 KiB."""
     line = " ".join(str(text).split())
     return "".join(char for char in line if char.isprintable())[:_MAX_VALUE]
 
 
 def size(message_headers: Mapping[str, str]) -> int:
-    """How many bytes headers take on the wire: `NATS/1.0`, a line each, and a blank line."""
+    """Return the bytes that headers take on the wire: `NATS/1.0`, a line each, and a blank line."""
     return 12 + sum(len(key) + len(value.encode()) + 4 for key, value in message_headers.items())

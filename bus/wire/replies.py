@@ -1,4 +1,4 @@
-"""Error replies: an error as headers (NATS micro, ADR-32), and headers as the error they stand for."""
+"""Error replies: convert errors to headers (NATS micro, ADR-32) and headers back to errors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KINDS: Final[dict[str, type[CallError]]] = {
 
 
 def error_headers(error: HeadwayError, *, remedy: bool = False) -> dict[str, str]:
-    """Return the headers of a reply that says an error.
+    """Return the headers of an error reply.
 
     Args:
-        error: what to say.
-        remedy: say the remedy, too; a `RemoteError` is told by its id instead.
+        error: the error.
+        remedy: whether to include the remedy in the message.
     """
     fields = {
         headers.SERVICE_ERROR: headers.clean(str(error) if remedy else error.message),
@@ -42,14 +42,14 @@ def error_headers(error: HeadwayError, *, remedy: bool = False) -> dict[str, str
 
 
 def raise_remote(subject: str, found: Mapping[str, str] | None) -> None:
-    """Raise the error that a reply's headers say; return if they say none.
+    """Raise the error in a reply's headers; return if there is none.
 
     Args:
-        subject: what was called, for the message.
+        subject: the called subject, for the message.
         found: the reply's headers.
 
     Raises:
-        CallError: the class that `Headway-Error` names, or that has the status of another implementation's reply.
+        CallError: the class that `Headway-Error` names; without that header, the class with the reply's status.
     """
     if not found or headers.SERVICE_ERROR not in found:
         return

@@ -1,4 +1,4 @@
-"""The subject grammar: the one place that builds and takes apart subjects.
+"""The subject grammar: the only module that builds and parses subjects.
 
     rpc.<service>.<tenant>.<operation>             -> rpc.<service>.<version>.<tenant>.<operation>
     job.<service>.<tenant>.<operation>             -> job.<service>.<version>.<lane>.<tenant>.<operation>
@@ -6,13 +6,13 @@
     obj.<tenant>.<type>.<id>                       -> live.<tenant>.<type>.<id>
     dead.<service>.<tenant>.<operation>
     beat.<service>.<version>.<worker>
-    sync.<tenant>.pull                             changes since
+    sync.<tenant>.pull                             a page's request for changes
     sync.<tenant>.submit.<service>.<operation>     a page's job, which client sync submits
 
-The left form is what publishers use; nats-server maps it to the right one (broker/routes.py). Everything
-is checked before it reaches the wire: a token that carried a '.' or '*' would silently address somebody else.
+Publishers use the left form; nats-server maps it to the right one (broker/routes.py). Every token is checked before
+it reaches the wire: one with a '.' or '*' would silently address another tenant or service.
 
-Each form has a builder, and a parser that returns a NamedTuple. A parser refuses what its builder cannot make.
+Each form has a builder, and a parser that returns a NamedTuple. A parser refuses subjects its builder cannot make.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import Final, NamedTuple
 from headway.bus.errors import InvalidSubject
 
 LANES: Final = 16
-"""How many lanes a version's jobs are spread over, by the server's hash of the tenant."""
+"""Number of lanes of a version's jobs. The server picks the lane by a hash of the tenant."""
 
 CONSOLE: Final = "headway"
-"""The tenant whose objects are what the operator's console shows. No application's tenant may be called so."""
+"""The reserved tenant that holds the objects of the operator's console."""
 
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -37,7 +37,7 @@ _ID_REMEDY = "use letters, digits, '-' and '_', at most 63 characters, starting 
 _KEY_MAX = 255
 _REVISION_DIGITS = 15  # below 2^53
 
-# A hot path checks the same few names over and over; the set is bounded because tenants come from outside.
+# A cache: the hot path checks the same few names repeatedly. It is bounded because tenant names come from outside.
 _known: set[str] = set()
 _KNOWN_MAX = 4096
 
@@ -47,10 +47,10 @@ def token(value: str, what: str) -> str:
 
     Args:
         value: the token.
-        what: what it names ("tenant", "service"), for the error.
+        what: the kind of name ("tenant", "service"), for the error.
 
     Raises:
-        InvalidSubject: if it is anything else.
+        InvalidSubject: if it breaks the grammar.
     """
     if value in _known:
         return value
@@ -68,16 +68,16 @@ def application_tenant(value: str) -> str:
         InvalidSubject: if it breaks the grammar, or is reserved.
     """
     if value == CONSOLE:
-        told = "no application's tenant can have it"
-        raise InvalidSubject(f"tenant {value!r} is the operator's console", remedy=f"choose another name: {told}")
+        told = "this one is not for applications"
+        raise InvalidSubject(f"tenant {value!r} is reserved for the console", remedy=f"choose another name: {told}")
     return token(value, "tenant")
 
 
 def identifier(value: str, what: str = "id") -> str:
-    """Check an object id or key: a token that may also have upper case and '_'.
+    """Check an object id or key: a token that may also contain upper-case letters and '_'.
 
     Raises:
-        InvalidSubject: if it is anything else.
+        InvalidSubject: if it breaks the grammar.
     """
     if _ID.fullmatch(value) is None:
         raise InvalidSubject(f"{value!r} is not a valid {what}", remedy=_ID_REMEDY)
@@ -85,11 +85,11 @@ def identifier(value: str, what: str = "id") -> str:
 
 
 def fit(text: str, otherwise: str = "invalid") -> str:
-    """Return the token that is most like a text, so that whatever arrived can be filed.
+    """Return a valid token that resembles a text.
 
     Args:
-        text: anything.
-        otherwise: the token if nothing of the text can be kept.
+        text: any text, such as an invalid name that was received.
+        otherwise: the token to use if no character of the text is valid.
     """
     if _TOKEN.fullmatch(text):
         return text
@@ -97,25 +97,25 @@ def fit(text: str, otherwise: str = "invalid") -> str:
 
 
 def key_token(key: str) -> str:
-    """Return the form of an idempotency key that stands in a message id, without '.'.
+    """Return an idempotency key encoded for use in a message id, without '.'.
 
-    Letters, digits, '-' and '_' stay. All else is percent-encoded; what gets too long by that is hashed.
+    Letters, digits, '-' and '_' stay. Other characters are percent-encoded; if the result is too long, it is hashed.
 
     Args:
         key: any text of 1 to 255 characters.
 
     Raises:
-        InvalidSubject: if it is empty, longer, or no text.
+        InvalidSubject: if it is empty or too long.
     """
     if not 1 <= len(key) <= _KEY_MAX:
         what = f"a key of {len(key)} characters" if key else "an empty key"
-        raise InvalidSubject(f"{what} is not valid", remedy=f"a key is text of 1 to {_KEY_MAX} characters")
+        raise InvalidSubject(f"{what} is not valid", remedy=f"use a text of 1 to {_KEY_MAX} characters")
     if _ID.fullmatch(key):
         return key
     quoted = urllib.parse.quote(key, safe="", errors="surrogatepass").replace(".", "%2E")
     if len(quoted) <= _KEY_MAX:
         return quoted
-    return f"={hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"  # no quoted text has a '='
+    return f"={hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()}"  # quoted text contains no '='
 
 
 def base_revisions(header: str) -> dict[tuple[str, str], int]:
@@ -125,14 +125,14 @@ def base_revisions(header: str) -> dict[tuple[str, str], int]:
         Revisions by type and id.
 
     Raises:
-        InvalidSubject: naming the part that is wrong.
+        InvalidSubject: if a part is malformed; names the part.
     """
     found: dict[tuple[str, str], int] = {}
     for part in filter(None, header.split(",")):
         name, _, revision = part.partition("=")
         type_, _, id_ = name.partition(".")
         if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
-            raise InvalidSubject(f"{part!r} names no revision", remedy="write type.id=revision")
+            raise InvalidSubject(f"{part!r} has no valid revision", remedy="write type.id=revision")
         found[token(type_, "type"), identifier(id_)] = int(revision)
     return found
 
@@ -141,7 +141,7 @@ def event_type(value: str) -> str:
     """Check an event type: one or more tokens joined by '.', such as `call.ended`.
 
     Raises:
-        InvalidSubject: if it is anything else.
+        InvalidSubject: if it breaks the grammar.
     """
     if value in _known:
         return value
@@ -153,122 +153,124 @@ def event_type(value: str) -> str:
 
 
 def rpc(service: str, tenant: str, operation: str) -> str:
-    """The subject a caller sends a request to."""
+    """Return the subject that a caller sends a request to."""
     return f"rpc.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
 def rpc_endpoint(service: str, version: str, operation: str) -> str:
-    """What the workers of one version subscribe to, for all tenants."""
+    """Return the subject that the workers of one version subscribe to, for all tenants."""
     return f"rpc.{token(service, 'service')}.{token(version, 'version')}.*.{token(operation, 'operation')}"
 
 
 def queue_group(service: str, version: str) -> str:
-    """The queue group of one version's workers."""
+    """Return the queue group of one version's workers."""
     return f"{token(service, 'service')}-{token(version, 'version')}"
 
 
 def job(service: str, tenant: str, operation: str) -> str:
-    """The subject a publisher submits a job to."""
+    """Return the subject that a publisher submits a job to."""
     return f"job.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
 def job_lane(service: str, version: str, lane: int) -> str:
-    """The filter of one version's consumer on one lane."""
+    """Return the filter of one version's consumer on one lane."""
     return f"job.{token(service, 'service')}.{token(version, 'version')}.{_lane(lane)}.>"
 
 
 def job_stream_subject(service: str) -> str:
-    """What stream `JOBS_<service>` captures: mapped jobs only, so that an unrouted one has no responders."""
+    """Return the subjects of stream `JOBS_<service>`: mapped jobs only, so that unrouted jobs have no responders."""
     return f"job.{token(service, 'service')}.*.*.*.*"
 
 
 def event(tenant: str, type_: str) -> str:
-    """The subject of an event."""
+    """Return the subject of an event."""
     return f"event.{application_tenant(tenant)}.{event_type(type_)}"
 
 
 def event_filter(type_: str) -> str:
-    """The filter of a subscriber to one event type, for all tenants."""
+    """Return the filter of a subscriber to one event type, for all tenants."""
     return f"event.*.{event_type(type_)}"
 
 
 def obj(tenant: str, type_: str, id_: str) -> str:
-    """The subject of an object's changes."""
+    """Return the subject of an object's changes."""
     return f"obj.{token(tenant, 'tenant')}.{token(type_, 'object type')}.{identifier(id_)}"
 
 
 def obj_filter(tenant: str, type_: str) -> str:
-    """All objects of one type of one tenant."""
+    """Return the filter for all objects of one type of one tenant."""
     return f"obj.{token(tenant, 'tenant')}.{token(type_, 'object type')}.*"
 
 
 def obj_all(tenant: str) -> str:
-    """All objects of one tenant."""
+    """Return the filter for all objects of one tenant."""
     return f"obj.{token(tenant, 'tenant')}.*.*"
 
 
 def live_head(tenant: str) -> str:
-    """Where a tenant's head beacons go."""
+    """Return the subject of a tenant's head beacons."""
     return f"live.{token(tenant, 'tenant')}.head"
 
 
 def live_conflict(tenant: str) -> str:
-    """Return the subject on which a tenant's pages hear that two writers met."""
+    """Return the subject on which a tenant's pages learn of write conflicts."""
     return f"live.{token(tenant, 'tenant')}.conflict"
 
 
 def live_presence(tenant: str) -> str:
-    """Where it is told which users of a tenant are online."""
+    """Return the subject that announces which users of a tenant are online."""
     return f"live.{token(tenant, 'tenant')}.presence"
 
 
 def live(tenant: str, type_: str, id_: str) -> str:
-    """The subject to which the server republishes an object's changes."""
+    """Return the subject to which the server republishes an object's changes."""
     return f"live.{token(tenant, 'tenant')}.{token(type_, 'object type')}.{identifier(id_)}"
 
 
 def sync_pull(tenant: str) -> str:
-    """Where pages of a tenant ask for changes."""
+    """Return the subject on which a tenant's pages request changes."""
     return f"sync.{token(tenant, 'tenant')}.pull"
 
 
 def sync_submit(tenant: str, service: str, operation: str) -> str:
-    """Where pages of a tenant send a job, which client sync submits."""
+    """Return the subject to which a tenant's pages send a job, which client sync submits."""
     return f"sync.{token(tenant, 'tenant')}.submit.{token(service, 'service')}.{token(operation, 'operation')}"
 
 
 def rpc_mapped(service: str, version: str, tenant: str, operation: str) -> str:
-    """The subject that a request of one tenant to one version has."""
+    """Return the mapped subject of a tenant's request to one version."""
     return rpc_endpoint(service, version, operation).replace("*", token(tenant, "tenant"))
 
 
 def job_mapped(service: str, version: str, lane: int, tenant: str, operation: str) -> str:
-    """The subject that a job has in its queue."""
+    """Return the mapped subject of a job in its queue."""
     place = f"{token(service, 'service')}.{token(version, 'version')}.{_lane(lane)}"
     return f"job.{place}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
 
 
 def is_inbox(reply: str) -> bool:
-    """Whether a reply subject is one. Who may publish more than who asked must not answer to anything else: the asker
-    could have it write to a subject that is closed to the asker.
+    """Return whether a reply subject is an inbox.
+
+    A process with more permissions than the requester must answer only to inboxes: otherwise the requester could
+    make it publish to a subject that the requester itself may not use.
     """
     return reply.startswith("_INBOX.")
 
 
 def dead(service: str, tenant: str, operation: str) -> str:
-    """The subject of a dead letter. Events use `on-<type with '-' for '.'>` as operation."""
+    """Return the subject of a dead letter. Events use `on-<type with '-' for '.'>` as operation."""
     return f"dead.{token(service, 'service')}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
 
 
 def dead_filter(service: str | None = None, tenant: str | None = None) -> str:
-    """The dead letters of a service and a tenant; None means all of them."""
+    """Return the filter for dead letters of a service and a tenant; None means all of them."""
     service = "*" if service is None else token(service, "service")
     tenant = "*" if tenant is None else token(tenant, "tenant")
     return f"dead.{service}.{tenant}.*"
 
 
 def beat(service: str, version: str, worker: str) -> str:
-    """The subject of a worker's heartbeats."""
+    """Return the subject of a worker's heartbeats."""
     return f"beat.{token(service, 'service')}.{token(version, 'version')}.{identifier(worker, 'worker')}"
 
 
@@ -332,7 +334,7 @@ class SyncSubject(NamedTuple):
 
 
 def parse_rpc(subject: str) -> RpcSubject:
-    """Take a mapped request subject apart.
+    """Parse a mapped request subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -344,7 +346,7 @@ def parse_rpc(subject: str) -> RpcSubject:
 
 
 def parse_job(subject: str) -> JobSubject:
-    """Take a mapped job subject apart.
+    """Parse a mapped job subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -364,7 +366,7 @@ def parse_job(subject: str) -> JobSubject:
 
 
 def parse_event(subject: str) -> EventSubject:
-    """Take an event subject apart.
+    """Parse an event subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -374,7 +376,7 @@ def parse_event(subject: str) -> EventSubject:
 
 
 def parse_obj(subject: str) -> ObjectSubject:
-    """Take an object's subject apart.
+    """Parse an object's subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -384,7 +386,7 @@ def parse_obj(subject: str) -> ObjectSubject:
 
 
 def parse_live(subject: str) -> ObjectSubject:
-    """Take the subject of a republished change apart.
+    """Parse the subject of a republished change.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -394,7 +396,7 @@ def parse_live(subject: str) -> ObjectSubject:
 
 
 def parse_dead(subject: str) -> DeadSubject:
-    """Take a dead letter's subject apart.
+    """Parse a dead letter's subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -404,7 +406,7 @@ def parse_dead(subject: str) -> DeadSubject:
 
 
 def parse_beat(subject: str) -> BeatSubject:
-    """Take a heartbeat's subject apart.
+    """Parse a heartbeat's subject.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -414,7 +416,7 @@ def parse_beat(subject: str) -> BeatSubject:
 
 
 def parse_sync(subject: str) -> SyncSubject:
-    """Take the subject of a page's request apart.
+    """Parse the subject of a page's request.
 
     Raises:
         InvalidSubject: if it is not one.
@@ -430,16 +432,16 @@ def parse_sync(subject: str) -> SyncSubject:
 
 
 def sync_kind(subject: str) -> str:
-    """Return what a page asks for, `pull` or `submit`; `invalid` for anything else."""
+    """Return the kind of a page's request, `pull` or `submit`; `invalid` for any other subject."""
     kind = subject.split(".", 3)[2:3]
     return kind[0] if kind and kind[0] in {"pull", "submit"} else "invalid"
 
 
 def job_addressee(subject: str) -> tuple[str, str]:
-    """Return tenant and operation of a mapped job. Quicker than `parse_job`; the operation is left unchecked.
+    """Return tenant and operation of a mapped job. Faster than `parse_job`; the operation is not checked.
 
     Raises:
-        InvalidSubject: if it is no job's subject, or the tenant breaks the grammar.
+        InvalidSubject: if it is not a job's subject, or the tenant breaks the grammar.
     """
     parts = subject.split(".")
     if len(parts) != 6:
@@ -448,16 +450,16 @@ def job_addressee(subject: str) -> tuple[str, str]:
 
 
 def job_version(subject: str) -> str | None:
-    """Return the version whose queue holds a job, whatever the job is called; None if it is no job's subject."""
+    """Return the version whose queue holds a job, without checking its names; None for other subjects."""
     parts = subject.split(".")
     return parts[2] if len(parts) == 6 and parts[0] == "job" else None
 
 
 def job_moved(subject: str, version: str) -> str:
-    """Return the subject of a job in another version's queue: same lane, tenant and operation, whatever they are.
+    """Return the subject of a job in another version's queue, with lane, tenant and operation unchanged and unchecked.
 
     Raises:
-        InvalidSubject: if it is no job's subject.
+        InvalidSubject: if it is not a job's subject.
     """
     parts = subject.split(".")
     if job_version(subject) is None:
@@ -466,10 +468,10 @@ def job_moved(subject: str, version: str) -> str:
 
 
 def rpc_tenant(subject: str) -> str:
-    """Return the tenant of a mapped request. Quicker than `parse_rpc`.
+    """Return the tenant of a mapped request. Faster than `parse_rpc`.
 
     Raises:
-        InvalidSubject: if it is no request's subject, or the tenant breaks the grammar.
+        InvalidSubject: if it is not a request's subject, or the tenant breaks the grammar.
     """
     parts = subject.split(".")
     if len(parts) != 5:
@@ -489,7 +491,7 @@ def version_of_target(subject: str) -> str:
 
 
 def template(subject: str) -> str:
-    """Return a publisher's subject without its tenant, for metrics: there are many tenants."""
+    """Return a publisher's subject with a placeholder for the tenant, to keep the number of metrics small."""
     parts = subject.split(".")
     at = 1 if parts[0] in {"event", "obj", "live", "sync"} else 2
     if len(parts) > at:
@@ -498,17 +500,17 @@ def template(subject: str) -> str:
 
 
 def lane_number(text: str) -> int | None:
-    """Return the lane that a token names; None if it names none, or not as a builder writes it."""
+    """Return the lane number in a token; None if it is not a valid lane in canonical form."""
     if not (text.isascii() and text.isdigit()) or str(int(text)) != text or int(text) >= LANES:
         return None
     return int(text)
 
 
 def _parts(subject: str, form: str, *, rest: bool = False) -> list[str]:
-    """Split a subject of a form; with `rest` the last part may have several tokens.
+    """Split a subject that has the given form; with `rest` the last part may have several tokens.
 
     Raises:
-        InvalidSubject: if it has another kind or another number of tokens.
+        InvalidSubject: if the first token or the number of tokens differs.
     """
     count = form.count(".")
     parts = subject.split(".", count) if rest else subject.split(".")
@@ -519,5 +521,5 @@ def _parts(subject: str, form: str, *, rest: bool = False) -> list[str]:
 
 def _lane(lane: int) -> int:
     if not 0 <= lane < LANES:
-        raise InvalidSubject(f"lane {lane} is out of range", remedy=f"lanes are 0 to {LANES - 1}")
+        raise InvalidSubject(f"lane {lane} is out of range", remedy=f"use a lane from 0 to {LANES - 1}")
     return lane

@@ -1,4 +1,4 @@
-"""One message in hand, from its delivery to its answer."""
+"""One message that a worker is processing, from its delivery to its acknowledgement."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from headway.bus.worker.timeouts import NEVER, Timed
 
 
 class Attempt(Timed):
-    """One message in hand, and the attempt that is made of it.
+    """One message that a worker is processing, and the current attempt.
 
     Attributes:
-        source: where it came from.
+        source: the consumer it came from.
         kind: job or event.
-        message: it.
-        delivery: what the server says of its delivery.
-        reply: the subject to answer to; the latest one, if it was delivered again meanwhile.
-        began: when it came, then when its handler began (monotonic seconds).
-        extended: when the server was last told that it is being worked on.
-        record: what happened to it before.
-        noted: whether the log of attempts has a record of it.
-        alone: whether it is run alone.
-        handler, invoke: who works on it; None if nobody can.
-        tenant, operation: whose it is, and where its dead letter is filed.
-        context: the handler's, once it runs.
+        message: the message.
+        delivery: metadata of its delivery.
+        reply: the subject to answer to; the latest one, if the message was redelivered meanwhile.
+        began: when it arrived, later when its handler started (monotonic seconds).
+        extended: when its ack wait was last renewed (monotonic seconds).
+        record: the record of its previous attempts.
+        noted: whether that record is stored.
+        alone: whether it runs alone.
+        handler, invoke: the handler and its `bind()`; unset if there is none.
+        tenant, operation: its tenant, and the operation of its dead letter.
+        context: the handler's context, once it runs.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Attempt(Timed):
     invoke: Invoke
 
     def __init__(self, source: Source, kind: Kind, message: Msg, delivery: Delivery, now: float) -> None:
-        self.due = NEVER  # said here and not by super(): this runs for each message
+        self.due = NEVER  # not by super(): this runs for each message
         self.timed_out = False
         self.returned = False
         self.thread = None
@@ -74,12 +74,12 @@ class Attempt(Timed):
         self.tenant = self.operation = ""
 
 
-class Misfit(Exception):  # no error: it says what becomes of a message
-    """No handler can take a message.
+class Misfit(Exception):  # not an error: it decides the outcome of a message
+    """No handler can process a message.
 
     Args:
-        cause: of its dead letter.
-        reason: likewise.
+        cause: cause of its dead letter.
+        reason: reason of its dead letter.
     """
 
     def __init__(self, cause: dead.Cause, reason: str) -> None:

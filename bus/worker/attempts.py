@@ -1,16 +1,16 @@
-"""How often a message has been tried, told apart from how often it was delivered.
+"""Records of a message's attempts, which differ from its deliveries.
 
-JetStream counts deliveries. A delivery also counts when the work was handed back unstarted, when an
-acknowledgement got lost, or when the worker died, be it of this message or of another one beside it. So the first
-delivery costs nothing, and from the second on a small record per message says what happened before:
+JetStream counts deliveries. A delivery also counts if the work was handed back unstarted, if an acknowledgement was
+lost, or if the worker died, because of this message or of another one. So the first delivery needs no record, and from
+the second on a small record per message says what happened before:
 
 - `failures`: attempts that ended in an error;
-- `crashes`: attempts that were started and never ended: the worker died with them in hand;
-- `running`: an attempt is under way now. Found at the next delivery, it means one more crash.
+- `crashes`: attempts that were started and never ended, because the worker died;
+- `running`: an attempt is in progress. At the next delivery it means one more crash.
 
-A message that has crashed twice is run alone: while it runs, no other message that was delivered before does
-(`Isolation`). So the poison is found out, and the innocent messages that were beside it are cleared by simply
-succeeding. No message is given up for crashes before it has crashed alone.
+A message that has crashed twice runs alone: meanwhile no other redelivered message runs (`Isolation`). That identifies
+the message that kills workers; the others simply succeed. No message is given up for crashes before it has crashed
+alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from headway.bus.retry import Retry
 from headway.bus.wire import headers
 
 SUSPICIOUS = 2
-"""Crashes after which a message is run alone."""
+"""Crashes after which a message runs alone."""
 
 _log = logging.getLogger("headway.bus")
 
@@ -44,11 +44,11 @@ class Attempts:
     crashes: int = 0
     running: bool = False
     alone: bool = False
-    """The attempt under way, or the last one that crashed, was run alone."""
+    """Whether the current attempt, or the last one that crashed, ran alone."""
     blocked: str = ""
-    """Where the attempt that crashed had blocked the event loop; empty if it had not."""
+    """Where the crashed attempt had blocked the event loop; empty if it had not."""
     cause: str = ""
-    """Why the message is given up, once that is decided: it is not run again, its letter is still to be stored."""
+    """Why the message is given up, once that is decided: it does not run again, its dead letter is not stored yet."""
     reason: str = ""
     digest: str = ""
 
@@ -58,31 +58,31 @@ class Attempts:
         return self.failures + self.crashes
 
     def redelivered(self) -> Attempts:
-        """The record at a new delivery: an attempt that still counts as running has crashed."""
+        """Return the record at a new delivery: an attempt still marked as running has crashed."""
         return replace(self, crashes=self.crashes + 1, running=False) if self.running else self
 
     def convicted(self, retry: Retry) -> bool:
-        """Whether it is given up: no attempt is left, and it was not only beside another that crashed."""
+        """Return whether to give it up: no attempts are left, and if it crashed, it also crashed alone."""
         return retry.exhausted(self.made) and (self.alone or not self.crashes)
 
     def suspicious(self, retry: Retry) -> bool:
-        """Whether it is to be run alone."""
+        """Return whether it has to run alone."""
         return self.crashes >= SUSPICIOUS or (self.crashes > 0 and (bool(self.blocked) or retry.exhausted(self.made)))
 
     def started(self, *, alone: bool = False) -> Attempts:
-        """The record while an attempt runs."""
+        """Return the record while an attempt runs."""
         return replace(self, running=True, alone=alone)
 
     def blocking(self, where: str) -> Attempts:
-        """The record of an attempt that blocks the event loop: if the worker is killed for it, this is why."""
+        """Return the record of an attempt that blocks the event loop, which explains a later crash."""
         return replace(self, running=True, blocked=where)
 
     def failed(self) -> Attempts:
-        """The record after an attempt that ended in an error."""
+        """Return the record after an attempt that ended in an error."""
         return replace(self, failures=self.failures + 1, running=False, alone=False, blocked="")
 
     def sentenced(self, cause: str, reason: str, digest: str) -> Attempts:
-        """The record of a message that is given up, but whose letter could not be stored yet."""
+        """Return the record of a message that is given up but whose dead letter is not stored yet."""
         return replace(self, running=False, cause=cause, reason=reason, digest=digest)
 
 
@@ -91,7 +91,7 @@ _FIELDS = frozenset(field.name for field in fields(Attempts))
 
 
 class Isolation:
-    """Lets messages run together, or one of them alone. One that wants to be alone goes before those that do not."""
+    """Lets messages run together, or one of them alone. Messages that have to run alone take precedence."""
 
     def __init__(self) -> None:
         self._together = 0
@@ -101,7 +101,7 @@ class Isolation:
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Run beside others, but beside none that is alone."""
+        """Run together with others, but not while one runs alone."""
         while self._alone or self._waiting:
             self._changed.clear()
             await self._changed.wait()
@@ -114,7 +114,7 @@ class Isolation:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Run when no other does, and let none begin meanwhile."""
+        """Run alone: wait for the others to end, and let none start meanwhile."""
         self._waiting += 1
         try:
             while self._alone or self._together:
@@ -134,12 +134,12 @@ class Isolation:
 class AttemptsLog:
     """The records of one service, in the key-value bucket `ATTEMPTS`.
 
-    Without them nobody knows how often a message may still be run. So what cannot be read or written is raised, and
-    the message waits (bus/worker/work.py): none is run more often than allowed.
+    Without a record it is unknown how often a message may still run. So a failure to read or write one is raised, and
+    the message waits (bus/worker/work.py): no message runs more often than allowed.
 
     Args:
         js: the context.
-        service: whose messages.
+        service: the service's name.
     """
 
     def __init__(self, js: JetStreamContext, service: str) -> None:
@@ -150,7 +150,7 @@ class AttemptsLog:
         """Return the record of a message; an empty one if there is none.
 
         Raises:
-            StoreError: if the bucket refuses, or holds something else.
+            StoreError: if the bucket refuses, or the record cannot be parsed.
             ConnectionFailed: without an answer in time.
         """
         reply = await values.last(self._js, ATTEMPTS, self._subject(stream, sequence))
@@ -161,11 +161,11 @@ class AttemptsLog:
             return Attempts(**{name: value for name, value in found.items() if name in _FIELDS})
         except (orjson.JSONDecodeError, AttributeError) as error:
             raise StoreError(
-                f"the attempts of {stream} {sequence} cannot be read", remedy="purge the record"
+                f"the record of attempts of {stream} {sequence} cannot be parsed", remedy="purge the record"
             ) from error
 
     async def save(self, stream: str, sequence: int, record: Attempts) -> None:
-        """Store a record, and wait until it is stored.
+        """Store a record and wait for the acknowledgement.
 
         Raises:
             QueueFull, StoreError: if the bucket is full, or refuses.
@@ -174,11 +174,11 @@ class AttemptsLog:
         await values.write(self._js, ATTEMPTS, self._subject(stream, sequence), orjson.dumps(asdict(record)), {}, None)
 
     async def clear(self, stream: str, sequence: int) -> None:
-        """Forget a message that is done. That this fails costs a record of a day, and is logged."""
+        """Clear the record of a finished message. A failure is only logged: the record expires after a day."""
         try:
             await values.write(self._js, ATTEMPTS, self._subject(stream, sequence), b"", {}, None)
         except HeadwayError as error:
-            _log.warning("the attempts of %s %d are not cleared: %s", stream, sequence, error)
+            _log.warning("the record of attempts of %s %d was not cleared: %s", stream, sequence, error)
 
     def _subject(self, stream: str, sequence: int) -> str:
         return f"$KV.ATTEMPTS.{self._service}.{stream}.{sequence}"

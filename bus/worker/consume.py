@@ -1,19 +1,19 @@
 """Continuous pulling from many durable consumers over one inbox (ADR-37 `consume`).
 
-nats-py's `fetch` asks for a batch, waits for it and only then asks again, takes a deleted consumer or a new leader
-for a timeout, and never misses a heartbeat. Here requests overlap: the next one is under way while the
-last one's messages are worked on. What is asked of which lane is decided by `headway.bus.worker.lanes.plan`.
+nats-py's `fetch` requests a batch, waits for it and only then requests the next one; it treats a deleted consumer or a
+new leader as a timeout, and does not check heartbeats. Here requests overlap: the next one is pending while messages of
+the last one are processed. `headway.bus.worker.lanes.plan` decides how much to request from which lane.
 
-What the server said a lane holds may have gone to another worker since. A request to such a lane therefore stands
-only for a moment: unanswered it would take the slots that another lane's messages wait for.
+Messages that the server reported for a lane may have gone to another worker since. A request to such a lane therefore
+expires soon: while unanswered, it occupies slots that other lanes need.
 
-Leaving is the other reason for requests that stand shortly. A message that the server sends to an inbox which is just
-going away has been delivered for nothing, and is delivered again. So a worker that leaves asks for nothing more, waits
-until its requests to lanes with traffic are over, and only then unsubscribes.
+Short requests also help a worker to leave. A message that the server sends to an inbox which just disappears has to be
+redelivered. So a worker that leaves sends no more requests, waits until those to lanes with traffic have expired, and
+only then unsubscribes.
 
-All deliveries and status messages arrive on one subscription: a delivery names its consumer in its reply subject, a
-status message says by its own subject, `<inbox>.<lane>`, whose it is. A lane's requests are taken for lost, and sent
-anew, when the connection came back, the consumer's leader changed, or two heartbeats were missed.
+All deliveries and status messages arrive on one subscription: a delivery names its consumer in its reply subject, the
+subject of a status message, `<inbox>.<lane>`, names the lane. After a reconnect, a change of the consumer's leader, or
+two missed heartbeats, the requests of a lane count as lost and are sent again.
 See docs/decisions/0002-nats-py-and-our-own-consume.md.
 """
 
@@ -40,19 +40,19 @@ from headway.bus.wire import headers
 from headway.bus.worker.lanes import PullState, plan
 
 EXPIRES: Final = 30.0
-"""Seconds a pull request to a quiet lane stands."""
+"""Seconds until a pull request to a quiet lane expires."""
 QUIET: Final = 2.0
 """Seconds without a message after which a lane is quiet."""
 BUSY_EXPIRES: Final = 0.25
-"""Seconds one to a lane stands that is not quiet, but empty as far as we know; a worker that leaves waits for it."""
+"""Seconds until one expires to a lane with recent traffic that was last seen empty; a leaving worker waits for it."""
 HOT_EXPIRES: Final = 0.1
-"""Seconds one stands to a lane that holds something, as far as we know: it is served, or others were quicker."""
+"""Seconds until one expires to a lane that was last seen with messages: they come soon, or others were faster."""
 HEARTBEAT: Final = 5.0
-"""Seconds between the server's idle heartbeats; two missing ones mean that the request is lost."""
+"""Seconds between the server's idle heartbeats; after two missed ones the request counts as lost."""
 RETRY: Final = 0.25
-"""Seconds before a lane whose consumer did not answer is asked again."""
+"""Seconds before the next request to a lane whose consumer did not answer."""
 _EARLY: Final = 0.01
-"""Seconds by which a timer may fire early, with room to spare: event loops count in milliseconds."""
+"""Seconds by which a timer may fire early, with a margin: event loops have a resolution of milliseconds."""
 
 _NS = 1_000_000_000
 _FLUSH_TIMEOUT = 2.0
@@ -64,16 +64,16 @@ Deliver = Callable[["Source", Msg, Delivery], bool]
 
 @dataclass(slots=True, eq=False)
 class Source(PullState):
-    """A durable consumer that is pulled from.
+    """A durable consumer to pull from.
 
     Attributes:
         stream: its stream.
         consumer: its name.
-        index: its place among the puller's sources.
-        heard: when the server last spoke of it (monotonic seconds).
-        delivered: when its last message came, or pulling began (monotonic seconds).
-        long: the request that stands may stand for long.
-        not_before: when it may be asked again (monotonic seconds).
+        index: its index among the puller's sources.
+        heard: when the last message or status about it arrived (monotonic seconds).
+        delivered: when its last message arrived, or pulling started (monotonic seconds).
+        long: whether the pending request has the long expiry of a quiet lane.
+        not_before: earliest time of the next request (monotonic seconds).
     """
 
     stream: str = ""
@@ -91,10 +91,10 @@ class MessagePuller:
     Args:
         nc: the connection.
         sources: (stream, consumer) of each lane.
-        concurrency: how many messages may be in hand together.
-        deliver: called with each message as it arrives; must not block. True takes it: the caller
-            calls `finished()` when done. False has it handed back to the server at once.
-        recreate: called when a consumer turns out to be gone; makes it anew.
+        concurrency: maximum number of messages processed at once.
+        deliver: called with each message as it arrives; must not block. It returns True to accept the message
+            and call `finished()` when done, or False to hand it back to the server at once.
+        recreate: called when a consumer no longer exists; creates it again.
     """
 
     def __init__(
@@ -123,21 +123,21 @@ class MessagePuller:
         self._request_cache: dict[tuple[int, float], bytes] = {}
 
     async def run(self) -> None:
-        """Pull until cancelled. Deliveries go on until `stop()`."""
+        """Pull until cancelled. Deliveries continue until `stop()`."""
         self._subscription = await subscribe(self._nc, f"{self._inbox}.*", self._on_message)
         now = time.monotonic()
         for source in self.sources:
             source.delivered = now
         self._wake.set()
         while True:
-            # One decision for all that finished or arrived in one turn of the loop, not one for each.
+            # One decision for everything that finished or arrived in one turn of the loop.
             await self._wake.wait()
             self._wake.clear()
             await self._hand_back()
             await self._pull()
 
     async def stop(self) -> None:
-        """Ask for nothing more. Returns when everything delivered until then has been passed on."""
+        """Send no more requests, and return when everything delivered so far has been passed on."""
         self._stopping = True
         if self._subscription is not None and self._nc.is_connected and not self._requests_are_over():
             with contextlib.suppress(TimeoutError):
@@ -149,42 +149,42 @@ class MessagePuller:
         try:
             with translating("the consumers"):
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
-                    # UNSUB cancels the standing requests; what was already under way still comes in.
+                    # UNSUB cancels the pending requests; messages already on their way still arrive.
                     await leave(self._nc, subscription)
         except (TimeoutError, HeadwayError):
-            _log.warning("could not say goodbye to the consumers; what was under way is redelivered")
+            _log.warning("could not unsubscribe from the consumers; the server redelivers messages on their way")
         await self._hand_back()
 
     def _requests_are_over(self) -> bool:
-        """Whether no request stands but to quiet lanes."""
+        """Return whether all pending requests are to quiet lanes."""
         return all(source.long or not source.outstanding for source in self.sources)
 
     async def _hand_back(self) -> None:
-        """Return to the server what arrived with all slots taken."""
+        """Hand messages back to the server that arrived with all slots taken."""
         returned, self._returned = self._returned, []
         for reply in returned:
             try:
                 with translating("a delivery"):
                     await self._nc.publish(reply, NAK)
             except HeadwayError as error:
-                _log.debug("not handed back, the server finds out by the ack wait: %r", error)
+                _log.debug("not handed back, the server redelivers after the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
-        """One message of a source is done: its slot is free."""
+        """Free the slot of a finished message."""
         source.in_hand -= 1
         self._wake.set()
 
     def tick(self) -> None:
-        """To be called every second or more often: notices lost requests, and asks again what could not be sent."""
+        """Detect lost requests, and repeat those that could not be sent. Call it at least once a second."""
         now = time.monotonic()
         for source in self.sources:
             if source.outstanding and now - source.heard > 2 * HEARTBEAT:
-                _log.warning("%s/%s: no heartbeat, asking again", source.stream, source.consumer)
+                _log.warning("%s/%s: no heartbeat, requesting again", source.stream, source.consumer)
                 self._lost(source, now)
         self._wake.set()
 
     def reconnected(self) -> None:
-        """The connection came back: the server knows nothing of the old requests."""
+        """Mark all requests as lost after a reconnect: the server has dropped them."""
         now = time.monotonic()
         for source in self.sources:
             self._lost(source, now)
@@ -256,14 +256,14 @@ class MessagePuller:
         status = fields.get(headers.STATUS, "")
         if status == "100":  # idle heartbeat
             return
-        if status in {"404", "408"}:  # expired or nothing there; the header says how much of the batch is given up
+        if status in {"404", "408"}:  # expired or no messages; the header says how much of the batch is unserved
             unserved = fields.get("Nats-Pending-Messages", "")
             source.outstanding = max(0, source.outstanding - int(unserved)) if unserved.isdigit() else 0
             source.pending = 0
             return
         description = fields.get(headers.DESCRIPTION, "")
         _log.info("%s/%s: %s %s", source.stream, source.consumer, status, description)
-        # 503: nobody answers for the consumer; 409: deleted, leadership change, shutdown, a limit.
+        # 503: no responder for the consumer; 409: deleted, leadership change, shutdown, a limit.
         self._lost(source, now, RETRY)
         asyncio.get_running_loop().call_later(RETRY + _EARLY, self._wake.set)
         if status == "503" or "deleted" in description.lower():

@@ -1,9 +1,9 @@
-"""One run of a handler, with every way in which it can end.
+"""Run a handler once, and handle every way in which it can end.
 
-- What it returns is awaited if it can be: a decorator may have made an `async def` handler a plain function.
-- A generator was returned: nothing has run, so that is a failure.
-- A coroutine was made and never awaited, as by `ctx.emit(...)` in a `def` handler: a failure, its effect is missing.
-- A thread cannot be cancelled. Whether a timed-out one is waited for is said by the caller.
+- An awaitable result is awaited: a decorator may have turned an `async def` handler into a plain function.
+- A generator as result is a failure: none of it has run.
+- A coroutine that was never awaited, such as `ctx.emit(...)` in a `def` handler, is a failure: its effect is missing.
+- A thread cannot be cancelled. The caller decides whether to wait for one that has timed out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headway.bus.worker.timeouts import Timed
 
 _unawaited: Final[ContextVar[list[str] | None]] = ContextVar("headway_unawaited", default=None)
 _settled_types: Final[set[type]] = {type(None)}
-"""Types of results that are no awaitables and no generators: asking a model's class what it has is slow."""
+"""Types of results that are neither awaitables nor generators. A cache: inspecting a model's class is slow."""
 _MAX_TYPES: Final = 1024
 
 
@@ -30,15 +30,15 @@ async def execute(item: Timed, handler: Handler, invoke: Invoke, value: Any, con
     """Run a handler once and return its result.
 
     Args:
-        item: what is in hand.
-        handler: which.
+        item: the call or message being processed.
+        handler: the handler.
         invoke: its `bind()`.
         value: the request.
         context: its second argument.
 
     Raises:
         UsageError: if the handler forgot to await something, or returned a generator.
-        BaseException: what it raised, of whatever kind.
+        BaseException: any exception that the handler raised.
     """
     forgotten: list[str] = []
     _unawaited.set(forgotten)
@@ -57,18 +57,18 @@ async def execute(item: Timed, handler: Handler, invoke: Invoke, value: Any, con
 
 
 async def _settled(result: Any) -> Any:
-    """The result that an awaitable, or an awaitable's awaitable, stands for."""
+    """Await a result until it is no longer awaitable, and return it."""
     while hasattr(type(result), "__await__") and not inspect.isgenerator(result):
         result = await result
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        raise UsageError("the handler returned a generator, none of which has run", remedy="return its result")
+        raise UsageError("the handler returned a generator, which has not run", remedy="return its result")
     if len(_settled_types) < _MAX_TYPES:
         _settled_types.add(type(result))
     return result
 
 
 async def _in_thread(item: Timed, thread: Awaitable[Any]) -> Any:
-    """Wait for a thread. If the item waits for its thread, a timeout does not end that."""
+    """Wait for a thread. If `item.waits`, keep waiting after the timeout."""
     item.thread = running = asyncio.ensure_future(thread)
     while True:
         try:
@@ -81,11 +81,11 @@ async def _in_thread(item: Timed, thread: Awaitable[Any]) -> Any:
 
 
 def notice_forgotten() -> None:
-    """Have each coroutine that is thrown away unawaited noted for the handler that made it.
+    """Record each coroutine that is never awaited for the handler that created it.
 
-    Python tells of them by one function of the module `warnings`, which it looks up each time.
+    Python reports them through a function of the module `warnings`, which it looks up each time.
     """
-    told = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]  # noqa: SLF001  # the only way to know
+    told = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]  # noqa: SLF001  # there is no public hook
     if getattr(told, "of_headway", False):
         return
 

@@ -1,14 +1,14 @@
-"""Which lanes to pull from next, and how much: the decision, without any I/O.
+"""Decide which lanes to pull from next, and how much. Pure, without I/O.
 
-A worker pulls from many sources side by side: the 16 lanes of its version's jobs, and one per event type.
-It may have `concurrency` messages in hand. `plan()` shares that out so that
+A worker pulls from many sources at once: the 16 lanes of its version's jobs, and one consumer per event type.
+It may process `concurrency` messages at a time. `plan()` divides these slots so that
 
-- every lane with work gets the same share, whatever its backlog: one tenant's million jobs cost another lane's
-  tenant only what is in hand already;
-- an idle lane has one request standing, so that its first message arrives without delay;
-- no more is asked for than can be run. Idle lanes' standing requests are the exception, since at most a quarter
-  of the slots is kept free for them: what arrives when all is full is handed back at once (`Lanes.delivered`
-  says so), and the next free slot goes to that lane.
+- every lane with work gets the same share, regardless of its backlog: another tenant's million jobs delay a lane
+  only by what is being processed already;
+- an idle lane has one pending request, so that its first message arrives without delay;
+- no more messages are requested than there are slots. Requests to idle lanes are an exception, since at most a quarter
+  of the slots is kept free for them: a message that arrives when all slots are taken is handed back at once, and the
+  next free slot goes to its lane.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import Final
 
 WINDOW: Final = 32
-"""Messages of one lane that may be on their way here. A flooded lane that got all free slots at once would arrive as
-one burst, which all others wait behind; smaller, overlapping requests keep it as fast and let others in between."""
+"""Maximum messages of one lane that are requested at once. If a flooded lane got all free slots, its messages would
+arrive as one burst before all others; smaller, overlapping requests are as fast and let other lanes in between."""
 
 
 @dataclass(slots=True)
 class PullState:
-    """What is known of one source.
+    """The known state of one source.
 
     Attributes:
-        outstanding: messages asked for and not yet delivered.
+        outstanding: messages requested and not yet delivered.
         in_hand: messages delivered and not yet finished.
-        pending: messages the server held back at the last delivery, as it said then.
+        pending: messages that the server still held at the last delivery.
     """
 
     outstanding: int = 0
@@ -38,15 +38,15 @@ class PullState:
 
 
 def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[tuple[int, int]]:
-    """Decide what to ask for now.
+    """Decide which pull requests to send now.
 
     Args:
-        concurrency: how many messages may be in hand, over all lanes.
-        lanes: the state of each.
-        cursor: the lane to begin with, so that turns go round when there are fewer free slots than lanes.
+        concurrency: maximum number of messages processed at once, over all lanes.
+        lanes: the state of each lane.
+        cursor: the lane to start with, so that lanes take turns when there are fewer free slots than lanes.
 
     Returns:
-        (lane, how many) for each pull request to send now, possibly none.
+        (lane, number of messages) for each pull request to send now, possibly none.
     """
     in_hand = sum(lane.in_hand for lane in lanes)
     if in_hand >= concurrency:

@@ -1,9 +1,9 @@
-"""The NATS micro protocol (ADR-32): what `nats micro ls`, `info` and `stats` ask, each worker answers.
+"""The NATS micro protocol (ADR-32): each worker answers the requests of `nats micro ls`, `info` and `stats`.
 
     $SRV.<PING|INFO|STATS>[.<service>[.<worker>]]
 
-Beside these a worker answers SCHEMA with the schemas of all its handlers: jobs and events are no endpoints of NATS
-micro.
+In addition, a worker answers SCHEMA with the schemas of all its handlers, since jobs and events are not endpoints of
+NATS micro.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _log = logging.getLogger("headway.bus")
 
 
 def semantic_version(version: str) -> str:
-    """The semantic version that ADR-32 asks for: `v3` is 3.0.0, any other label is 0.0.0-<label>."""
+    """Return the semantic version that ADR-32 requires: 3.0.0 for `v3`, 0.0.0-<label> for any other label."""
     major = _MAJOR.fullmatch(version)
     return f"{int(major[1])}.0.0" if major else f"0.0.0-{version}"
 
 
 class MicroResponder:
-    """Answers for one worker.
+    """Answers micro requests for one worker.
 
     Args:
         nc: the connection.
         service: the service.
         version: its version's label.
         worker: the worker's id.
-        rpc: whose endpoints are shown.
+        rpc: the server of the calls, whose endpoints are shown.
     """
 
     def __init__(self, nc: Client, service: Service, version: str, worker: str, rpc: RpcServer) -> None:
@@ -62,13 +62,13 @@ class MicroResponder:
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Start answering."""
         name = self._service.name
         for subject in ("$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.{self._worker}"):
             self._subscriptions.append(await self._nc.subscribe(subject, cb=self._answer))
 
     async def stop(self) -> None:
-        """Be no longer seen."""
+        """Stop answering."""
         leaving, self._subscriptions = self._subscriptions, []
         try:
             with translating("$SRV"):
@@ -78,7 +78,7 @@ class MicroResponder:
             _log.debug("unsubscribe: %r", error)
 
     def describe(self, verb: str) -> dict[str, Any] | None:
-        """The answer to a verb; None for one that ADR-32 does not know."""
+        """Return the answer to a verb; None for an unknown one."""
         kind = _TYPES.get(verb)
         if kind is None:
             return None
@@ -101,7 +101,7 @@ class MicroResponder:
             with translating("an answer"):
                 await self._nc.publish(message.reply, orjson.dumps(answer))
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)
 
     def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
         return {

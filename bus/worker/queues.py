@@ -1,4 +1,4 @@
-"""The stream and the consumers that one version of a service takes its work from."""
+"""The job stream and the consumers of one version of a service."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from headway.bus.wire.subjects import LANES
 
 
 async def declare(js: JetStreamContext, service: Service, version: str, *, only: str | None = None) -> None:
-    """Make them what the handlers need. Workers do it when they start, and whoever lets a version begin without any.
+    """Create the stream and the consumers that a version's handlers need.
+
+    Workers do this when they start; so does a controller that starts a version without workers.
 
     Args:
         js: the context.
-        service: whose handlers.
+        service: the service.
         version: the version's label.
-        only: one consumer's name; None makes all of them.
+        only: name of the only consumer to create; None creates all of them.
 
     Raises:
-        StoreError: if a stream or consumer is missing or cannot be made.
+        StoreError: if a stream or consumer is missing or cannot be created.
         ConnectionFailed: without an answer from JetStream.
     """
     wanted: list[tuple[str, ConsumerConfig]] = []

@@ -1,8 +1,8 @@
-"""Serving calls: request in, reply out, with an in-flight limit, deadlines and error headers.
+"""Serve calls: request and reply, with an in-flight limit, deadlines and error headers.
 
-Workers of one version subscribe in one queue group, so nats-server gives each request to one of them. A worker at
-its limit answers 503 at once instead of letting requests wait for nothing; a request whose caller has stopped
-waiting is not started, and one that is running then is cancelled. Errors travel in the headers of NATS micro (ADR-32).
+Workers of one version subscribe in one queue group, so nats-server gives each request to one of them. A worker at its
+limit answers 503 at once instead of queueing requests. A request whose deadline has passed is not started, and a
+running one is cancelled. Errors are sent in the headers of NATS micro (ADR-32).
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
 _RELEASE = 1.0
-"""Seconds that cancelled handlers have to end."""
+"""Seconds that cancelled handlers have to finish."""
 
 _log = logging.getLogger("headway.bus")
 
 
 class Endpoint:
-    """One operation and its statistics, as ADR-32 wants them."""
+    """One operation and its statistics (ADR-32)."""
 
     __slots__ = ("errors", "handler", "invoke", "last_error", "nanoseconds", "requests", "subject")
 
@@ -69,8 +69,8 @@ class Endpoint:
         self.nanoseconds = 0
 
 
-class _BadReply(Exception):  # its text is for the caller, too: it names fields, no values
-    """A reply is not of the declared type, or has no faithful JSON form."""
+class _BadReply(Exception):  # its text is also sent to the caller: it names fields but contains no values
+    """A reply does not have the declared type, or JSON cannot represent it."""
 
 
 class Call(Timed):
@@ -79,7 +79,7 @@ class Call(Timed):
     __slots__ = ("began", "message", "tenant")
 
     def __init__(self, message: Msg, now: float) -> None:
-        self.due = NEVER  # said here and not by super(): this runs for each request
+        self.due = NEVER  # not by super(): this runs for each request
         self.timed_out = False
         self.message = message
         self.began = now
@@ -92,11 +92,11 @@ class RpcServer:
     """Serves the calls of one worker.
 
     Args:
-        scope: what its handlers share.
+        scope: state that its handlers share.
         service: the service.
-        counters: where to count.
+        counters: the worker's counters.
         executor: runs `def` handlers.
-        stir: called when a call comes and none is in flight.
+        stir: called when a call arrives and none is in flight.
     """
 
     def __init__(
@@ -128,27 +128,27 @@ class RpcServer:
 
     @property
     def inflight(self) -> int:
-        """How many calls are being served."""
+        """Number of calls being served."""
         return len(self._running)
 
     @property
     def hung(self) -> int:
-        """How many ran into their timeout and did not end."""
+        """Number of calls that exceeded their timeout and are still running."""
         return sum(call.timed_out for call in self._running)
 
     def oldest(self, now: float) -> float:
-        """Seconds that the oldest call in flight has taken so far."""
+        """Return the seconds that the oldest call in flight has taken so far."""
         return max((now - call.began for call in self._running), default=0.0)
 
     async def start(self) -> None:
-        """Take calls from now on."""
+        """Start accepting calls."""
         for endpoint in self.endpoints:
             self._subscriptions.append(
                 await subscribe(self._nc, endpoint.subject, self._taker(endpoint), queue=self.queue_group)
             )
 
     async def stop(self) -> None:
-        """Take no more calls. Returns when those that were under way have been taken."""
+        """Stop accepting calls, and return when those already sent to this worker have been accepted."""
         leaving, self._subscriptions = self._subscriptions, []
         if self._nc.is_closed:
             return
@@ -157,7 +157,7 @@ class RpcServer:
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
                     await leave(self._nc, *leaving)
         except (TimeoutError, HeadwayError):
-            _log.warning("could not say goodbye to the callers; the server drops the subscriptions with the connection")
+            _log.warning("could not unsubscribe from calls; the server drops the subscriptions with the connection")
 
     async def idle(self) -> None:
         """Wait until no call is in flight."""
@@ -173,7 +173,7 @@ class RpcServer:
             async with asyncio.timeout(_RELEASE):
                 await self._idle.wait()
         except TimeoutError:
-            for call in list(self._running):  # handlers that do not let themselves be cancelled
+            for call in list(self._running):  # handlers that ignore cancellation
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
     def _taker(self, endpoint: Endpoint) -> Handle:
@@ -182,11 +182,11 @@ class RpcServer:
 
         def take(message: Msg) -> None:
             endpoint.requests += 1
-            # Without a reply subject it is no call: it may be JetStream's acknowledgement of a job for whose reply
-            # subject somebody of another tenant has named this one.
+            # Without an inbox as reply subject it is not a call: it may be JetStream's acknowledgement of a job, for
+            # which a client of another tenant has given this subject as reply subject.
             if not subjects.is_inbox(message.reply):
                 self._counters.rejected += 1
-                _log.warning("%s is refused: its reply subject %r is no inbox", message.subject, message.reply)
+                _log.warning("%s is refused: its reply subject %r is not an inbox", message.subject, message.reply)
                 return
             if len(running) >= limit:
                 self._counters.shed += 1
@@ -201,7 +201,7 @@ class RpcServer:
                 idle.clear()
                 stir()
             running.add(call)
-            # Not in a TaskGroup: `_running` holds the call and it the task, `idle()` waits for it, and it never raises.
+            # Not in a TaskGroup: `_running` holds the call with its task, `idle()` waits for it, and it never raises.
             call.task = create_task(self._serve(endpoint, call))
 
         return take
@@ -222,10 +222,10 @@ class RpcServer:
             if call.returned:
                 await self._refuse(message, Overloaded("the worker is shutting down", remedy=""))
         except Exception:
-            _log.exception("%s is not answered", message.subject)
+            _log.exception("%s was not answered", message.subject)
         finally:
             if call.thread is not None and not call.thread.done() and not call.returned:
-                # Answered, but its thread goes on: it takes a slot, and counts as hung, until it has ended.
+                # Answered, but its thread is still running: it occupies a slot and counts as hung until it ends.
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({call.thread})
             self._running.discard(call)
@@ -241,7 +241,7 @@ class RpcServer:
         """Run the handler for one request.
 
         Raises:
-            CallError, Conflict: what the caller is to be told.
+            CallError, Conflict: the error to send to the caller.
         """
         handler, message = endpoint.handler, call.message
         value, context = self._open(handler, call)
@@ -257,7 +257,7 @@ class RpcServer:
         except GeneratorExit:
             raise
         except BaseException as error:
-            # Whatever a handler raises is its failure: sys.exit(), or a panic of Rust, must not end the worker.
+            # Any exception is a failure of the handler: sys.exit() or a Rust panic must not end the worker.
             raise self._told(call, context, error) from error
         finally:
             call.due = NEVER
@@ -266,8 +266,8 @@ class RpcServer:
         """Read a request and set its time limit.
 
         Raises:
-            DeadlineExceeded: if its caller waits no longer.
-            InvalidInput: if it cannot be read.
+            DeadlineExceeded: if its caller no longer waits.
+            InvalidInput: if it is invalid.
         """
         message, timeout = call.message, handler.timeout
         asked = headers.timeout_of(message.headers)
@@ -275,7 +275,7 @@ class RpcServer:
             timeout = asked
         until = call.began + timeout
         if until <= time.monotonic():
-            raise DeadlineExceeded("its time was over when the worker came to it", remedy="")
+            raise DeadlineExceeded("the deadline had passed before the worker could start it", remedy="")
         try:
             tenant = call.tenant = subjects.rpc_tenant(message.subject)
             value = handler.input.decode(message.data)
@@ -290,7 +290,7 @@ class RpcServer:
         return value, context
 
     def _told(self, call: Call, context: Context, error: BaseException) -> CallError | Conflict:
-        """What the caller is told of what a handler raised.
+        """Return the error to send to the caller for an exception of a handler.
 
         Raises:
             asyncio.CancelledError: if its worker cancelled it.
@@ -299,8 +299,8 @@ class RpcServer:
             self._counters.rejected += 1
             return Rejected(error.message, remedy=error.remedy)
         if isinstance(error, (Conflict, DeadlineExceeded, Overloaded, Unavailable)):
-            # Its own, or of a service it called: the caller can try again in both cases. After a conflict, a page does
-            # so with the newer object at hand.
+            # Raised by the handler or by a service it called: the caller can retry in both cases. After a conflict, a
+            # page retries with the newer object.
             self._counters.failed += 1
             return type(error)(error.message, remedy="")
         if isinstance(error, asyncio.CancelledError):
@@ -311,22 +311,22 @@ class RpcServer:
                 return DeadlineExceeded(f"not done within {time.monotonic() - call.began:.3f} s", remedy="")
             if task is not None and task.cancelling():
                 raise error
-            # The handler let somebody else's cancellation escape: that is a failure like any other.
+            # A cancellation of something else escaped from the handler: a failure like any other.
         return self._failed(context, error)
 
     def _reply(self, handler: Handler, result: Any) -> bytes:
         try:
             return handler.output.encode(result)
         except InvalidInput as error:
-            raise _BadReply(f"{handler.name} does not return what it declares: {error}") from error
+            raise _BadReply(f"{handler.name} does not return its declared type: {error}") from error
 
     def _failed(self, context: Context, error: BaseException) -> CallError:
-        """Log an error in full, and give the caller an id to find it by; its text may hold another's secrets."""
+        """Log an error and give the caller only its id: its text may contain another tenant's secrets."""
         self._counters.failed += 1
         if isinstance(error, (ConnectionFailed, NotServed, NotStored)):
-            # A server or worker that is away is no fault of the handler's: the caller can try again.
+            # The handler is not to blame for an unreachable server or worker: the caller can retry.
             _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": log_fields(context)})
-            return Unavailable(f"what {context.operation} needs does not answer")
+            return Unavailable(f"a dependency of {context.operation} does not answer")
         error_id = unique_id()
         known = {**log_fields(context), "error_id": error_id, "cause": text_of(error)}
         _log.error("%s failed", context.operation, exc_info=error, extra={"headway": known})
@@ -342,19 +342,19 @@ class RpcServer:
             self._counters.failed += 1
             largest = self._nc.max_payload
             raise RemoteError(
-                f"the reply has {len(payload)} bytes, the server takes {largest}: "
+                f"the reply has {len(payload)} bytes, the server's limit is {largest}: "
                 "return it in parts, or store it as a blob and return its name",
                 remedy="",
             ) from error
         except HeadwayError as error:
-            _log.warning("%s is not answered: %s", message.subject, error)
+            _log.warning("%s was not answered: %s", message.subject, error)
 
     async def _refuse(self, message: Msg, error: HeadwayError) -> None:
         try:
             with translating("a reply"):
                 await self._nc.publish(message.reply, b"", headers=error_headers(error))
         except HeadwayError as failure:
-            _log.warning("%s is not answered: %s", message.subject, failure)
+            _log.warning("%s was not answered: %s", message.subject, failure)
 
 
 def _count_error(endpoint: Endpoint, error: HeadwayError) -> None:

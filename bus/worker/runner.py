@@ -1,6 +1,6 @@
-"""The process of a worker: event loop, logs, telemetry, signals and exit code.
+"""The worker process: event loop, logs, telemetry, signals and exit code.
 
-SIGTERM or SIGINT drains. A second one, or the end of the grace period, hands unfinished work back at once.
+SIGTERM or SIGINT starts draining. A second signal, or the end of the grace period, hands unfinished work back at once.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ FAILED: Final = 1
 USAGE: Final = 2
 
 _COLLECT_AFTER: Final = 20_000
-"""Objects more than were freed, after which the garbage collector looks for cycles."""
+"""Threshold of the garbage collector: allocations minus deallocations that start a collection."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _RELEASE = 1.0
-"""Seconds that what is still running has to end when its worker has ended."""
+"""Seconds that remaining tasks have to finish after the worker has ended."""
 
 _log = logging.getLogger("headway.bus")
 
 
 def load(app: str) -> Service:
-    """Import the service that `module:variable` names; the working directory comes first on the path.
+    """Import the service that `module:variable` names, with the working directory first on the path.
 
     Raises:
         UsageError: if there is no such module, variable or service.
@@ -61,7 +61,7 @@ def load(app: str) -> Service:
                 f"{module_name} needs the module {error.name}, which is not installed", remedy="install it"
             ) from error
         raise UsageError(
-            f"there is no module {module_name}", remedy=f"run it where {module_name} can be imported, here is {here}"
+            f"there is no module {module_name}", remedy=f"run it where {module_name} can be imported, not in {here}"
         ) from error
     service = getattr(module, variable, None)
     if not isinstance(service, Service):
@@ -83,16 +83,16 @@ def main(
     name: str | None = None,
     grace: float | None = None,
 ) -> int:
-    """Run one worker in this process until it is told to stop.
+    """Run one worker in this process until a signal stops it.
 
     Args:
         app: the service, as `module:variable`.
         version: its version's label.
-        url: of the server; `HEADWAY_NATS_URL` by default.
+        url: URL of the server; `HEADWAY_NATS_URL` by default.
         creds: path of a credentials file; `HEADWAY_NATS_CREDS` by default.
         config: the version's frozen configuration.
         name: the worker's id; a random one by default.
-        grace: seconds that work in hand has to finish; by default as long as its jobs may take.
+        grace: seconds that work in progress has to finish; by default the longest timeout of its handlers.
 
     Returns:
         The exit code: 0 after draining, 1 if it could not start or lost its connection for good, 2 on wrong usage.
@@ -111,7 +111,7 @@ def main(
         _log.critical("%s", error, exc_info=error if os.environ.get("HEADWAY_DEBUG") else None)
         code = USAGE if isinstance(error, UsageError) else FAILED
     except Exception:
-        _log.critical("the worker could not go on", exc_info=True)
+        _log.critical("the worker failed", exc_info=True)
         code = FAILED
     telemetry.shutdown()
     if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
@@ -150,21 +150,21 @@ async def _serve(
 
 
 async def _abandon() -> None:
-    """End the process although handlers do not end: the loop would wait for them for ever."""
+    """End the process even if handlers do not end: the loop would wait for them forever."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
     if left and (await asyncio.wait(left, timeout=_RELEASE))[1]:
-        _log.error("handlers that do not let themselves be cancelled are left behind")
+        _log.error("exiting although some handlers ignore their cancellation")
         telemetry.shutdown()
         _leave(OK)
 
 
 def settle() -> None:
-    """Set the garbage collector up for a worker.
+    """Configure the garbage collector for a worker.
 
-    What was imported and built so far stays: no collection has to look at it again. What a message leaves behind
-    is freed by reference counting; the default of 700 new objects would start a collection every few messages in hand.
+    Objects that exist now stay, so collections skip them. Reference counting frees what messages allocate; with the
+    default threshold of 700 objects, a collection would start every few messages.
     """
     gc.collect()
     gc.freeze()
@@ -172,7 +172,7 @@ def settle() -> None:
 
 
 def _leave(code: int) -> None:
-    """End the process although a handler's thread does not: the interpreter would wait for it for ever."""
+    """End the process even if a handler's thread does not end: the interpreter would wait for it forever."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)

@@ -1,7 +1,7 @@
-"""Answering for messages: acknowledged, handed back, recorded, given up as dead letters.
+"""Settle messages: acknowledge them, hand them back, record their attempts, or give them up as dead letters.
 
-Nothing is run more often than its policy allows. So what happened to a message is recorded before it is handed back,
-and a message that is given up is not run again while its dead letter cannot be stored.
+No message runs more often than its policy allows. So an attempt is recorded before its message is handed back, and a
+message that is given up does not run again while its dead letter cannot be stored.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from headway.bus.worker.attempt import Attempt
 from headway.bus.worker.attempts import Attempts, AttemptsLog
 
 STORE_RETRY: Final = 5.0
-"""Seconds after which a record or dead letter that could not be stored, or read, is tried again."""
+"""Seconds before the next attempt to store or read a record or dead letter."""
 _STORE_TIMEOUT = 5.0
 _ALARM = 10.0
-"""Seconds between two lines about the same trouble."""
+"""Minimum seconds between two error logs about the same problem."""
 
 _COUNTED: Final = frozenset({dead.Cause.ERROR, dead.Cause.WORKER_LOST, dead.Cause.BLOCKED})
-"""Causes that are decided after an attempt was counted; the others end one."""
+"""Causes that are decided after the last attempt was counted; with other causes it is not counted yet."""
 
 _log = logging.getLogger("headway.bus")
 
 
 class Settlement:
-    """Answers for the messages of one worker.
+    """Settles the messages of one worker.
 
     Args:
-        scope: what its handlers share.
-        counters: where to count.
+        scope: state that its handlers share.
+        counters: the worker's counters.
     """
 
     def __init__(self, scope: WorkerScope, counters: Counters) -> None:
@@ -49,21 +49,21 @@ class Settlement:
         self._nc = scope.bus.nc
         self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
-        if self._telemetry is not None:  # a counter that begins at one does not show its first rise
+        if self._telemetry is not None:  # start at 0: a counter that starts at 1 does not show its first increase
             for cause in dead.Cause:
                 self._telemetry.buried(scope.service, scope.version, cause.value, 0)
         self.attempts = AttemptsLog(scope.bus.js, scope.service)
         self._alarm_at = -_ALARM
 
     async def answer(self, attempt: Attempt, word: bytes) -> None:
-        """Send the server a word about a message."""
+        """Send an acknowledgement of any kind for a message."""
         try:
             if not self._outbox.offer(attempt.reply, word):
                 with translating("an answer"):
                     await self._nc.publish(attempt.reply, word)
         except HeadwayError as error:
-            # The server has not heard of it and will deliver again: at least once.
-            _log.warning("%s %d is not answered: %s", attempt.delivery.stream, attempt.delivery.sequence, error)
+            # The server did not receive it and will redeliver: at least once.
+            _log.warning("%s %d was not answered: %s", attempt.delivery.stream, attempt.delivery.sequence, error)
 
     async def retry(self, attempt: Attempt, delay: float) -> None:
         """Hand a message back, to be delivered again after `delay` seconds."""
@@ -71,30 +71,30 @@ class Settlement:
         await self.answer(attempt, nak(delay))
 
     async def wait(self, attempt: Attempt, why: str, error: HeadwayError) -> None:
-        """Hand a message back unstarted, since what has to be known or recorded cannot be."""
+        """Hand a message back unstarted because its record cannot be read or written."""
         self._alarm(attempt, f"it waits: {why}", error)
         await self.answer(attempt, nak(STORE_RETRY))
 
     async def clear(self, attempt: Attempt) -> None:
-        """Forget the record of a message that is done, if there can be one."""
+        """Clear the record of a finished message, if it may have one."""
         if attempt.delivery.delivered > 1 or attempt.noted:
             await self.attempts.clear(attempt.delivery.stream, attempt.delivery.sequence)
 
     async def note(self, attempt: Attempt, record: Attempts) -> bool:
-        """Record what happened to a message; False if it cannot be recorded."""
+        """Store the record of a message; return False if that fails."""
         try:
             await self.attempts.save(attempt.delivery.stream, attempt.delivery.sequence, record)
         except HeadwayError as error:
-            self._alarm(attempt, "it stays in hand: its attempts cannot be recorded", error)
+            self._alarm(attempt, "the worker keeps it: its attempts cannot be recorded", error)
             return False
         attempt.noted = True
         return True
 
     async def give_up(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str = "") -> None:
-        """Store the dead letter, and only then take the message off its queue.
+        """Store the dead letter, and only then remove the message from its queue.
 
-        A message that has run is not run again while its letter cannot be stored: that it is given up is recorded, or
-        it stays in hand.
+        A message that has run does not run again while its letter cannot be stored: the decision to give it up is
+        recorded, or the worker keeps the message.
         """
         while not await self._bury(attempt, cause, reason, digest):
             has_run = cause in (dead.Cause.ERROR, dead.Cause.REJECTED)
@@ -102,7 +102,7 @@ class Settlement:
                 await self.answer(attempt, nak(STORE_RETRY))
                 return
             if attempt.returned:
-                return  # its worker ends; the server delivers it again after the ack wait
+                return  # the worker is stopping; the server redelivers after the ack wait
             await asyncio.sleep(STORE_RETRY)
         self._counters.dead += 1
         if self._telemetry is not None:
@@ -111,7 +111,7 @@ class Settlement:
         await self.clear(attempt)
 
     async def _bury(self, attempt: Attempt, cause: dead.Cause, reason: str, digest: str) -> bool:
-        """Store a dead letter; False if it cannot be stored now."""
+        """Store a dead letter; return False if that fails."""
         delivery, made = attempt.delivery, attempt.record.made
         fields = dead.compose(
             attempt.message.headers,
@@ -128,12 +128,12 @@ class Settlement:
         try:
             await dead.bury(self._scope.bus, *where, attempt.message.data, fields, _STORE_TIMEOUT)
         except HeadwayError as error:
-            self._alarm(attempt, "it stays queued: its dead letter is not stored", error)
+            self._alarm(attempt, "it stays queued: its dead letter cannot be stored", error)
             return False
         return True
 
     def _alarm(self, attempt: Attempt, what: str, error: HeadwayError) -> None:
-        """Say that JetStream does not take what has to be stored: once in a while, since it concerns many messages."""
+        """Log a failure of JetStream, as an error only once per `_ALARM` seconds: it affects many messages."""
         self._counters.unstored += 1
         now = time.monotonic()
         level = logging.ERROR if now - self._alarm_at >= _ALARM else logging.DEBUG

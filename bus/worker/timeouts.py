@@ -1,8 +1,8 @@
-"""The timeouts of everything a worker has in hand, kept by one timer of the event loop.
+"""The timeouts of all calls and messages of a worker, on one timer of the event loop.
 
-Hardly any message runs into its timeout, so a timer per message would be made only to be cancelled; on uvloop
-that costs as much as the message's task. Here a timer stands for the earliest due time alone and is left standing
-when its message is done; when it fires it looks through what is in hand and is set anew for the next due time.
+Hardly any message reaches its timeout, so a timer per message would almost always be cancelled; on uvloop that costs as
+much as the message's task. Here one timer is set for the earliest due time. It stays set when its message finishes;
+when it fires, it checks all items and is set for the next due time.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, ClassVar, Final
 
 NEVER: Final = math.inf
 _TICK = 0.001
-"""Seconds by which the event loop may wake up early: it counts in milliseconds."""
+"""Seconds by which the event loop may wake up early: its clock has a resolution of milliseconds."""
 
 
 class Timed:
-    """Something in hand that may take only so long.
+    """A call or message with a time limit.
 
     Attributes:
         due: when it is cancelled (monotonic seconds); `NEVER` while it has no limit.
-        timed_out: whether it was.
-        task: what to cancel.
-        thread: the thread that its handler runs in, if it does.
+        timed_out: whether it was cancelled for that.
+        task: the task to cancel.
+        thread: the thread that its handler runs in, if any.
         returned: whether it was handed back.
-        waits: whether its task goes on, after its timeout, until its thread has ended.
+        waits: whether its task waits for the thread to end after a timeout.
     """
 
     __slots__ = ("due", "returned", "task", "thread", "timed_out")
@@ -43,10 +43,10 @@ class Timed:
 
 
 class Timeouts:
-    """Cancels what is overdue.
+    """Cancels overdue items.
 
     Args:
-        in_hand: the live collection of what there is.
+        in_hand: the live collection of all items.
     """
 
     def __init__(self, in_hand: Collection[Timed]) -> None:

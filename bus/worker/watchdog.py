@@ -1,11 +1,11 @@
-"""Notices, from a thread, that a handler blocks the event loop, and writes down where.
+"""Detect from a thread that a handler blocks the event loop, and record where.
 
-A blocked loop sends no heartbeat and keeps no work alive, so the worker is soon killed. Without a trace of it, the job
-would look like any other that was in that worker's hand. The thread therefore stores in the job's record of attempts
-where the loop stands, over a connection of its own: whoever gets the job next runs it alone, and its dead letter names
+A blocked loop sends no heartbeats and renews no work, so the worker is soon killed. Without a record, the blocking job
+could not be distinguished from the worker's other jobs. The thread therefore stores the position of the loop in the
+job's record of attempts, over a connection of its own: the next worker runs the job alone, and its dead letter names
 file and line.
 
-A handler that holds Python's global lock all the while (a C extension) stops this thread, too, and is not seen.
+A handler that holds Python's global lock all the time (in a C extension) also stops this thread, and is not detected.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from types import FrameType
 from typing import Any, Final
 
 BLOCKED_AFTER: Final = 2.0
-"""Seconds without a turn of the loop after which a handler blocks it; a silent worker is killed after five."""
+"""Seconds without a turn of the loop after which it counts as blocked; a silent worker is killed after five."""
 _LOOK: Final = 0.25
 _DEPTH: Final = 6
-"""Frames that are told, the innermost first."""
+"""Maximum number of reported frames, innermost first."""
 
 _HERE: Final = Path(__file__).parent
 _log = logging.getLogger("headway.bus")
@@ -35,8 +35,8 @@ class Watchdog:
     """Watches the running loop.
 
     Args:
-        note: called in the thread with the task that blocks and where; returns what to run in a loop of the thread's
-            own, or None if the task is nobody's.
+        note: called in the thread with the blocking task and its position; returns a coroutine to run in a loop of
+            the thread's own, or None if the task belongs to no message.
     """
 
     def __init__(self, note: Callable[[asyncio.Task[Any], str], Coroutine[Any, Any, None] | None]) -> None:
@@ -47,25 +47,25 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Watch from now on, the loop that runs in this thread."""
+        """Start watching the loop that runs in this thread."""
         self.turn()
         args = (asyncio.get_running_loop(), threading.get_ident())
         self._thread = threading.Thread(target=self._watch, args=args, name="headway-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stop.set()
         self._awake.set()
 
     def turn(self) -> None:
-        """Say that the loop goes round; to be called several times a second, until `rest()`."""
+        """Record a turn of the loop. Call it several times a second, until `rest()`."""
         self._turn = time.monotonic()
         if not self._awake.is_set():
             self._awake.set()
 
     def rest(self) -> None:
-        """Watch nothing until the next `turn()`: no handler runs."""
+        """Pause watching until the next `turn()`, because no handler runs."""
         self._awake.clear()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
@@ -80,15 +80,15 @@ class Watchdog:
             looked = now
             turn = self._turn
             if now - before > _LOOK + 1 or now - turn < BLOCKED_AFTER or turn == told:
-                continue  # this process stood still as a whole, or the loop goes round, or it is told already
+                continue  # the whole process was suspended, or the loop is not blocked, or this is already reported
             told = turn
             task, frame = asyncio.current_task(loop), sys._current_frames().get(thread)  # noqa: SLF001  # as documented
             if task is None or frame is None:
-                continue  # the loop waits for its machine, not for a handler
+                continue  # no handler is running
             try:
                 self._tell(task, place(frame))
             except Exception:
-                _log.exception("what blocks the event loop could not be recorded")
+                _log.exception("the blocking of the event loop could not be recorded")
 
     def _tell(self, task: asyncio.Task[Any], where: str) -> None:
         _log.error("a handler has blocked the event loop for %g s at %s", BLOCKED_AFTER, where)
@@ -98,10 +98,10 @@ class Watchdog:
 
 
 def place(frame: FrameType) -> str:
-    """Return where a frame stands, `file:line in function`, and what called it, innermost first.
+    """Return the position of a frame, `file:line in function`, and of its callers, innermost first.
 
     Args:
-        frame: the innermost one; those of the worker and what is below it are left out.
+        frame: the innermost frame; those of the worker and its callers are left out.
     """
     found: list[str] = []
     for at, line in traceback.walk_stack(frame):

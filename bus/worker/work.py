@@ -1,12 +1,12 @@
 """Durable work: jobs and events, from delivery to acknowledgement.
 
-A message is acknowledged after its handler returned, kept alive while it runs, handed back with a back-off when it
-failed, and dead-lettered with its cause when it is given up. Nothing is acknowledged before its effect or its dead
-letter is stored, so whatever dies in between, the server delivers it again.
+A message is acknowledged after its handler has returned, renewed while it runs, handed back with a back-off when it
+fails, and dead-lettered with its cause when it is given up. It is acknowledged only after its handler has finished or
+its dead letter is stored, so if a process dies in between, the server redelivers it.
 
-Nothing is run more often than its policy allows. An attempt that cannot be recorded, because the bucket of attempts is
-full or does not answer, keeps its message in hand: the back-off and the next attempt take place here. A message that
-was delivered before waits until its record can be read and written.
+No message runs more often than its policy allows. If an attempt cannot be recorded, because the bucket of attempts is
+full or does not answer, the worker keeps the message: the back-off and the next attempt take place here. A redelivered
+message waits until its record can be read and written.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from headway.bus.worker.settle import Settlement
 from headway.bus.worker.timeouts import NEVER, Timeouts
 
 _RELEASE = 1.0
-"""Seconds that cancelled handlers have to end."""
+"""Seconds that cancelled handlers have to finish."""
 
 _JOB: Final = Kind.JOB
-"""Looked up once: on Python 3.11 an enum's members are slow to reach."""
+"""Looked up once: on Python 3.11 access to enum members is slow."""
 
 _log = logging.getLogger("headway.bus")
 
 
 class WorkRunner:
-    """Takes and runs the jobs and events of one worker.
+    """Receives and runs the jobs and events of one worker.
 
     Args:
-        scope: what its handlers share.
+        scope: state that its handlers share.
         service: the service.
-        counters: where to count.
+        counters: the worker's counters.
         executor: runs `def` handlers.
         stir: called when a message comes and none is in hand, and when a consumer is gone.
     """
@@ -80,7 +80,7 @@ class WorkRunner:
         sources = [(jobs_stream(service.name), lane_consumer(scope.version, lane)) for lane in range(self._lanes)]
         sources += [(EVENTS, event_consumer(service.name, handler.name)) for handler, _ in self._events]
         self.missing: set[int] = set()
-        """Sources whose consumer is gone and must be made anew."""
+        """Indexes of sources whose consumer is gone and must be created again."""
         self.puller = MessagePuller(self._nc, sources, service.concurrency, self._deliver, self._gone)
         self._in_hand: dict[tuple[int, int], Attempt] = {}
         self._timeouts = Timeouts(self._in_hand.values())
@@ -91,30 +91,30 @@ class WorkRunner:
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop; asking for it costs a system call on Python 3.11, too much for each message."""
+        """The running loop, cached: getting it costs a system call on Python 3.11, too much for each message."""
         return asyncio.get_running_loop()
 
     @property
     def sources(self) -> list[Source]:
-        """What is pulled from."""
+        """The consumers to pull from."""
         return self.puller.sources
 
     @property
     def in_hand(self) -> int:
-        """How many messages are being worked on."""
+        """Number of messages being worked on."""
         return len(self._in_hand)
 
     @property
     def hung(self) -> int:
-        """How many ran into their timeout and did not end."""
+        """Number of messages that exceeded their timeout and are still running."""
         return sum(attempt.timed_out for attempt in self._in_hand.values())
 
     def oldest(self, now: float) -> float:
-        """Seconds that the oldest message in hand has been worked on."""
+        """Return the seconds that the oldest message has been worked on."""
         return max((now - attempt.began for attempt in self._in_hand.values()), default=0.0)
 
     async def keep_alive(self, now: float) -> None:
-        """Tell the server of each message in hand that it is still being worked on, every third of its ack wait."""
+        """Renew the ack wait of messages in progress that were not renewed for a third of it."""
         due = now - self._service.ack_wait / 3
         if not self._nc.is_connected:
             return
@@ -124,11 +124,11 @@ class WorkRunner:
                 await self._settle.answer(attempt, IN_PROGRESS)
 
     async def idle(self) -> None:
-        """Wait until nothing is in hand."""
+        """Wait until no message is being worked on."""
         await self._idle.wait()
 
     async def hand_back(self) -> None:
-        """Give everything in hand back to the server at once, unfinished; others take it over without delay."""
+        """Hand all unfinished messages back to the server at once, for other workers to take over."""
         for attempt in list(self._in_hand.values()):
             attempt.returned = True
             if attempt.task is not None:
@@ -137,13 +137,13 @@ class WorkRunner:
             async with asyncio.timeout(_RELEASE):
                 await self._idle.wait()
         except TimeoutError:
-            for attempt in list(self._in_hand.values()):  # handlers that do not let themselves be cancelled
+            for attempt in list(self._in_hand.values()):  # handlers that ignore cancellation
                 await self._release(attempt)
 
     async def _release(self, attempt: Attempt) -> None:
-        """Hand one message back; it was not the message's fault, so the attempt does not count.
+        """Hand one message back. The attempt does not count, because the message did not cause the interruption.
 
-        One that ignored its timeout has failed: handed on as if nothing had been, it would hang the next worker, too.
+        A message that ignored its timeout has failed: without counting that, it would hang the next worker, too.
         """
         if attempt.timed_out:
             attempt.record = attempt.record.failed()
@@ -160,11 +160,11 @@ class WorkRunner:
         await self._settle.answer(attempt, NAK)
 
     def blocked(self, task: asyncio.Task[Any], where: str) -> Coroutine[Any, Any, None] | None:
-        """Return what notes that a task blocks the event loop. To be run in another loop: this one stands still.
+        """Return a coroutine that records a blocked event loop. Run it in another loop, since this one is blocked.
 
         Args:
-            task: the one that runs.
-            where: it stands.
+            task: the task that blocks.
+            where: its position in the code.
         """
         again = self._scope.bus.again
         attempt = next((one for one in self._in_hand.values() if one.task is task), None)
@@ -187,7 +187,7 @@ class WorkRunner:
         key = (source.index, delivery.sequence)
         running = self._in_hand.get(key)
         if running is not None:
-            # Redelivered while it still runs here, after a cut connection say: go on, and answer to the new delivery.
+            # Redelivered while it still runs here, for example after a reconnect: answer the new delivery.
             running.reply = message.reply
             source.in_hand -= 1
             return True
@@ -217,8 +217,8 @@ class WorkRunner:
             if attempt.returned:
                 await self._release(attempt)
         except Exception:
-            # Unanswered, so the server delivers it again after the ack wait.
-            _log.exception("%s %d could not be worked on", attempt.delivery.stream, attempt.delivery.sequence)
+            # Not answered, so the server redelivers it after the ack wait.
+            _log.exception("%s %d could not be processed", attempt.delivery.stream, attempt.delivery.sequence)
         finally:
             del self._in_hand[key]
             self.puller.finished(attempt.source)
@@ -226,13 +226,13 @@ class WorkRunner:
                 self._idle.set()
 
     def _address(self, attempt: Attempt) -> bool:
-        """Find out whom a message is for.
+        """Find the tenant and the handler of a message.
 
         Returns:
-            False if it is an event that was replayed for another service alone.
+            False if it is an event that was replayed only for another service.
 
         Raises:
-            Misfit: if no handler can take it.
+            Misfit: if no handler can process it.
         """
         message = attempt.message
         try:
@@ -260,12 +260,12 @@ class WorkRunner:
         return True
 
     async def _run_again(self, attempt: Attempt) -> None:
-        """Run a message that was delivered before, if what happened to it then allows that."""
+        """Run a redelivered message, if its previous attempts allow it."""
         delivery, retry = attempt.delivery, attempt.handler.retry
         try:
             record = (await self._settle.attempts.load(delivery.stream, delivery.sequence)).redelivered()
         except HeadwayError as error:
-            await self._settle.wait(attempt, "its former attempts are unknown", error)
+            await self._settle.wait(attempt, "the record of its attempts cannot be read", error)
             return
         attempt.record = record
         if record.cause:
@@ -273,7 +273,7 @@ class WorkRunner:
         elif record.convicted(retry) and not record.crashes:
             await self._settle.give_up(attempt, dead.Cause.ERROR, f"all of its {record.made} attempts failed")
         elif record.convicted(retry):
-            reason = f"{record.crashes} of {record.made} attempts ended with the death of their worker"
+            reason = f"the worker died in {record.crashes} of {record.made} attempts"
             if record.blocked:
                 blocked = f"it blocked the event loop at {record.blocked}; {reason}"
                 await self._settle.give_up(attempt, dead.Cause.BLOCKED, blocked)
@@ -292,7 +292,7 @@ class WorkRunner:
                 await self._run_until_done(attempt)
 
     async def _run_until_done(self, attempt: Attempt) -> None:
-        """Make attempts until the message is answered. There is more than one only if a failure cannot be recorded."""
+        """Make attempts until the message is answered: more than one only if failures cannot be recorded."""
         pause = await self._run(attempt)
         while pause is not None:
             attempt.context, attempt.began = None, time.monotonic()
@@ -303,7 +303,7 @@ class WorkRunner:
         """Make one attempt and answer for it.
 
         Returns:
-            Seconds after which to make another one here; None if the message is answered.
+            Seconds to wait before the next attempt here; None if the message is answered.
         """
         handler, record, message = attempt.handler, attempt.record, attempt.message
         try:
@@ -330,7 +330,7 @@ class WorkRunner:
                     ):
                         await execute(attempt, handler, attempt.invoke, value, context)
             finally:
-                attempt.due = NEVER  # the limit is the handler's: answering for it is not to be cut off
+                attempt.due = NEVER  # the limit is the handler's: it must not interrupt the answer
         except GeneratorExit:
             raise
         except Reject as error:
@@ -340,7 +340,7 @@ class WorkRunner:
         except asyncio.CancelledError as error:
             return await self._failed(attempt, _cancelled(attempt, error))
         except BaseException as error:
-            # Whatever a handler raises is its failure: sys.exit(), or a panic of Rust, must not end the worker.
+            # Any exception is a failure of the handler: sys.exit() or a Rust panic must not end the worker.
             return await self._failed(attempt, error)
         else:
             failed = False
@@ -384,7 +384,7 @@ class WorkRunner:
 
 
 def _cancelled(attempt: Attempt, error: asyncio.CancelledError) -> BaseException:
-    """What a handler failed of that ended cancelled.
+    """Return the error of a handler that was cancelled.
 
     Raises:
         asyncio.CancelledError: if its worker cancelled it.
@@ -395,7 +395,7 @@ def _cancelled(attempt: Attempt, error: asyncio.CancelledError) -> BaseException
         return _late(attempt.handler).with_traceback(error.__traceback__)
     if task is not None and task.cancelling():
         raise error
-    return error  # the handler let somebody else's cancellation escape: that is a failure like any other
+    return error  # a cancellation of something else escaped from the handler: a failure like any other
 
 
 def _late(handler: Handler) -> DeadlineExceeded:

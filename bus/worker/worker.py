@@ -1,11 +1,11 @@
-"""A worker: one process's (or test's) instance of one version of a service, from start to drained.
+"""A worker: one running instance of a version of a service, from its start until it is drained.
 
     async with Worker(fax, bus, version="v1"):
         ...                                       # serving; leaving the block drains
 
-Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: take nothing new,
-finish what is in hand within the grace period, hand back the rest, stop hooks, resources. Nothing that was finished
-is handed back.
+Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: accept nothing new,
+finish work in progress within the grace period, hand back the rest, run stop hooks, close resources. Finished work is
+never handed back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from headway.bus.worker.watchdog import Watchdog
 from headway.bus.worker.work import WorkRunner
 
 DEFAULT_GRACE = 30.0
-"""Seconds that work in hand has at least to finish after a worker was asked to stop."""
+"""Minimum seconds that work in progress has to finish after a worker was asked to stop."""
 
 THREADS = "headway-handler"
 """Name of the threads that `def` handlers run in."""
@@ -59,8 +59,8 @@ class Worker:
         version: the version's label.
         config: the version's frozen configuration.
         name: the worker's id; a random one by default.
-        grace: seconds that work in hand has to finish when it stops; by default as long as its jobs and events may
-            take, and at least `DEFAULT_GRACE`.
+        grace: seconds that work in progress has to finish when it stops; by default the longest timeout of its jobs
+            and events, at least `DEFAULT_GRACE`.
 
     Raises:
         InvalidSubject: if version or name break the grammar.
@@ -88,7 +88,7 @@ class Worker:
         self.info = WorkerInfo(service.name, version, self.name, frozen)
         self._scope = WorkerScope(bus, service.name, version, self.name, frozen)
         self._threads = ThreadPoolExecutor(
-            # One for each call, job and event it may have in hand: none waits for a thread while its timeout runs.
+            # One per call, job and event at the limits: none waits for a thread while its timeout runs.
             max_workers=service.concurrency + service.max_inflight,
             thread_name_prefix=THREADS,
         )
@@ -109,12 +109,12 @@ class Worker:
         return f"Worker({self.service.name!r}, version={self.version!r}, name={self.name!r}, state={self.state!r})"
 
     async def __aenter__(self) -> Self:
-        """Start, and return when it serves.
+        """Start, and return when the worker serves.
 
         Raises:
-            StoreError: if a stream or consumer is missing or cannot be made.
+            StoreError: if a stream or consumer is missing or cannot be created.
             ConnectionFailed: without an answer from JetStream.
-            Exception: what a resource or start hook raised, with a note that says which.
+            Exception: any exception of a resource or start hook, with a note that names it.
         """
         notice_forgotten()
         async with AsyncExitStack() as stack:
@@ -164,15 +164,15 @@ class Worker:
                     future.cancel()
 
     def hurry(self) -> None:
-        """End the grace period: what is in hand is handed back at once."""
+        """End the grace period: hand back work in progress at once."""
         self._hurry.set()
 
     def reconnected(self) -> None:
-        """The connection came back; called by the bus."""
+        """Resume pulling after a reconnect; the bus calls this."""
         self._work.puller.reconnected()
 
     def beat(self) -> Beat:
-        """What the worker says of itself now."""
+        """Return the worker's current heartbeat."""
         now = time.monotonic()
         counters = self.counters
         return Beat(
@@ -210,7 +210,7 @@ class Worker:
         )
 
     async def _drain(self) -> None:
-        """Take nothing new, finish what is in hand, hand back what does not finish in time."""
+        """Accept nothing new, finish work in progress, and hand back what does not finish in time."""
         self.state = "draining"
         await self._publish_beat()
         await asyncio.gather(self._rpc.stop(), self._work.puller.stop())
@@ -219,7 +219,7 @@ class Worker:
         try:
             await asyncio.wait((finished, hurried), timeout=self.grace, return_when=asyncio.FIRST_COMPLETED)
             if not finished.done():
-                why = "told to hurry" if hurried.done() else f"grace period of {self.grace:g} s is over"
+                why = "asked to stop at once" if hurried.done() else f"grace period of {self.grace:g} s is over"
                 _log.warning("%s: handing back %d jobs, %d calls", why, self._work.in_hand, self._rpc.inflight)
                 await asyncio.gather(self._rpc.hand_back(), self._work.hand_back())
         finally:
@@ -227,7 +227,7 @@ class Worker:
             hurried.cancel()
         await self._micro.stop()
         if self.bus.nc.is_connected and not await self.bus.flush():
-            _log.warning("the last acknowledgements may be lost; what they were for is done again")
+            _log.warning("the last acknowledgements may be lost; their messages are redelivered")
 
     async def _finished(self) -> None:
         await self._rpc.idle()
@@ -241,9 +241,9 @@ class Worker:
                 _log.exception("a stop hook of %s failed", self.service.name)
 
     async def _keep(self) -> None:
-        """Keep work in hand alive, notice lost requests, make vanished consumers anew.
+        """Renew work in progress, detect lost requests, and recreate missing consumers.
 
-        With nothing in hand it turns once with each heartbeat, when the process is awake anyway.
+        Without work in progress it runs once with each heartbeat, when the process is awake anyway.
         """
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
@@ -251,7 +251,7 @@ class Worker:
                 self._rest()
                 await self._stirred.wait()
             if not self._resting:
-                # Even if it is done already: short work that comes one by one is not to wake this for each.
+                # Sleep even if it is done already, so that a sequence of short work does not wake this loop each time.
                 await asyncio.sleep(interval)
                 self._watchdog.turn()
             self._work.puller.tick()
@@ -265,7 +265,7 @@ class Worker:
         self._resting = True
 
     def _stir(self) -> None:
-        """Something comes in while nothing is in hand; called before its handler begins."""
+        """Wake up for the first call or message after a rest; called before its handler starts."""
         if self._resting:
             self._resting = False
             self._watchdog.turn()
@@ -289,7 +289,7 @@ class Worker:
             now = time.monotonic()
             self._loop_lag = max(0.0, now - due)
             self._stirred.set()
-            due = max(due, now - INTERVAL)  # after a long stop, do not beat for the seconds that were missed
+            due = max(due, now - INTERVAL)  # after a long pause, do not catch up on missed beats
             await self._publish_beat()
 
     async def _publish_beat(self) -> None:
@@ -309,7 +309,7 @@ class Worker:
                         healthy = bool(await check()) and healthy
                 except (asyncio.CancelledError, GeneratorExit):
                     raise
-                except BaseException as error:  # sys.exit() in a check says that the worker is ill; it must not end it
+                except BaseException as error:  # sys.exit() in a check means unhealthy; it must not end the worker
                     healthy = False
                     _log.warning("health check %s: %s", getattr(check, "__name__", check), text_of(error))
             self._healthy = healthy
@@ -317,7 +317,7 @@ class Worker:
 
 
 class _Background:
-    """Tasks that run as long as the worker; none outlives it, and one that fails ends it."""
+    """Tasks that run as long as the worker. A task that fails ends the worker."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -330,7 +330,7 @@ class _Background:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            _log.critical("the worker cannot go on", exc_info=task.exception())
+            _log.critical("a background task of the worker failed", exc_info=task.exception())
             self.failed.set()
 
     async def stop(self) -> None:
@@ -342,7 +342,7 @@ class _Background:
 
 
 def _opened(factory: Resource[Any], info: WorkerInfo) -> AbstractAsyncContextManager[Any]:
-    """The context of a resource: entered it yields the resource."""
+    """Return the context manager of a resource."""
     open_: Callable[..., AbstractAsyncContextManager[Any]] = asynccontextmanager(factory)
     return _noted(open_(info) if inspect.signature(factory).parameters else open_(), "resource", factory)
 

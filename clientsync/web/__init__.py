@@ -1,1 +1,1 @@
-"""What pages reach over HTTP: sessions, the development issuer, the pages themselves."""
+"""The HTTP endpoints of client sync: sessions, the development issuer, the pages."""

@@ -1,4 +1,4 @@
-"""The HTTP side, as an ASGI application: sessions, the development issuer, health, and the pages."""
+"""The ASGI application: sessions, the development issuer, health, and the pages."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Health = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the application is made of.
+    """The parts of the application.
 
     Attributes:
-        guard: lets requests in.
+        guard: admits requests.
         verifier: checks the application's tokens.
         sessions: opens sessions.
-        ws_url: where pages connect.
-        health: what `GET /health` says beside "ok".
-        issuer: the development issuer, if it is switched on.
-        origins: other origins whose pages may use this one.
+        ws_url: websocket URL that pages connect to.
+        health: returns the fields of `GET /health` in addition to "ok".
+        issuer: the development issuer, if it is enabled.
+        origins: other origins whose pages may use this server.
         pages: directory of the pages.
-        more: routes of others.
+        more: additional routes.
     """
 
     guard: Guard
@@ -51,7 +51,7 @@ class Site:
 
 
 def application(site: Site) -> Starlette:
-    """The ASGI application."""
+    """Build the ASGI application."""
     server = _Endpoints(site)
     routes = [
         Route("/session", server.session, methods=["POST", "DELETE"]),

@@ -1,4 +1,4 @@
-"""The development issuer: gives anybody a token for any tenant and user. For demos; it has to be switched on."""
+"""The development issuer: issues tokens for any tenant and user to anybody. For demos; off by default."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from headway.clientsync.web.tokens import MAX_USER, Rules
 ISSUER: Final = "headway-development"
 AUDIENCE: Final = "headway"
 LIFETIME: Final = 3600.0
-"""Seconds that a token is good."""
+"""Seconds that a token is valid."""
 _ALGORITHM: Final = "ES256"
 _KID: Final = "development"
 
 
 class DevelopmentIssuer:
-    """Makes tokens with a key that lives as long as the process."""
+    """Issues tokens with a key that exists as long as the process."""
 
     def __init__(self) -> None:
         self._key = generate_private_key(SECP256R1())
@@ -32,23 +32,23 @@ class DevelopmentIssuer:
 
     @property
     def rules(self) -> Rules:
-        """Which tokens are its."""
+        """The rules that its tokens satisfy."""
         return Rules(issuer=ISSUER, audience=AUDIENCE, algorithms=(_ALGORITHM,))
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """Its public key, as issuers publish them."""
+        """Its public key as a JWKS document."""
         return {"keys": [self._public]}
 
     def token(self, tenant: Any, user: Any) -> str:
-        """A token.
+        """Return a new token.
 
         Raises:
-            BadRequest: if these cannot be a tenant and a user.
+            BadRequest: if tenant or user is not a valid text.
             InvalidSubject: if the tenant breaks the grammar, or is reserved.
         """
         if not isinstance(tenant, str) or not isinstance(user, str) or not 0 < len(user) <= MAX_USER:
-            raise BadRequest("a tenant and a user are needed", remedy='send {"tenant": "acme", "user": "ada"}')
+            raise BadRequest("tenant or user is missing", remedy='send {"tenant": "acme", "user": "ada"}')
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -62,7 +62,7 @@ class DevelopmentIssuer:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": _KID})
 
     async def find(self, kid: str | None) -> PyJWK:
-        """See `headway.clientsync.web.tokens.Keys`."""
+        """Return its key (`headway.clientsync.web.tokens.Keys`)."""
         if kid != _KID:
-            raise NotSignedIn("the token is not the development issuer's")
+            raise NotSignedIn("the token is not from the development issuer")
         return PyJWK.from_dict(self._public)

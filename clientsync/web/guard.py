@@ -1,4 +1,4 @@
-"""What every request over HTTP passes: rates, whose page asks, and who is signed in. Errors leave as JSON."""
+"""Checks of every HTTP request: rate limits, origin and token. Errors are returned as JSON."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from headway.clientsync.errors import BadRequest, NotAllowed, NotSignedIn
 T = TypeVar("T")
 
 MAX_BODY: Final = 4 * 1024
-"""Bytes of a request's body."""
+"""Maximum bytes of a request's body."""
 
 _log = logging.getLogger("headway.clientsync")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Rates: tokens a second, and how many at once.
+    """Rate limits: per second and at once.
 
     Attributes:
         address: requests from one address.
@@ -41,12 +41,12 @@ class Limits:
 
 
 class Guard:
-    """Lets requests in.
+    """Admits or refuses requests.
 
     Args:
-        limits: rates.
-        origins: other origins whose pages may ask.
-        hosts: names by which we may be called; None is any.
+        limits: rate limits.
+        origins: other origins whose pages may send requests.
+        hosts: accepted host names of this server; None for any.
     """
 
     def __init__(self, limits: Limits, origins: tuple[str, ...], hosts: frozenset[str] | None) -> None:
@@ -57,7 +57,7 @@ class Guard:
         self._users = Rates(*limits.user)
 
     async def admit(self, request: Request, work: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Answer a request, or say why not."""
+        """Answer a request, or return an error."""
         try:
             self._addresses.check(_address(request), time.monotonic(), "requests of this address")
             self._check_origin(request)
@@ -69,12 +69,12 @@ class Guard:
             return refusal(HeadwayError("client sync failed"))
 
     async def bearer(self, request: Request, check: Callable[[str], Awaitable[T]]) -> T:
-        """What a check makes of a request's bearer token. Who sends bad ones is soon not listened to.
+        """Check a request's bearer token, with a limit of bad tokens per address; return the result of `check`.
 
         Raises:
-            NotSignedIn: if there is none.
-            RateLimited: after too many bad ones.
-            ClientSyncError: what `check` raises.
+            NotSignedIn: if there is no token.
+            RateLimited: after too many bad tokens.
+            ClientSyncError: as `check`.
         """
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
@@ -82,7 +82,7 @@ class Guard:
         return await self.attempt(request, token.strip(), check)
 
     async def attempt(self, request: Request, secret: str, check: Callable[[str], Awaitable[T]]) -> T:
-        """As `bearer`, of a secret that is not in the header."""
+        """Check a secret from another place than the header, as `bearer` does."""
         address = _address(request)
         self._failures.check(address, time.monotonic(), "bad tokens from this address", take=False)
         try:
@@ -95,18 +95,18 @@ class Guard:
         """Count a session of a user.
 
         Raises:
-            RateLimited: if these are too many.
+            RateLimited: if the user has opened too many.
         """
         self._users.check("\0".join(user), time.monotonic(), "requests of this user")
 
     def _check_origin(self, request: Request) -> None:
-        """A browser says whose page asks. Other programs say nothing, and have no user to be tricked."""
+        """Refuse pages of foreign origins. Only browsers send an origin; other programs are not affected."""
         host = request.headers.get("host", "")
         if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
-            raise NotAllowed(f"this is not {host}", remedy="name other hosts with --allow-origin")
+            raise NotAllowed(f"this server is not {host}", remedy="allow other hosts with --allow-origin")
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
-            raise NotAllowed(f"pages of {origin} are not allowed here", remedy=f"--allow-origin {origin} allows them")
+            raise NotAllowed(f"pages of {origin} are not allowed", remedy=f"allow them with --allow-origin {origin}")
 
 
 def _address(request: Request) -> str:
@@ -114,36 +114,36 @@ def _address(request: Request) -> str:
 
 
 async def body(request: Request) -> dict[str, Any]:
-    """A request's body, a JSON object.
+    """Return a request's body, which has to be a JSON object.
 
     Raises:
-        TooLarge: beyond `MAX_BODY` bytes.
-        BadRequest: if it is anything else.
+        TooLarge: if it has more than `MAX_BODY` bytes.
+        BadRequest: if it is not a JSON object.
     """
     read = b""
     async for chunk in request.stream():
         read += chunk
         if len(read) > MAX_BODY:
-            raise TooLarge("the request is too large", remedy=f"at most {MAX_BODY} bytes are read")
+            raise TooLarge("the request is too large", remedy=f"send at most {MAX_BODY} bytes")
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        # A form of another site's page cannot send this type without asking first.
+        # A form on another site cannot send this type without a CORS preflight.
         raise BadRequest("the body has to be JSON", remedy="send it with Content-Type: application/json")
     try:
         found = orjson.loads(read)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is no JSON: {error}") from error
+        raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise BadRequest("the body is no JSON object")
+        raise BadRequest("the body is not a JSON object")
     return found
 
 
 def answer(said: Mapping[str, Any]) -> Response:
-    """An answer that nobody keeps."""
+    """Return a JSON answer that is not cached."""
     return JSONResponse(said, headers={"Cache-Control": "no-store"})
 
 
 def refusal(error: HeadwayError) -> Response:
-    """An error as it is told."""
+    """Return the answer for an error."""
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))

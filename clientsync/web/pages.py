@@ -1,4 +1,4 @@
-"""The pages: static files, with the headers that keep others out of them."""
+"""The pages: static files with security headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIXED: Final = {
 
 
 def policy(ws_url: str) -> str:
-    """The content security policy: nothing from elsewhere, no inline script, connections home and to the server."""
+    """Return the content security policy: own resources only, no inline scripts, connections to `ws_url`."""
     parts = urlsplit(ws_url)
     return "; ".join(
         [
@@ -48,10 +48,10 @@ def policy(ws_url: str) -> str:
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer.
+    """Adds security headers to every answer.
 
     Args:
-        app: what answers.
+        app: the application.
         policy: the content security policy.
     """
 
@@ -60,7 +60,7 @@ class SecurityHeaders:
         self._headers = {**_FIXED, "Content-Security-Policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Answer a request."""
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,10 +71,10 @@ class SecurityHeaders:
 
 
 class Pages:
-    """Static files of a directory, which need not be there.
+    """Serves the static files of a directory, which may be missing.
 
     Args:
-        directory: where they are.
+        directory: the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -82,13 +82,13 @@ class Pages:
         self._directory = directory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Answer a request."""
         if not self._directory.is_dir():
             said = "The pages are not built: run `npm ci && npm run build` in clientsync/browser.\n"
             await PlainTextResponse(said, status_code=404)(scope, receive, send)
             return
         if _is_directory_without_slash(self._directory, scope["path"]):
-            # The answer of Starlette is absolute, and would lead out of the path that a proxy serves this below.
+            # Starlette redirects to an absolute path, which is wrong if a proxy serves this under a path prefix.
             name = scope["path"].rpartition("/")[2]
             await Response(status_code=307, headers={"Location": f"{name}/"})(scope, receive, send)
             return
@@ -104,6 +104,6 @@ class Pages:
 
 
 def _is_directory_without_slash(directory: Path, path: str) -> bool:
-    """Return whether a path names a directory of pages, such as `/console`, without a slash at its end."""
+    """Return whether a path names a directory of pages without a trailing slash, such as `/console`."""
     name = path.removeprefix("/")
     return "/" not in name and ".." not in name and name != "" and (directory / name).is_dir()

@@ -1,7 +1,7 @@
 """Sessions: short-lived bearer tokens of one user, in the role browser (bound to a tenant) or console.
 
-A page renews its session at 80% of its life. Lifetimes are told as durations, since a browser's clock may be wrong.
-Revoking voids all tokens of a user on every server, which disconnects whoever uses them.
+A page renews its session at 80% of its life. Lifetimes are sent as durations, since a browser's clock may be wrong.
+Revoking voids all tokens of a user on every server, which closes their connections.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LIFETIME: Final = 600.0
 """Seconds that a session lasts unless its page renews it."""
 _REFRESH: Final = 0.8
 _SHORTEST: Final = 5.0
-"""Shortest life in seconds that is worth a connection."""
+"""Shortest life of a session in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as a page gets it.
+    """A session as a page receives it.
 
     Attributes:
-        jwt: a bearer token: whoever has it can connect.
+        jwt: a bearer token, which is sufficient to connect.
         inbox: the prefix of the page's inboxes.
         opened: when it was opened, in Unix seconds of this machine's clock.
         life: seconds that it lasts.
@@ -51,7 +51,7 @@ class Session:
         """Return the answer to the page.
 
         Args:
-            url: where the page opens its websocket.
+            url: websocket URL for the page.
         """
         return {
             "jwt": self.jwt,
@@ -71,30 +71,32 @@ class Sessions:
     """Opens and revokes sessions.
 
     Args:
-        broker: has the keys.
+        broker: signs and revokes tokens.
         metrics: counts sessions, if given.
         lifetime: seconds that a session lasts.
-        role: what pages may do with a session.
+        role: role of the sessions, which sets their permissions.
 
     Raises:
-        ConfigError: if sessions would outlive the memory of their revocation.
+        ConfigError: if the lifetime is too short, or longer than revocations are kept.
     """
 
     def __init__(
         self, broker: Broker, metrics: Metrics | None = None, *, lifetime: float = LIFETIME, role: Role = "browser"
     ) -> None:
         if not _SHORTEST <= lifetime <= REVOKED_FOR:
-            raise ConfigError(f"sessions of {lifetime:g} s", remedy=f"give {_SHORTEST:g} to {REVOKED_FOR} seconds")
+            raise ConfigError(
+                f"session lifetime of {lifetime:g} s", remedy=f"use {_SHORTEST:g} to {REVOKED_FOR} seconds"
+            )
         self._broker = broker
         self._metrics = metrics
         self._lifetime = lifetime
         self._role: Role = role
 
     def open(self, who: SignedIn) -> Session:
-        """Open a session. It ends with the application's token at the latest.
+        """Open a session. It ends when the application's token does, at the latest.
 
         Raises:
-            NotSignedIn: if that is too soon.
+            NotSignedIn: if the token is about to expire.
         """
         now = time.time()
         life = min(self._lifetime, who.expires - now)
@@ -111,7 +113,7 @@ class Sessions:
         """Void all sessions of a user.
 
         Raises:
-            BrokerError, ConnectionFailed: if a server cannot be told.
+            BrokerError, ConnectionFailed: if a server cannot be reached.
         """
         await self._broker.revoke([self._mint(who, None).public_key])
 

@@ -1,8 +1,7 @@
 """The application's own tokens (JWT), checked against the public keys of their issuer (JWKS, found by OIDC discovery).
 
-Only public-key algorithms are allowed: with a shared secret, whoever can check tokens could also make them. Keys are
-kept; one that is not known is looked for at most every half a minute, so strangers' tokens cannot make us ask all the
-time.
+Only public-key algorithms are allowed: with a shared secret, every verifier could also issue tokens. Keys are cached.
+An unknown key causes at most one request per half minute, so invalid tokens cannot cause many requests.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from headway.clientsync.errors import NotAllowed, NotSignedIn
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY: Final = 30.0
-"""Seconds by which clocks may differ."""
+"""Tolerated difference between clocks, in seconds."""
 MAX_TOKEN: Final = 8 * 1024
 MAX_USER: Final = 256
 
 _FRESH: Final = 600.0
-"""Seconds for which keys are used without looking whether they have changed."""
+"""Seconds for which keys are used without fetching them again."""
 _STALE: Final = 86_400.0
-"""Seconds for which keys are used when their issuer cannot be reached."""
+"""Seconds for which keys are used while their issuer cannot be reached."""
 _AGAIN: Final = 30.0
 _TIMEOUT: Final = 5.0
 _MAX_KEYS: Final = 1 << 20
@@ -39,12 +38,12 @@ _MAX_KEYS: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who a token is for.
+    """The user that a token was issued for.
 
     Attributes:
-        tenant: whose user.
-        user: who, in the application's terms.
-        expires: until when the token is good, unix seconds.
+        tenant: the user's tenant.
+        user: the application's name of the user.
+        expires: when the token expires, in unix seconds.
     """
 
     tenant: str
@@ -54,14 +53,14 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which tokens are good.
+    """The rules for valid tokens.
 
     Attributes:
-        issuer: what `iss` has to be.
-        audience: what `aud` has to name.
-        tenant_claim: the claim that names the tenant; `a.b` is b inside a.
-        user_claim: the claim that names the user.
-        algorithms: those allowed.
+        issuer: required value of `iss`.
+        audience: required value in `aud`.
+        tenant_claim: the claim with the tenant; `a.b` is b inside a.
+        user_claim: the claim with the user.
+        algorithms: allowed signature algorithms.
     """
 
     issuer: str
@@ -75,11 +74,11 @@ class Keys(Protocol):
     """Finds public keys by their id."""
 
     async def find(self, kid: str | None) -> PyJWK:
-        """The key.
+        """Return the key with an id.
 
         Raises:
             NotSignedIn: if the issuer has no such key.
-            ConnectionFailed: if the issuer cannot be reached, and no keys of it are known.
+            ConnectionFailed: if the issuer cannot be reached and no keys are cached.
         """
         ...
 
@@ -88,8 +87,8 @@ class Verifier:
     """Checks tokens of one issuer.
 
     Args:
-        rules: which are good.
-        keys: the issuer's.
+        rules: the rules for valid tokens.
+        keys: the issuer's keys.
     """
 
     def __init__(self, rules: Rules, keys: Keys) -> None:
@@ -97,23 +96,23 @@ class Verifier:
         self._keys = keys
 
     async def verify(self, token: str) -> SignedIn:
-        """Who a token is for.
+        """Return the user that a token was issued for.
 
         Raises:
-            NotAllowed: if it is good, but names no tenant or user, or the operator's tenant.
+            NotAllowed: if it is valid, but names no tenant or user, or the reserved tenant.
             NotSignedIn, ConnectionFailed: as `claims`.
         """
         return self._person(await self.claims(token))
 
     async def claims(self, token: str) -> dict[str, Any]:
-        """What a good token says.
+        """Return the claims of a token after checking it.
 
         Raises:
-            NotSignedIn: if it is not good.
-            ConnectionFailed: if the issuer's keys cannot be had.
+            NotSignedIn: if it is not valid.
+            ConnectionFailed: if the issuer's keys are not available.
         """
         if len(token) > MAX_TOKEN:
-            raise NotSignedIn(f"a token of {len(token)} characters is not read")
+            raise NotSignedIn(f"the token is too long: {len(token)} characters")
         try:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError as error:
@@ -133,14 +132,14 @@ class Verifier:
                 options={"require": ["exp", "iss", "aud"], "verify_iat": True, "verify_nbf": True},
             )
         except jwt.InvalidTokenError as error:
-            raise NotSignedIn(f"the token is not good: {error}") from error
+            raise NotSignedIn(f"the token is not valid: {error}") from error
         return claims
 
     def user(self, claims: Mapping[str, Any]) -> str:
-        """Who a token's claims name.
+        """Return the user in a token's claims.
 
         Raises:
-            NotAllowed: if they name nobody.
+            NotAllowed: if there is none.
         """
         user = claim(claims, self._rules.user_claim)
         if not isinstance(user, str) or not 0 < len(user) <= MAX_USER or not user.isprintable():
@@ -150,7 +149,7 @@ class Verifier:
     def _person(self, claims: Mapping[str, Any]) -> SignedIn:
         tenant, user = claim(claims, self._rules.tenant_claim), self.user(claims)
         try:
-            # A tag `tenant:*` would be every tenant: the grammar is the guard.
+            # The grammar prevents a tag `tenant:*`, which would match every tenant.
             tenant = subjects.application_tenant(tenant if isinstance(tenant, str) else "")
         except InvalidSubject as error:
             raise NotAllowed(f"the token names no tenant in {self._rules.tenant_claim!r}: {error.message}") from error
@@ -158,8 +157,8 @@ class Verifier:
 
 
 def claim(claims: Mapping[str, Any], path: str) -> Any:
-    """What claims say under a name; `a.b` is b inside a. None if they say nothing."""
-    if path in claims:  # names of claims are often URLs, which have dots
+    """Return the claim at a path, where `a.b` is b inside a; None if it is missing."""
+    if path in claims:  # names of claims are often URLs, which contain dots
         return claims[path]
     found: Any = claims
     for part in path.split("."):
@@ -171,12 +170,12 @@ class RemoteKeys:
     """The keys that an issuer publishes.
 
     Args:
-        issuer: where OIDC discovery finds them, if `url` is not given.
-        url: of the JWKS document.
-        client: makes the requests.
+        issuer: URL of the issuer, for OIDC discovery if `url` is not given.
+        url: URL of the JWKS document.
+        client: sends the requests.
 
     Raises:
-        ConfigError: if they would be fetched without TLS from another machine.
+        ConfigError: if the URL is on another machine and does not use TLS.
     """
 
     def __init__(self, issuer: str, url: str | None, client: httpx.AsyncClient) -> None:
@@ -190,14 +189,14 @@ class RemoteKeys:
         _check_url(url or issuer)
 
     async def find(self, kid: str | None) -> PyJWK:
-        """See `Keys`."""
+        """Return the key with an id, as `Keys.find`."""
         now = time.monotonic()
         if (now - self._fetched > _FRESH or kid not in self._keys) and now - self._tried > _AGAIN:
             async with self._fetching:
                 if time.monotonic() - self._tried > _AGAIN:
                     await self._fetch()
         if not self._keys:
-            raise ConnectionFailed(f"the keys of {self._issuer} cannot be had", remedy="see whether it can be reached")
+            raise ConnectionFailed(f"the keys of {self._issuer} are not available", remedy="check that it is reachable")
         if kid in self._keys:
             return self._keys[kid]
         if kid is None and len(self._keys) == 1:
@@ -233,7 +232,7 @@ class RemoteKeys:
                     raise ValueError("the document is too large")
         found = httpx.Response(200, content=body).json()
         if not isinstance(found, dict):
-            raise ValueError("the document is no JSON object")  # noqa: TRY004  # as all that is wrong with it
+            raise ValueError("the document is not a JSON object")  # noqa: TRY004  # like other malformed documents
         return found
 
 
@@ -246,4 +245,4 @@ def _check_url(url: str) -> None:
     parts = urlsplit(url)
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ConfigError(f"{url}: keys are not fetched without TLS", remedy="use an https address")
+        raise ConfigError(f"{url}: keys are only fetched over TLS", remedy="use an https URL")

@@ -1,4 +1,4 @@
-"""The service `calls`: its three operations. What they decide is in routing.py, what they store in desk.py."""
+"""The service `calls`: its three operations. routing.py contains the decisions, desk.py the stored state."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def agent_status(request: AgentStatus, ctx: Context) -> Agent:
 
 @calls.rpc("route", timeout=2)
 async def route(request: RouteCall, ctx: Context) -> Routed:
-    """Give a call its agent, or its place in the queue; a queued caller asks again, within `caller_silence`.
+    """Assign an agent or a place in the queue to a call. A queued caller repeats this within `caller_silence`.
 
-    Asking twice for the same call gives the same agent.
+    Repeating it for a call that has an agent returns the same agent.
     """
     desk = Desk(ctx)
     async for _ in turns(ctx, f"call {request.call}"):
@@ -51,7 +51,7 @@ async def route(request: RouteCall, ctx: Context) -> Routed:
 
 @calls.rpc("hangup", timeout=2)
 async def hangup(request: Hangup, ctx: Context) -> Routed:
-    """End a call and free its agent; a call that was still waiting is missed. Repeating it changes nothing."""
+    """End a call and free its agent; a call that is still waiting counts as missed. Repeating it changes nothing."""
     desk = Desk(ctx)
     async for _ in turns(ctx, f"call {request.call}"):
         found = await desk.call(request.call)
@@ -69,7 +69,7 @@ async def hangup(request: Hangup, ctx: Context) -> Routed:
 
 
 async def _advance(desk: Desk, call: Call, revision: int) -> Routed:
-    """Connect a waiting call, give it up, or let it wait on."""
+    """Connect a waiting call, give it up, or keep it waiting."""
     found = await desk.agents()
     queue, _ = await desk.queue()
     agents = [agent.value for agent in found.values()]

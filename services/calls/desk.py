@@ -1,18 +1,18 @@
-"""What `calls` stores, and how concurrent workers change it without ever giving an agent two calls.
+"""The stored state of `calls`. Concurrent workers change it without ever giving an agent two calls.
 
-Three kinds of objects, each written by compare-and-set only:
+There are three kinds of objects, written only by compare-and-set:
 
     call/<id>     created first, as queued
-    agent/<id>    `call` reserves the agent; set only on an agent who has none
+    agent/<id>    its field `call` reserves the agent; set only if it is empty
     queue/calls   the waiting calls
 
-Connecting a call is two writes: reserve the agent, then record it in the call. The record decides: it is written
-against the revision that was read before the reservation, so of several attempts for one call exactly one records, and
-the others give their agents back. What a dying worker leaves half done is finished by whoever meets it next: the
-caller who asks again adopts the reservation, the agent who reports in is freed of one that came to nothing,
-and whoever changes the queue settles the callers who went silent.
+Connecting a call takes two writes: reserve the agent, then record the agent in the call. The record decides: it expects
+the revision that was read before the reservation, so of several attempts for one call exactly one succeeds, and the
+others free their agents. If a worker dies in between, later requests complete its work: a repeated `route` adopts the
+reservation, a report of the agent removes a reservation that was never recorded, and every change of the queue removes
+silent callers.
 
-Events are told after the record they announce, under the call's id as key: again if need be, so at least once.
+Events are emitted after the record they announce, with the call's id as key, and repeated if necessary: at least once.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ QUEUE = "queue"
 _THE_QUEUE = "calls"
 
 _SWEEP = 8
-"""Silent callers one request settles at most, so that nobody waits long for the housekeeping."""
+"""Maximum number of silent callers that one request removes, so that no request is slow because of them."""
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
 _MARGIN = 0.02
-"""Seconds before its deadline at which a request stops trying and says so."""
+"""Seconds before its deadline at which a request gives up and answers."""
 
 
 async def turns(ctx: Context, what: str) -> AsyncIterator[int]:
-    """Count attempts at a compare-and-set, pausing in between, until the caller's deadline.
+    """Yield the numbers of compare-and-set attempts, with pauses in between, until the caller's deadline.
 
     Raises:
-        Overloaded: when the time is up.
+        Overloaded: shortly before the deadline.
     """
     pause = _FIRST_PAUSE
     turn = 0
@@ -55,7 +55,7 @@ async def turns(ctx: Context, what: str) -> AsyncIterator[int]:
         wait = random.uniform(0, pause)
         left = ctx.remaining()
         if left is not None and left < wait + _MARGIN:
-            raise Overloaded(f"{what}: others changed it {turn} times in a row", remedy="ask again")
+            raise Overloaded(f"{what}: others changed it {turn} times in a row", remedy="try again")
         await asyncio.sleep(wait)
 
 
@@ -88,8 +88,8 @@ class Desk:
         """Read a call and its revision, and create it if it is new.
 
         Raises:
-            Reject: if the id belongs to a call that asked for something else.
-            Conflict: if another attempt creates it at this moment.
+            Reject: if the id belongs to a call with another request.
+            Conflict: if another attempt has just created it.
         """
         found = await self.call(request.call)
         if found is None:
@@ -98,16 +98,16 @@ class Desk:
         known = found.value
         if (known.skill, known.language, known.caller) != (request.skill, request.language, request.caller):
             raise Reject(
-                f"call {request.call} is known with skill {known.skill}, language {known.language} and another request",
+                f"call {request.call} exists with skill {known.skill}, language {known.language} and another request",
                 remedy="repeat the same request, or use a new call id",
             )
         return known, found.revision
 
     async def connect(self, call: Call, revision: int, agent: Object[Agent]) -> Call:
-        """Reserve the agent, unless it already is for this call, and record it in the call.
+        """Reserve the agent, unless it is already reserved for this call, and record the agent in the call.
 
         Raises:
-            Conflict: if somebody else was faster; nothing is kept reserved then.
+            Conflict: if another request was faster; then no reservation remains.
         """
         now = time.time()
         if agent.value.call is None:
@@ -124,7 +124,7 @@ class Desk:
         return active
 
     async def release(self, agent: str, call: str) -> None:
-        """Free an agent of a call; nothing happens if the agent does not have it."""
+        """Free an agent of a call; do nothing if the agent does not have it."""
         async for _ in turns(self._ctx, f"agent {agent}"):
             found = await self.agent(agent)
             if found is None or found.value.call != call:
@@ -136,28 +136,28 @@ class Desk:
             return
 
     async def record(self, call: Call, revision: int) -> None:
-        """Write a call that changed.
+        """Write a changed call.
 
         Raises:
-            Conflict: if it is not at this revision any more.
+            Conflict: if it is no longer at this revision.
         """
         await self._objects.put(CALL, call.call, call, expect=revision)
 
     async def finish(self, call: Call) -> None:
-        """Do all that follows from a call's recorded state, whether or not it was done before."""
+        """Carry out everything that follows from a call's recorded state. It can be repeated."""
         if call.agent is not None and call.state is CallState.ENDED:
             await self.release(call.agent, call.call)
         await self.announce(call)
         await self.leave(call.call)
 
     async def announce(self, call: Call) -> None:
-        """Tell the event of a call's recorded state; the server stores a repetition once."""
+        """Emit the event of a call's recorded state; the server stores repetitions only once."""
         event = routing.event_of(call)
         if event is not None:
             await self._ctx.emit(event[0], event[1], key=call.call)
 
     async def wait(self, call: Call) -> list[Ticket]:
-        """Make sure that a call has its place in the queue, and that the queue knows its caller is there.
+        """Ensure that a call is in the queue, and record that its caller is still waiting.
 
         Returns:
             All tickets.
@@ -182,19 +182,18 @@ class Desk:
         raise AssertionError  # turns() ends by raising
 
     async def leave(self, call: str) -> None:
-        """Take a call out of the queue, if it is there."""
+        """Remove a call from the queue, if it is there."""
         await self._remove({call})
 
     async def sweep(self) -> None:
-        """Settle callers who went silent."""
+        """Remove silent callers from the queue."""
         queue, _ = await self.queue()
         await self._remove(await self._settle(queue.tickets, None, time.time()))
 
     async def heal(self, agent: Agent) -> Agent:
-        """Free an agent of a reservation that came to nothing.
+        """Return an agent without a reservation that was never recorded.
 
-        One that may still be recorded is first made void by changing the call, so that an attempt which is
-        merely slow fails at its record.
+        If the reservation may still be recorded, the call is changed first, so that a slow attempt fails to record it.
         """
         if agent.call is None or agent.reserved_at is None:
             return agent
@@ -216,15 +215,15 @@ class Desk:
         return _freed(agent, now)
 
     async def report(self, agent: Agent, revision: int) -> None:
-        """Write an agent that changed.
+        """Write a changed agent.
 
         Raises:
-            Conflict: if it is not at this revision any more.
+            Conflict: if it is no longer at this revision.
         """
         await self._objects.put(AGENT, agent.agent, agent, expect=revision)
 
     async def _settle(self, tickets: Sequence[Ticket], but: str | None, now: float) -> set[str]:
-        """Record silent callers' calls as missed and tell so. Returns those that can leave the queue."""
+        """Record silent callers' calls as missed and emit their events; return the calls to remove from the queue."""
         silent = [t for t in tickets if t.call != but and routing.silent(t, now, self.config.caller_silence)]
         settled: set[str] = set()
         for ticket in silent[:_SWEEP]:

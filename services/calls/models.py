@@ -1,4 +1,4 @@
-"""What `calls` receives, answers, stores and tells. All times are unix seconds."""
+"""The requests, replies, objects and events of `calls`. All times are unix seconds."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-"""An id that may stand in a subject."""
+"""An id that is valid in a subject."""
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A skill or a language: `billing`, `en`, `pt-br`."""
 Tags = Annotated[list[Tag], Field(max_length=64)]
 
 
 class CallsConfig(BaseModel):
-    """The configuration a version is frozen with.
+    """The frozen configuration of a version.
 
     Attributes:
-        presence_ttl: seconds after which an agent who was not heard of no longer counts as present.
-        caller_silence: seconds after which a waiting caller who did not ask again counts as gone.
-        max_wait: seconds a call waits for an agent before it is missed.
-        handling: seconds a call takes on average; the estimate of the waiting time rests on it.
+        presence_ttl: seconds without a report after which an agent no longer counts as present.
+        caller_silence: seconds without a request after which a waiting caller counts as gone.
+        max_wait: seconds that a call waits for an agent before it is missed.
+        handling: average seconds per call, used to estimate the waiting time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +41,7 @@ class Presence(StrEnum):
 
 
 class CallState(StrEnum):
-    """Where a call stands. `ended` and `missed` are final."""
+    """The state of a call. `ended` and `missed` are final."""
 
     QUEUED = "queued"
     ACTIVE = "active"
@@ -53,7 +53,7 @@ MissedReason = Literal["no_agent", "caller_hung_up", "caller_silent"]
 
 
 class AgentStatus(BaseModel):
-    """An agent reports in. Skills and languages that are left out stay as they were."""
+    """An agent's report. Skills and languages that are left out stay unchanged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,7 +64,7 @@ class AgentStatus(BaseModel):
 
 
 class RouteCall(BaseModel):
-    """A call comes in, or a waiting one asks again."""
+    """A new call, or the repeated request of a waiting one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,7 +75,7 @@ class RouteCall(BaseModel):
 
 
 class Hangup(BaseModel):
-    """A call is over."""
+    """The end of a call."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,12 +84,12 @@ class Hangup(BaseModel):
 
 
 class Routed(BaseModel):
-    """Where a call stands after `route` or `hangup`.
+    """The state of a call after `route` or `hangup`.
 
     Attributes:
-        agent: who has or had it.
-        position: 1 for the next of the calls with this skill and language; only while queued.
-        estimate: seconds until an agent is likely free; None if no such agent is present.
+        agent: the agent who has or had the call.
+        position: position among the calls with this skill and language, starting at 1; only while queued.
+        estimate: estimated seconds until an agent is free; None if no such agent is present.
         reason: why it was missed.
     """
 
@@ -102,7 +102,7 @@ class Routed(BaseModel):
 
 
 class Agent(BaseModel):
-    """Object `agent/<id>`. `call` reserves the agent: it is only ever set on one who has none, by compare-and-set."""
+    """Object `agent/<id>`. `call` reserves the agent: it is set by compare-and-set, and only if it is empty."""
 
     agent: str
     presence: Presence
@@ -140,13 +140,13 @@ class Ticket(BaseModel):
 
 
 class Queue(BaseModel):
-    """Object `queue/calls`: the tenant's waiting calls, first come first; one object, so that places are exact."""
+    """Object `queue/calls`: the tenant's waiting calls, oldest first; a single object, so that positions are exact."""
 
     tickets: list[Ticket] = []
 
 
 class CallStarted(BaseModel):
-    """Event `call.started`: an agent has the call."""
+    """Event `call.started`: the call was connected to an agent."""
 
     call: str
     agent: str
@@ -158,7 +158,7 @@ class CallStarted(BaseModel):
 
 
 class CallEnded(BaseModel):
-    """Event `call.ended`: it was hung up after it had an agent."""
+    """Event `call.ended`: the call was hung up after it had an agent."""
 
     call: str
     agent: str
@@ -171,7 +171,7 @@ class CallEnded(BaseModel):
 
 
 class CallMissed(BaseModel):
-    """Event `call.missed`: it was over before an agent had it."""
+    """Event `call.missed`: the call ended before it had an agent."""
 
     call: str
     caller: str

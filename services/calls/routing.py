@@ -1,4 +1,4 @@
-"""Who gets which call: pure decisions over what was read, without clock or network."""
+"""The routing decisions: pure functions without clock or network."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .models import (
 
 
 class Need(Protocol):
-    """What a call asks of an agent: a `Call`, a `Ticket` and a `RouteCall` all do."""
+    """A call's requirements of an agent; `Call`, `Ticket` and `RouteCall` have them."""
 
     @property
     def skill(self) -> str:
-        """What the agent must know."""
+        """The skill that the agent must have."""
         ...
 
     @property
     def language(self) -> str:
-        """What the agent must speak."""
+        """The language that the agent must speak."""
         ...
 
 
 def serves(agent: Agent, need: Need, now: float) -> bool:
-    """Whether an agent is present and fit for a call, busy or not."""
+    """Return whether an agent is present and qualified for a call, even if busy."""
     return (
         agent.presence is Presence.AVAILABLE
         and now < agent.present_until
@@ -43,14 +43,14 @@ def serves(agent: Agent, need: Need, now: float) -> bool:
 
 
 def choose(need: Need, ahead: Sequence[Need], agents: Iterable[Agent], now: float) -> Agent | None:
-    """Pick the agent for a call: of those who fit and are free, the one idle for longest.
+    """Choose the agent for a call: of those who are qualified and free, the one idle for longest.
 
-    Calls that waited before it choose first, each by the same rule, so nobody overtakes a call that could have
-    the same agent; a call whose agents nobody ahead wants does not wait for them.
+    Calls ahead of it choose first, by the same rule, so no call overtakes another that could have the same agent. But
+    a call does not wait for calls ahead that need other agents.
 
     Args:
         need: the call's skill and language.
-        ahead: the calls before it, first come first.
+        ahead: the calls before it, oldest first.
         agents: all agents.
         now: unix seconds.
 
@@ -68,14 +68,14 @@ def choose(need: Need, ahead: Sequence[Need], agents: Iterable[Agent], now: floa
 
 
 def holder(call: str, agents: Iterable[Agent]) -> Agent | None:
-    """Return the agent that is already reserved for a call, by an attempt that died before it recorded it."""
+    """Return the agent that is already reserved for a call, by an attempt that was not completed; None without one."""
     return min((a for a in agents if a.call == call), key=lambda a: a.agent, default=None)
 
 
 def ahead_of(call: str, tickets: Sequence[Ticket], agents: Iterable[Agent], now: float, silence: float) -> list[Ticket]:
-    """Return the tickets that choose before a call: those before its own, or all if it has none yet.
+    """Return the tickets ahead of a call: those before its own, or all if it has none yet.
 
-    Left out are callers who have gone silent, and calls that an agent already has.
+    Silent callers, and calls that already have an agent, are left out.
     """
     served = {a.call for a in agents}
     before: list[Ticket] = []
@@ -88,23 +88,23 @@ def ahead_of(call: str, tickets: Sequence[Ticket], agents: Iterable[Agent], now:
 
 
 def silent(ticket: Ticket, now: float, silence: float) -> bool:
-    """Whether a waiting caller has not asked again for too long."""
+    """Return whether a waiting caller has not repeated its request for too long."""
     return now - ticket.seen >= silence
 
 
 def position(need: Need, ahead: Iterable[Need]) -> int:
-    """Return a call's place among those with the same skill and language, 1 for the first."""
+    """Return a call's position among those with the same skill and language, starting at 1."""
     return 1 + sum(other.skill == need.skill and other.language == need.language for other in ahead)
 
 
 def estimate(place: int, need: Need, agents: Iterable[Agent], now: float, handling: float) -> float | None:
-    """Seconds until a call at this place is likely served; None if nobody present can serve it."""
+    """Return the estimated seconds until a call at this position is served; None if no present agent can serve it."""
     serving = sum(serves(agent, need, now) for agent in agents)
     return place * handling / serving if serving else None
 
 
 def reported(known: Agent | None, status: AgentStatus, now: float, ttl: float) -> Agent:
-    """Return an agent after its report. Idle time starts when it becomes available, not at a refresh."""
+    """Return an agent after its report. Idle time starts when the agent becomes available, not at a repeated report."""
     was_there = known is not None and known.presence is Presence.AVAILABLE and now < known.present_until
     return Agent(
         agent=status.agent,
@@ -123,7 +123,7 @@ def _kept(given: list[str] | None, known: list[str]) -> list[str]:
 
 
 def hung_up(call: Call, by: str, now: float) -> Call:
-    """Return a call after a hangup: ended with an agent, missed without; a call that is over stays."""
+    """Return a call after a hangup: ended if it had an agent, otherwise missed; a finished call stays unchanged."""
     if call.state is CallState.ACTIVE:
         return call.model_copy(update={"state": CallState.ENDED, "over_at": now, "by": by})
     if call.state is CallState.QUEUED:
@@ -132,7 +132,7 @@ def hung_up(call: Call, by: str, now: float) -> Call:
 
 
 def missed(call: Call, reason: str, now: float) -> Call:
-    """Return a waiting call that got no agent as missed."""
+    """Return a waiting call as missed."""
     return call.model_copy(update={"state": CallState.MISSED, "over_at": now, "reason": reason})
 
 

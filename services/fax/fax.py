@@ -1,7 +1,7 @@
 """The service `fax`: job `send` and rpc `status`.
 
-The object `fax/<id>` is both the progress others watch and the memory of the job. Each step is written by
-compare-and-set, so a worker that was taken for dead and comes back stops at its next step.
+The object `fax/<id>` shows the progress and stores the state of the job. Each step is written by compare-and-set, so a
+worker that wakes up after another one has taken over stops at its next step.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ RETRY = Retry(attempts=6, backoff=(0.5, 2, 10, 30, 120))
 fax = Service(
     "fax",
     config=FaxConfig,
-    concurrency=32,  # as many lines as one worker has
-    ack_wait=5,  # a crashed worker's faxes go on elsewhere after this; sending one twice costs a resume, not a page
+    concurrency=32,  # the number of telephone lines of one worker
+    ack_wait=5,  # after this time, another worker resumes a crashed worker's faxes; no page is sent twice
     description="Renders documents into fax pages and sends them.",
 )
 
@@ -39,7 +39,7 @@ async def line(worker: WorkerInfo) -> AsyncIterator[telephone.Line]:
 
 @fax.job("send", retry=RETRY, timeout=3600)
 async def send(request: SendFax, ctx: Context) -> None:
-    """Render a document and send it. Delivered again, it goes on after the last page that was confirmed."""
+    """Render a document and send it. A redelivered job resumes after the last confirmed page."""
     progress = await Progress.load(request, ctx)
     if progress.status.state is FaxState.SENT:
         return
@@ -58,15 +58,15 @@ async def send(request: SendFax, ctx: Context) -> None:
 
 @fax.rpc("status", timeout=1)
 async def status(request: FaxId, ctx: Context) -> FaxStatus:
-    """Where a fax stands; known from its first delivery to a worker on."""
+    """Return the state of a fax, which exists once a worker has started it."""
     found = await ctx.objects.get(FAX, request.fax, as_=FaxStatus)
     if found is None:
-        raise Reject(f"there is no fax {request.fax}", remedy="it is known once a worker has it in hand")
+        raise Reject(f"there is no fax {request.fax}", remedy="its state exists once a worker has started it")
     return found.value
 
 
 class Progress:
-    """The stored state of one fax, and the revision that this worker has written last."""
+    """The stored state of one fax, and the last revision that this worker has read or written."""
 
     def __init__(self, ctx: Context, status: FaxStatus, revision: int) -> None:
         self.status = status
@@ -75,10 +75,10 @@ class Progress:
 
     @classmethod
     async def load(cls, request: SendFax, ctx: Context) -> Progress:
-        """Read the state of a fax, a new one's from the request.
+        """Read the state of a fax, or create it from the request.
 
         Raises:
-            Reject: if its id belongs to another document.
+            Reject: if its id was used for another document.
         """
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:32]
         found = await ctx.objects.get(FAX, request.fax, as_=FaxStatus)
@@ -86,20 +86,20 @@ class Progress:
             asked = request.model_dump(include={"fax", "to", "sender"})
             return cls(ctx, FaxStatus(**asked, digest=digest, state=FaxState.QUEUED, at=time.time()), 0)
         if found.value.digest != digest:
-            raise Reject(f"fax {request.fax} is another document", remedy="use a new id")
+            raise Reject(f"the id {request.fax} belongs to another document", remedy="use a new id")
         return cls(ctx, found.value, found.revision)
 
     async def write(self, **changes: Any) -> None:
         """Store a step.
 
         Raises:
-            Conflict: if another worker has this fax in hand; it goes on, this one stops.
+            Conflict: if another worker processes this fax; then this one stops.
         """
         changed = self.status.model_copy(update={**changes, "at": time.time()})
         try:
             self._revision = await self._objects.put(FAX, changed.fax, changed, expect=self._revision)
         except Conflict as error:
-            raise Conflict(f"fax {changed.fax} is in another worker's hands", remedy="that one finishes it") from error
+            raise Conflict(f"another worker processes fax {changed.fax}", remedy="it will finish the fax") from error
         self.status = changed
 
 

@@ -1,4 +1,4 @@
-"""Text into lines and pages: pure, with the width of text measured by the caller."""
+"""Break text into lines and pages. Pure: the caller measures the width of text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TAB = 8
 def wrap(text: str, width: float, measure: Measure) -> list[str]:
     """Break one paragraph into lines no wider than `width`.
 
-    Breaks at spaces; a word wider than a line is cut. A single character wider than a line stands alone.
+    Breaks at spaces; a word wider than a line is cut. A single character wider than a line gets its own line.
 
     Args:
-        text: without line breaks.
-        width: in the unit of `measure`.
-        measure: the width of a piece of text.
+        text: text without line breaks.
+        width: width of a line, in the unit of `measure`.
+        measure: returns the width of a text.
     """
     lines: list[str] = []
     line: str | None = None
@@ -35,7 +35,7 @@ def wrap(text: str, width: float, measure: Measure) -> list[str]:
 
 
 def _cut(word: str, width: float, measure: Measure) -> list[str]:
-    """Cut a word into the longest pieces that fit, at least one character each."""
+    """Cut a word into the longest pieces that fit, of at least one character each."""
     pieces: list[str] = []
     while measure(word) > width and len(word) > 1:
         low, high = 1, len(word) - 1
@@ -51,10 +51,10 @@ def paginate(text: str, width: float, measure: Measure, per_page: int) -> Iterat
     """Break a text into pages of at most `per_page` lines; a form feed starts a new one.
 
     Args:
-        text: with line breaks of any kind.
-        width: of a line.
+        text: text with line breaks of any kind.
+        width: width of a line, in the unit of `measure`.
         measure: as for `wrap`.
-        per_page: lines, at least 1.
+        per_page: lines per page, at least 1.
     """
     for sheet in text.rstrip().split("\f"):
         lines = (line for paragraph in sheet.splitlines() or [""] for line in wrap(paragraph, width, measure))

@@ -1,6 +1,6 @@
-"""The telephone line, modelled: what happens follows from the fax, the dial and the seed, so that it can be repeated.
+"""A simulated telephone line. Its behavior depends only on fax, dial and seed, so that it is reproducible.
 
-A real line would take the place of `Line`: the handlers use `dial` and `send_page` only.
+To use a real line, replace `Line`: the handlers only use `dial` and `send_page`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from headway import HeadwayError, Reject
 from .models import FaxConfig
 
 _DIAL = 8.0
-"""Seconds from dialling to the other side's tone."""
+"""Seconds from dialling to the receiver's tone."""
 _RING = 30.0
-"""Seconds of ringing until nobody answers."""
+"""Seconds of ringing before a dial counts as not answered."""
 _HANDSHAKE = 4.0
 """Seconds between two pages: training and confirmation."""
 
@@ -26,14 +26,14 @@ _NUMBER = re.compile(r"\+?[0-9]{3,15}")
 
 
 class LineError(HeadwayError):
-    """The other side was not reached; a later dial may reach it."""
+    """The receiver was not reached; a later dial may reach it."""
 
     code = "line"
-    default_remedy = "it is tried again by itself"
+    default_remedy = "it is retried automatically"
 
 
 class Answer(StrEnum):
-    """What a dial meets."""
+    """The result of a dial."""
 
     ANSWERED = "answered"
     BUSY = "busy"
@@ -44,16 +44,16 @@ def number(text: str) -> str:
     """Return a telephone number without separators: 3 to 15 digits (E.164), after a `+` if it is international.
 
     Raises:
-        Reject: if it is none.
+        Reject: if it is not a telephone number.
     """
     digits = _SEPARATORS.sub("", text)
     if _NUMBER.fullmatch(digits) is None:
-        raise Reject(f"{text!r} is no telephone number", remedy="give 3 to 15 digits, such as +49 30 123456")
+        raise Reject(f"{text!r} is not a telephone number", remedy="give 3 to 15 digits, such as +49 30 123456")
     return digits
 
 
 def answer(fax: str, dial: int, config: FaxConfig) -> Answer:
-    """Return what the nth dial for a fax meets."""
+    """Return the result of the nth dial for a fax."""
     digest = hashlib.sha256(f"{config.seed}:{fax}:{dial}".encode()).digest()
     luck = int.from_bytes(digest[:8], "big") / 2**64
     if luck < config.busy_share:
@@ -64,12 +64,12 @@ def answer(fax: str, dial: int, config: FaxConfig) -> Answer:
 
 
 def dial_seconds(met: Answer, config: FaxConfig) -> float:
-    """How long a dial takes."""
+    """Return the seconds that a dial takes."""
     return (_RING if met is Answer.NO_ANSWER else _DIAL) / config.speed
 
 
 def page_seconds(size: int, config: FaxConfig) -> float:
-    """How long a page of `size` bytes takes."""
+    """Return the seconds that a page of `size` bytes takes."""
     return (_HANDSHAKE + size * 8 / config.bits_per_second) / config.speed
 
 
@@ -80,10 +80,10 @@ class Line:
         self._config = config
 
     async def dial(self, fax: str, dial: int) -> None:
-        """Dial and wait for the other side's tone.
+        """Dial and wait for the receiver's tone.
 
         Raises:
-            LineError: if it is busy or does not answer.
+            LineError: if the receiver is busy or does not answer.
         """
         met = answer(fax, dial, self._config)
         await asyncio.sleep(dial_seconds(met, self._config))

@@ -1,4 +1,4 @@
-"""What `fax` receives, answers and stores. All times are unix seconds."""
+"""The requests, replies and objects of `fax`. All times are unix seconds."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Annotated, Literal, Self
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-"""An id that may stand in a subject."""
+"""An id that is valid in a subject."""
 BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}$")]
 
 
 class FaxConfig(BaseModel):
-    """The configuration a version is frozen with.
+    """The frozen configuration of a version.
 
     Attributes:
-        speed: how many times faster than a real line the modelled one is.
-        bits_per_second: what a real line carries.
-        busy_share: share of the dials that find the other side busy.
-        no_answer_share: share of the dials that nobody answers.
-        seed: another seed, other luck.
+        speed: factor by which the simulated line is faster than a real one.
+        bits_per_second: bit rate of a real line.
+        busy_share: share of dials with a busy receiver.
+        no_answer_share: share of dials that are not answered.
+        seed: seed of the simulated line.
         resolution: `fine` is 204 x 196 dots per inch, `standard` has half the rows.
         font_size: height of the text in dots of a fine page.
-        max_pages: longer documents are refused.
-        banner: stands at the head of each page, before sender, receiver and page number.
+        max_pages: maximum number of pages of a document.
+        banner: text at the head of each page, before sender, receiver and page number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +41,7 @@ class FaxConfig(BaseModel):
 
 
 class Picture(BaseModel):
-    """An image: its bytes in base64, or the name of a blob that holds them."""
+    """An image: its bytes in base64, or the name of a blob that contains them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +56,7 @@ class Picture(BaseModel):
 
 
 class SendFax(BaseModel):
-    """Send text, images, or text followed by images. The id names the fax for good: sent twice, it goes out once."""
+    """A request to send text, images, or both. A fax with the same id is sent only once."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -74,13 +74,13 @@ class SendFax(BaseModel):
 
 
 class FaxId(BaseModel):
-    """Asks for one fax."""
+    """A request for the state of one fax."""
 
     fax: Id
 
 
 class FaxState(StrEnum):
-    """Where a fax stands. `sent` is final; a failed one can be replayed from the dead letters."""
+    """The state of a fax. `sent` is final; a failed one can be replayed from the dead letters."""
 
     QUEUED = "queued"
     RENDERING = "rendering"
@@ -94,14 +94,14 @@ class FaxStatus(BaseModel):
     """Object `fax/<id>`.
 
     Attributes:
-        page: how many pages the other side has confirmed.
-        pages: how many there are, 0 before they are rendered.
+        page: number of pages that the receiver has confirmed.
+        pages: number of pages; 0 before they are rendered.
         sizes: bytes of each page.
-        dials: how often the number was dialled.
+        dials: number of dials.
         document: the blob with the rendered pages.
-        digest: of what was asked for; the same id cannot be used for something else.
+        digest: digest of the request, so that an id cannot be used for another document.
         reason: why the last attempt failed.
-        at: when this was written.
+        at: when this state was written.
     """
 
     fax: str

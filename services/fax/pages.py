@@ -1,7 +1,7 @@
-"""Fax pages: 1728 dots wide, black and white, Group 4 TIFF. Rendering takes CPU: run it in a thread.
+"""Render fax pages: 1728 dots wide, black and white, Group 4 TIFF. This needs CPU: run it in a thread.
 
-The measures are those of T.4: a line of 1728 dots is 215 mm, 204 dots per inch; there are 196 lines per inch in fine
-and 98 in standard resolution. A page here is as long as A4.
+The dimensions are those of T.4: a line of 1728 dots is 215 mm wide, with 204 dots per inch; there are 196 lines per
+inch in fine and 98 in standard resolution. A page here is as long as A4.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Document:
     """Rendered pages.
 
     Attributes:
-        tiff: all of them in one file.
+        tiff: all pages in one file.
         sizes: bytes that each page takes on the line.
     """
 
@@ -48,12 +48,12 @@ class Document:
 
 
 def render(text: str, images: Sequence[bytes], head: str, config: FaxConfig) -> Document:
-    """Render text and then images, one fax page after the other.
+    """Render text, followed by images, into fax pages.
 
     Args:
-        text: may be empty.
-        images: in any format Pillow reads.
-        head: stands at the top of each page, before its number.
+        text: the text, possibly empty.
+        images: images in any format that Pillow reads.
+        head: text at the top of each page, before its number.
         config: resolution, font size and the limit of pages.
 
     Raises:
@@ -64,7 +64,7 @@ def render(text: str, images: Sequence[bytes], head: str, config: FaxConfig) -> 
     file = io.BytesIO()
     sizes: list[int] = []
     down = DPI_DOWN[config.resolution]
-    # The writer takes page after page: a page of dots takes 4 MB, all of a long document would be too much.
+    # Page by page: a page of dots takes 4 MB, so a whole long document would be too large.
     with TiffImagePlugin.AppendingTiffWriter(file) as writer:
         for page in chain(texts, pictures):
             if len(sizes) == config.max_pages:
@@ -79,7 +79,7 @@ def render(text: str, images: Sequence[bytes], head: str, config: FaxConfig) -> 
 
 def _group4(page: Image.Image, down: int) -> bytes:
     if down != DPI_DOWN["fine"]:
-        # Two rows become one that is black where either was: thin strokes survive.
+        # Two rows are merged into one that is black where either was, so that thin strokes survive.
         rows = page.height * down // DPI_DOWN["fine"]
         page = page.convert("L").reduce((1, page.height // rows)).point(lambda v: _WHITE * (v == _WHITE), mode="1")
     file = io.BytesIO()

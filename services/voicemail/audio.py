@@ -1,4 +1,4 @@
-"""Recordings made alike: mono, one rate, one loudness; and their waveform. Takes CPU: run it in a thread."""
+"""Normalize recordings to mono, one rate and one loudness, and compute waveforms. Needs CPU: run it in a thread."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .models import VoicemailConfig
 from .wav import Samples
 
 _HALF_WIDTH = 16
-"""Zero crossings of the resampling filter on either side: about 60 dB of stop band."""
+"""Zero crossings of the resampling filter on each side, for about 60 dB of stop-band attenuation."""
 _SILENCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording as it is stored: a WAV file, mono and 16 bits."""
+    """A recording in its stored form: a WAV file, mono and 16 bits."""
 
     wav: bytes
     rate: int
@@ -30,10 +30,10 @@ class Recording:
 
 
 def process(data: bytes, config: VoicemailConfig) -> Recording:
-    """Validate a WAV file and make it alike to all others.
+    """Validate and normalize a WAV file.
 
     Raises:
-        Reject: if it is too large, too short, too long or no WAV file that can be read.
+        Reject: if it is too large, too short, too long or not a readable WAV file.
     """
     if len(data) > config.max_bytes:
         raise Reject(f"the recording has {len(data)} bytes, more than {config.max_bytes}")
@@ -47,7 +47,7 @@ def process(data: bytes, config: VoicemailConfig) -> Recording:
 
 
 def normalised(samples: Samples, peak_dbfs: float, max_gain_db: float) -> Samples:
-    """Scale samples so that the loudest is at `peak_dbfs`; at most `max_gain_db` louder, silence stays as it is."""
+    """Scale samples so that the loudest is at `peak_dbfs`, by at most `max_gain_db`; silence stays unchanged."""
     loudest = float(np.abs(samples).max(initial=0))
     if loudest < _SILENCE:
         return samples
@@ -63,15 +63,15 @@ def peaks(samples: Samples, buckets: int) -> list[float]:
 
 
 def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
-    """Bring samples to another rate with a windowed-sinc filter that takes away what the new rate cannot hold.
+    """Resample with a windowed-sinc filter that removes frequencies above the new limit.
 
-    Output n lies at input n * rate / wanted. That place repeats its fraction every `up` outputs, so there are
-    `up` sets of filter taps, and each set serves every `up`th output in one matrix product.
+    Output n lies at input n * rate / wanted. The fraction of that position repeats every `up` outputs, so there are
+    `up` sets of filter taps, and each set computes every `up`th output in one matrix product.
 
     Args:
-        samples: mono.
-        rate: theirs, per second.
-        wanted: the new one, per second.
+        samples: mono samples.
+        rate: their rate per second.
+        wanted: the new rate per second.
     """
     if rate == wanted or not len(samples):
         return samples

@@ -1,4 +1,4 @@
-"""A mailbox's content: pure changes of the object `mailbox/<id>`."""
+"""The content of a mailbox: pure changes of the object `mailbox/<id>`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def added(
     seconds: float,
     room: int,
 ) -> Mailbox:
-    """Return a mailbox with one more entry on top; unchanged if it has the message already.
+    """Return a mailbox with one more entry on top, or unchanged if it already has the message.
 
     Raises:
-        Reject: if it holds `room` entries.
+        Reject: if it already has `room` entries.
     """
     if find(mailbox, message) is not None:
         return mailbox
@@ -39,7 +39,7 @@ def marked(mailbox: Mailbox, message: str, *, heard: bool) -> Mailbox:
     """Return a mailbox with one message marked.
 
     Raises:
-        Reject: if it is not there.
+        Reject: if the mailbox does not have it.
     """
     if find(mailbox, message) is None:
         raise Reject(f"mailbox {mailbox.mailbox} has no message {message}", remedy="`list` shows what it has")
@@ -48,17 +48,17 @@ def marked(mailbox: Mailbox, message: str, *, heard: bool) -> Mailbox:
 
 
 def without(mailbox: Mailbox, message: str) -> Mailbox:
-    """Return a mailbox without a message; the message may be missing already."""
+    """Return a mailbox without a message, which may already be missing."""
     return _counted(mailbox, [e for e in mailbox.entries if e.message != message], mailbox.next_number)
 
 
 def find(mailbox: Mailbox, message: str) -> Entry | None:
-    """Return the entry of a message."""
+    """Return the entry of a message; None if there is none."""
     return next((entry for entry in mailbox.entries if entry.message == message), None)
 
 
 def page(mailbox: Mailbox, limit: int, before: int | None) -> Page:
-    """Return the newest entries, or those before one; entries that come and go meanwhile shift no page."""
+    """Return the newest entries, or those before one. New and deleted entries do not shift the pages."""
     rest = [entry for entry in mailbox.entries if before is None or entry.number < before]
     shown = rest[:limit]
     return Page(
@@ -71,7 +71,7 @@ def page(mailbox: Mailbox, limit: int, before: int | None) -> Page:
 
 
 def missed_call_id(call: str) -> str:
-    """Return the message id of a missed call: the same whenever its event arrives."""
+    """Return the message id of a missed call, which is the same for repeated events."""
     plain = f"missed-{call}"
     return plain if len(plain) <= _LONGEST_ID else f"missed-{hashlib.sha256(call.encode()).hexdigest()[:40]}"
 

@@ -1,4 +1,4 @@
-"""What `voicemail` receives, answers and stores. All times are unix seconds."""
+"""The requests, replies and objects of `voicemail`. All times are unix seconds."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Annotated, Literal, Self
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-"""An id that may stand in a subject."""
+"""An id that is valid in a subject."""
 BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}$")]
 
 
 class VoicemailConfig(BaseModel):
-    """The configuration a version is frozen with.
+    """The frozen configuration of a version.
 
     Attributes:
-        rate: samples per second recordings are brought to; None keeps what comes.
-        peak_dbfs: loudness of a recording's loudest sample after normalising, in dB below full scale.
-        max_gain_db: at most this much louder, so that the noise of silence stays quiet.
-        min_seconds: shorter recordings are refused.
-        max_seconds: longer recordings are refused.
-        max_bytes: larger ones are refused before they are decoded.
-        max_messages: a mailbox that holds so many takes no more.
-        peaks: into how many bars the waveform is summed up.
-        segment_bytes: a stored recording is cut into blobs of this size, so that a part can be read alone.
-        range_bytes: how much one `fetch` answers at most.
+        rate: samples per second of stored recordings; None keeps the original rate.
+        peak_dbfs: level of a recording's loudest sample after normalizing, in dB relative to full scale.
+        max_gain_db: maximum gain, so that background noise stays quiet.
+        min_seconds: minimum duration of a recording.
+        max_seconds: maximum duration of a recording.
+        max_bytes: maximum size of a recording, checked before it is decoded.
+        max_messages: maximum number of messages in a mailbox.
+        peaks: number of bars of the waveform.
+        segment_bytes: size of the blobs that a recording is stored in, so that parts can be read separately.
+        range_bytes: maximum bytes in the answer to one `fetch`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +42,7 @@ class VoicemailConfig(BaseModel):
 
 
 class Deposit(BaseModel):
-    """Leave a recording: a WAV file in base64, or the name of a blob that holds it (which stays the uploader's)."""
+    """A recording to deposit: a WAV file in base64, or the name of a blob with it, which is not deleted."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +60,7 @@ class Deposit(BaseModel):
 
 
 class ListMessages(BaseModel):
-    """Asks for a mailbox, newest first. `before` is the `next` of the page before."""
+    """A request for a page of a mailbox, newest first. `before` is the `next` of the previous page."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,7 +70,7 @@ class ListMessages(BaseModel):
 
 
 class Fetch(BaseModel):
-    """Asks for bytes of a recording. The reply may be shorter than asked for: ask again from where it ends."""
+    """A request for bytes of a recording. The reply may be shorter: request the rest from its end."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,7 +80,7 @@ class Fetch(BaseModel):
 
 
 class MessageRef(BaseModel):
-    """Names a message of a mailbox."""
+    """A reference to a message of a mailbox."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -89,13 +89,13 @@ class MessageRef(BaseModel):
 
 
 class MarkHeard(MessageRef):
-    """Marks a message as heard, or as unheard again."""
+    """A request to mark a message as heard or unheard."""
 
     heard: bool = True
 
 
 class CallMissed(BaseModel):
-    """What this service reads of the event `call.missed`."""
+    """The part of the event `call.missed` that this service uses."""
 
     call: Id
     caller: str = ""
@@ -104,7 +104,7 @@ class CallMissed(BaseModel):
 
 
 class Entry(BaseModel):
-    """A line of a mailbox. Numbers rise with each new entry, so they serve as the place in a list."""
+    """An entry of a mailbox. Numbers increase with each new entry, so they serve as positions for paging."""
 
     number: int
     message: str
@@ -139,7 +139,7 @@ class Message(BaseModel):
 
 
 class Page(BaseModel):
-    """Part of a mailbox. `next` is the `before` of the next page, None on the last."""
+    """A page of a mailbox. `next` is the `before` of the next page; None on the last page."""
 
     mailbox: str
     total: int
@@ -149,7 +149,7 @@ class Page(BaseModel):
 
 
 class Chunk(BaseModel):
-    """Bytes of a recording, in base64: `length` of them from `start`, of `total`."""
+    """Bytes of a recording in base64: `length` bytes from `start`, of `total`."""
 
     message: str
     content_type: Literal["audio/wav"] = "audio/wav"

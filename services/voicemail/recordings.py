@@ -1,4 +1,4 @@
-"""Recordings in the object store, cut into segments so that a range is read without the rest."""
+"""Recordings in the object store, in segments so that a range can be read without the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import Message
 
 
 def segments(start: int, length: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Which parts of which segments make up a byte range: (segment, from, to).
+    """Yield the parts of segments that make up a byte range: (segment, from, to).
 
     Args:
         start: first byte of the range.
@@ -26,7 +26,7 @@ def segments(start: int, length: int, size: int) -> Iterator[tuple[int, int, int
 
 
 async def store(ctx: Context, message: str, data: bytes, segment_bytes: int) -> None:
-    """Store a recording; storing it again replaces it."""
+    """Store a recording, replacing an existing one."""
     for segment in range(_count(len(data), segment_bytes)):
         part = data[segment * segment_bytes : (segment + 1) * segment_bytes]
         await ctx.blobs.put(_name(message, segment), part, content_type="audio/wav")
@@ -36,7 +36,7 @@ async def read(ctx: Context, message: Message, start: int, length: int) -> bytes
     """Read a byte range that lies within a recording.
 
     Raises:
-        Reject: if it has been deleted meanwhile.
+        Reject: if the recording was deleted meanwhile.
     """
     found = bytearray()
     for segment, begin, end in segments(start, length, message.segment_bytes):
@@ -48,7 +48,7 @@ async def read(ctx: Context, message: Message, start: int, length: int) -> bytes
 
 
 async def delete(ctx: Context, message: str, size: int, segment_bytes: int) -> None:
-    """Delete a recording, as far as it is there."""
+    """Delete a recording; missing segments are ignored."""
     for segment in range(_count(size, segment_bytes)):
         await ctx.blobs.delete(_name(message, segment))
 

@@ -1,8 +1,8 @@
 """The service `voicemail`: job `deposit`, rpcs `list`, `fetch`, `mark-heard`, `delete`, and missed calls.
 
-A recording is stored in this order: its segments, the object `voicemail/<id>`, its line in the mailbox. Each step
-can be repeated, so a deposit that is delivered again goes through them and changes nothing that is done. A deleted
-message leaves its object's tombstone, on which a late delivery of its deposit fails to create it anew.
+A recording is stored in this order: its segments, the object `voicemail/<id>`, its entry in the mailbox. Each step can
+be repeated, so a redelivered deposit repeats them without changing what is done. A deleted message leaves a tombstone
+of its object, so that a late delivery of its deposit does not create it again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MESSAGE = "voicemail"
 
 _TRIES = 20
 _ENVELOPE = 4096
-"""Bytes of a `fetch` reply beside the data."""
+"""Bytes of a `fetch` reply in addition to the data."""
 
 voicemail = Service(
     "voicemail", config=VoicemailConfig, concurrency=32, description="Keeps recordings and missed calls in mailboxes."
@@ -45,12 +45,12 @@ voicemail = Service(
 
 @voicemail.job("deposit", retry=Retry(attempts=5, backoff=(0.5, 5, 30)), timeout=60)
 async def deposit(request: Deposit, ctx: Context) -> None:
-    """Validate, normalise and store a recording, and enter it in its mailbox."""
+    """Validate, normalize and store a recording, and add it to its mailbox."""
     config = ctx.config(VoicemailConfig)
     found = await ctx.objects.get(MESSAGE, request.message, as_=Message)
     if found is None:
         box, _ = await _read(ctx, request.mailbox)
-        content.added(box, request.message, "voicemail", request.caller, 0, 0, config.max_messages)  # is there room?
+        content.added(box, request.message, "voicemail", request.caller, 0, 0, config.max_messages)  # room?
         recording = await asyncio.to_thread(process, await _wav(request, ctx), config)
         await recordings.store(ctx, request.message, recording.wav, config.segment_bytes)
         message = Message(
@@ -68,7 +68,7 @@ async def deposit(request: Deposit, ctx: Context) -> None:
             await ctx.objects.put(MESSAGE, request.message, message, expect=0)
         except Conflict:
             if await ctx.objects.get(MESSAGE, request.message, as_=Message) is not None:
-                raise  # another worker has stored it at this moment: its mailbox is looked after next time
+                raise  # another worker has just stored it: the retry checks the mailbox
             await recordings.delete(ctx, request.message, message.size, message.segment_bytes)
             return  # it was deposited before, and deleted since
     else:
@@ -86,7 +86,7 @@ async def deposit(request: Deposit, ctx: Context) -> None:
 
 @voicemail.on("call.missed", retry=Retry(attempts=5, backoff=(0.5, 5, 30)), timeout=10)
 async def call_missed(event: CallMissed, ctx: Context) -> None:
-    """Enter a missed call in the mailbox of the team it was for, which is named by the skill."""
+    """Add a missed call to the mailbox of its team, which has the name of the skill."""
     room = ctx.config(VoicemailConfig).max_messages
     id_ = content.missed_call_id(event.call)
     await _change(ctx, event.skill, lambda box: content.added(box, id_, "missed_call", event.caller, event.at, 0, room))
@@ -94,21 +94,21 @@ async def call_missed(event: CallMissed, ctx: Context) -> None:
 
 @voicemail.rpc("list", timeout=1)
 async def list_messages(request: ListMessages, ctx: Context) -> Page:
-    """Return a page of a mailbox, newest first; an unused mailbox is empty."""
+    """Return a page of a mailbox, newest first; an unknown mailbox is empty."""
     box, _ = await _read(ctx, request.mailbox)
     return content.page(box, request.limit, request.before)
 
 
 @voicemail.rpc("fetch", timeout=5)
 async def fetch(request: Fetch, ctx: Context) -> Chunk:
-    """Bytes of a recording, as many as were asked for and fit into a reply."""
+    """Return the requested bytes of a recording, as many as fit into a reply."""
     found = await ctx.objects.get(MESSAGE, request.message, as_=Message)
     if found is None:
         raise Reject(f"there is no recording {request.message}", remedy="`list` shows what a mailbox has")
     message = found.value
     if request.start >= message.size:
         raise Reject(f"byte {request.start} is past the end: the recording has {message.size}")
-    # Base64 makes four bytes of three.
+    # Base64 encodes three bytes as four.
     fits = min(ctx.config(VoicemailConfig).range_bytes, (ctx.bus.nc.max_payload - _ENVELOPE) // 4 * 3)
     length = min(request.length or fits, fits, message.size - request.start)
     data = await recordings.read(ctx, message, request.start, length)
@@ -123,14 +123,14 @@ async def fetch(request: Fetch, ctx: Context) -> Chunk:
 
 @voicemail.rpc("mark-heard", timeout=2)
 async def mark_heard(request: MarkHeard, ctx: Context) -> Page:
-    """Mark a message; answers the top of its mailbox."""
+    """Mark a message as heard or unheard, and return the first page of its mailbox."""
     box = await _change(ctx, request.mailbox, lambda box: content.marked(box, request.message, heard=request.heard))
     return content.page(box, 20, None)
 
 
 @voicemail.rpc("delete", timeout=5)
 async def delete(request: MessageRef, ctx: Context) -> Page:
-    """Delete a message with its recording; repeating it changes nothing. Answers the top of its mailbox."""
+    """Delete a message with its recording, and return the first page of its mailbox. Repeating it changes nothing."""
     found = await ctx.objects.get(MESSAGE, request.message, as_=Message)
     if found is not None and found.value.mailbox != request.mailbox:
         raise Reject(f"mailbox {request.mailbox} has no message {request.message}")
@@ -157,10 +157,10 @@ async def _read(ctx: Context, mailbox: str) -> tuple[Mailbox, int]:
 
 
 async def _change(ctx: Context, mailbox: str, change: Callable[[Mailbox], Mailbox]) -> Mailbox:
-    """Change a mailbox by compare-and-set; nothing is written if nothing changes.
+    """Change a mailbox by compare-and-set, without a write if nothing changes.
 
     Raises:
-        Conflict: if others were faster many times in a row.
+        Conflict: if other writers were faster in all attempts.
     """
     for attempt in range(1, _TRIES + 1):
         box, revision = await _read(ctx, mailbox)

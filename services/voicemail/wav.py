@@ -1,6 +1,6 @@
-"""WAV files to samples and back: PCM of 8 to 32 bits, floats, and the A-law and mu-law of telephony.
+"""Read and write WAV files: PCM of 8 to 32 bits, floats, and the A-law and mu-law of telephony.
 
-The standard library's `wave` reads PCM only; what a telephone system records is often mu-law.
+The standard library's `wave` reads only PCM, but recordings of telephone systems are often mu-law.
 Formats: RIFF WAVE (Microsoft, 1991) with WAVEFORMATEXTENSIBLE; companding: ITU-T G.711.
 """
 
@@ -19,20 +19,20 @@ Samples = NDArray[np.float32]
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _STREAMED = (0, 0xFFFFFFFF)
-"""Sizes in the headers of files that were written without knowing their end."""
+"""Placeholder sizes in the headers of streamed files, whose length was unknown."""
 _REMEDY: Final = "send a WAV file with PCM, float, A-law or mu-law samples"
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Sound: one row per frame, one column per channel, full scale is -1 to 1."""
+    """Decoded audio: one row per frame, one column per channel, with a full scale of -1 to 1."""
 
     samples: Samples
     rate: int
 
     @property
     def seconds(self) -> float:
-        """Its duration."""
+        """Duration in seconds."""
         return len(self.samples) / self.rate
 
 
@@ -41,10 +41,10 @@ def read(data: bytes, max_seconds: float) -> Audio:
 
     Args:
         data: the whole file.
-        max_seconds: a longer one is refused before it is decoded.
+        max_seconds: maximum duration, checked before decoding.
 
     Raises:
-        Reject: with what is wrong with it.
+        Reject: if it is invalid, too long or has an unknown format; says why.
     """
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise Reject("this is not a WAV file", remedy=_REMEDY)
@@ -90,7 +90,7 @@ def _decode(layout: bytes, body: memoryview, max_seconds: float) -> Audio:
     with np.errstate(invalid="ignore"):
         flat = _samples(kind, bits, raw)
     if not np.isfinite(flat).all():
-        raise Reject("the WAV file holds samples that are no numbers", remedy=_REMEDY)
+        raise Reject("the WAV file contains samples that are not finite numbers", remedy=_REMEDY)
     return Audio(flat.reshape(-1, channels), rate)
 
 
@@ -103,7 +103,7 @@ def _samples(kind: int, bits: int, raw: memoryview) -> Samples:
         case (1, 24):
             three = np.frombuffer(raw, np.uint8).reshape(-1, 3)
             four = np.zeros((len(three), 4), np.uint8)
-            four[:, 1:] = three  # the low byte stays empty: a 24-bit sample as the top of 32 bits
+            four[:, 1:] = three  # the low byte stays 0: the 24-bit sample becomes the upper part of 32 bits
             return (four.view("<i4").ravel() / 2**31).astype(np.float32)
         case (1, 32):
             return (np.frombuffer(raw, "<i4") / 2**31).astype(np.float32)

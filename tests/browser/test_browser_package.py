@@ -15,7 +15,7 @@ from pathlib import Path
 from headway.clientsync.server import PAGES
 
 BROWSER = PAGES.parent
-ROOT = BROWSER.parents[1]
+ROOT = Path(__file__).parents[2]
 LARGEST = 60_000
 
 

@@ -150,7 +150,7 @@ async def test_more_copies_than_servers_are_refused_with_a_remedy(nats_broker: B
             await streams.provision(bus.js, 3)
     found = caught.value.exceptions[0]
     assert isinstance(found, StoreError)
-    assert found.remedy == "have no more replicas than servers that run"
+    assert found.remedy == "use at most one replica per running server"
 
 
 @pytest.mark.parametrize(("interval", "said"), [("always", True), ("2m", None)])

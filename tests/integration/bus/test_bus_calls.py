@@ -246,7 +246,7 @@ async def test_a_call_whose_handler_did_not_reach_what_it_needs_can_be_tried_aga
 
     with caplog.at_level(logging.WARNING, "headway.bus"):
         async with bus.serving(app):
-            with pytest.raises(Unavailable, match="what reach needs does not answer") as caught:
+            with pytest.raises(Unavailable, match="a dependency of reach does not answer") as caught:
                 await bus.call("app", "reach", tenant="acme")
             reply = await raw(bus, "rpc.app.acme.reach")
     assert caught.value.retryable
@@ -262,7 +262,7 @@ async def test_a_reply_larger_than_the_server_takes_is_an_error_that_says_so(bus
         return "x" * request
 
     async with bus.serving(app) as (worker,):
-        with pytest.raises(RemoteError, match="the reply has 2000002 bytes, the server takes 1048576"):
+        with pytest.raises(RemoteError, match="the reply has 2000002 bytes, the server's limit is 1048576"):
             await bus.call("app", "large", 2_000_000)
         assert len(await bus.call("app", "large", 1_000_000, timeout=5)) == 1_000_000  # the connection is still there
         assert (worker.counters.failed, worker.counters.processed) == (1, 1)

@@ -61,7 +61,7 @@ async def test_with_no_room_for_dead_letters_nothing_is_run_again_and_the_letter
     assert sorted(runs) == [1, 2]
     assert {(letter.cause, letter.attempts) for letter in found} == {("error", 1), ("rejected", 1)}
     assert {letter.reason for letter in found} == {"ValueError: no", "no"}
-    assert any("its dead letter is not stored" in record.getMessage() for record in caplog.records)
+    assert any("its dead letter cannot be stored" in record.getMessage() for record in caplog.records)
 
 
 async def test_with_both_full_the_job_stays_in_hand_and_is_not_run_again(bus, letters, monkeypatch):

@@ -187,7 +187,7 @@ async def test_a_reply_that_is_not_what_is_declared_is_an_error_that_names_the_f
         return {"share": float("nan")}
 
     async with bus.serving(app):
-        with pytest.raises(RemoteError, match=r"number does not return what it declares: payload: .*integer"):
+        with pytest.raises(RemoteError, match=r"number does not return its declared type: payload: .*integer"):
             await bus.call("app", "number", "text")
         with pytest.raises(RemoteError, match="beyond 64 bits"):
             await bus.call("app", "number", "large")

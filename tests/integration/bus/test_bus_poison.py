@@ -60,7 +60,7 @@ async def test_poison_is_given_up_as_worker_lost_and_its_neighbours_are_done(bus
     effects = (tmp_path / "effects").read_text().split("\n")
     assert {f"done {n}" for n in range(40)} <= set(effects)
     assert (letter.cause, letter.payload) == ("worker_lost", b'{"n":-1,"poison":true}')
-    assert letter.reason.endswith("attempts ended with the death of their worker")
+    assert letter.reason.startswith("the worker died in ")
     assert letter.attempts >= 2
     assert effects.count("poison") == deaths
     # The first delivery is not recorded, two more are, and the last one is made alone.

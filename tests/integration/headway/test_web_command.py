@@ -97,7 +97,7 @@ def servers(site) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ((), 78, "nobody whose tokens would be trusted"),
+        ((), 78, "no issuer of tokens is configured"),
         (("--dev-issuer", "--host", "0.0.0.0"), 78, "lets anybody in"),
         (("--issuer", "https://login.example.com"), 2, "go together"),
         (("--dev-issuer", "--allow-origin", "*"), 78, "no origin"),

@@ -172,7 +172,7 @@ FAILURES = {
     "two services": ({"shops/fax/__init__.py": SERVICE + "\ntwo = Service('two')\n"}, r"several services in"),
     "a key in a file": (
         {"shops/fax/texts/key": "-----BEGIN RSA PRIVATE KEY-----"},
-        r"shops/fax/texts/key holds a secret key",
+        r"shops/fax/texts/key contains a secret key",
     ),
 }
 
@@ -206,7 +206,7 @@ def test_a_file_whose_name_cannot_be_written_down_is_refused(tree):
         (tree / "shops/fax" / os.fsdecode(b"\xff")).write_text("")
     except OSError:
         pytest.skip("this file system has no such names")
-    with pytest.raises(BuildFailed, match="no name for a file"):
+    with pytest.raises(BuildFailed, match="not a valid file name"):
         made(tree)
 
 
@@ -219,7 +219,7 @@ def test_a_link_to_a_folder_is_refused(tree):
 def test_a_configuration_is_checked_by_the_services_own_model_and_holds_no_key(tree):
     with pytest.raises(ConfigError, match="speed: Input should be a valid integer"):
         made(tree, config={"speed": "fast"})
-    with pytest.raises(BuildFailed, match="configuration holds a secret key"):
+    with pytest.raises(BuildFailed, match="configuration contains a secret key"):
         made(tree, config={"key": "-----BEGIN PRIVATE KEY-----"})
 
 

@@ -178,7 +178,7 @@ async def test_code_that_was_changed_after_the_start_is_not_run_when_it_is_impor
 
 
 async def test_an_image_is_not_run_with_another_configuration_than_it_was_built_with(place):
-    with pytest.raises(LaunchFailed, match="another root, app or configuration"):
+    with pytest.raises(LaunchFailed, match="root, app or configuration"):
         await place.driver.prepare(replace(place.launch(), config={"says": "good night"}))
 
 

@@ -123,10 +123,10 @@ async def test_a_busy_line_is_dialled_again(bus):
 async def test_a_wrong_number_fails_for_good_and_says_so(bus):
     async with bus.serving(fax, config=QUICK):
         await submit(bus, "f1", to="not a number", text="hello")
-        assert "no telephone number" in ((await until(bus, "f1", FaxState.FAILED)).reason or "")
+        assert "not a telephone number" in ((await until(bus, "f1", FaxState.FAILED)).reason or "")
         letter = await dead_letters(bus)
         assert letter["Headway-Dead-Cause"] == "rejected"
-        assert "no telephone number" in letter["Headway-Dead-Reason"]
+        assert "not a telephone number" in letter["Headway-Dead-Reason"]
 
 
 async def test_a_bad_id_is_refused_before_anything_is_stored(bus):

@@ -320,7 +320,7 @@ def test_bytes_that_are_no_text_are_refused_at_the_sender_by_their_field():
         data: bytes
 
     for send in (encode, codec_for(Raw).encode):
-        with pytest.raises(InvalidInput, match=r"data is bytes that are no UTF-8 .*base64"):
+        with pytest.raises(InvalidInput, match=r"data is bytes that are not UTF-8 .*base64"):
             send(Raw(data=b"\xff"))
 
 

@@ -143,7 +143,7 @@ def test_a_removed_image_is_gone_with_its_label_and_the_others_stay(tmp_path):
 
 def test_what_is_not_of_the_manifest_is_not_published(tmp_path):
     for files in ({**FILES, "app/__init__.py": FILES["app/run.sh"]}, {}, {**FILES, "more": FILES["app/run.sh"]}):
-        with pytest.raises(ImageChanged, match="were changed while they were read"):
+        with pytest.raises(ImageChanged, match="changed while they were read"):
             store.publish(tmp_path, manifest(), files)
     assert not (tmp_path / "images").exists()
 

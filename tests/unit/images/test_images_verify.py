@@ -78,7 +78,7 @@ def test_many_changes_are_told_in_one_line(built):
 def test_another_manifest_has_another_digest(built):
     root, digest = built
     rewrite(root / "manifest.json", manifest(config={"speed": 2}).canonical())
-    with pytest.raises(ImageChanged, match=f"not that of the image {digest[:12]}"):
+    with pytest.raises(ImageChanged, match=f"does not belong to image {digest[:12]}"):
         image.verify(root, digest)
 
 
@@ -97,13 +97,13 @@ def test_no_image_is_there_if_there_is_none(tmp_path):
 
 @pytest.mark.parametrize("digest", ["", "abc", "../" * 22, "A" * 64, "0" * 64 + "\n"])
 def test_a_digest_is_64_hex_digits_and_nothing_else(tmp_path, digest):
-    with pytest.raises(NoImage, match="is no digest"):
+    with pytest.raises(NoImage, match="is not an image's digest"):
         image.folder(tmp_path, digest)
 
 
 def test_an_images_folder_names_its_digest(built, tmp_path):
     assert image.digest_of(built[0]) == built[1]
-    with pytest.raises(NoImage, match="is no folder of an image"):
+    with pytest.raises(NoImage, match="is not the folder of an image"):
         image.digest_of(tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_a_label_names_a_digest(built, tmp_path):
     with pytest.raises(InvalidSubject):
         image.resolve(tmp_path, "../app", "v1")
     rewrite(image.label_path(tmp_path, "app", "v1"), b"whatever\n")
-    with pytest.raises(ImageChanged, match="names no digest"):
+    with pytest.raises(ImageChanged, match="contains no digest"):
         image.resolve(tmp_path, "app", "v1")
 
 

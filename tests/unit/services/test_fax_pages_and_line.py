@@ -134,7 +134,7 @@ def test_numbers_are_read_with_their_separators(text):
 
 @pytest.mark.parametrize("text", ["", "12", "call me", "+1234567890123456", "0301234x"])
 def test_what_is_no_number_is_refused(text):
-    with pytest.raises(Reject, match="no telephone number"):
+    with pytest.raises(Reject, match="not a telephone number"):
         line.number(text)
 
 

@@ -103,7 +103,7 @@ def test_other_chunks_are_passed_over_and_streamed_sizes_mean_the_rest():
         (file_of(bytes(10), kind=85), "format 85"),
         (file_of(bytes(10), channels=0, frame=0), "0 channels"),
         (file_of(bytes(10), rate=1), "1 Hz"),
-        (file_of(struct.pack("<f", float("nan")), kind=3, bits=32), "no numbers"),
+        (file_of(struct.pack("<f", float("nan")), kind=3, bits=32), "not finite numbers"),
         (file_of(bytes(16_001 * 2 * 60)), "more than 60 s"),
     ],
 )
