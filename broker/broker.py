@@ -22,7 +22,7 @@ import orjson
 
 from headway.broker import atomic, lock, routes
 from headway.broker.claims import Account, decode
-from headway.broker.config import FREE_PORT, ServerConfig
+from headway.broker.config import FREE_PORT, NatsConfig
 from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
 from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import Role
@@ -113,7 +113,7 @@ class Broker:
             dir: data directory for keys, routes, messages and log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
-            compression: as in `headway.broker.config.ServerConfig`.
+            compression: as in `headway.broker.config.NatsConfig`.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".
@@ -130,7 +130,7 @@ class Broker:
         keys = identities or Identities.create_or_load(dir)
         keys.check_data(dir)
         remembered = _load(dir)
-        config = ServerConfig(
+        config = NatsConfig(
             name=name,
             store=dir / "nats",
             trust=keys.trust(remembered.policy()),

@@ -70,7 +70,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerConfig:
+class NatsConfig:
     """The configuration of one server.
 
     Attributes:
@@ -116,7 +116,7 @@ def connections_below(descriptors: int) -> int:
     return max(1, min(MOST_CONNECTIONS, descriptors * 3 // 4, descriptors - _FILES_OF_THE_STORE))
 
 
-def render(config: ServerConfig) -> bytes:
+def render(config: NatsConfig) -> bytes:
     """Return the content of the configuration file."""
     rendered: dict[str, Any] = {
         "server_name": config.name,

@@ -17,7 +17,7 @@ from typing import Final
 
 from headway.broker import atomic
 from headway.broker.certificates import Authority
-from headway.broker.config import Cluster, RouteTls, ServerConfig, render
+from headway.broker.config import Cluster, NatsConfig, RouteTls, render
 from headway.broker.errors import StoreCorrupt
 from headway.broker.identity import Identities, TrafficPolicy
 
@@ -62,7 +62,7 @@ def write(
         nodes: the servers of one cluster; a single one has no cluster.
         out: parent of each server's directory, which is created if missing.
         home: where each server will find its own directory; None if it stays where it is written.
-        sync_interval: as in `headway.broker.config.ServerConfig`.
+        sync_interval: as in `headway.broker.config.NatsConfig`.
         compression: likewise.
 
     Returns:
@@ -84,7 +84,7 @@ def write(
             if authority is not None:
                 _certify(authority, node.name, here / "tls")
                 cluster = _cluster(nodes, node, place / "tls")
-            config = ServerConfig(
+            config = NatsConfig(
                 name=node.name,
                 store=place / "data",
                 trust=identities.trust(TrafficPolicy(issued_at=_LONG_AGO)),

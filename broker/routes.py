@@ -225,7 +225,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """What one server answered to a push.
 
     Attributes:
@@ -341,14 +341,14 @@ class Pusher:
             raise RouteRefused(f"cannot count subscriptions: no answer from {_and(missing)}", servers=missing)
         return groups
 
-    async def _update(self, token: str, servers: Mapping[str, str], deadline: float) -> dict[str, Answer]:
-        answers: dict[str, Answer] = {}
+    async def _update(self, token: str, servers: Mapping[str, str], deadline: float) -> dict[str, ProbeAnswer]:
+        answers: dict[str, ProbeAnswer] = {}
 
         def take(answer: dict[str, Any]) -> bool:
             server = answer.get("server", {})
             error = answer.get("error")
             said = "" if error is None else str(error.get("description", error))
-            answers[server.get("id", "")] = Answer(server.get("name", ""), said)
+            answers[server.get("id", "")] = ProbeAnswer(server.get("name", ""), said)
             return answers.keys() >= servers.keys()
 
         await self._gather(_UPDATE, token.encode(), take, deadline)

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from headway.broker import atomic, startlog
-from headway.broker.config import ServerConfig, Trust, connections_below, render
+from headway.broker.config import NatsConfig, Trust, connections_below, render
 from headway.broker.errors import AlreadyRunning, BinaryMissing, BrokerError, StoreCorrupt
 
 START_TIMEOUT: Final = 30.0
@@ -71,9 +71,7 @@ class Server:
         config: its configuration. After the first start it has the real ports, so that a restart keeps them.
     """
 
-    def __init__(
-        self, config: ServerConfig, *, binary: Path | None = None, start_timeout: float = START_TIMEOUT
-    ) -> None:
+    def __init__(self, config: NatsConfig, *, binary: Path | None = None, start_timeout: float = START_TIMEOUT) -> None:
         self.config = config
         self._binary = binary
         self._start_timeout = start_timeout

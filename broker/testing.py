@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from headway.broker.broker import Broker
-from headway.broker.config import FREE_PORT, Cluster, ServerConfig
+from headway.broker.config import FREE_PORT, Cluster, NatsConfig
 from headway.broker.identity import Identities
 from headway.broker.server import Server
 from headway.bus.client.bus import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
@@ -168,7 +168,7 @@ async def cluster(
     sync_interval: str = "2m",
     ready: float = 30.0,
     home: Path | None = None,
-    make: Callable[[ServerConfig], Server] = Server,
+    make: Callable[[NatsConfig], Server] = Server,
 ) -> AsyncIterator[TestCluster]:
     """Start a fresh cluster on free ports in a temporary directory.
 
@@ -189,7 +189,7 @@ async def cluster(
         async with AsyncExitStack() as stack:
             servers = [
                 make(
-                    ServerConfig(
+                    NatsConfig(
                         name=f"n{index}",
                         store=home / f"n{index}",
                         trust=trust,

@@ -13,7 +13,7 @@ from headway.bus.telemetry.otel import durations
 _CONNECTIONS: Final = "headway.sync.connections"
 
 
-class Metrics:
+class SyncMetrics:
     """The instruments of one instance."""
 
     def __init__(self) -> None:

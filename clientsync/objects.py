@@ -16,7 +16,7 @@ from headway.bus.nats import values
 from headway.bus.nats.internals import connection
 from headway.bus.nats.refusals import JsCode, asking, refusal
 from headway.bus.nats.streams import OBJECTS
-from headway.bus.nats.values import Page
+from headway.bus.nats.values import ValuePage
 from headway.bus.wire import subjects
 
 EVERYTHING: Final = "obj.*.*.*"
@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ObjectFacts:
     """The stream's properties, as reported by its leader.
 
     Attributes:
@@ -92,11 +92,11 @@ class Store:
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
 
-    async def page(self, wanted: str, start: int | datetime, *, batch: int = PAGE, max_bytes: int = 0) -> Page:
+    async def page(self, wanted: str, start: int | datetime, *, batch: int = PAGE, max_bytes: int = 0) -> ValuePage:
         """Return a page of messages, as `headway.bus.nats.values.page`."""
         return await values.page(self._js, OBJECTS, wanted, start, batch=batch, max_bytes=max_bytes)
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> ObjectFacts:
         """Return the stream's properties from its leader.
 
         Raises:
@@ -105,7 +105,7 @@ class Store:
         """
         said = await self._ask(f"$JS.API.STREAM.INFO.{OBJECTS}", {})
         created = datetime.fromisoformat(said["created"])
-        return Facts(
+        return ObjectFacts(
             epoch=said["created"],
             created=created,
             last=int(said["state"]["last_seq"]),

@@ -23,7 +23,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidSubject
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
-from headway.clientsync.metrics import Metrics
+from headway.clientsync.metrics import SyncMetrics
 
 SHOWN: Final = 1000
 """Maximum names published for one tenant; above it, only the number is complete."""
@@ -121,7 +121,7 @@ class Presence:
         recount: seconds between two requests for all connections.
     """
 
-    def __init__(self, broker: Broker, bus: Bus, metrics: Metrics, *, recount: float = RECOUNT) -> None:
+    def __init__(self, broker: Broker, bus: Bus, metrics: SyncMetrics, *, recount: float = RECOUNT) -> None:
         self._broker = broker
         self._bus = bus
         self._metrics = metrics

@@ -31,7 +31,7 @@ Fields = dict[Token, Annotated[list[Name], Field(max_length=64)]]
 Where = dict[Name, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=16)]]
 
 
-class Conflict(BaseModel):
+class ConflictNotice(BaseModel):
     """A write conflict: the second writer based its change on a revision that the first had replaced.
 
     Attributes:
@@ -79,7 +79,7 @@ class Pull(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 500
     checksum: bool = False
     presence: bool = False
-    conflict: Conflict | None = None
+    conflict: ConflictNotice | None = None
 
     @model_validator(mode="after")
     def _names_its_types(self) -> Self:

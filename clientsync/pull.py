@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from headway.bus.errors import ConnectionFailed, StoreError
-from headway.bus.nats.values import Page
+from headway.bus.nats.values import ValuePage
 from headway.bus.wire import subjects
 from headway.clientsync import objects
 from headway.clientsync.objects import Change, Store
@@ -46,7 +46,7 @@ class _Part:
     leader: int
 
     @classmethod
-    def of(cls, page: Page, leader: int) -> _Part:
+    def of(cls, page: ValuePage, leader: int) -> _Part:
         """Return the part that a page contains."""
         changes = [change for message in page.messages if (change := objects.read(message))]
         return cls(changes, page.more, objects.seq_of(page.messages[-1]) if page.messages else 0, leader)

@@ -26,7 +26,7 @@ from headway.bus.wire import headers, subjects
 from headway.bus.wire.replies import error_headers
 from headway.clientsync import protocol
 from headway.clientsync.errors import BadRequest
-from headway.clientsync.metrics import Metrics
+from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.presence import Presence
 from headway.clientsync.pull import Puller
 
@@ -68,7 +68,7 @@ class Responder:
         bus: Bus,
         puller: Puller,
         presence: Presence,
-        metrics: Metrics,
+        metrics: SyncMetrics,
         *,
         rate: float = RATE,
         burst: float = BURST,

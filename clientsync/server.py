@@ -29,7 +29,7 @@ from headway.bus.errors import ConfigError
 from headway.bus.nats.streams import TOMBSTONES
 from headway.clientsync import beacons
 from headway.clientsync.beacons import Beacons
-from headway.clientsync.metrics import Metrics
+from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.objects import Store
 from headway.clientsync.presence import Presence
 from headway.clientsync.pull import Puller
@@ -38,7 +38,7 @@ from headway.clientsync.tail import POLL, Tail
 from headway.clientsync.web import sessions
 from headway.clientsync.web.app import Health, Site, application
 from headway.clientsync.web.devissuer import DevelopmentIssuer
-from headway.clientsync.web.guard import Guard, Limits
+from headway.clientsync.web.guard import Guard, RateLimits
 from headway.clientsync.web.sessions import Sessions
 from headway.clientsync.web.tokens import RemoteKeys, Rules, Verifier
 
@@ -83,7 +83,7 @@ class Options:
     beacon_every: float = beacons.EVERY
     poll: float = POLL
     pages: Path = PAGES
-    limits: Limits = field(default_factory=Limits)
+    limits: RateLimits = field(default_factory=RateLimits)
 
 
 class Beside(Protocol):
@@ -150,7 +150,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
         client = await stack.enter_async_context(httpx.AsyncClient())
         store = Store(bus.js)
         tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
-        metrics = Metrics()
+        metrics = SyncMetrics()
         presence = Presence(broker, bus, metrics)
         responder = Responder(bus, Puller(store, tail), presence, metrics)
 
@@ -188,7 +188,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
 def _application(
     broker: Broker,
     options: Options,
-    metrics: Metrics,
+    metrics: SyncMetrics,
     health: Health,
     client: httpx.AsyncClient,
     beside: Sequence[Beside],

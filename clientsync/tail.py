@@ -17,7 +17,7 @@ from typing import Final
 from headway.bus.errors import ConnectionFailed, StoreError
 from headway.bus.nats.streams import TOMBSTONES
 from headway.clientsync import objects
-from headway.clientsync.objects import Facts, Store
+from headway.clientsync.objects import ObjectFacts, Store
 
 POLL: Final = 0.5
 """Seconds between two polls."""
@@ -82,7 +82,7 @@ class Tail:
         self._facts_age = facts_age
         self._poll = poll
         self._window = tombstones
-        self._facts: tuple[float, Facts] | None = None
+        self._facts: tuple[float, ObjectFacts] | None = None
         self._asking = asyncio.Lock()
         self._moving = asyncio.Lock()
         self._horizon: tuple[float, int] | None = None
@@ -93,7 +93,7 @@ class Tail:
         self.on_epoch: list[Callable[[], None]] = []
         """Called when the stream was recreated, so that everything remembered of it is void."""
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> ObjectFacts:
         """Return the leader's information about the stream, cached; concurrent callers share one request.
 
         Raises:
@@ -174,7 +174,7 @@ class Tail:
                 self.position = facts.last
             self._forget(time.monotonic())
 
-    async def _nothing_left(self, facts: Facts) -> bool:
+    async def _nothing_left(self, facts: ObjectFacts) -> bool:
         """Return whether no messages are left between the position and the leader's last sequence before the read.
 
         Raises:
@@ -195,7 +195,7 @@ class Tail:
         recent = self.recent.get(tenant)
         return recent.head if recent else 0
 
-    def _restart(self, facts: Facts) -> None:
+    def _restart(self, facts: ObjectFacts) -> None:
         self._forget_before(facts.last)
         self._horizon = None
         for listener in self.on_epoch:

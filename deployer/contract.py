@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headway.deployer.schemas import Difference, fields, uncovered
+from headway.deployer.schemas import SchemaDifference, fields, uncovered
 from headway.images.image import Schemas
 
 _TAKES: Final = {"rpc": "request", "job": "job", "on": "event"}
@@ -63,7 +63,7 @@ def _reply(what: str, old: Schemas, new: Schemas) -> list[str]:
     return found
 
 
-def _narrower(what: str, one: Difference) -> str:
+def _narrower(what: str, one: SchemaDifference) -> str:
     """Describe a difference between the input accepted before (a) and now (b)."""
     where = f"{what} field {one.where}" if one.where else what
     match one.kind:
@@ -81,7 +81,7 @@ def _narrower(what: str, one: Difference) -> str:
             return f"{where} is stricter: {_bound(one.what, one.b)}, was {_bound('', one.a)}"
 
 
-def _wider(what: str, one: Difference) -> str:
+def _wider(what: str, one: SchemaDifference) -> str:
     """Describe a difference between the reply now (a) and before (b)."""
     where = f"{what} field {one.where}" if one.where else what
     match one.kind:

@@ -31,7 +31,7 @@ def values(versions: Iterable[VersionRecord], rollouts: Iterable[RolloutRecord])
     }
 
 
-class Metrics:
+class DeployerMetrics:
     """The instruments of one deployer.
 
     Args:

@@ -64,7 +64,7 @@ Kind = Literal["missing", "gone", "unknown", "type", "value", "bound"]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SchemaDifference:
     """Values of a that are not values of b.
 
     Attributes:
@@ -92,7 +92,7 @@ class _Branch:
     value: Any = None
 
 
-def uncovered(a: Schema, b: Schema) -> list[Difference]:
+def uncovered(a: Schema, b: Schema) -> list[SchemaDifference]:
     """Return why a value of `a` may not be a value of `b`; empty if every value is."""
     return list(_Comparison(a, b).schemas(a, b, ""))
 
@@ -243,7 +243,7 @@ class _Comparison:
         self._b = _Document(b)
         self._compared: set[tuple[str, str]] = set()
 
-    def schemas(self, a: Schema, b: Schema, where: str) -> Iterator[Difference]:
+    def schemas(self, a: Schema, b: Schema, where: str) -> Iterator[SchemaDifference]:
         """Compare two schemas, or parts of them."""
         a, b = self._a.resolved(a), self._b.resolved(b)
         pair = (_canonical(a), _canonical(b))
@@ -257,13 +257,13 @@ class _Comparison:
         finally:
             self._compared.discard(pair)
 
-    def _branch(self, branch: _Branch, targets: list[_Branch], where: str) -> Iterator[Difference]:
+    def _branch(self, branch: _Branch, targets: list[_Branch], where: str) -> Iterator[SchemaDifference]:
         """Compare one alternative of a with all of b: one that covers it is enough."""
         if branch.type == "value":
             if not any(_admits(branch.value, target) for target in targets):
-                yield Difference("value", where, json.dumps(branch.value))
+                yield SchemaDifference("value", where, json.dumps(branch.value))
             return
-        best: list[Difference] | None = None
+        best: list[SchemaDifference] | None = None
         for target in targets:
             if target.type == branch.type or (branch.type, target.type) == ("integer", "number"):
                 found = list(self._same_type(branch, target, where))
@@ -271,9 +271,9 @@ class _Comparison:
                     return
                 if best is None or len(found) < len(best):
                     best = found
-        yield from [Difference("type", where, branch.type)] if best is None else best
+        yield from [SchemaDifference("type", where, branch.type)] if best is None else best
 
-    def _same_type(self, a: _Branch, b: _Branch, where: str) -> Iterator[Difference]:
+    def _same_type(self, a: _Branch, b: _Branch, where: str) -> Iterator[SchemaDifference]:
         if b.type in _LEAST:
             yield from _bounds(a, b, where, _LEAST[b.type], _MOST[b.type])
         if b.type in {"number", "integer"}:
@@ -285,28 +285,30 @@ class _Comparison:
         handled = _KNOWN.get(b.type, set()) | {_LEAST.get(b.type), _MOST.get(b.type)}
         for name in sorted(b.keywords.keys() - handled):
             if a.keywords.get(name) != b.keywords[name]:
-                yield Difference("bound", where, name.removesuffix(" too"), a.keywords.get(name), b.keywords[name])
+                yield SchemaDifference(
+                    "bound", where, name.removesuffix(" too"), a.keywords.get(name), b.keywords[name]
+                )
 
-    def _objects(self, a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> Iterator[Difference]:
+    def _objects(self, a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> Iterator[SchemaDifference]:
         ours, theirs = a.get("properties", {}), b.get("properties", {})
         # Without any named fields all fields are allowed; otherwise only the named ones.
         others = a.get("additionalProperties", "properties" not in a)
         unnamed = b.get("additionalProperties", True)
         for name in sorted(set(b.get("required", ())) - set(a.get("required", ()))):
             known = name in ours or others is not False
-            yield Difference("missing" if known else "gone", where, _inside(where, name))
+            yield SchemaDifference("missing" if known else "gone", where, _inside(where, name))
         for name, schema in ours.items():
             path = _inside(where, name)
             if name in theirs:
                 yield from self.schemas(schema, theirs[name], path)
             elif unnamed is False:
                 if self._a.branches(schema):
-                    yield Difference("unknown", where, path)
+                    yield SchemaDifference("unknown", where, path)
             else:
                 yield from self.schemas(schema, unnamed, path)
         if others is not False:
             if unnamed is False:
-                yield Difference("unknown", where, _inside(where, "*"))
+                yield SchemaDifference("unknown", where, _inside(where, "*"))
             else:
                 yield from self.schemas(others, unnamed, _inside(where, "*"))
             for name in theirs.keys() - ours.keys():
@@ -315,11 +317,11 @@ class _Comparison:
                 names = a.get("propertyNames", {"type": "string"})
                 yield from self.schemas(names, b["propertyNames"], f"{where}'s keys")
         elif "propertyNames" in b and a.get("propertyNames") != b["propertyNames"]:
-            yield Difference("bound", where, "propertyNames", a.get("propertyNames"), b["propertyNames"])
+            yield SchemaDifference("bound", where, "propertyNames", a.get("propertyNames"), b["propertyNames"])
 
-    def _arrays(self, a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> Iterator[Difference]:
+    def _arrays(self, a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> Iterator[SchemaDifference]:
         if b.get("uniqueItems") and not a.get("uniqueItems"):
-            yield Difference("bound", where, "uniqueItems", None, True)
+            yield SchemaDifference("bound", where, "uniqueItems", None, True)
         ours, theirs = a.get("prefixItems", ()), b.get("prefixItems", ())
         most = a.get("maxItems", math.inf)
         for index in range(min(max(len(ours), len(theirs)), most)):
@@ -334,14 +336,14 @@ def _item(keywords: Mapping[str, Any], index: int) -> Schema:
     return found
 
 
-def _bounds(a: _Branch, b: _Branch, where: str, least: str, most: str) -> Iterator[Difference]:
+def _bounds(a: _Branch, b: _Branch, where: str, least: str, most: str) -> Iterator[SchemaDifference]:
     if b.keywords.get(least, 0) > a.keywords.get(least, 0):
-        yield Difference("bound", where, least, a.keywords.get(least), b.keywords[least])
+        yield SchemaDifference("bound", where, least, a.keywords.get(least), b.keywords[least])
     if b.keywords.get(most, math.inf) < a.keywords.get(most, math.inf):
-        yield Difference("bound", where, most, a.keywords.get(most), b.keywords[most])
+        yield SchemaDifference("bound", where, most, a.keywords.get(most), b.keywords[most])
 
 
-def _numbers(a: _Branch, b: _Branch, where: str) -> Iterator[Difference]:
+def _numbers(a: _Branch, b: _Branch, where: str) -> Iterator[SchemaDifference]:
     whole = a.type == "integer"
     for name, sign in (("minimum", 1), ("maximum", -1)):
         ours, theirs = _bound(a.keywords, name, sign, whole=whole), _bound(b.keywords, name, sign, whole=whole)
@@ -349,10 +351,10 @@ def _numbers(a: _Branch, b: _Branch, where: str) -> Iterator[Difference]:
             exclusive = f"exclusive{name.capitalize()}"
             given = exclusive if exclusive in b.keywords and name not in b.keywords else name
             was = a.keywords.get(name, a.keywords.get(exclusive))
-            yield Difference("bound", where, given, was, b.keywords[given])
+            yield SchemaDifference("bound", where, given, was, b.keywords[given])
     step = b.keywords.get("multipleOf")
     if step is not None and not _multiple(a.keywords.get("multipleOf", 1 if whole else None), step):
-        yield Difference("bound", where, "multipleOf", a.keywords.get("multipleOf"), step)
+        yield SchemaDifference("bound", where, "multipleOf", a.keywords.get("multipleOf"), step)
 
 
 def _bound(keywords: Mapping[str, Any], name: str, sign: int, *, whole: bool) -> tuple[float, bool]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from headway.bus.telemetry import logs
 from headway.bus.telemetry import otel as telemetry
-from headway.output import Stream
+from headway.output import OutputStream
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def running(name: str, **fixed: Any) -> Iterator[asyncio.Event]:
     logs.configure(os.environ.get("HEADWAY_LOG_LEVEL", "INFO").upper(), **fixed)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):
-            handler.setStream(Stream())  # a stopped terminal must not stop the rounds
+            handler.setStream(OutputStream())  # a stopped terminal must not stop the rounds
     telemetry.configure(f"headway-{name}", version("headway"), f"{socket.gethostname()}-{os.getpid()}")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -99,7 +99,7 @@ def echo(text: str, *, err: bool = False) -> None:
     _output.put(descriptor, f"{text}\n")
 
 
-class Stream(io.TextIOBase):
+class OutputStream(io.TextIOBase):
     """A text stream, as for a log handler, whose lines are written by `echo`'s thread."""
 
     def write(self, text: str) -> int:

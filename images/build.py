@@ -23,7 +23,7 @@ from headway.bus.wire.subjects import token
 from headway.images import image, imports, requirements, source, store
 from headway.images.errors import BuildFailed
 from headway.images.image import Manifest
-from headway.images.source import Place, Source
+from headway.images.source import Place, SourceFiles
 
 IMPORT_TIMEOUT: Final = 60.0
 """Maximum seconds for importing the service."""
@@ -65,7 +65,7 @@ def build(
 
 def snapshot(
     path: Path, *, version: str, config: Mapping[str, Any] | None = None, app: str | None = None
-) -> tuple[Manifest, Source]:
+) -> tuple[Manifest, SourceFiles]:
     """Return manifest and files of the image that `build` would publish."""
     config = dict(config or {})
     if source.holds_key(orjson.dumps(config)):
@@ -96,7 +96,7 @@ def snapshot(
     return manifest, gathered
 
 
-def _write(gathered: Source, directory: Path) -> None:
+def _write(gathered: SourceFiles, directory: Path) -> None:
     try:
         for name, content in gathered.files.items():
             target = directory / name

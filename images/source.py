@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Source:
+class SourceFiles:
     """The collected source of a service.
 
     Attributes:
@@ -101,7 +101,7 @@ def locate(path: Path, app: str | None) -> Place:
     return Place(root, ".".join(parts), path)
 
 
-def gather(place: Place) -> Source:
+def gather(place: Place) -> SourceFiles:
     """Read the service's files, and those of the local modules that it imports.
 
     Raises:
@@ -137,7 +137,7 @@ def holds_key(data: bytes) -> bool:
 
 class _Gathering:
     def __init__(self, place: Place) -> None:
-        self.found = Source()
+        self.found = SourceFiles()
         self._root = place.root
         self._around = {place.root, *(p for p in place.path.parents if p.is_relative_to(place.root))}
         self._followed: set[str] = set()

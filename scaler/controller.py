@@ -23,7 +23,7 @@ from headway.scaler.drivers.driver import Driver, Launch, RunningWorker
 from headway.scaler.errors import Fenced
 from headway.scaler.health import Sickness, Vitals
 from headway.scaler.lag import ConsumerLag, LagReader, Lags
-from headway.scaler.metrics import Metrics, VersionStatus
+from headway.scaler.metrics import ScalerMetrics, VersionStatus
 from headway.scaler.version import DesiredVersion, ObservedVersion, VersionController, VersionKey
 
 PERIOD: Final = 0.5
@@ -73,7 +73,7 @@ class Scaler(Controller):
         self._pool = pool
         self._lags = LagReader(bus)
         self._versions: dict[VersionKey, VersionController] = {}
-        self._metrics = Metrics(lambda: self.lease.held)
+        self._metrics = ScalerMetrics(lambda: self.lease.held)
         self._let_go_at = time.monotonic()
         self._led = 0
         """Latest lease epoch that the driver was given."""

@@ -73,7 +73,7 @@ def _state(member: WorkerState) -> str:
     return "serving" if member.serving else "starting"
 
 
-class Metrics:
+class ScalerMetrics:
     """The instruments of one scaler.
 
     Args:

@@ -26,7 +26,7 @@ from headway.control.store import Control
 from headway.demo import work
 from headway.demo.drive import Drive
 from headway.demo.release import Release
-from headway.demo.tally import Tally
+from headway.demo.tally import DemoTally
 from headway.installation import Installation
 from headway.loglines import say
 
@@ -81,13 +81,13 @@ async def desks(page: Page) -> None:
 
 
 async def overview(page: Page) -> None:
-    """The console's services, with what happened to them."""
+    """Open the console's services page, with recent events."""
     await until(page, "document.getElementById('status')?.textContent === 'Live'")
     await until(page, "document.querySelector('.activity')?.textContent.includes('rolled back')")
 
 
 async def release(page: Page) -> None:
-    """A release that the judge has taken back, with its numbers."""
+    """Open a release that was rolled back, with its evidence."""
     await overview(page)
     await page.evaluate("location.hash = '#/service/fax'")
     await until(page, "document.querySelector('.numbers .range')")
@@ -107,7 +107,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headway-screenshots-") as directory:
         async with Installation.start(_config(directory), say=say, grace=5) as running, async_playwright() as driver:
             jobs, callers = [*work.faxes(3), *work.recordings(1)], work.callers(2)
-            await Drive(running, Tally(), jobs, callers).run(PATIENCE)
+            await Drive(running, DemoTally(), jobs, callers).run(PATIENCE)
             assert running.web_url is not None  # `start` has waited for it
             browser = await driver.chromium.launch(
                 executable_path=found, args=["--no-sandbox", "--disable-background-networking"]

@@ -11,7 +11,7 @@ from bench.goals import Goal
 from bench.report import Report
 from bench.scale import burst
 from headway.scaler.simulate import report, traces
-from headway.scaler.simulate.report import Comparison
+from headway.scaler.simulate.report import PolicyComparison
 
 
 async def measure(jobs: int, rounds: int, names: Sequence[str]) -> Report:
@@ -59,7 +59,7 @@ async def measure(jobs: int, rounds: int, names: Sequence[str]) -> Report:
     )
 
 
-def _goals(name: str, found: Comparison) -> list[tuple[Goal, float]]:
+def _goals(name: str, found: PolicyComparison) -> list[tuple[Goal, float]]:
     """Goals: few misses, few worker-seconds, and no peer better on both."""
     ours, *others = found.results
     better = sum(one.slo_misses < ours.slo_misses and one.worker_seconds < ours.worker_seconds for one in others)
@@ -72,12 +72,12 @@ def _goals(name: str, found: Comparison) -> list[tuple[Goal, float]]:
     ]
 
 
-def _trace(found: Comparison) -> Mapping[str, Any]:
+def _trace(found: PolicyComparison) -> Mapping[str, Any]:
     whole = report.as_json(found)
     return {"optimum": whole["optimum"], **whole["contenders"]}
 
 
-def _table(found: Comparison) -> str:
+def _table(found: PolicyComparison) -> str:
     head = f"{found.trace.name:<16}{'SLO misses':>12}{'worker-s':>12}{'/ optimum':>12}{'turns':>8}"
     rows = [
         f"  {one.contender:<14}{one.slo_misses:>12,}{one.worker_seconds:>12,.0f}"

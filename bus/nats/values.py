@@ -89,7 +89,7 @@ async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ValuePage:
     """A part of a stream, in order.
 
     Attributes:
@@ -103,7 +103,7 @@ class Page:
 
 async def page(
     js: JetStreamContext, stream: str, wanted: str, start: int | datetime, *, batch: int = _PAGE, max_bytes: int = 0
-) -> Page:
+) -> ValuePage:
     """Return the next messages of a filter, in one request (ADR-31).
 
     A replica that is behind may answer: its messages are complete up to the last one it returns, but later ones may
@@ -129,7 +129,7 @@ async def page(
     status = said[headers.STATUS]
     if status not in (_EMPTY, _END_OF_BATCH):
         raise StoreError(f"{wanted}: JetStream says {status} {said.get(headers.DESCRIPTION, '')}")
-    return Page(found, more=bool(found) and int(said.get("Nats-Num-Pending", "0")) > 0)
+    return ValuePage(found, more=bool(found) and int(said.get("Nats-Num-Pending", "0")) > 0)
 
 
 async def since(js: JetStreamContext, stream: str, wanted: str, start: int = 1) -> AsyncIterator[Msg]:

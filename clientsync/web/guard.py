@@ -26,7 +26,7 @@ _log = logging.getLogger("headway.clientsync")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RateLimits:
     """Rate limits: per second and at once.
 
     Attributes:
@@ -49,7 +49,7 @@ class Guard:
         hosts: accepted host names of this server; None for any.
     """
 
-    def __init__(self, limits: Limits, origins: tuple[str, ...], hosts: frozenset[str] | None) -> None:
+    def __init__(self, limits: RateLimits, origins: tuple[str, ...], hosts: frozenset[str] | None) -> None:
         self._origins = origins
         self._hosts = hosts
         self._addresses = Rates(*limits.address)

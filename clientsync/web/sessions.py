@@ -17,7 +17,7 @@ from headway.broker.identity import Credentials
 from headway.broker.roles import TAGS, Role
 from headway.bus.errors import ConfigError
 from headway.clientsync.errors import NotSignedIn
-from headway.clientsync.metrics import Metrics
+from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.web.tokens import SignedIn
 
 LIFETIME: Final = 600.0
@@ -81,7 +81,7 @@ class Sessions:
     """
 
     def __init__(
-        self, broker: Broker, metrics: Metrics | None = None, *, lifetime: float = LIFETIME, role: Role = "browser"
+        self, broker: Broker, metrics: SyncMetrics | None = None, *, lifetime: float = LIFETIME, role: Role = "browser"
     ) -> None:
         if not _SHORTEST <= lifetime <= REVOKED_FOR:
             raise ConfigError(

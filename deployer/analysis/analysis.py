@@ -18,7 +18,7 @@ from headway.control.records import Criteria
 from headway.deployer.analysis.failures import Failures
 from headway.deployer.analysis.latency import Counts, Slower
 from headway.deployer.analysis.look import PlannedLook
-from headway.deployer.analysis.margin import Margin
+from headway.deployer.analysis.margin import MarginProof
 from headway.deployer.analysis.strain import Strain
 from headway.deployer.analysis.urn import Stratum, log_sum
 from headway.deployer.evidence import Slice, Tally
@@ -46,7 +46,7 @@ _NO_TIMES: Final[Counts] = np.zeros(len(BUCKETS) + 1, dtype=np.int64)
 Outcome = Literal["stop", "pass", "waiting"]
 
 
-class Finding(NamedTuple):
+class AnalysisFinding(NamedTuple):
     """Evidence of one series against the canary.
 
     Attributes:
@@ -60,7 +60,7 @@ class Finding(NamedTuple):
     log: float
 
 
-class Decision(NamedTuple):
+class AnalysisDecision(NamedTuple):
     """The decision from the evidence.
 
     Attributes:
@@ -74,7 +74,7 @@ class Decision(NamedTuple):
     outcome: Outcome
     against: float
     shown: float
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[AnalysisFinding, ...] = ()
     p: float | None = None
 
 
@@ -104,7 +104,7 @@ class Analysis:
         margin = criteria.margin
         self.goal = math.log(1 / (1 - criteria.confidence))
         following = (*self.weights[1:], 1.0)
-        margins = [Margin(margin.odds, margin.points).scaled(share) for share in following]
+        margins = [MarginProof(margin.odds, margin.points).scaled(share) for share in following]
         self._factors = [(1 + (margin.latency - 1) / share, margin.seconds / share) for share in following]
         self._beginnings = len(self.weights)
         self._errors = Failures(self._beginnings, margins)
@@ -154,7 +154,7 @@ class Analysis:
                     self._slow[name] = self._caught_up(Slower(self._beginnings))
                 self._slow[name].add(_times(mine.latency if mine else ()), _times(other.latency if other else ()))
 
-    def decide(self) -> Decision:
+    def decide(self) -> AnalysisDecision:
         """Decide from the evidence so far."""
         criteria = self.criteria
         threshold = math.log(1 / criteria.alpha)
@@ -165,14 +165,14 @@ class Analysis:
         if total >= threshold:
             leading = max(one.log for one in findings) + math.log(0.3)
             worst = tuple(sorted((one for one in findings if one.log >= leading), key=lambda one: -one.log))
-            return Decision("stop", 1.0, 0.0, worst)
+            return AnalysisDecision("stop", 1.0, 0.0, worst)
         if p is not None and p <= allowed and self._errors.difference > criteria.errors:
-            return Decision("stop", 1.0, 0.0, (Finding("look", "", threshold),), p)
+            return AnalysisDecision("stop", 1.0, 0.0, (AnalysisFinding("look", "", threshold),), p)
         shown = self._proofs()
         fraction = min(1.0, max(0.0, min(shown) / self.goal))
         if self._few or min(shown) < self.goal or total > threshold + math.log(DOUBT):
-            return Decision("waiting", against, fraction)
-        return Decision("pass", against, 1.0)
+            return AnalysisDecision("waiting", against, fraction)
+        return AnalysisDecision("pass", against, 1.0)
 
     def needed(self) -> float:
         """Return about how many more canary requests pass the step if the versions are equal; infinite if unknown."""
@@ -200,7 +200,7 @@ class Analysis:
         return tuple(kind for kind in KINDS if kind in self._latency)
 
     @property
-    def limit(self) -> Margin:
+    def limit(self) -> MarginProof:
         """The margin that this step has to prove."""
         return self._errors.proofs[self._at].margin
 
@@ -271,20 +271,20 @@ class Analysis:
             if mine.tries or other.tries:
                 one.add(_stratum(mine.tries, mine.errors, other.tries, other.errors))
 
-    def _findings(self) -> Iterable[Finding]:
+    def _findings(self) -> Iterable[AnalysisFinding]:
         tolerance = self.criteria.errors
         for kind, one in (("errors", self._errors), ("dead", self._dead), ("shed", self._shed)):
-            yield Finding(kind, "", math.log(SHARES[kind]) + one.log(tolerance))
+            yield AnalysisFinding(kind, "", math.log(SHARES[kind]) + one.log(tolerance))
         limits = (self.criteria.latency, self.criteria.margin.seconds)
         for name, slower in self._latency.items():
-            yield Finding("latency", name, math.log(SHARES["latency"] / len(KINDS)) + slower.log(*limits))
+            yield AnalysisFinding("latency", name, math.log(SHARES["latency"] / len(KINDS)) + slower.log(*limits))
         each = 1 / GROUPS
         for kind, series in (("operations", self._operations), ("tenants", self._tenants)):
             for name, one in series.items():
-                yield Finding(kind, name, math.log(SHARES[kind] * each) + one.log(tolerance))
+                yield AnalysisFinding(kind, name, math.log(SHARES[kind] * each) + one.log(tolerance))
         for name, slower in self._slow.items():
             log = math.log(SHARES["operations' latency"] * each) + slower.log(*limits)
-            yield Finding("operations' latency", name, log)
+            yield AnalysisFinding("operations' latency", name, log)
 
     def _proofs(self) -> list[float]:
         """Return the logarithms of everything that this step has to prove."""

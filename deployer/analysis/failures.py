@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from headway.deployer.analysis.margin import Margin, NotWorse
+from headway.deployer.analysis.margin import MarginProof, NotWorse
 from headway.deployer.analysis.urn import ENOUGH, NOTHING, Stratum
 from headway.deployer.analysis.worse import Worse
 
@@ -21,7 +21,7 @@ class Failures:
 
     __slots__ = ("_apart", "_pending", "_weight", "_worse", "proofs", "total")
 
-    def __init__(self, beginnings: int = 1, margins: Sequence[Margin] = ()) -> None:
+    def __init__(self, beginnings: int = 1, margins: Sequence[MarginProof] = ()) -> None:
         self._worse = Worse(beginnings)
         self.proofs = [NotWorse(margin) for margin in margins]
         self._pending = self.total = NOTHING

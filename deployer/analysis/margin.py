@@ -28,7 +28,7 @@ _FAILED, _TRIED = 0.03, 100.0
 """Prior counts."""
 
 
-class Margin(NamedTuple):
+class MarginProof(NamedTuple):
     """The acceptable difference.
 
     Attributes:
@@ -39,12 +39,12 @@ class Margin(NamedTuple):
     odds: float = 1.5
     points: float = 0.005
 
-    def scaled(self, weight: float) -> Margin:
+    def scaled(self, weight: float) -> MarginProof:
         """Return the margin for a version with this share of the traffic (0 to 1).
 
         The harm to all users counts: at a tenth of the traffic, ten times the difference does the same harm.
         """
-        return Margin(1 + (self.odds - 1) / weight, min(0.5, self.points / weight))
+        return MarginProof(1 + (self.odds - 1) / weight, min(0.5, self.points / weight))
 
 
 class NotWorse:
@@ -56,7 +56,7 @@ class NotWorse:
 
     __slots__ = ("_better", "_equal", "_limits", "_points", "_seen", "margin")
 
-    def __init__(self, margin: Margin) -> None:
+    def __init__(self, margin: MarginProof) -> None:
         self.margin = margin
         self._limits = (log(_BETTER), log(margin.odds))
         self._equal = self._better = self._points = 0.0

@@ -29,7 +29,7 @@ ROOM: Final = 32e6
 """Memory above this factor of the baseline's, plus so many bytes, is too much if it keeps growing."""
 
 
-class Lag(NamedTuple):
+class LoopLag(NamedTuple):
     """Medians of how late event loops ran, in seconds."""
 
     canary: float
@@ -75,11 +75,11 @@ class Strain:
         if part.canary.memory and self._slices % _EVERY == 0:
             self._looks = [*self._looks[:1], *self._looks[1:][-_GREW:], part.canary.memory]
 
-    def saturated(self) -> Lag | Busy | None:
+    def saturated(self) -> LoopLag | Busy | None:
         """Return evidence that the canary has no capacity left where the baseline has; None without any."""
         ours, theirs = self._canary, self._theirs
         if len(ours.lags) >= _FEW and theirs.lags:
-            lag = Lag(median(ours.lags), median(theirs.lags))
+            lag = LoopLag(median(ours.lags), median(theirs.lags))
             if lag.canary >= LATE and lag.canary > 4 * lag.baseline:
                 return lag
         if min(ours.seconds, theirs.seconds) >= SEEN:

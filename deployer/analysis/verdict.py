@@ -13,9 +13,9 @@ from typing import Final
 
 from headway.bus.telemetry.histogram import BUCKETS, quantile
 from headway.control.records import P95, Measured, Verdict
-from headway.deployer.analysis.analysis import KINDS, Analysis, Decision, Finding
+from headway.deployer.analysis.analysis import KINDS, Analysis, AnalysisDecision, AnalysisFinding
 from headway.deployer.analysis.binomial import rank_above, rank_below
-from headway.deployer.analysis.strain import Lag
+from headway.deployer.analysis.strain import LoopLag
 from headway.deployer.evidence import Checked, Side
 
 QUANTILE: Final = 0.95
@@ -112,7 +112,7 @@ def _crashes(side: Side, other: Side | None) -> Iterable[str]:
         yield f"{side.deaths} workers of {side.version} died{last}"
 
 
-def _found(analysis: Analysis, decision: Decision, new: str, old: str) -> Iterable[str]:
+def _found(analysis: Analysis, decision: AnalysisDecision, new: str, old: str) -> Iterable[str]:
     """Return the findings that stop the release, each with its numbers."""
     if decision.outcome != "stop":
         return
@@ -125,7 +125,7 @@ def _found(analysis: Analysis, decision: Decision, new: str, old: str) -> Iterab
             yield f"{told}; the evidence is {_large(one.log)} : 1, {odds:,.0f} : 1 in all stops a release"
 
 
-def _counted(analysis: Analysis, one: Finding, new: str, old: str) -> str:
+def _counted(analysis: Analysis, one: AnalysisFinding, new: str, old: str) -> str:
     total = analysis.totals(one.kind, one.name)
     where = {"operations": f"{one.name}: ", "tenants": f"tenant {one.name}: "}.get(one.kind, "")
     words = _WORDS[one.kind].format(f"{total.canary:,}")
@@ -134,7 +134,7 @@ def _counted(analysis: Analysis, one: Finding, new: str, old: str) -> str:
     return f"{ours}, {total.baseline_hits:,} of {total.baseline:,} at {old} ({share})"
 
 
-def _timed(analysis: Analysis, one: Finding, new: str, old: str) -> str:
+def _timed(analysis: Analysis, one: AnalysisFinding, new: str, old: str) -> str:
     of = KINDS.get(one.name, one.name) if one.kind == "latency" else one.name
     ours, theirs = analysis.times(one.kind, one.name)
     mine, others = ((quantile(counts, 0.5), quantile(counts, QUANTILE)) for counts in (ours, theirs))
@@ -144,7 +144,7 @@ def _timed(analysis: Analysis, one: Finding, new: str, old: str) -> str:
 
 def _strained(analysis: Analysis, new: str, old: str) -> Iterable[str]:
     found = analysis.strain.saturated()
-    if isinstance(found, Lag):
+    if isinstance(found, LoopLag):
         yield f"the event loops of {new} run {_time(found.canary)} late, those of {old} {_time(found.baseline)}"
     elif found is not None:
         yield f"the workers of {new} use {found.canary:.0%} of a core, those of {old} {found.baseline:.0%}"

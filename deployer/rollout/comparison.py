@@ -17,7 +17,7 @@ from headway.control.fleet import Fleet
 from headway.control.records import Check, EvidenceRecord, Point, RolloutRecord, Verdict
 from headway.control.store import Control, evidence_key
 from headway.deployer import checks
-from headway.deployer.analysis.analysis import Analysis, Decision
+from headway.deployer.analysis.analysis import Analysis, AnalysisDecision
 from headway.deployer.analysis.bound import Above, bound_of, exceeded
 from headway.deployer.analysis.verdict import judge
 from headway.deployer.evidence import NOTHING, Checked, Side, Slice
@@ -130,7 +130,7 @@ class Comparison:
         if (why := exceeded(self._bound, record.version)) is not None:
             self.verdict = Verdict(outcome="fail", reasons=(why,), evidence=tuple(self._points))
 
-    def _draw(self, decision: Decision) -> None:
+    def _draw(self, decision: AnalysisDecision) -> None:
         """Record how the evidence grew, in a bounded number of points."""
         at = round(self._analysis.seconds, 1)
         point = Point(at=at, against=round(decision.against, 3), shown=round(decision.shown, 3))

@@ -29,10 +29,10 @@ from headway.control.store import ROLLOUTS, Control, Versioned, parse_subject, r
 from headway.deployer import bounds, garbage, queues
 from headway.deployer.cleaner import Cleaner
 from headway.deployer.errors import NotLeading
-from headway.deployer.metrics import Metrics
+from headway.deployer.metrics import DeployerMetrics
 from headway.deployer.rollout.comparison import Comparison
 from headway.deployer.rollout.effects import Effects, Prove
-from headway.deployer.rollout.plan import Facts, Plan, because, noted, plan
+from headway.deployer.rollout.plan import RolloutFacts, RolloutPlan, because, noted, plan
 from headway.deployer.rollout.watch import Watch
 
 PERIOD: Final = 0.5
@@ -82,7 +82,7 @@ class Deployer(Controller):
         self.control = Control(bus)
         self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
         self._broker = broker
-        self._metrics = Metrics(lambda: self.lease.held)
+        self._metrics = DeployerMetrics(lambda: self.lease.held)
         self._comparisons: dict[str, Comparison] = {}
         self._watches: dict[str, Watch] = {}
         self._looked: dict[str, float] = {}
@@ -198,7 +198,7 @@ class Deployer(Controller):
             _log.info("%s %s: %s -> %s: %s", service, then.version, record.phase, then.phase, then.history[-1].reason)
         return await self._write(service, kept, then) and then.phase != record.phase
 
-    async def _act(self, record: RolloutRecord, made: Plan) -> RolloutRecord:
+    async def _act(self, record: RolloutRecord, made: RolloutPlan) -> RolloutRecord:
         """Carry out the plan; return the resulting record."""
         moved = 0
         try:
@@ -226,18 +226,18 @@ class Deployer(Controller):
             return False
         return True
 
-    async def _facts(self, record: RolloutRecord) -> Facts:
+    async def _facts(self, record: RolloutRecord) -> RolloutFacts:
         """Return the facts about a rollout's versions; nothing during a rollback, which must not wait."""
         watch = self._watches.setdefault(record.service, Watch())
         watched = watch.look(record)
         if record.phase == "back" or (record.abort is not None and _forward(record)):
-            return Facts(watched=watched)
+            return RolloutFacts(watched=watched)
         service, fleet = record.service, self.fleet
         names = [record.version, *([record.before] if record.before else [])]
         queued = record.phase in {"drain", "take-over"} or record.over
         routed = record.phase == "judge" or record.over
         comparison = await self._compare(record)
-        return Facts(
+        return RolloutFacts(
             settled=fleet.settled,
             route=(await self._broker.routes()).get(service, {}) if routed else None,
             serving=fleet.serving(service),

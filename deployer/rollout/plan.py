@@ -74,7 +74,7 @@ class DesiredVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RolloutFacts:
     """The known facts.
 
     Attributes:
@@ -109,7 +109,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RolloutPlan:
     """What to do now: update the fleet, carry out the effect, then write the record.
 
     Attributes:
@@ -127,7 +127,7 @@ class Plan:
     first: bool = False
 
 
-def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def plan(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     """Plan the next step of a rollout.
 
     Args:
@@ -158,7 +158,7 @@ def plan(record: RolloutRecord, facts: Facts, now: float) -> Plan:
         case _:
             made = _over(record, facts)
     fleet_of = made.then if made.then.phase in OVER and not record.over else record
-    return Plan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
+    return RolloutPlan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
 
 
 def fleet(record: RolloutRecord) -> dict[str, DesiredVersion]:
@@ -250,7 +250,7 @@ def noted(record: RolloutRecord, note: str) -> RolloutRecord:
     return record.model_copy(update={"note": note})
 
 
-def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
+def _must_go_back(record: RolloutRecord, facts: RolloutFacts) -> str | None:
     """Return why the traffic must go back to the old version now; None if it need not."""
     if record.over or record.phase in {"back", "take-over"}:
         return None
@@ -267,33 +267,33 @@ def _must_go_back(record: RolloutRecord, facts: Facts) -> str | None:
     return None
 
 
-def _verify(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _verify(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if not facts.settled:
-        return Plan(noted(record, "listening to the workers there are"))
+        return RolloutPlan(noted(record, "listening to the workers there are"))
     old = record.before
     workers = max(1, record.workers, facts.serving.get(old, 0) if old else 0)
     then = move(record, "warm-up", now, f"{record.version} can be run", workers=workers)
-    return Plan(then, move(record, "refused", now, ""), effect=Verify())
+    return RolloutPlan(then, move(record, "refused", now, ""), effect=Verify())
 
 
-def _warm_up(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _warm_up(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if (waiting := _growing(record, facts, now) or _stuck(record, facts, now)) is not None:
         return waiting
     serving = _workers(facts.serving.get(record.version, 0), record.version)
-    return Plan(
+    return RolloutPlan(
         move(record, "shift", now, f"{serving} and its calls are answered"),
         move(record, "back", now, ""),
         effect=Smoke(),
     )
 
 
-def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _shift(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if (waiting := _growing(record, facts, now) or _stuck(record, facts, now)) is not None:
         return waiting
     wanted = weights(record, record.weight)
@@ -302,64 +302,66 @@ def _shift(record: RolloutRecord, facts: Facts, now: float) -> Plan:
         then = _released(record, now, reason)
     else:
         then = move(record, "take-over" if record.urgent else "judge", now, reason, verdict=None)
-    return Plan(then, effect=Route(wanted, proven=True))
+    return RolloutPlan(then, effect=Route(wanted, proven=True))
 
 
-def _growing(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
+def _growing(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan | None:
     """Return the plan that waits for workers; None once there are enough."""
     there, wanted = facts.serving.get(record.version, 0), needed(record)
     if there >= wanted:
         return None
     told = f"{there} of {_workers(wanted, record.version)}"
     if facts.watched >= READY_WITHIN:
-        return Plan(move(record, "back", now, f"after {READY_WITHIN:g} s only {told}"))
-    return Plan(noted(record, f"waits for workers: {told}"))
+        return RolloutPlan(move(record, "back", now, f"after {READY_WITHIN:g} s only {told}"))
+    return RolloutPlan(noted(record, f"waits for workers: {told}"))
 
 
-def _stuck(record: RolloutRecord, facts: Facts, now: float) -> Plan | None:
+def _stuck(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan | None:
     """Return the plan that gives up after too many attempts; None while it may be tried again."""
     if not record.note or facts.watched < READY_WITHIN:
         return None
-    return Plan(move(record, "back", now, f"the {record.phase} was not taken in {READY_WITHIN:g} s: {record.note}"))
+    return RolloutPlan(
+        move(record, "back", now, f"the {record.phase} was not taken in {READY_WITHIN:g} s: {record.note}")
+    )
 
 
-def _judge(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _judge(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     wanted = weights(record, record.weight)
     if facts.route is not None and facts.route != wanted:
-        return Plan(noted(record, "somebody else had changed the weights"), effect=Route(wanted, proven=True))
+        return RolloutPlan(noted(record, "somebody else had changed the weights"), effect=Route(wanted, proven=True))
     verdict = facts.verdict
     record = record.model_copy(update={"verdict": verdict})
     promoted = record.promoted > record.step
     left = record.bake - facts.judged_for
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if promoted:
-        return Plan(_onward(record, now, f"promoted by {_promoter(record)}"))
+        return RolloutPlan(_onward(record, now, f"promoted by {_promoter(record)}"))
     if verdict is None:
-        return Plan(noted(record, "nothing is known yet"))
+        return RolloutPlan(noted(record, "nothing is known yet"))
     if verdict.outcome == "waiting":
         return _waiting(record, facts, now, "; ".join(verdict.reasons))
     if left > 0:
-        return Plan(noted(record, "judging"))
+        return RolloutPlan(noted(record, "judging"))
     if record.manual:
-        return Plan(noted(record, f"waits for `headway rollout promote {record.service}`"))
-    return Plan(_onward(record, now, "; ".join(verdict.reasons)))
+        return RolloutPlan(noted(record, f"waits for `headway rollout promote {record.service}`"))
+    return RolloutPlan(_onward(record, now, "; ".join(verdict.reasons)))
 
 
-def _waiting(record: RolloutRecord, facts: Facts, now: float, missing: str) -> Plan:
+def _waiting(record: RolloutRecord, facts: RolloutFacts, now: float, missing: str) -> RolloutPlan:
     """Return the plan for a step without proof: wait, and after the patience do as the user chose."""
     criteria = record.criteria
     if record.manual:
-        return Plan(noted(record, f"{missing}; `headway rollout promote {record.service}` goes on without"))
+        return RolloutPlan(noted(record, f"{missing}; `headway rollout promote {record.service}` goes on without"))
     if facts.judged_for < criteria.patience:
-        return Plan(noted(record, missing))
+        return RolloutPlan(noted(record, missing))
     told = f"nothing was shown in {criteria.patience:g} s"
     match criteria.thin:
         case "promote":
-            return Plan(_onward(record, now, f"{told}, and it was to go on then: {missing}"))
+            return RolloutPlan(_onward(record, now, f"{told}, and it was to go on then: {missing}"))
         case "back":
-            return Plan(move(record, "back", now, f"{told}, and it was to go back then: {missing}"))
-    return Plan(noted(record, f"{HELD} {told}. {missing}. `headway rollout promote {record.service}` goes on"))
+            return RolloutPlan(move(record, "back", now, f"{told}, and it was to go back then: {missing}"))
+    return RolloutPlan(noted(record, f"{HELD} {told}. {missing}. `headway rollout promote {record.service}` goes on"))
 
 
 def _promoter(record: RolloutRecord) -> str:
@@ -382,61 +384,61 @@ def _released(record: RolloutRecord, now: float, reason: str) -> RolloutRecord:
     return move(record, "drain", now, reason)
 
 
-def _drain(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _drain(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     old = record.before
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if old is None:
-        return Plan(move(record, "standby", now, "there was no version before"))
+        return RolloutPlan(move(record, "standby", now, "there was no version before"))
     if facts.idle(old):
-        return Plan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
+        return RolloutPlan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
     left, busy = (facts.left or {}).get(old, 0), facts.busy.get(old, 0)
     waiting = noted(record, f"{old} has {left:,} jobs left and {busy:,} in hand")
     if facts.settled and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
-        return Plan(waiting, effect=TakeOver(old, record.version))
-    return Plan(waiting)
+        return RolloutPlan(waiting, effect=TakeOver(old, record.version))
+    return RolloutPlan(waiting)
 
 
-def _standby(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _standby(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     if record.paused:
-        return Plan(noted(record, "paused"))
+        return RolloutPlan(noted(record, "paused"))
     if record.cluster is not None:
-        return Plan(noted(record, f"has all traffic of {record.cluster}; deploy it everywhere, or roll it back"))
+        return RolloutPlan(noted(record, f"has all traffic of {record.cluster}; deploy it everywhere, or roll it back"))
     if record.before is None:
-        return Plan(move(record, "done", now, "released"))
+        return RolloutPlan(move(record, "done", now, "released"))
     if facts.watched >= record.window:
-        return Plan(move(record, "done", now, f"{record.before} was not wanted back for {record.window:g} s"))
-    return Plan(noted(record, f"{record.before} is kept warm"))
+        return RolloutPlan(move(record, "done", now, f"{record.before} was not wanted back for {record.window:g} s"))
+    return RolloutPlan(noted(record, f"{record.before} is kept warm"))
 
 
-def _back(record: RolloutRecord, now: float) -> Plan:
+def _back(record: RolloutRecord, now: float) -> RolloutPlan:
     reason = f"{record.before} has all traffic again" if record.before else "there is no version to go back to"
     then = move(record, "take-over", now, reason)
-    return Plan(then, effect=Route(home(record), proven=False), first=True)
+    return RolloutPlan(then, effect=Route(home(record), proven=False), first=True)
 
 
-def _take_over(record: RolloutRecord, facts: Facts, now: float) -> Plan:
+def _take_over(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
     good, bad = sides(record)
     over: Phase = "done" if good == record.version else "rolled-back"
     left = (facts.left or {}).get(bad, 0)
     if good is None:
-        return Plan(move(record, over, now, f"{left:,} jobs stay queued, no version is left to take them"))
+        return RolloutPlan(move(record, over, now, f"{left:,} jobs stay queued, no version is left to take them"))
     if facts.idle(bad) and (not facts.alive.get(bad) or facts.watched >= READY_WITHIN):
         took = f"{record.took_over:,} jobs were taken over by {good}"
-        return Plan(move(record, over, now, f"{bad} has nothing left; {took}"))
+        return RolloutPlan(move(record, over, now, f"{bad} has nothing left; {took}"))
     told = "an unknown number of" if facts.left is None else f"{left:,}"
     note = f"{bad} has {told} jobs left and {_workers(facts.alive.get(bad, 0), bad)} stopping"
-    return Plan(noted(record, note), effect=TakeOver(bad, good) if left or facts.left is None else None)
+    return RolloutPlan(noted(record, note), effect=TakeOver(bad, good) if left or facts.left is None else None)
 
 
-def _over(record: RolloutRecord, facts: Facts) -> Plan:
+def _over(record: RolloutRecord, facts: RolloutFacts) -> RolloutPlan:
     """Return the plan for late jobs in the queue of a removed version, if there are any."""
     good, bad = (record.version, record.before) if record.phase == "done" else (record.before, record.version)
     stray = record.phase != "refused" and good and bad and (facts.left or {}).get(bad, 0)
     routed = facts.route is None or bad in facts.route
     if stray and not routed and not facts.alive.get(bad or ""):
-        return Plan(record, effect=TakeOver(str(bad), str(good)))
-    return Plan(record)
+        return RolloutPlan(record, effect=TakeOver(str(bad), str(good)))
+    return RolloutPlan(record)
 
 
 def _workers(count: int, version: str) -> str:

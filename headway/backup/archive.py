@@ -27,7 +27,7 @@ FORMAT: Final = 1
 _UNFINISHED: Final = ".unfinished-"
 
 
-class File(BaseModel):
+class ArchivedFile(BaseModel):
     """One file of a backup."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +49,7 @@ class StreamSummary(BaseModel):
     consumers: int
 
 
-class Manifest(BaseModel):
+class BackupManifest(BaseModel):
     """The description of a backup.
 
     Attributes:
@@ -72,7 +72,7 @@ class Manifest(BaseModel):
     pool: str
     settled: bool
     streams: dict[str, StreamSummary]
-    files: dict[str, File]
+    files: dict[str, ArchivedFile]
     check: str = ""
 
     @property
@@ -86,7 +86,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files: dict[str, File] = {}
+        self.files: dict[str, ArchivedFile] = {}
 
     @contextmanager
     def file(self, name: str, *, executable: bool = False) -> Iterator[_Hashing]:
@@ -99,7 +99,7 @@ class Writer:
             yield hashing
             file.flush()
             os.fsync(descriptor)
-        self.files[name] = File(size=hashing.size, sha256=hashing.digest, executable=executable)
+        self.files[name] = ArchivedFile(size=hashing.size, sha256=hashing.digest, executable=executable)
 
     def add(self, name: str, data: bytes, *, executable: bool = False) -> None:
         """Write a small file of the backup."""
@@ -160,7 +160,7 @@ def writing(target: Path) -> Iterator[Writer]:
         packed.unlink(missing_ok=True)
 
 
-def finish(writer: Writer, manifest: Manifest) -> None:
+def finish(writer: Writer, manifest: BackupManifest) -> None:
     """Write the manifest, the last file of a backup."""
     whole = manifest.model_copy(update={"check": manifest.digest})
     text = orjson.dumps(whole.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -171,7 +171,7 @@ def finish(writer: Writer, manifest: Manifest) -> None:
 class Reader:
     """A backup with exactly the files of its manifest, all unchanged."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: BackupManifest) -> None:
         self.folder = folder
         self.manifest = manifest
 
@@ -186,7 +186,7 @@ class Reader:
             while chunk := file.read(CHUNK):
                 yield chunk
 
-    def data(self) -> Iterator[tuple[PurePosixPath, Path, File]]:
+    def data(self) -> Iterator[tuple[PurePosixPath, Path, ArchivedFile]]:
         """Return the files of the data directory: path in it, present location, and description."""
         for name, file in self.manifest.files.items():
             path = PurePosixPath(name)
@@ -220,10 +220,10 @@ def reading(source: Path, scratch: Path) -> Iterator[Reader]:
             shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _manifest(folder: Path, source: Path) -> Manifest:
+def _manifest(folder: Path, source: Path) -> BackupManifest:
     try:
         text = (folder / MANIFEST).read_bytes()
-        found = Manifest.model_validate_json(text)
+        found = BackupManifest.model_validate_json(text)
     except FileNotFoundError as error:
         remedy = "give the folder or the .tar file of a backup"
         raise BadBackup(f"{source} is not a backup: it has no {MANIFEST}", remedy=remedy) from error
@@ -238,7 +238,7 @@ def _manifest(folder: Path, source: Path) -> Manifest:
     return found
 
 
-def _check(folder: Path, manifest: Manifest, source: Path) -> None:
+def _check(folder: Path, manifest: BackupManifest, source: Path) -> None:
     for name, file in manifest.files.items():
         if not _inside(name):
             raise BadBackup(f"{source} refers to a file outside the backup: {name}")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from headway.backup import archive, snapshot
-from headway.backup.archive import Manifest, StreamSummary, Writer
+from headway.backup.archive import BackupManifest, StreamSummary, Writer
 from headway.backup.errors import SnapshotFailed
 from headway.backup.quiet import quiet
 from headway.broker import lock
@@ -34,7 +34,9 @@ _CREDS: Final = "creds"
 _PIECE: Final = 1 << 20
 
 
-async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say) -> Manifest:
+async def create(
+    bus: Bus, url: str, directory: Path, target: Path, *, settle: float | None, say: Say
+) -> BackupManifest:
     """Write a backup of all streams, and of the data directory if it has the keys.
 
     Args:
@@ -71,7 +73,7 @@ async def create(bus: Bus, url: str, directory: Path, target: Path, *, settle: f
         if own:
             count = await _files(url, directory, writer)
             say(f"{count} files of {directory}: keys, routes, credentials, images")
-        manifest = Manifest(
+        manifest = BackupManifest(
             at=began,
             headway=version("headway"),
             server=str(bus.nc.connected_server_version),

@@ -27,7 +27,7 @@ from headway.control.store import Control
 from headway.endpoint import DIR_VARIABLE, credentials, default_directory, server_url
 from headway.installation import Installation, for_apps
 from headway.loglines import say
-from headway.output import Stream, echo
+from headway.output import OutputStream, echo
 
 _OTHER_PORT: Final = "stop what listens there, or choose another port: {option} 0 finds a free one"
 
@@ -131,7 +131,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 async def _up(config: Config, grace: float, start_timeout: float) -> None:
-    logging.basicConfig(stream=Stream(), level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.basicConfig(stream=OutputStream(), level=logging.WARNING, format="%(levelname)s: %(message)s")
     stop, hurry, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

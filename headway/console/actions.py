@@ -34,7 +34,7 @@ class _Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Letters(_Wanted):
+class LetterActions(_Wanted):
     """Replay or discard dead letters, by their sequence numbers."""
 
     do: Literal["replay", "discard"]
@@ -48,8 +48,8 @@ class Release(_Wanted):
     service: str
 
 
-Wanted = Annotated[Letters | Release, Field(discriminator="do")]
-_wanted: TypeAdapter[Letters | Release] = TypeAdapter(Wanted)
+Wanted = Annotated[LetterActions | Release, Field(discriminator="do")]
+_wanted: TypeAdapter[LetterActions | Release] = TypeAdapter(Wanted)
 _ASK: Final[Mapping[str, Callable[..., Awaitable[RolloutRecord]]]] = {
     "promote": ask.promote,
     "pause": ask.pause,
@@ -60,7 +60,7 @@ _ASK: Final[Mapping[str, Callable[..., Awaitable[RolloutRecord]]]] = {
 _DONE: Final = {"replay": "replayed", "discard": "discarded"}
 
 
-def parse(request: object) -> Letters | Release:
+def parse(request: object) -> LetterActions | Release:
     """Parse the action that was requested.
 
     Raises:
@@ -86,7 +86,7 @@ class Actions:
         self._control = Control(bus)
         self._objects = bus.tenant(CONSOLE).objects
 
-    async def perform(self, wanted: Letters | Release, by: str) -> str:
+    async def perform(self, wanted: LetterActions | Release, by: str) -> str:
         """Perform an action; return what was done, in words.
 
         Args:
@@ -97,7 +97,7 @@ class Actions:
             HeadwayError: if it cannot be done. With several dead letters, the others are still processed.
         """
         try:
-            if isinstance(wanted, Letters):
+            if isinstance(wanted, LetterActions):
                 said = await self._letters(wanted)
             else:
                 await self._control.refresh()
@@ -109,7 +109,7 @@ class Actions:
         await self._remember(wanted, by, said, ok=True)
         return said
 
-    async def _letters(self, wanted: Letters) -> str:
+    async def _letters(self, wanted: LetterActions) -> str:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(seq: int) -> None:
@@ -128,7 +128,7 @@ class Actions:
             raise first
         raise NotAllDone(f"{done}; the first failure: {first.message}", remedy=first.remedy) from first
 
-    async def _remember(self, wanted: Letters | Release, by: str, said: str, *, ok: bool) -> None:
+    async def _remember(self, wanted: LetterActions | Release, by: str, said: str, *, ok: bool) -> None:
         """Log an action and its author, and store it as an object for the page."""
         _log.info("operator %s: %s", by, said, extra={"headway": {"operator": by, "ok": ok}})
         entry = {"at": round(time.time(), 3), "by": by, "do": wanted.do, "said": said, "ok": ok}

@@ -18,13 +18,13 @@ from headway.bus.errors import MissingStream
 from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import DEAD, MAX_ACK_PENDING
 from headway.console.meter import Meter
-from headway.console.snapshot import Key, Snapshot, Worker
+from headway.console.snapshot import FleetSnapshot, Key, WorkerView
 from headway.control.fleet import Fleet, Member
 from headway.control.records import LeaseRecord
 from headway.control.store import Control
 from headway.doctor import servers_seen
 from headway.doctor.collect import Blind
-from headway.doctor.facts import Server
+from headway.doctor.facts import ServerFacts
 from headway.scaler.lag import LagReader, Lags, together
 from headway.status import JobQueue
 
@@ -54,7 +54,7 @@ class Observer:
         self._lags = LagReader(bus)
         self._letters = Letters(bus)
         self._meter = Meter()
-        self._servers: tuple[Server, ...] = ()
+        self._servers: tuple[ServerFacts, ...] = ()
         self._leases: Mapping[str, LeaseRecord] = {}
         self._rarely = 0.0
         self._keys: set[Key] = set()
@@ -67,7 +67,7 @@ class Observer:
         for key in self._keys:
             self._meter.note(now, key, self._fleet.take(*key))
 
-    async def look(self) -> Snapshot:
+    async def look(self) -> FleetSnapshot:
         """Take a snapshot. Parts that do not answer are listed in `blind`.
 
         Raises:
@@ -93,7 +93,7 @@ class Observer:
         shown, counts = found or ((), {})
         beats = [one.beat for one in workers]
         summary = status.summarise(self._broker.url, beats, _queues(lags), weights, counts, self._control.scales)
-        return Snapshot(
+        return FleetSnapshot(
             at=time.time(),
             status=summary,
             services=self._control.services,
@@ -131,13 +131,13 @@ class Observer:
     def _shown(self, one: Member) -> bool:
         return self._fleet.silent(one) < FORGOTTEN
 
-    def _workers(self) -> tuple[Worker, ...]:
+    def _workers(self) -> tuple[WorkerView, ...]:
         found = []
         for one in filter(self._shown, self._fleet.members()):
             silent = self._fleet.silent(one)
             first, last = one.beats[0], one.last
             lived = last.at - first.at
-            found.append(Worker(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
+            found.append(WorkerView(last, silent, (last.cpu_s - first.cpu_s) / lived if lived > 0 else 0.0))
         return tuple(sorted(found, key=lambda one: (one.beat.service, one.beat.version, one.beat.started)))
 
 

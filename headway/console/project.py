@@ -26,7 +26,7 @@ from headway.console.rows import (
     VersionRow,
     WorkerRow,
 )
-from headway.console.snapshot import Snapshot, Worker
+from headway.console.snapshot import FleetSnapshot, WorkerView
 from headway.control.fleet import SILENCE
 from headway.control.records import ScaleRecord, ServiceRecord
 from headway.control.store import keys_of
@@ -49,7 +49,7 @@ Name = tuple[str, str]
 """Type and id of a row."""
 
 
-def project(snapshot: Snapshot) -> dict[Name, dict[str, Any]]:
+def project(snapshot: FleetSnapshot) -> dict[Name, dict[str, Any]]:
     """Return the rows, by type and id."""
     rows = {("service", row.name): row for row in _services(snapshot)}
     found: dict[Name, BaseModel] = {
@@ -75,7 +75,7 @@ def points(rows: Mapping[Name, Mapping[str, Any]]) -> dict[str, dict[str, float 
     }
 
 
-def _services(snapshot: Snapshot) -> Iterator[ServiceRow]:
+def _services(snapshot: FleetSnapshot) -> Iterator[ServiceRow]:
     by_service: dict[str, list[StatusRow]] = {name: [] for name in snapshot.services}
     for row in snapshot.status.rows:
         by_service.setdefault(row.service, []).append(row)
@@ -105,7 +105,7 @@ def _services(snapshot: Snapshot) -> Iterator[ServiceRow]:
         )
 
 
-def _version(row: StatusRow, snapshot: Snapshot) -> VersionRow:
+def _version(row: StatusRow, snapshot: FleetSnapshot) -> VersionRow:
     key = (row.service, row.version)
     record, scale = snapshot.versions.get(key), snapshot.scales.get(key) or ScaleRecord(service=key[0], version=key[1])
     return VersionRow(
@@ -135,7 +135,7 @@ def _flow(flow: Flow) -> dict[str, Any]:
 
 
 def _state(
-    known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: Snapshot, name: str
+    known: ServiceRecord | None, versions: Iterable[VersionRow], snapshot: FleetSnapshot, name: str
 ) -> tuple[State, str]:
     """Return the state of a service, by its worst problem, and the reason in a sentence."""
     used = tuple(one for one in versions if one.weight or one.desired or one.workers)  # other phases are over
@@ -145,7 +145,7 @@ def _state(
     )
 
 
-def _of_records(known: ServiceRecord | None, snapshot: Snapshot, name: str) -> Iterator[tuple[State, str]]:
+def _of_records(known: ServiceRecord | None, snapshot: FleetSnapshot, name: str) -> Iterator[tuple[State, str]]:
     for key in keys_of(name, snapshot.unreadable):
         yield "unwell", f"the control record {key} cannot be read: headway records mend {key}"
     if known is not None and known.suspended:
@@ -166,7 +166,7 @@ def _of_workers(versions: Iterable[VersionRow]) -> Iterator[tuple[State, str]]:
 
 
 def _of_work(
-    known: ServiceRecord | None, versions: Sequence[VersionRow], snapshot: Snapshot, name: str
+    known: ServiceRecord | None, versions: Sequence[VersionRow], snapshot: FleetSnapshot, name: str
 ) -> Iterator[tuple[State, str]]:
     rollout = snapshot.rollouts.get(name)
     if rollout is not None and not rollout.over and rollout.phase != "standby":
@@ -182,7 +182,7 @@ def _of_work(
         yield "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"
 
 
-def _worker(heard: Worker) -> WorkerRow:
+def _worker(heard: WorkerView) -> WorkerRow:
     beat = heard.beat
     silent = heard.silent >= SILENCE
     return WorkerRow(
@@ -203,7 +203,7 @@ def _worker(heard: Worker) -> WorkerRow:
     )
 
 
-def _unwell(heard: Worker, *, silent: bool) -> str:
+def _unwell(heard: WorkerView, *, silent: bool) -> str:
     beat = heard.beat
     if silent:
         return f"no heartbeat for more than {SILENCE:g} s"
@@ -244,7 +244,7 @@ def _letter(letter: DeadLetter) -> DeadRow:
     )
 
 
-def _installation(snapshot: Snapshot) -> InstallationRow:
+def _installation(snapshot: FleetSnapshot) -> InstallationRow:
     leader = next((server.leader for server in snapshot.servers if server.leader), "")
     return InstallationRow(
         url=snapshot.status.url,

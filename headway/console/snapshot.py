@@ -10,14 +10,14 @@ from headway.bus.wire.beat import Beat
 from headway.console.meter import Flow
 from headway.control.fleet import Key
 from headway.control.records import LeaseRecord, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
-from headway.doctor.facts import Server
+from headway.doctor.facts import ServerFacts
 from headway.status import Status
 
-__all__ = ["Key", "Snapshot", "Worker"]
+__all__ = ["FleetSnapshot", "Key", "WorkerView"]
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerView:
     """A worker.
 
     Attributes:
@@ -32,7 +32,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FleetSnapshot:
     """An installation at one moment.
 
     Attributes:
@@ -58,13 +58,13 @@ class Snapshot:
     versions: Mapping[Key, VersionRecord] = field(default_factory=dict)
     scales: Mapping[Key, ScaleRecord] = field(default_factory=dict)
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[WorkerView, ...] = ()
     flows: Mapping[Key, Flow] = field(default_factory=dict)
     together: Mapping[str, Flow] = field(default_factory=dict)
     oldest: Mapping[Key, float] = field(default_factory=dict)
     crowded: Mapping[Key, float] = field(default_factory=dict)
     letters: tuple[DeadLetter, ...] = ()
-    servers: tuple[Server, ...] = ()
+    servers: tuple[ServerFacts, ...] = ()
     leases: Mapping[str, LeaseRecord] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     blind: Mapping[str, str] = field(default_factory=dict)

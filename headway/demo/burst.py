@@ -13,7 +13,7 @@ from headway.demo.outbox import Faxes
 from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import Callers
 from headway.demo.tally import milliseconds, percentile
-from headway.demo.watch import Watch
+from headway.demo.watch import DemoWatch
 from headway.installation import Installation
 
 _QUIET: Final = 2.0
@@ -85,7 +85,7 @@ class Burst:
         result: the result so far.
     """
 
-    def __init__(self, running: Installation, watch: Watch, progress: DemoProgress, faxes: int) -> None:
+    def __init__(self, running: Installation, watch: DemoWatch, progress: DemoProgress, faxes: int) -> None:
         self._running = running
         self._watch = watch
         self._progress = progress

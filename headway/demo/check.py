@@ -11,7 +11,7 @@ import orjson
 from headway.bus.client import dead
 from headway.bus.client.bus import Bus, Tenant
 from headway.demo import work
-from headway.demo.tally import Tally
+from headway.demo.tally import DemoTally
 from headway.demo.work import Caller, Job
 
 _SETTLE = 5.0
@@ -20,7 +20,7 @@ _SETTLE = 5.0
 _Value = dict[str, Any]
 
 
-async def check(bus: Bus, tally: Tally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
+async def check(bus: Bus, tally: DemoTally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
     """ServiceCount what is done and what is dead-lettered, and note what is not as it must be."""
     letters = await _letters(bus)
     for name in work.TENANTS:
@@ -50,7 +50,7 @@ async def check(bus: Bus, tally: Tally, jobs: Sequence[Job], callers: Sequence[C
         await _missed_calls(tenant, tally, [c for c in callers if c.tenant == name and c.gives_up])
 
 
-async def _missed_calls(tenant: Tenant, tally: Tally, missed: Sequence[Caller]) -> None:
+async def _missed_calls(tenant: Tenant, tally: DemoTally, missed: Sequence[Caller]) -> None:
     """Check that each missed call has made an entry in the mailbox of its skill."""
     try:
         async with asyncio.timeout(_SETTLE):

@@ -20,7 +20,7 @@ from headway.control.heartbeats import heard
 from headway.demo import work
 from headway.demo.progress import DemoProgress
 from headway.demo.switchboard import PATIENCE, Switchboard
-from headway.demo.tally import Tally
+from headway.demo.tally import DemoTally
 from headway.demo.work import Caller, Job
 from headway.installation import Installation
 
@@ -43,7 +43,7 @@ class Drive:
     def __init__(
         self,
         running: Installation,
-        tally: Tally,
+        tally: DemoTally,
         jobs: Sequence[Job],
         callers: Sequence[Caller],
         progress: DemoProgress,

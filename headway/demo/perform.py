@@ -19,8 +19,8 @@ from headway.demo.check import check
 from headway.demo.drive import Drive
 from headway.demo.progress import DemoProgress
 from headway.demo.release import Releases
-from headway.demo.tally import Tally
-from headway.demo.watch import Watch
+from headway.demo.tally import DemoTally
+from headway.demo.watch import DemoWatch
 from headway.demo.work import Caller, Job
 from headway.installation import Installation
 from headway.loglines import readable
@@ -53,14 +53,14 @@ class DemoPlan:
     verbose: bool = False
 
 
-async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
+async def perform(plan: DemoPlan) -> tuple[DemoTally, dict[str, Any]]:
     """Run a demo; its live picture goes to standard error.
 
     Returns:
         the summary as one object of plain JSON types.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    tally, progress = Tally(), DemoProgress()
+    tally, progress = DemoTally(), DemoProgress()
 
     def say(label: str, line: str) -> None:
         text = readable(line)
@@ -72,14 +72,14 @@ async def perform(plan: DemoPlan) -> tuple[Tally, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="headway-demo-") as directory:
         console.print(f"{progress.act} ...")
         async with Installation.start(_config(directory), say=say, grace=_GRACE) as running:
-            async with Watch(running.bus).watching() as watch, screen.shown(console, progress, watch):
+            async with DemoWatch(running.bus).watching() as watch, screen.shown(console, progress, watch):
                 acts = await _acts(plan, running, watch, tally, progress)
             tally.seconds = progress.seconds
     return tally, {**tally.summary(), **acts}
 
 
 async def _acts(
-    plan: DemoPlan, running: Installation, watch: Watch, tally: Tally, progress: DemoProgress
+    plan: DemoPlan, running: Installation, watch: DemoWatch, tally: DemoTally, progress: DemoProgress
 ) -> dict[str, Any]:
     """Run the acts one after another; return what each adds to the summary, by its name."""
     told: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from rich.text import Text
 from headway.demo import work
 from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.tally import percentile
-from headway.demo.watch import ServingVersion, Watch
+from headway.demo.watch import DemoWatch, ServingVersion
 from headway.format import milliseconds, short
 
 _TICK: Final = 0.2
@@ -33,7 +33,7 @@ _STYLES: Final = {"scaler": "cyan", "rollout": "magenta", "demo": "yellow"}
 
 
 @asynccontextmanager
-async def shown(console: Console, progress: DemoProgress, watch: Watch) -> AsyncIterator[None]:
+async def shown(console: Console, progress: DemoProgress, watch: DemoWatch) -> AsyncIterator[None]:
     """Show the progress while the block runs.
 
     Args:
@@ -50,7 +50,7 @@ async def shown(console: Console, progress: DemoProgress, watch: Watch) -> Async
         await asyncio.gather(task, return_exceptions=True)
 
 
-def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> RenderableType:
+def picture(progress: DemoProgress, watch: DemoWatch, width: int, height: int) -> RenderableType:
     """Return the picture for a terminal of a certain size.
 
     Args:
@@ -78,7 +78,7 @@ def picture(progress: DemoProgress, watch: Watch, width: int, height: int) -> Re
     )
 
 
-def line(progress: DemoProgress, watch: Watch) -> str:
+def line(progress: DemoProgress, watch: DemoWatch) -> str:
     """Return the progress in a line of 79 characters."""
     workers, waiting = len(watch.serving("fax")), watch.waiting.get("fax", 0)
     p95 = percentile(progress.recent(work.TENANTS), 0.95)
@@ -88,12 +88,12 @@ def line(progress: DemoProgress, watch: Watch) -> str:
     return (text + progress.act)[:_WIDTH]
 
 
-def events(progress: DemoProgress, watch: Watch) -> list[DemoEvent]:
+def events(progress: DemoProgress, watch: DemoWatch) -> list[DemoEvent]:
     """Return what the demo did and what scaler and deployer decided, oldest first."""
     return sorted([*progress.events, *watch.decided()])
 
 
-async def _live(console: Console, progress: DemoProgress, watch: Watch) -> None:
+async def _live(console: Console, progress: DemoProgress, watch: DemoWatch) -> None:
     def now() -> RenderableType:
         return picture(progress, watch, *console.size)
 
@@ -106,7 +106,7 @@ async def _live(console: Console, progress: DemoProgress, watch: Watch) -> None:
             live.update(now(), refresh=True)
 
 
-async def _plain(console: Console, progress: DemoProgress, watch: Watch) -> None:
+async def _plain(console: Console, progress: DemoProgress, watch: DemoWatch) -> None:
     """Print a line a second, and each decision once, until cancelled."""
     told: set[DemoEvent] = set()
     while True:
@@ -136,7 +136,7 @@ def _tenants(progress: DemoProgress, width: int) -> Table:
     return table
 
 
-def _services(rows: list[ServingVersion], watch: Watch, width: int) -> Table:
+def _services(rows: list[ServingVersion], watch: DemoWatch, width: int) -> Table:
     table = _table(("SERVICE", "left", 10), ("VER", "left", 4))
     table.add_column("TRAFFIC", width=width + 5, no_wrap=True)
     table.add_column("WORKERS", width=13, no_wrap=True)

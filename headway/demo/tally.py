@@ -45,7 +45,7 @@ class ServiceCount:
 
 
 @dataclass(slots=True)
-class Tally:
+class DemoTally:
     """All numbers of one run.
 
     Attributes:

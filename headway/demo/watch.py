@@ -42,7 +42,7 @@ class ServingVersion(NamedTuple):
     in_hand: int
 
 
-class Watch:
+class DemoWatch:
     """Watches all services.
 
     Attributes:
@@ -59,8 +59,8 @@ class Watch:
         self.peak: dict[str, int] = {}
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[Watch]:
-        """Watch inside the block."""
+    async def watching(self) -> AsyncIterator[DemoWatch]:
+        """Watch while inside the block."""
         async with self._fleet.listening(self._bus), heard(self._bus, self._note):
             looking = asyncio.ensure_future(self._look())
             try:

@@ -24,7 +24,7 @@ from headway.bus.nats import values
 from headway.bus.nats.streams import CONTROL
 from headway.control.store import Control, parse_subject
 from headway.doctor import local, servers_seen, streams_seen
-from headway.doctor.facts import Facts, Server
+from headway.doctor.facts import Facts, ServerFacts
 from headway.endpoint import ServerAccess
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ async def _ages(bus: Bus) -> dict[str, float]:
 
 async def _with_keys(
     blind: Blind, endpoint: ServerAccess, directory: Path
-) -> tuple[tuple[Server, ...], dict[str, dict[str, int]] | None]:
+) -> tuple[tuple[ServerFacts, ...], dict[str, dict[str, int]] | None]:
     """Return what only the system account can read."""
     if not (directory / KEY_FILE).exists():
         blind.reasons["servers and routes"] = f"the keys of the installation are not in {directory}"

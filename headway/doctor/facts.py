@@ -26,7 +26,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerFacts:
     """A server that answered.
 
     Attributes:
@@ -84,7 +84,7 @@ class Consumer:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamFacts:
     """A stream.
 
     Attributes:
@@ -119,7 +119,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class CredentialFacts:
     """A credentials file.
 
     Attributes:
@@ -173,8 +173,8 @@ class Facts:
     url: str
     unreachable: str = ""
     blind: Mapping[str, str] = field(default_factory=dict)
-    servers: tuple[Server, ...] = ()
-    streams: tuple[Stream, ...] = ()
+    servers: tuple[ServerFacts, ...] = ()
+    streams: tuple[StreamFacts, ...] = ()
     silent: tuple[str, ...] = ()
     beats: tuple[Beat, ...] = ()
     services: Mapping[str, ServiceRecord] = field(default_factory=dict)
@@ -190,5 +190,5 @@ class Facts:
     routes: Mapping[str, Mapping[str, int]] | None = None
     dead: Mapping[str, int] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
-    credentials: tuple[Credentials, ...] = ()
+    credentials: tuple[CredentialFacts, ...] = ()
     disks: tuple[Disk, ...] = ()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from headway.broker.errors import BadIdentity
 from headway.broker.identity import KEY_FILE, Identities, has_data, user_of
-from headway.doctor.facts import Credentials, Disk, Secret
+from headway.doctor.facts import CredentialFacts, Disk, Secret
 
 
-def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[Credentials, ...], tuple[Disk, ...]]:
+def look(directory: Path, used: str | None) -> tuple[tuple[Secret, ...], tuple[CredentialFacts, ...], tuple[Disk, ...]]:
     """Collect facts about a data directory and the credentials in use.
 
     Args:
@@ -62,16 +62,16 @@ def keys(directory: Path) -> tuple[str, str] | tuple[()]:
     return ()
 
 
-def _credentials(path: Path, identities: Identities | None, *, used: bool) -> Credentials:
+def _credentials(path: Path, identities: Identities | None, *, used: bool) -> CredentialFacts:
     """Return the facts about a credentials file; `identities` are the keys that should have made it."""
     try:
         claims = user_of(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        return Credentials(str(path), used=used, problem=f"cannot be read: {error}")
+        return CredentialFacts(str(path), used=used, problem=f"cannot be read: {error}")
     except BadIdentity as error:
-        return Credentials(str(path), used=used, problem=error.message)
+        return CredentialFacts(str(path), used=used, problem=error.message)
     foreign = identities is not None and not identities.issued(claims)
-    return Credentials(str(path), expires=float(claims.exp) if claims.exp else None, used=used, foreign=foreign)
+    return CredentialFacts(str(path), expires=float(claims.exp) if claims.exp else None, used=used, foreign=foreign)
 
 
 def _disks(directory: Path) -> Iterator[Disk]:

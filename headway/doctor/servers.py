@@ -7,7 +7,7 @@ from typing import Final
 
 from headway.bus.nats.streams import EVENTS, JOBS, shared
 from headway.control.lease import TTL
-from headway.doctor.facts import Disk, Facts, Server, Stream
+from headway.doctor.facts import Disk, Facts, ServerFacts, StreamFacts
 from headway.doctor.findings import Finding, error, note, warning
 
 OLDEST: Final = (2, 11)
@@ -103,7 +103,7 @@ def copies(facts: Facts) -> Iterator[Finding]:
         yield warning("one-copy", "streams", what, fix)
 
 
-def _copies(stream: Stream, wanted: int | None) -> Iterator[Finding]:
+def _copies(stream: StreamFacts, wanted: int | None) -> Iterator[Finding]:
     if stream.clustered and not stream.leader:
         fix = "bring back the servers that have its copies"
         yield error("stream-no-leader", stream.name, "has no leader: it takes and gives nothing", fix)
@@ -186,7 +186,7 @@ def durability(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _dotted(server: Server) -> str:
+def _dotted(server: ServerFacts) -> str:
     return ".".join(map(str, server.version))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from headway.broker.broker import Broker
-from headway.doctor.facts import Peer, Server
+from headway.doctor.facts import Peer, ServerFacts
 
 _PING: Final = "$SYS.REQ.SERVER.PING.VARZ"
 _TIMEOUT: Final = 2.0
@@ -20,7 +20,7 @@ _QUIET: Final = 0.3
 """Seconds without another answer after which no more are expected."""
 
 
-async def look(broker: Broker) -> tuple[Server, ...]:
+async def look(broker: Broker) -> tuple[ServerFacts, ...]:
     """Return all servers that answer, by name.
 
     Raises:
@@ -35,7 +35,7 @@ async def look(broker: Broker) -> tuple[Server, ...]:
     inbox = nc.new_inbox()
     subscription = await nc.subscribe(inbox, cb=take)
     asked = time.time()
-    found: list[Server] = []
+    found: list[ServerFacts] = []
     try:
         await nc.publish(_PING, b"", reply=inbox)
         wait = _TIMEOUT
@@ -49,11 +49,11 @@ async def look(broker: Broker) -> tuple[Server, ...]:
         await subscription.unsubscribe()
 
 
-def _server(answer: dict[str, Any], asked: float, heard: float) -> Server:
+def _server(answer: dict[str, Any], asked: float, heard: float) -> ServerFacts:
     about, data = answer["server"], answer.get("data") or {}
     jetstream = data.get("jetstream") or {}
     config, stats, meta = (jetstream.get(part) or {} for part in ("config", "stats", "meta"))
-    return Server(
+    return ServerFacts(
         name=about["name"],
         version=tuple(int(part) for part in re.findall(r"\d+", about["ver"])[:3]),
         skew=_skew(about["time"], asked, heard),

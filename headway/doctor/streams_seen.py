@@ -13,14 +13,14 @@ from headway.bus.nats import jsapi
 from headway.bus.nats.streams import EVENTS, JOBS, parse_lane_consumer
 from headway.bus.wire.subjects import job_version
 from headway.deployer import bounds
-from headway.doctor.facts import Consumer, Stream
+from headway.doctor.facts import Consumer, StreamFacts
 from headway.doctor.servers_seen import peer
 
 _AT_ONCE: Final = 16
 """Concurrent requests."""
 
 
-async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
+async def look(nc: Client) -> tuple[tuple[StreamFacts, ...], tuple[str, ...]]:
     """Return all streams with their consumers, and the names of those that do not answer.
 
     Raises:
@@ -29,14 +29,14 @@ async def look(nc: Client) -> tuple[tuple[Stream, ...], tuple[str, ...]]:
     infos, silent = await jsapi.listed(nc, "STREAM.LIST", "streams")
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(info: dict[str, Any]) -> Stream:
+    async def one(info: dict[str, Any]) -> StreamFacts:
         async with slots:
             return await _stream(nc, info)
 
     return tuple(await asyncio.gather(*map(one, infos))), tuple(silent)
 
 
-async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
+async def _stream(nc: Client, info: dict[str, Any]) -> StreamFacts:
     config, state, group = info["config"], info["state"], info.get("cluster") or {}
     name = config["name"]
     consumers: tuple[Consumer, ...] = ()
@@ -48,7 +48,7 @@ async def _stream(nc: Client, info: dict[str, Any]) -> Stream:
     # The backlog of a consumer without a leader is unknown, so it does not count as stranded.
     if name.startswith(JOBS) and not silent and state["messages"] > sum(one.left for one in consumers):
         uncovered = await _uncovered(nc, name, consumers)
-    return Stream(
+    return StreamFacts(
         name=name,
         replicas=int(config["num_replicas"]),
         clustered=bool(group.get("name")),

@@ -7,7 +7,7 @@ from typing import Final
 
 from headway.bus.nats.streams import EVENTS, JOBS, event_consumer, parse_lane_consumer
 from headway.bus.wire.beat import Beat
-from headway.doctor.facts import Consumer, Facts, Stream
+from headway.doctor.facts import Consumer, Facts, StreamFacts
 from headway.doctor.findings import Finding, error, note, warning
 
 LAG: Final = 60.0
@@ -32,7 +32,7 @@ def stranded(facts: Facts) -> Iterator[Finding]:
             yield from _stranded_events(stream, {service for service, _ in alive})
 
 
-def _stranded_jobs(facts: Facts, stream: Stream, alive: Mapping[tuple[str, str], list[Beat]]) -> Iterator[Finding]:
+def _stranded_jobs(facts: Facts, stream: StreamFacts, alive: Mapping[tuple[str, str], list[Beat]]) -> Iterator[Finding]:
     service = stream.name.removeprefix(JOBS)
     for version, consumers in _by_version(stream).items():
         left = sum(one.left for one in consumers)
@@ -50,7 +50,7 @@ def _stranded_jobs(facts: Facts, stream: Stream, alive: Mapping[tuple[str, str],
         yield error("no-consumer", f"{service} {version}", what, _start(facts, service, version))
 
 
-def _stranded_events(stream: Stream, services: set[str]) -> Iterator[Finding]:
+def _stranded_events(stream: StreamFacts, services: set[str]) -> Iterator[Finding]:
     for consumer in stream.consumers:
         service, _, event = consumer.name.partition("_")
         if consumer.left and service not in services:
@@ -226,7 +226,7 @@ def _alive(facts: Facts) -> dict[tuple[str, str], list[Beat]]:
     return found
 
 
-def _by_version(stream: Stream) -> dict[str, list[Consumer]]:
+def _by_version(stream: StreamFacts) -> dict[str, list[Consumer]]:
     found: dict[str, list[Consumer]] = {}
     for consumer in stream.consumers:
         if (lane := parse_lane_consumer(consumer.name)) is not None:

@@ -8,7 +8,7 @@ from typing import Final
 from headway.control.records import Lag, Scale
 from headway.scaler.decide import NEW, History, decide
 from headway.scaler.observation import Observation
-from headway.scaler.simulate.model import View, Workload
+from headway.scaler.simulate.model import FleetView, Workload
 
 INTERVAL: Final = 0.5
 """Seconds between two decisions of the controller."""
@@ -33,15 +33,15 @@ class Headway:
     name: str = "headway"
     interval: float = INTERVAL
     _history: History = NEW
-    _last: View | None = None
+    _last: FleetView | None = None
 
-    def decide(self, view: View) -> int:
+    def decide(self, view: FleetView) -> int:
         """Decide as the scaler does, from what it would have observed."""
         decision = decide(self.scale or scale_of(self.load), self._observe(view), self._history, current=view.desired)
         self._history, self._last = decision.history, view
         return decision.desired
 
-    def _observe(self, view: View) -> Observation:
+    def _observe(self, view: FleetView) -> Observation:
         last, load = self._last, self.load
         passed = view.at - last.at if last is not None else 0.0
         finished = (view.finished - last.finished) / passed if last is not None else 0.0

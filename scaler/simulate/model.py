@@ -62,7 +62,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FleetView:
     """What a contender sees of the service at one moment. Totals count from the start.
 
     Attributes:
@@ -98,7 +98,7 @@ class Contender(Protocol):
     def interval(self) -> float:
         """Return the seconds between two decisions."""
 
-    def decide(self, view: View) -> int:
+    def decide(self, view: FleetView) -> int:
         """Return the desired number of workers, between minimum and maximum of the workload."""
 
 
@@ -300,8 +300,8 @@ class _Service:
                 worker.draining = True
                 self._draining += worker.in_hand > 0
 
-    def _view(self, step: int) -> View:
-        return View(
+    def _view(self, step: int) -> FleetView:
+        return FleetView(
             at=step * STEP,
             desired=self._desired,
             starting=len(self._starting),

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from headway.scaler.simulate.model import Contender, View, Workload
+from headway.scaler.simulate.model import Contender, FleetView, Workload
 
 
 def peers(load: Workload) -> list[Contender]:
@@ -41,7 +41,7 @@ class Keda:
     _recommended: deque[tuple[float, int]] = field(default_factory=deque)
     _active_at: float = 0.0
 
-    def decide(self, view: View) -> int:
+    def decide(self, view: FleetView) -> int:
         """Do one sync of the HPA, or one poll of KEDA while there is no worker."""
         total, current = view.waiting + view.in_hand, view.desired
         if total:
@@ -81,7 +81,7 @@ class Knative:
     _panic_since: float | None = None
     _most: int = 0
 
-    def decide(self, view: View) -> int:
+    def decide(self, view: FleetView) -> int:
         """Take one sample, and decide at every second one."""
         self._samples.append((view.at, view.waiting + view.in_hand))
         while self._samples[0][0] <= view.at - 60:
@@ -126,7 +126,7 @@ class Aws:
     interval: float = 60.0
     _points: deque[float] = field(default_factory=lambda: deque(maxlen=15))
 
-    def decide(self, view: View) -> int:
+    def decide(self, view: FleetView) -> int:
         """Take one point of the metric, and decide."""
         if not view.serving:
             self._points.clear()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from headway.bus.errors import UsageError
-from headway.scaler.simulate.report import Comparison
+from headway.scaler.simulate.report import PolicyComparison
 
 _SUFFIXES: Final = (".png", ".svg")
 _COLOURS: Final = ("#d1242f", "#0969da", "#54aeff", "#2da44e", "#9a6700")
@@ -26,7 +26,7 @@ def check(path: Path) -> None:
         )
 
 
-def draw(found: Comparison, path: Path) -> None:
+def draw(found: PolicyComparison, path: Path) -> None:
     """Write the picture, as PNG or SVG by its suffix.
 
     Raises:
@@ -93,7 +93,7 @@ def draw(found: Comparison, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 
 
-def _demand(found: Comparison) -> list[float]:
+def _demand(found: PolicyComparison) -> list[float]:
     """Return the workers that the arrivals would keep busy, smoothed for the picture."""
     arrivals, half = found.trace.arrivals, _SMOOTH // 2
     smooth = []

@@ -18,7 +18,7 @@ from headway.scaler.simulate.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PolicyComparison:
     """The results of all contenders on a trace, Headway first."""
 
     trace: Trace
@@ -36,7 +36,7 @@ def load_of(scale: Scale) -> Workload:
 
 def compare(
     trace: Trace, load: Workload | None = None, scale: Scale | None = None, *, others: bool = True
-) -> Comparison:
+) -> PolicyComparison:
     """Run all contenders on a trace.
 
     Args:
@@ -47,10 +47,10 @@ def compare(
     """
     load = load or Workload()
     contenders = [Headway(load, scale), *(peers(load) if others else ())]
-    return Comparison(trace, load, optimum(trace, load), tuple(simulate(trace, load, one) for one in contenders))
+    return PolicyComparison(trace, load, optimum(trace, load), tuple(simulate(trace, load, one) for one in contenders))
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(found: PolicyComparison) -> dict[str, Any]:
     """Return the comparison as JSON."""
     return {
         "trace": found.trace.name,
@@ -75,13 +75,13 @@ def as_json(found: Comparison) -> dict[str, Any]:
     }
 
 
-def ratio(found: Comparison, one: Result) -> float | None:
+def ratio(found: PolicyComparison, one: Result) -> float | None:
     """Return worker-seconds as a multiple of the optimum's; None if the optimum needs none."""
     least = found.optimum.worker_seconds
     return round(one.worker_seconds / least, 3) if least else None
 
 
-def as_table(found: Comparison) -> Group:
+def as_table(found: PolicyComparison) -> Group:
     """Return the comparison as text of 80 columns."""
     jobs, seconds = sum(found.trace.arrivals), len(found.trace.arrivals)
     above = Text(f"{found.trace.name}: {jobs:,} jobs in {seconds:,} s, each to be finished in {found.load.within:g} s")

@@ -81,12 +81,12 @@ def test_the_wheel_carries_what_is_built_and_none_of_the_sources(tmp_path: Path,
         missing("the build's own dependencies cannot be fetched")
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("clientsync/browser/")}
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("headway/clientsync/browser/")}
     pages = ("index.html", "demo.js", "demo.css", "theme.css", "icon.svg")
     console = ("console/index.html", "console/console.js", "console/console.css")
     for name in ("index.js", "react.js", "types/index.d.ts", *pages, *console):
-        assert f"clientsync/browser/dist/{name}" in names
-    assert all(name.startswith("clientsync/browser/dist/") for name in names), names
+        assert f"headway/clientsync/browser/dist/{name}" in names
+    assert all(name.startswith("headway/clientsync/browser/dist/") for name in names), names
 
 
 def _configured_index() -> str:

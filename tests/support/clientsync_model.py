@@ -13,8 +13,8 @@ from random import Random
 from nats.aio.msg import Msg
 
 from headway.bus.errors import ConnectionFailed
-from headway.bus.nats.values import Page
-from headway.clientsync.objects import Facts, Store
+from headway.bus.nats.values import ValuePage
+from headway.clientsync.objects import ObjectFacts, Store
 
 _epochs = count(1)
 
@@ -82,7 +82,7 @@ class ModelStore(Store):
     def now(self) -> dict[str, Stored]:
         return self._states[-1]
 
-    async def page(self, wanted: str, start: int | datetime, *, batch: int = 1000, max_bytes: int = 0) -> Page:
+    async def page(self, wanted: str, start: int | datetime, *, batch: int = 1000, max_bytes: int = 0) -> ValuePage:
         behind = self._random.randint(0, self.lag) if self._replicas > 1 else 0
         state = self._states[max(0, len(self._states) - 1 - behind)]
         found = sorted(
@@ -93,11 +93,11 @@ class ModelStore(Store):
             ),
             key=lambda m: m.seq,
         )
-        return Page([m.message() for m in found[:batch]], len(found) > batch)
+        return ValuePage([m.message() for m in found[:batch]], len(found) > batch)
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> ObjectFacts:
         self._needs_leader()
-        return Facts(self._epoch, self._created, self._last, self._replicas)
+        return ObjectFacts(self._epoch, self._created, self._last, self._replicas)
 
     async def last(self, wanted: str) -> int:
         self._needs_leader()

@@ -12,13 +12,13 @@ from headway.broker.broker import Broker
 from headway.bus.telemetry import logs
 from headway.control.records import RolloutRecord
 from headway.deployer.rollout.deployer import Deployer
-from headway.deployer.rollout.plan import Plan
+from headway.deployer.rollout.plan import RolloutPlan
 
 
 class Dying(Deployer):
     at = moment = number = ""
 
-    async def _act(self, record: RolloutRecord, made: Plan) -> RolloutRecord:
+    async def _act(self, record: RolloutRecord, made: RolloutPlan) -> RolloutRecord:
         phase = "back" if made.first else record.phase
         mine = phase == self.at and made.then.phase != record.phase
         if mine and self.moment == "before":

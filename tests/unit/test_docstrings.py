@@ -27,6 +27,5 @@ def test_the_summary_is_the_first_sentence(docstrings):
     assert docstrings.summary("Return what\nis there. More.") == "Return what\nis there."
 
 
-@pytest.mark.xfail(reason="not all docstrings have been rewritten: scripts/docstrings.py lists those that are left")
 def test_public_functions_say_in_at_most_20_words_what_they_do(docstrings):
     assert [f"{one.path}:{one.line}: {one.what}" for one in docstrings.long()] == []

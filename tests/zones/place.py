@@ -13,7 +13,7 @@ import nats.errors
 
 from headway import config
 from headway.broker import testing
-from headway.broker.config import Cluster, ServerConfig
+from headway.broker.config import Cluster, NatsConfig
 from headway.broker.server import Server, find_binary
 from headway.installation import Installation
 from headway.place import pool_of
@@ -113,7 +113,7 @@ async def made(
     """
     place = Place(network, stores, directory)
 
-    def server(given: ServerConfig) -> Server:
+    def server(given: NatsConfig) -> Server:
         zone = ZONES[int(given.name.removeprefix("n"))]
         binary, told = find_binary(), replace(given, name=zone, zone=zone, store=stores[zone])
         if network is not None:

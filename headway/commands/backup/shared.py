@@ -7,11 +7,11 @@ from datetime import datetime
 import click
 
 from headway.backup import archive
-from headway.backup.archive import Manifest
+from headway.backup.archive import BackupManifest
 from headway.broker.identity import KEY_FILE
 
 
-def told(manifest: Manifest) -> str:
+def told(manifest: BackupManifest) -> str:
     """Return the contents of a backup in one line."""
     messages = sum(stream.messages for stream in manifest.streams.values())
     when = datetime.fromtimestamp(manifest.at).astimezone()

@@ -9,7 +9,7 @@ import pytest
 
 from headway.broker.broker import Broker
 from headway.broker.certificates import Authority
-from headway.broker.config import FREE_PORT, Cluster, RouteTls, ServerConfig
+from headway.broker.config import FREE_PORT, Cluster, NatsConfig, RouteTls
 from headway.broker.identity import Identities
 from headway.broker.server import Server
 from headway.broker.testing import _free_ports
@@ -34,7 +34,7 @@ async def servers(tmp_path):
     authority = Authority.create_or_load(tmp_path / "tls")
     ports = _free_ports(3)
     configs = [
-        ServerConfig(
+        NatsConfig(
             name=f"n{index}",
             store=tmp_path / f"n{index}",
             trust=identities.trust(),

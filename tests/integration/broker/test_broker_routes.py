@@ -19,7 +19,7 @@ from headway.broker import server as server_module
 from headway.broker import testing
 from headway.broker.broker import Broker
 from headway.broker.claims import WeightedMapping
-from headway.broker.config import FREE_PORT, ServerConfig
+from headway.broker.config import FREE_PORT, NatsConfig
 from headway.broker.errors import BadRoutes, BrokerError, NoAuthority, RouteRefused
 from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.routes import Pusher
@@ -292,13 +292,13 @@ async def test_a_memory_resolver_refuses_routes_and_its_clients_stay(tmp_path: P
     """Its routes change by a reload alone, and one that it refuses takes the account away from it."""
     real = server_module.render
 
-    def memory(config: ServerConfig) -> bytes:
+    def memory(config: NatsConfig) -> bytes:
         return orjson.dumps({**orjson.loads(real(config)), "resolver": "MEMORY"})
 
     monkeypatch.setattr(server_module, "render", memory)
     identities = Identities.create_or_load(tmp_path)
     trust = identities.trust()
-    config = ServerConfig(name="frugal", store=tmp_path / "nats", trust=trust, port=FREE_PORT, ws_port=None)
+    config = NatsConfig(name="frugal", store=tmp_path / "nats", trust=trust, port=FREE_PORT, ws_port=None)
     async with Server(config) as server:
         broker = Broker.external(server.url, dir=tmp_path)
         try:

@@ -17,7 +17,7 @@ import orjson
 from headway.broker import routes, testing
 from headway.broker.broker import Broker
 from headway.broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
-from headway.broker.config import FREE_PORT, ServerConfig, Trust
+from headway.broker.config import FREE_PORT, NatsConfig, Trust
 from headway.broker.identity import CLIENTS_KEY, KEY_FILE, SUM_FILE, Credentials, Identities, user_of
 from headway.broker.roles import ROLES, TEMPLATES
 from headway.broker.server import Server
@@ -118,7 +118,7 @@ async def test_a_server_that_is_started_anew_has_the_account_and_what_was_stored
     creds.write_text(before.client())
     elsewhere = before.client()
     (tmp_path / "routes.json").write_bytes(orjson.dumps(ROUTES))
-    config = ServerConfig(name="headway", store=tmp_path / "nats", trust=before.trust(), port=FREE_PORT, ws_port=None)
+    config = NatsConfig(name="headway", store=tmp_path / "nats", trust=before.trust(), port=FREE_PORT, ws_port=None)
     async with Server(config) as server:
         async with await connect(server.url, creds=before.identities.creds("operator")) as operator:
             await streams.provision(operator.js)
@@ -139,7 +139,7 @@ async def test_a_server_that_is_started_anew_has_the_account_and_what_was_stored
 async def test_servers_that_run_learn_of_the_account_by_the_next_routes(tmp_path: Path, until: Any) -> None:
     before = old(tmp_path)
 
-    def make(config: ServerConfig) -> Server:
+    def make(config: NatsConfig) -> Server:
         server = Server(config)
         server.trust(before.trust())
         return server

@@ -16,7 +16,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from headway.broker.broker import Broker
-from headway.broker.config import FREE_PORT, Cluster, ServerConfig
+from headway.broker.config import FREE_PORT, Cluster, NatsConfig
 from headway.broker.identity import Identities
 from headway.broker.server import Server
 from headway.bus.client.bus import Bus
@@ -242,7 +242,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster3]:
         servers = []
         for index, port in enumerate(ports):
             routes = tuple(f"nats://127.0.0.1:{other}" for other in ports if other != port)
-            config = ServerConfig(
+            config = NatsConfig(
                 name=f"n{index}",
                 store=tmp_path / f"n{index}",
                 trust=identities.trust(),

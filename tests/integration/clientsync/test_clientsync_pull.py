@@ -361,7 +361,7 @@ async def test_a_job_that_cannot_be_stored_is_refused(site, open_page, subject, 
 
 
 async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, start_site, open_page):
-    from headway.clientsync.metrics import Metrics
+    from headway.clientsync.metrics import SyncMetrics
     from headway.clientsync.objects import Store
     from headway.clientsync.presence import Presence
     from headway.clientsync.pull import Puller
@@ -371,7 +371,7 @@ async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, st
     site = await start_site(bus.broker)  # for sessions; its own responder is not in the way: see below
     flood, other = await open_page(site, follow=False), await open_page(site, "zeta", "bob", follow=False)
     async with await bus.broker.connect("web") as connection:
-        store, metrics = Store(connection.js), Metrics()
+        store, metrics = Store(connection.js), SyncMetrics()
         puller, presence = Puller(store, Tail(store)), Presence(bus.broker, connection, metrics)
         responder = Responder(connection, puller, presence, metrics, rate=0.001, burst=20)
         ready = asyncio.Event()

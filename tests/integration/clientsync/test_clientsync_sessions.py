@@ -21,7 +21,7 @@ from headway.broker.broker import Broker
 from headway.bus.errors import ConfigError
 from headway.clientsync.server import Options, check
 from headway.clientsync.web import tokens
-from headway.clientsync.web.guard import Limits
+from headway.clientsync.web.guard import RateLimits
 from headway.clientsync.web.tokens import Rules
 from tests.support.clientsync_page import Page, Refused, Site
 
@@ -339,7 +339,7 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_named(bus, sta
 
 
 async def test_too_much_is_refused_with_the_time_to_wait(bus, start_site):
-    site = await start_site(bus.broker, limits=Limits(address=(0.1, 40), failures=(0.1, 3), user=(0.1, 2)))
+    site = await start_site(bus.broker, limits=RateLimits(address=(0.1, 40), failures=(0.1, 3), user=(0.1, 2)))
     token = await site.token("acme", "ada")
     assert [(await ask(site, token)).status_code for _ in range(4)] == [200, 200, 429, 429]
     assert (await ask(site, await site.token("acme", "bob"))).status_code == 200

@@ -331,7 +331,7 @@ async def test_a_backup_that_is_damaged_in_any_file_is_refused_and_nothing_is_ma
 def test_a_file_that_is_cut_off_or_names_places_outside_is_refused(tmp_path):
     with archive.writing(tmp_path / "a.tar") as writer:
         writer.add("data/routes.json", b"{}" * 5000)
-        manifest = archive.Manifest(
+        manifest = archive.BackupManifest(
             at=0, headway="0", server="0", pool="", settled=True, streams={}, files=dict(writer.files)
         )
         archive.finish(writer, manifest)

@@ -17,7 +17,7 @@ from headway.deployer.analysis.bound import Above, bound_of, exceeded
 from headway.deployer.analysis.failures import Failures
 from headway.deployer.analysis.latency import Slower, edge
 from headway.deployer.analysis.look import PlannedLook, chance
-from headway.deployer.analysis.margin import Margin, NotWorse, nearest, points_factor
+from headway.deployer.analysis.margin import MarginProof, NotWorse, nearest, points_factor
 from headway.deployer.analysis.urn import Stratum, log_mean, log_moments, log_sum, urn
 from headway.deployer.analysis.worse import Worse
 
@@ -58,7 +58,7 @@ def test_evidence_for_a_canary_has_at_most_mean_one_where_it_is_at_the_margin_of
     (norm,) = log_moments(canary, baseline, hits, (math.log(odds),)).tolist()
 
     def value(x: int) -> float:
-        shown = NotWorse(Margin(odds, 0.005))
+        shown = NotWorse(MarginProof(odds, 0.005))
         shown.add(Stratum(canary, x, baseline, hits - x))
         ways = (math.log(0.8) + shown._equal, math.log(0.2) + shown._better)
         return log_sum(ways) + x * math.log(odds) - norm
@@ -104,24 +104,24 @@ def test_the_nearest_pair_is_nearer_than_its_neighbours(share, points, ratio):
 
 
 def test_no_failures_in_six_hundred_requests_show_that_fewer_than_half_a_percent_fail():
-    shown = NotWorse(Margin())
+    shown = NotWorse(MarginProof())
     for _ in range(70):
         shown.add(Stratum(10, 0, 10, 0))
     assert shown.log > math.log(20)
     assert shown.needed(math.log(20)) == 0
-    young = NotWorse(Margin())
+    young = NotWorse(MarginProof())
     young.add(Stratum(10, 0, 10, 0))
     assert 500 < young.needed(math.log(20)) < 800
 
 
 def test_a_margin_is_wider_the_fewer_users_the_next_step_has():
-    assert Margin(1.5, 0.005).scaled(0.5) == Margin(2.0, 0.01)
-    assert Margin(1.5, 0.005).scaled(1.0) == Margin(1.5, 0.005)
+    assert MarginProof(1.5, 0.005).scaled(0.5) == MarginProof(2.0, 0.01)
+    assert MarginProof(1.5, 0.005).scaled(1.0) == MarginProof(1.5, 0.005)
 
 
 @given(st.lists(st.tuples(sizes, sizes, st.floats(0, 1), st.floats(0, 1)), max_size=8))
 def test_evidence_goes_on_from_what_was_noted(parts):
-    first, second = Failures(3, [Margin()]), Failures(3, [Margin()])
+    first, second = Failures(3, [MarginProof()]), Failures(3, [MarginProof()])
     strata = [Stratum(n, int(n * p), m, int(m * q)) for n, m, p, q in parts]
     for number, one in enumerate(strata):
         first.add(one)

@@ -13,7 +13,7 @@ from headway.deployer.rollout.plan import (
     LEFT_AFTER,
     READY_WITHIN,
     DesiredVersion,
-    Facts,
+    RolloutFacts,
     Route,
     Smoke,
     TakeOver,
@@ -57,7 +57,7 @@ records = st.builds(
 )
 counts = st.dictionaries(st.sampled_from(["v1", "v2"]), st.integers(0, 20))
 facts = st.builds(
-    Facts,
+    RolloutFacts,
     settled=st.booleans(),
     route=st.sampled_from([None, {"v1": 100}, {"v2": 100}, {"v1": 95, "v2": 5}]),
     serving=counts,
@@ -127,29 +127,29 @@ def test_paused_it_goes_no_step_forward(made, known):
 @pytest.mark.parametrize(
     ("before", "known", "after", "effect"),
     [
-        (record("verify"), Facts(serving={"v1": 3}), "warm-up", Verify()),
-        (record("warm-up"), Facts(serving=ENOUGH), "shift", Smoke()),
-        (record("shift"), Facts(serving=ENOUGH), "judge", Route({"v1": 95, "v2": 5}, proven=True)),
+        (record("verify"), RolloutFacts(serving={"v1": 3}), "warm-up", Verify()),
+        (record("warm-up"), RolloutFacts(serving=ENOUGH), "shift", Smoke()),
+        (record("shift"), RolloutFacts(serving=ENOUGH), "judge", Route({"v1": 95, "v2": 5}, proven=True)),
         (
             record("shift", urgent=True, steps=(100,)),
-            Facts(serving=ENOUGH),
+            RolloutFacts(serving=ENOUGH),
             "take-over",
             Route({"v2": 100}, proven=True),
         ),
-        (record("judge"), Facts(verdict=GOOD, judged_for=5), "shift", None),
-        (record("judge", step=3), Facts(verdict=GOOD, judged_for=5), "drain", None),
-        (record("drain", step=3), Facts(left={"v1": 0}), "standby", None),
-        (record("judge", step=3, holdback=5), Facts(verdict=GOOD, judged_for=5), "shift", None),
+        (record("judge"), RolloutFacts(verdict=GOOD, judged_for=5), "shift", None),
+        (record("judge", step=3), RolloutFacts(verdict=GOOD, judged_for=5), "drain", None),
+        (record("drain", step=3), RolloutFacts(left={"v1": 0}), "standby", None),
+        (record("judge", step=3, holdback=5), RolloutFacts(verdict=GOOD, judged_for=5), "shift", None),
         (
             record("shift", step=3, holdback=5, full=True),
-            Facts(serving=ENOUGH),
+            RolloutFacts(serving=ENOUGH),
             "drain",
             Route({"v2": 100}, proven=True),
         ),
-        (record("standby", window=5.0), Facts(watched=5.0), "done", None),
-        (record("take-over"), Facts(left={}), "rolled-back", None),
-        (record("take-over", urgent=True, steps=(100,)), Facts(left={}), "done", None),
-        (record("back"), Facts(), "take-over", Route({"v1": 100}, proven=False)),
+        (record("standby", window=5.0), RolloutFacts(watched=5.0), "done", None),
+        (record("take-over"), RolloutFacts(left={}), "rolled-back", None),
+        (record("take-over", urgent=True, steps=(100,)), RolloutFacts(left={}), "done", None),
+        (record("back"), RolloutFacts(), "take-over", Route({"v1": 100}, proven=False)),
     ],
 )
 def test_what_follows_what(before, known, after, effect):
@@ -160,18 +160,22 @@ def test_what_follows_what(before, known, after, effect):
 @pytest.mark.parametrize(
     ("before", "known", "note"),
     [
-        (record("verify"), Facts(settled=False), "listening"),
-        (record("warm-up"), Facts(serving={"v2": 0}), "0 of 1 worker of v2"),
-        (record("shift", step=2), Facts(serving={"v2": 1}), "1 of 2 workers of v2"),
-        (record("judge"), Facts(verdict=GOOD, judged_for=4.9), "judging"),
-        (record("judge"), Facts(verdict=Verdict(outcome="waiting", reasons=("too few",)), judged_for=99), "too few"),
-        (record("judge", manual=True), Facts(verdict=GOOD, judged_for=5), "headway rollout promote fax"),
-        (record("drain"), Facts(left={"v1": 3}), "3 jobs left"),
-        (record("drain"), Facts(left={}, busy={"v1": 2}), "2 in hand"),
-        (record("drain"), Facts(left=None), "0 jobs left"),
-        (record("standby"), Facts(), "v1 is kept warm"),
-        (record("take-over"), Facts(left={"v2": 7}), "7 jobs left"),
-        (record("take-over"), Facts(left={}, alive={"v2": 1}), "1 worker of v2 stopping"),
+        (record("verify"), RolloutFacts(settled=False), "listening"),
+        (record("warm-up"), RolloutFacts(serving={"v2": 0}), "0 of 1 worker of v2"),
+        (record("shift", step=2), RolloutFacts(serving={"v2": 1}), "1 of 2 workers of v2"),
+        (record("judge"), RolloutFacts(verdict=GOOD, judged_for=4.9), "judging"),
+        (
+            record("judge"),
+            RolloutFacts(verdict=Verdict(outcome="waiting", reasons=("too few",)), judged_for=99),
+            "too few",
+        ),
+        (record("judge", manual=True), RolloutFacts(verdict=GOOD, judged_for=5), "headway rollout promote fax"),
+        (record("drain"), RolloutFacts(left={"v1": 3}), "3 jobs left"),
+        (record("drain"), RolloutFacts(left={}, busy={"v1": 2}), "2 in hand"),
+        (record("drain"), RolloutFacts(left=None), "0 jobs left"),
+        (record("standby"), RolloutFacts(), "v1 is kept warm"),
+        (record("take-over"), RolloutFacts(left={"v2": 7}), "7 jobs left"),
+        (record("take-over"), RolloutFacts(left={}, alive={"v2": 1}), "1 worker of v2 stopping"),
     ],
 )
 def test_what_it_waits_for_it_says(before, known, note):
@@ -183,11 +187,11 @@ def test_what_it_waits_for_it_says(before, known, note):
 @pytest.mark.parametrize(
     ("before", "known", "why"),
     [
-        (record("judge"), Facts(verdict=BAD), "90 of 100 failed; it is slow"),
-        (record("judge"), Facts(looping={"v2": "5 workers died"}), "v2 is in a crash loop: 5 workers died"),
-        (record("warm-up"), Facts(looping={"v2": "5 workers died"}), "crash loop"),
-        (record("standby"), Facts(looping={"v2": "5 workers died"}), "crash loop"),
-        (record("drain"), Facts(missing={"v2": GONE_AFTER}), "no worker of v2 has served for 5 s"),
+        (record("judge"), RolloutFacts(verdict=BAD), "90 of 100 failed; it is slow"),
+        (record("judge"), RolloutFacts(looping={"v2": "5 workers died"}), "v2 is in a crash loop: 5 workers died"),
+        (record("warm-up"), RolloutFacts(looping={"v2": "5 workers died"}), "crash loop"),
+        (record("standby"), RolloutFacts(looping={"v2": "5 workers died"}), "crash loop"),
+        (record("drain"), RolloutFacts(missing={"v2": GONE_AFTER}), "no worker of v2 has served for 5 s"),
     ],
 )
 def test_what_sends_it_back_by_itself(before, known, why):
@@ -200,21 +204,21 @@ def test_what_sends_it_back_by_itself(before, known, why):
 
 def test_what_takes_too_long_goes_back():
     late = {"serving": ENOUGH, "watched": READY_WITHIN}
-    assert plan(record("warm-up"), Facts(watched=READY_WITHIN), NOW).then.phase == "back"
-    assert plan(record("warm-up", note="no answer from n2"), Facts(**late), NOW).then.phase == "back"
-    assert plan(record("shift", note="no answer from n2"), Facts(**late), NOW).then.phase == "back"
-    assert plan(record("shift"), Facts(**late), NOW).then.phase == "judge", "it was paused, say"
+    assert plan(record("warm-up"), RolloutFacts(watched=READY_WITHIN), NOW).then.phase == "back"
+    assert plan(record("warm-up", note="no answer from n2"), RolloutFacts(**late), NOW).then.phase == "back"
+    assert plan(record("shift", note="no answer from n2"), RolloutFacts(**late), NOW).then.phase == "back"
+    assert plan(record("shift"), RolloutFacts(**late), NOW).then.phase == "judge", "it was paused, say"
 
 
 @pytest.mark.parametrize("phase", ["warm-up", "shift", "standby"])
 def test_time_in_which_no_deployer_watched_does_not_count(phase):
     made = record(phase, since=NOW - 100_000, note="no answer from n2")
-    assert plan(made, Facts(watched=1.0), NOW).then.phase == phase
+    assert plan(made, RolloutFacts(watched=1.0), NOW).then.phase == phase
 
 
 @pytest.mark.parametrize("phase", ["verify", "warm-up", "shift", "judge", "drain", "standby"])
 def test_a_pause_holds_in_every_phase_in_which_it_is_accepted(phase):
-    known = Facts(serving=ENOUGH, left={}, verdict=GOOD, judged_for=99, watched=10**6)
+    known = RolloutFacts(serving=ENOUGH, left={}, verdict=GOOD, judged_for=99, watched=10**6)
     made = plan(record(phase, paused=True), known, NOW)
     assert (made.then.phase, made.effect, made.then.note) == (phase, None, "paused")
 
@@ -225,9 +229,9 @@ WAITING = Verdict(outcome="waiting", reasons=("about 320 more requests of v2 are
 @pytest.mark.parametrize(("thin", "after"), [("hold", "judge"), ("promote", "shift"), ("back", "back")])
 def test_a_step_that_shows_nothing_in_time_does_as_the_user_wishes(thin, after):
     criteria = Criteria(thin=thin, patience=60)
-    early = plan(record("judge", criteria=criteria), Facts(verdict=WAITING, judged_for=59), NOW)
+    early = plan(record("judge", criteria=criteria), RolloutFacts(verdict=WAITING, judged_for=59), NOW)
     assert (early.then.phase, early.then.note) == ("judge", WAITING.reasons[0])
-    late = plan(record("judge", criteria=criteria), Facts(verdict=WAITING, judged_for=60), NOW)
+    late = plan(record("judge", criteria=criteria), RolloutFacts(verdict=WAITING, judged_for=60), NOW)
     assert late.then.phase == after
     assert "nothing was shown in 60 s" in (late.then.note or late.then.history[-1].reason)
 
@@ -243,28 +247,30 @@ def test_a_share_is_held_back_at_the_last_step_alone_and_never_more_than_the_ste
 
 @pytest.mark.parametrize("phase", ["drain", "standby"])
 def test_a_breach_after_the_last_step_takes_it_back_while_the_old_version_is_warm(phase):
-    planned = plan(record(phase), Facts(verdict=BAD, left={}), NOW)
+    planned = plan(record(phase), RolloutFacts(verdict=BAD, left={}), NOW)
     assert planned.then.phase == "take-over"
     assert planned.effect == Route({"v1": 100}, proven=False)
 
 
 def test_silence_means_nothing_while_nothing_can_be_heard():
-    deaf = Facts(settled=False, missing={"v2": 99}, left={})
+    deaf = RolloutFacts(settled=False, missing={"v2": 99}, left={})
     assert plan(record("drain"), deaf, NOW).then.phase == "drain"
     assert plan(record("take-over"), deaf, NOW).then.phase == "take-over"
 
 
 def test_an_old_version_that_cannot_drain_is_drained_by_the_new_one():
-    known = Facts(left={"v1": 3}, missing={"v1": LEFT_AFTER})
+    known = RolloutFacts(left={"v1": 3}, missing={"v1": LEFT_AFTER})
     assert plan(record("drain"), known, NOW).effect == TakeOver("v1", "v2")
 
 
 def test_jobs_that_turn_up_when_all_is_over_are_taken_over():
-    known = Facts(left={"v1": 3, "v2": 2}, route={"v2": 100})
+    known = RolloutFacts(left={"v1": 3, "v2": 2}, route={"v2": 100})
     assert plan(record("done"), known, NOW).effect == TakeOver("v1", "v2")
-    known = Facts(left={"v2": 3}, route={"v1": 100})
+    known = RolloutFacts(left={"v2": 3}, route={"v1": 100})
     assert plan(record("rolled-back"), known, NOW).effect == TakeOver("v2", "v1")
-    assert plan(record("rolled-back"), Facts(left={"v2": 3}, route={"v2": 100}), NOW).effect is None, "it serves again"
+    assert plan(record("rolled-back"), RolloutFacts(left={"v2": 3}, route={"v2": 100}), NOW).effect is None, (
+        "it serves again"
+    )
     assert plan(record("refused"), known, NOW).effect is None
 
 
@@ -277,9 +283,9 @@ def test_a_cluster_alone_is_shifted_and_the_others_stay():
     made = record(cluster="eu")
     assert weights(made, 25) == {"v1": 100, "v2@eu": 25, "v1@eu": 75}
     assert weights(made, 100) == {"v1": 100, "v2@eu": 100}
-    at_the_end = plan(record(cluster="eu", step=3), Facts(verdict=GOOD, judged_for=9), NOW)
+    at_the_end = plan(record(cluster="eu", step=3), RolloutFacts(verdict=GOOD, judged_for=9), NOW)
     assert at_the_end.then.phase == "standby"
-    assert plan(at_the_end.then, Facts(), NOW + 10**6).then.phase == "standby", "v1 goes on elsewhere"
+    assert plan(at_the_end.then, RolloutFacts(), NOW + 10**6).then.phase == "standby", "v1 goes on elsewhere"
 
 
 def test_versions_of_earlier_rollouts_are_not_kept_warm_for_ever():
@@ -309,7 +315,7 @@ def test_a_version_cannot_follow_itself():
 def test_a_step_keeps_its_share_and_what_it_was_judged_by():
     measured = (Measured(version="v2", tries=90, errors=90),)
     verdict = BAD.model_copy(update={"measured": measured})
-    made = plan(record("judge"), Facts(verdict=verdict), NOW)
+    made = plan(record("judge"), RolloutFacts(verdict=verdict), NOW)
     (back,) = (one for one in made.then.history if one.after == "back")
     assert (back.measured, back.weight) == (measured, record("judge").weight)
     assert made.then.verdict == verdict
@@ -317,5 +323,5 @@ def test_a_step_keeps_its_share_and_what_it_was_judged_by():
 
 def test_who_promotes_is_named():
     asked = (Asked(at=1.0, what="promote", by="ada"),)
-    made = plan(record("judge", promoted=1, asked=asked), Facts(verdict=GOOD), NOW)
+    made = plan(record("judge", promoted=1, asked=asked), RolloutFacts(verdict=GOOD), NOW)
     assert made.then.history[-1].reason == "promoted by ada"

@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.demo import work
-from headway.demo.tally import Tally, percentile
+from headway.demo.tally import DemoTally, percentile
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
 def test_what_is_neither_done_nor_given_up_is_lost(done, given_up, lost):
-    tally = Tally()
+    tally = DemoTally()
     count = tally.counts["fax"]
     count.sent, count.done, count.dead_lettered = done + given_up + lost, done, given_up
     assert tally.summary()["lost"] == tally.lost == lost
@@ -17,7 +17,7 @@ def test_what_is_neither_done_nor_given_up_is_lost(done, given_up, lost):
 
 
 def test_something_wrong_is_not_well_even_if_nothing_is_lost():
-    tally = Tally()
+    tally = DemoTally()
     tally.wrong.append("an agent is not free")
     assert not tally.well
 

@@ -11,7 +11,7 @@ from headway.control.records import Measured, RolloutRecord, Transition
 from headway.demo import screen, summary, work
 from headway.demo.progress import DemoEvent, DemoProgress
 from headway.demo.release import ReleaseOutcome
-from headway.demo.tally import Tally
+from headway.demo.tally import DemoTally
 from headway.demo.watch import ServingVersion
 
 REASON = "lag: 1,170 waiting and 105.1/s arriving need 9.4 workers at 36.3/s each to be gone in 10 s; held at 6"
@@ -70,7 +70,7 @@ def test_a_line_is_at_most_79_characters():
 
 
 def told(**changed) -> dict:
-    tally = Tally(seconds=50.0)
+    tally = DemoTally(seconds=50.0)
     tally.counts["fax"].sent = tally.counts["fax"].done = 10
     return {**tally.summary(), **changed}
 

@@ -13,11 +13,11 @@ from headway.bus.errors import InvalidSubject
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import BUCKETS, Beat
 from headway.clientsync.errors import BadRequest
-from headway.console.actions import Letters, Release, parse
+from headway.console.actions import LetterActions, Release, parse
 from headway.console.changes import Write, alike, changes
 from headway.console.meter import Flow, Meter
 from headway.console.project import PREVIEW, points, project, rounded
-from headway.console.snapshot import Snapshot, Worker
+from headway.console.snapshot import FleetSnapshot, WorkerView
 from headway.console.trends import POINTS, STEP, Trends
 from headway.control.counts import Count
 from headway.control.records import Decided, RolloutRecord, Scale, ScaleRecord, ServiceRecord, Transition, VersionRecord
@@ -54,7 +54,7 @@ def beat(worker: str = "w1", version: str = "v1", **different) -> Beat:
     return Beat(**{**usual, **different})
 
 
-def look(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **different) -> Snapshot:
+def look(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **different) -> FleetSnapshot:
     beats = beats or (beat(),)
     weights = {"fax": {"v1": 100}} if weights is None else weights
     scales = scales or {}
@@ -63,9 +63,9 @@ def look(*beats: Beat, weights=None, scales=None, dead=None, waiting=0, **differ
         "services": {"fax": ServiceRecord(service="fax", scale=Scale(min=1, max=8))},
         "scales": scales,
         "versions": {("fax", "v1"): VersionRecord(service="fax", version="v1", app="a:b", root="/", weight=100)},
-        "workers": tuple(Worker(one) for one in beats),
+        "workers": tuple(WorkerView(one) for one in beats),
     }
-    return Snapshot(at=2000.0, status=status, **{**usual, **different})
+    return FleetSnapshot(at=2000.0, status=status, **{**usual, **different})
 
 
 def fax(**different):
@@ -160,11 +160,11 @@ def test_a_service_that_is_declared_and_runs_nowhere_has_a_row_too():
 @pytest.mark.parametrize(
     ("heard", "state", "note"),
     [
-        (Worker(beat()), "serving", ""),
-        (Worker(beat(), silent=4.0), "silent", "no heartbeat"),
-        (Worker(beat(healthy=False)), "serving", "health check fails"),
-        (Worker(beat(hung=2)), "serving", "2 handlers"),
-        (Worker(beat(loop_lag_s=0.8)), "serving", "event loop is late"),
+        (WorkerView(beat()), "serving", ""),
+        (WorkerView(beat(), silent=4.0), "silent", "no heartbeat"),
+        (WorkerView(beat(healthy=False)), "serving", "health check fails"),
+        (WorkerView(beat(hung=2)), "serving", "2 handlers"),
+        (WorkerView(beat(loop_lag_s=0.8)), "serving", "event loop is late"),
     ],
 )
 def test_a_workers_row_says_what_is_wrong_with_it(heard, state, note):
@@ -293,7 +293,7 @@ def test_only_what_there_is_can_be_asked(request_):
 
 
 def test_what_there_is_is_understood():
-    assert parse({"do": "replay", "seqs": [3]}) == Letters(do="replay", seqs=[3])
+    assert parse({"do": "replay", "seqs": [3]}) == LetterActions(do="replay", seqs=[3])
     assert parse({"do": "pause", "service": "fax"}) == Release(do="pause", service="fax")
 
 

@@ -15,7 +15,7 @@ from headway.commands.doctor import render
 from headway.control.records import RolloutRecord, Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.doctor import local, servers_seen
 from headway.doctor.diagnose import diagnose, well
-from headway.doctor.facts import Consumer, Credentials, Disk, Facts, Peer, Secret, Server, Stream
+from headway.doctor.facts import Consumer, CredentialFacts, Disk, Facts, Peer, Secret, ServerFacts, StreamFacts
 
 NOW = 1_790_000_000.0
 GIB = 1 << 30
@@ -50,8 +50,8 @@ def beat(**changed: object) -> Beat:
     return Beat.model_validate({**base, **changed})
 
 
-SHARED = tuple(Stream(str(config.name)) for config in declared.shared())
-JOBS = Stream("JOBS_fax", consumers=(Consumer("v1-0"), Consumer("v1-1")))
+SHARED = tuple(StreamFacts(str(config.name)) for config in declared.shared())
+JOBS = StreamFacts("JOBS_fax", consumers=(Consumer("v1-0"), Consumer("v1-1")))
 RECORDS = {
     "services": {"fax": ServiceRecord(service="fax", calls=True)},
     "versions": {
@@ -61,7 +61,7 @@ RECORDS = {
 WELL = Facts(
     at=NOW,
     url="nats://here:4222",
-    servers=(Server("n0", (2, 15, 1), strict=True),),
+    servers=(ServerFacts("n0", (2, 15, 1), strict=True),),
     streams=(*SHARED, JOBS),
     beats=(beat(),),
     leases=frozenset({"scaler-here"}),
@@ -70,10 +70,10 @@ WELL = Facts(
 )
 
 
-def trio(**changed: object) -> tuple[Server, ...]:
+def trio(**changed: object) -> tuple[ServerFacts, ...]:
     """A cluster of three, as its leader n0 and the others tell of it."""
     peers = (Peer("n1", current=True), Peer("n2", current=True))
-    made = [Server(f"n{n}", (2, 15, 1), strict=True, cluster_size=3, leader="n0", peers=peers) for n in range(3)]
+    made = [ServerFacts(f"n{n}", (2, 15, 1), strict=True, cluster_size=3, leader="n0", peers=peers) for n in range(3)]
     made[0] = replace(made[0], **changed)  # type: ignore[arg-type]
     return tuple(made)
 
@@ -83,7 +83,7 @@ def with_jobs(*consumers: Consumer, **changed: object) -> Facts:
     return replace(WELL, streams=(*SHARED, jobs), **changed)  # type: ignore[arg-type]
 
 
-def copies(stream: Stream) -> Facts:
+def copies(stream: StreamFacts) -> Facts:
     others = tuple(replace(one, replicas=3) for one in SHARED if one.name != stream.name)
     return replace(WELL, servers=trio(), streams=(*others, stream))
 
@@ -95,22 +95,22 @@ def test_a_healthy_installation_has_no_finding():
 
 CASES = {
     "unreachable": replace(WELL, unreachable="no connection"),
-    "server-old": replace(WELL, servers=(Server("n0", (2, 10, 22), strict=True),)),
-    "server-versions": replace(WELL, servers=(Server("a", (2, 15, 1), strict=True), Server("b", (2, 14, 0)))),
-    "clock-skew": replace(WELL, servers=(Server("n0", (2, 15, 1), skew=-2.0, strict=True),)),
-    "no-jetstream": replace(WELL, servers=(Server("n0", (2, 15, 1), jetstream=False, strict=True),)),
+    "server-old": replace(WELL, servers=(ServerFacts("n0", (2, 10, 22), strict=True),)),
+    "server-versions": replace(WELL, servers=(ServerFacts("a", (2, 15, 1), strict=True), ServerFacts("b", (2, 14, 0)))),
+    "clock-skew": replace(WELL, servers=(ServerFacts("n0", (2, 15, 1), skew=-2.0, strict=True),)),
+    "no-jetstream": replace(WELL, servers=(ServerFacts("n0", (2, 15, 1), jetstream=False, strict=True),)),
     "no-leader": replace(WELL, servers=trio(leader="")),
     "server-gone": replace(WELL, servers=trio(peers=(Peer("n2", current=False, offline=True),))),
     "stream-silent": replace(WELL, silent=("JOBS_voicemail",)),
     "stream-missing": replace(WELL, streams=(*SHARED[1:], JOBS)),
     "one-copy": replace(WELL, servers=trio()),
-    "stream-no-leader": copies(Stream("EVENTS", replicas=3, clustered=True)),
+    "stream-no-leader": copies(StreamFacts("EVENTS", replicas=3, clustered=True)),
     "copy-behind": copies(
-        Stream("EVENTS", replicas=3, clustered=True, leader="n0", peers=(Peer("n1", current=False, lag=900),))
+        StreamFacts("EVENTS", replicas=3, clustered=True, leader="n0", peers=(Peer("n1", current=False, lag=900),))
     ),
-    "copies-differ": copies(Stream("JOBS_fax", replicas=1, clustered=True, leader="n0")),
+    "copies-differ": copies(StreamFacts("JOBS_fax", replicas=1, clustered=True, leader="n0")),
     "stream-full": replace(WELL, streams=(*SHARED, replace(JOBS, size=9 * GIB, bound=10 * GIB))),
-    "store-full": replace(WELL, servers=(Server("n0", (2, 15, 1), strict=True, stored=9 * GIB, room=10 * GIB),)),
+    "store-full": replace(WELL, servers=(ServerFacts("n0", (2, 15, 1), strict=True, stored=9 * GIB, room=10 * GIB),)),
     "not-stored": replace(WELL, not_stored="$KV.CONTROL.probe: not acknowledged"),
     "store-slow": replace(WELL, stored=4.0),
     "lease-stale": replace(WELL, lease_ages={"scaler-here": 30.0}),
@@ -149,10 +149,10 @@ CASES = {
     "no-deployer": replace(WELL, rollouts={"fax": RolloutRecord(service="fax", version="v2", before="v1")}),
     "dead-letters": replace(WELL, dead={"fax": 3}),
     "readable": replace(WELL, secrets=(Secret("keys.json", stat.S_IFREG | 0o644),)),
-    "credentials-expired": replace(WELL, credentials=(Credentials("a.creds", expires=NOW - 1),)),
-    "credentials-expire": replace(WELL, credentials=(Credentials("a.creds", expires=NOW + 3600),)),
-    "credentials-foreign": replace(WELL, credentials=(Credentials("a.creds", foreign=True),)),
-    "credentials-unreadable": replace(WELL, credentials=(Credentials("a.creds", problem="holds no token"),)),
+    "credentials-expired": replace(WELL, credentials=(CredentialFacts("a.creds", expires=NOW - 1),)),
+    "credentials-expire": replace(WELL, credentials=(CredentialFacts("a.creds", expires=NOW + 3600),)),
+    "credentials-foreign": replace(WELL, credentials=(CredentialFacts("a.creds", foreign=True),)),
+    "credentials-unreadable": replace(WELL, credentials=(CredentialFacts("a.creds", problem="holds no token"),)),
 }
 
 
@@ -169,11 +169,11 @@ def test_each_ailment_is_found_by_its_code_and_has_a_remedy(code):
     "facts",
     [
         replace(WELL, blind={"servers and routes": "no keys here"}, servers=(), routes=None),
-        replace(WELL, servers=(Server("n0", (2, 15, 1)),)),
+        replace(WELL, servers=(ServerFacts("n0", (2, 15, 1)),)),
         replace(
             WELL,
             streams=(*SHARED, replace(JOBS, bound=20 * GIB)),
-            servers=(Server("n0", (2, 15, 1), strict=True, room=10 * GIB),),
+            servers=(ServerFacts("n0", (2, 15, 1), strict=True, room=10 * GIB),),
         ),
         replace(
             WELL,
@@ -197,7 +197,7 @@ def test_what_could_not_be_checked_and_what_is_good_to_know_is_said_but_is_no_fa
         with_jobs(Consumer("v1-0", pending=5, idle=300), beats=(beat(in_hand=10),)),
         with_jobs(Consumer("v1-0", pending=5, idle=10)),
         replace(WELL, secrets=(Secret("keys.json", stat.S_IFREG | 0o600), Secret("nats/", stat.S_IFDIR | 0o700))),
-        replace(WELL, credentials=(Credentials("a.creds", expires=NOW + 30 * 86_400), Credentials("b.creds"))),
+        replace(WELL, credentials=(CredentialFacts("a.creds", expires=NOW + 30 * 86_400), CredentialFacts("b.creds"))),
         replace(
             WELL,
             beats=(),
@@ -229,7 +229,7 @@ def test_what_workers_could_not_store_is_summed_by_version_and_names_the_workers
 
 
 def test_the_worst_comes_first():
-    facts = replace(WELL, servers=(Server("n0", (2, 15, 1)),), dead={"fax": 1}, unreachable="gone")
+    facts = replace(WELL, servers=(ServerFacts("n0", (2, 15, 1)),), dead={"fax": 1}, unreachable="gone")
     assert [finding.severity for finding in diagnose(facts)] == ["error", "warning", "note"]
 
 

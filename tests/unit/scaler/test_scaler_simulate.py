@@ -14,14 +14,16 @@ from headway.scaler.errors import BadTrace
 from headway.scaler.observation import Observation
 from headway.scaler.simulate import traces
 from headway.scaler.simulate.headway import Headway
-from headway.scaler.simulate.model import STEP, View, Workload, arrivals, simulate
+from headway.scaler.simulate.model import STEP, FleetView, Workload, arrivals, simulate
 from headway.scaler.simulate.optimum import optimum
 from headway.scaler.simulate.peers import Aws, Keda, Knative
 from headway.scaler.simulate.report import as_json, compare
 from headway.scaler.simulate.traces import Trace
 
 SMALL = Workload(slots=2, service_s=0.5, within=2.0, maximum=8)
-CALM = View(at=0, desired=4, starting=0, serving=4, draining=0, waiting=0, in_hand=0, oldest_s=0, arrived=0, finished=0)
+CALM = FleetView(
+    at=0, desired=4, starting=0, serving=4, draining=0, waiting=0, in_hand=0, oldest_s=0, arrived=0, finished=0
+)
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Watched:
     """A contender, and what it saw and said."""
 
     inner: Headway
-    said: list[tuple[View, int]] = field(default_factory=list)
+    said: list[tuple[FleetView, int]] = field(default_factory=list)
     name: str = "watched"
     interval: float = 0.5
 
