@@ -98,11 +98,11 @@ def servers(site) -> list[str]:
     ("arguments", "code", "says"),
     [
         ((), 78, "no issuer of tokens is configured"),
-        (("--dev-issuer", "--host", "0.0.0.0"), 78, "lets anybody in"),
+        (("--dev-issuer", "--host", "0.0.0.0"), 78, "lets anybody sign in"),
         (("--issuer", "https://login.example.com"), 2, "go together"),
-        (("--dev-issuer", "--allow-origin", "*"), 78, "no origin"),
-        (("--dev-issuer", "--ws-url", "nonsense"), 78, "no websocket address"),
-        (("--issuer", "http://login.example.com", "--audience", "a"), 78, "without TLS"),
+        (("--dev-issuer", "--allow-origin", "*"), 78, "not an origin"),
+        (("--dev-issuer", "--ws-url", "nonsense"), 78, "not a websocket URL"),
+        (("--issuer", "http://login.example.com", "--audience", "a"), 78, "only fetched over TLS"),
     ],
 )
 def test_what_cannot_work_is_one_line_with_a_remedy(up, arguments, code, says):
