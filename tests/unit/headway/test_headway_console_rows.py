@@ -307,7 +307,7 @@ def test_what_there_is_is_understood():
     ],
 )
 def test_no_application_has_the_consoles_tenant(use):
-    with pytest.raises(InvalidSubject, match="operator's console"):
+    with pytest.raises(InvalidSubject, match="console"):
         use("headway")
     assert use("headway-2")
 
