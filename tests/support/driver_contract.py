@@ -205,7 +205,7 @@ class DriverContract:
     async def test_a_name_is_used_once(self, place):
         one, two = place.driver(), place.driver()
         await one.spawn(place.launch, "w1", fence=1)
-        with pytest.raises(LaunchFailed, match="there is a worker w1 already"):
+        with pytest.raises(LaunchFailed, match="a worker w1 exists already"):
             await two.spawn(place.launch, "w1", fence=1)
         assert [w.worker for w in await two.list()] == ["w1"]
 

@@ -259,7 +259,7 @@ async def _refused(url: str, creds: str) -> bool:
         async with await connect(url, creds=creds, timeout=1):
             return False
     except ConnectionFailed as error:
-        return "made anew" in error.remedy
+        return "issue new ones" in error.remedy
 
 
 async def _led_by(operator: Bus, server: str, streams: Sequence[str]) -> None:

@@ -101,7 +101,7 @@ async def _refused(url: str, creds: str) -> bool:
         async with await connect(url, creds=creds, timeout=1):
             return False
     except ConnectionFailed as error:
-        return "made anew" in error.remedy
+        return "issue new ones" in error.remedy
 
 
 async def works(client: Bus) -> bool:

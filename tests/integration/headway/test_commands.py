@@ -83,7 +83,7 @@ def test_without_a_server_the_error_says_what_to_check(tmp_path):
 def test_a_job_is_stored_and_done_and_the_same_key_is_stored_once(up, eventually):
     arguments = ("submit", "hello", "letter", '{"name": "Key"}', "--tenant", "acme", "--key", "k1")
     assert "stored in JOBS_hello as" in up.run(*arguments).stdout
-    assert "already" in up.run(*arguments).stdout
+    assert "stored earlier with the same key" in up.run(*arguments).stdout
     eventually(lambda: up.json("call", "hello", "written", '{"name": "Key"}', "--tenant", "acme"))
 
 

@@ -294,7 +294,7 @@ async def test_keys_that_are_not_the_servers_are_not_saved_beside_its_streams(tm
     async with Broker.start(tmp_path / "other", port=0, ws_port=None):
         pass
     async with site(tmp_path / "site") as bus:
-        with pytest.raises(BadIdentity, match="not those of the server"):
+        with pytest.raises(BadIdentity, match="do not belong to the server"):
             await create(bus.bus, bus.url, tmp_path / "other", tmp_path / "backup", settle=0, say=quietly)
     assert not (tmp_path / "backup").exists()
 
@@ -431,7 +431,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
         path.chmod(0o700) if path.is_dir() else None
     shutil.rmtree(running.folder / ".headway")
 
-    assert "is whole" in headway(running.folder, "backup", "restore", "monday.tar", "--check").stdout
+    assert "is complete" in headway(running.folder, "backup", "restore", "monday.tar", "--check").stdout
     done = headway(running.folder, "backup", "restore", "monday.tar")
     assert done.returncode == 0, done.stderr
     assert headway(running.folder, "image", "verify").returncode == 0
@@ -452,7 +452,7 @@ def test_a_stopped_site_is_saved_as_well_and_mistakes_are_one_line_each(fresh, t
     for command, code, says in (
         (("backup", "create", "b"), 11, "b exists"),
         (("backup", "restore", "b"), 11, ".headway is not empty"),
-        (("backup", "restore", "app.py", "--dir", "x"), 11, "is no backup"),
+        (("backup", "restore", "app.py", "--dir", "x"), 11, "is not a backup"),
         (("backup", "restore", "b", "--replicas", "3", "--dir", "x"), 2, "--url"),
         (("backup", "restore", "b", "--url", "nats://127.0.0.1:1"), 3, "no connection"),
     ):

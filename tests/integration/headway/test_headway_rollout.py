@@ -138,7 +138,7 @@ def test_what_is_asked_wrongly_is_refused_with_what_to_do(site):
     for arguments, said in (
         (("deploy", "hello", "v2", "--steps", "50,20,100"), "write ascending percentages up to 100"),
         (("deploy", "hello", "v2", "--bake", "soon"), "'soon' is not a duration"),
-        (("deploy", "hello", "v2", "--check", "ping"), "is no check"),
+        (("deploy", "hello", "v2", "--check", "ping"), "is not a check"),
         (("deploy", "hello", "v9"), "v9"),
         (("rollout", "promote", "hello"), "no rollout of hello is under way"),
         (("rollout", "history", "nobody"), "was never rolled out"),
