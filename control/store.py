@@ -20,7 +20,16 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import Conflict, HeadwayError, InvalidSubject, MissingStream, NotFound, StoreError, UsageError
+from headway.bus.errors import (
+    Conflict,
+    ConnectionFailed,
+    HeadwayError,
+    InvalidSubject,
+    MissingStream,
+    NotFound,
+    StoreError,
+    UsageError,
+)
 from headway.bus.nats import jsapi, values
 from headway.bus.nats.cas import compare_and_set
 from headway.bus.nats.streams import CONTROL
@@ -194,12 +203,15 @@ class Control(Mirror):
 
     Args:
         bus: a connection in the control or operator role.
+        current: refuse to read all records from a replica that is behind the stream's leader. Controllers need it:
+            they would act on what was true before, such as older weights. Without a leader nothing can be read then.
 
     The attributes of `Mirror` are as of the last `refresh()`.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, *, current: bool = False) -> None:
         super().__init__()
+        self._current = current
         self._bus = bus
         self._js = bus.js
         self._sequence = 0
@@ -338,12 +350,28 @@ class Control(Mirror):
         self._stale = False
         mirror = Mirror()
         try:
-            self._sequence = await self._read(mirror, 0)
+            newest = await self._newest() if self._current else 0
+            sequence = await self._read(mirror, 0)
+            _require(sequence, newest)
         except BaseException:
             self._stale = True
             raise
+        self._sequence = sequence
         self.services, self.versions, self.scales = mirror.services, mirror.versions, mirror.scales
         self.rollouts, self.unreadable = mirror.rollouts, mirror.unreadable
+
+    async def _newest(self) -> int:
+        """Return the sequence of the last record that the stream's leader has; 0 if there is none.
+
+        Any replica answers direct gets; this request only the leader (nats-server: jetstream_api.go, jsMsgGetRequest).
+        """
+        try:
+            reply = await jsapi.request(
+                self._bus.nc, f"STREAM.MSG.GET.{CONTROL}", {"last_by_subj": f"{_PREFIX}>"}, timeout=_EPOCH_TIMEOUT
+            )
+        except NotFound:
+            return 0
+        return int(reply["message"]["seq"])
 
     async def _read(self, mirror: Mirror, sequence: int) -> int:
         """Read everything after a sequence; return the last sequence. Reading twice is harmless."""
@@ -385,6 +413,15 @@ def unreadable(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _require(sequence: int, newest: int) -> None:
+    """Refuse what a replica behind the leader has answered. Raises `ConnectionFailed`."""
+    if sequence < newest:
+        raise ConnectionFailed(
+            f"the replica that answered has the control records up to {sequence}, the leader up to {newest}",
+            remedy="try again after a moment: it is catching up",
+        )
 
 
 def _is_copied(key: str) -> bool:

@@ -140,6 +140,9 @@ class Ownership:
             first = first or found
             if found is None:
                 await self._no_other_pool(service)
+            elif found.value.token == self._me.token:  # a write of ours whose acknowledgement was lost
+                self._revisions[service] = found.revision
+                return
             elif not is_gone(found.value) and time.monotonic() - since < PATIENCE:
                 renewed = first is not None and found.revision != first.revision
                 if renewed or found.value.host == self._me.host:
@@ -170,10 +173,10 @@ class Ownership:
         """Acquire a service again whose record has changed: lost with the server's store, or taken by another
         process.
         """
-        del self._revisions[service]
         try:
             await self._claim(service)
         except ServiceTaken as error:
+            del self._revisions[service]
             _log.error("%s; it is left to that one", error.message)
         except HeadwayError as error:
             _log.warning("the ownership of %s is not renewed: %s", service, error)

@@ -64,7 +64,7 @@ class Scaler(Controller):
     ) -> None:
         lease = f"scaler-{pool}" if pool else "scaler"
         super().__init__(bus, "scaler", holder=holder, period=period, timeout=ROUND_TIMEOUT, lease=lease)
-        self.control = Control(bus)
+        self.control = Control(bus, current=True)
         self.rounds = 0
         self.took = 0.0
         """Duration of the last round, in seconds."""

@@ -79,7 +79,7 @@ class Deployer(Controller):
         clean_every: float = CLEAN,
     ) -> None:
         super().__init__(bus, "deployer", holder=holder, period=period, timeout=_READ_TIMEOUT, ttl=ttl)
-        self.control = Control(bus)
+        self.control = Control(bus, current=True)
         self.effects = Effects(bus, broker, self.control, prove, lambda: self.lease.held)
         self._broker = broker
         self._metrics = DeployerMetrics(lambda: self.lease.held)

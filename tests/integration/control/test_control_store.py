@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from headway.broker.broker import Broker
-from headway.bus.errors import Conflict, MissingStream, NotFound, StoreError, UsageError
+from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotFound, StoreError, UsageError
 from headway.bus.nats.streams import provision
 from headway.control import store
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
@@ -233,3 +233,33 @@ async def test_a_deleted_record_leaves_no_copy_behind(bus):
     await control.delete(service_key("fax"))
     with pytest.raises(NotFound):
         await control.mend("service.fax")
+
+
+async def test_what_a_replica_behind_the_leader_answers_is_not_taken_for_the_present(bus, monkeypatch):
+    """Weights of a moment ago would send traffic to a version that has been retired since."""
+    await Control(bus).put(service_key("fax"), FAX)
+    known = Control(bus, current=True)
+    await known.refresh()
+    await Control(bus).put(version_key("fax", "v1"), V1)
+    read = store.values.since
+
+    async def behind(*arguments):
+        messages = [message async for message in read(*arguments)]
+        for message in messages[:-1]:
+            yield message
+
+    monkeypatch.setattr(store.values, "since", behind)
+    known.reconnected()
+    for control in (known, Control(bus, current=True)):
+        with pytest.raises(ConnectionFailed, match="the leader up to"):
+            await control.refresh()
+    assert known.services == {"fax": FAX}
+    monkeypatch.undo()
+    await known.refresh()
+    assert known.versions == {("fax", "v1"): V1}
+
+
+async def test_no_record_at_all_is_current(bus):
+    control = Control(bus, current=True)
+    await control.refresh()
+    assert control.services == {}
