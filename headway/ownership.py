@@ -170,9 +170,7 @@ class Ownership:
                     raise ServiceTaken(f"{service} is run by the scaler {lease.value.holder}")
 
     async def _renew_lost(self, service: str) -> None:
-        """Acquire a service again whose record has changed: lost with the server's store, or taken by another
-        process.
-        """
+        """Acquire a service again after its record changed: the store lost it, or another process took the service."""
         try:
             await self._claim(service)
         except ServiceTaken as error:

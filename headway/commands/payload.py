@@ -9,11 +9,17 @@ from typing import Any
 import click
 import orjson
 
-from headway.bus.client.bus import Receipt
+from headway.bus.client.bus import STORE_TIMEOUT, Receipt
 from headway.bus.errors import UsageError
 
 payload_argument = click.argument("payload", default="null")
 key_option = click.option("--key", help="Idempotency key: the same key is stored once.")
+timeout_option = click.option(
+    "--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Time limit in seconds, retries included."
+)
+check_option = click.option(
+    "--check/--no-check", default=True, show_default=True, help="Check the payload against the workers' schemas."
+)
 
 
 def read(payload: str) -> Any:

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from headway.bus.client.bus import STORE_TIMEOUT
 from headway.bus.errors import NotServed
 from headway.commands import options, published
 from headway.commands.base import examples, run
-from headway.commands.payload import key_option, payload_argument, read, tell
+from headway.commands.payload import check_option, key_option, payload_argument, read, tell, timeout_option
 from headway.endpoint import ServerAccess, find
 
 
@@ -26,12 +25,8 @@ from headway.endpoint import ServerAccess, find
 @payload_argument
 @options.tenant
 @key_option
-@click.option(
-    "--timeout", type=float, default=STORE_TIMEOUT, show_default=True, help="Time limit in seconds, retries included."
-)
-@click.option(
-    "--check/--no-check", default=True, show_default=True, help="Check the payload against the workers' schemas."
-)
+@timeout_option
+@check_option
 @options.server
 def submit(
     *,
