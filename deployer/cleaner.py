@@ -216,7 +216,7 @@ class Cleaner:
         if record is None or record.orphans == orphans or not self._leads():
             return
         for event in set(orphans) - set(record.orphans):
-            _log.warning("%s: no deployed version handles %s: %d events wait for nobody", service, event, events[event])
+            _log.warning("%s: no deployed version handles %s: %d events have no handler", service, event, events[event])
         await self._control.change(
             service_key(service), ServiceRecord, lambda known: known.model_copy(update={"orphans": orphans})
         )

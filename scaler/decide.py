@@ -114,10 +114,14 @@ def decide(
         desired = enough
         keeper = max(found, key=lambda one: one.keep or 0, default=None)
         why = f"{keeper.policy}: {keeper.reason}" if keeper is not None and (keeper.keep or 0) >= low else why_low
-        reason = f"{enough} were enough for {scale.down_after:g} s; {why}"
+        reason = f"at most {enough} needed for {scale.down_after:g} s; {why}"
     else:
         desired = before
-        reason = "no change" if known else "held: " + next((w.reason for w in found if w.keep is None), "not all told")
+        reason = (
+            "no change"
+            if known
+            else "held: " + next((w.reason for w in found if w.keep is None), "measurements are missing")
+        )
     return Decision(
         desired=desired,
         reason=reason,
@@ -134,10 +138,10 @@ def _lowest(scale: Scale, seen: Observation, minimum: int, floor: int, before: i
         (scale.min, f"the minimum is {scale.min}"),
         (minimum, f"the version's minimum is {minimum}"),
         (floor, f"the schedule asks for {floor}"),
-        (int(calls), "it serves calls, which could not wake it"),
+        (int(calls), "it serves calls, so it cannot scale to zero"),
         # With no policy, a fixed number of zero means zero.
-        (int(waking and scale.lag is not None), "there is work"),
-        (int(pending and before > 0 and scale.lag is not None), "there may be work"),
+        (int(waking and scale.lag is not None), "work is queued"),
+        (int(pending and before > 0 and scale.lag is not None), "work may be queued"),
     ]
     return max(candidates, key=lambda one: one[0])
 

@@ -83,26 +83,28 @@ def lag(policy: Lag, seen: Observation, arrivals: float, capacity: float | None)
         needed for work in progress.
     """
     if seen.pending is None or seen.ack_pending is None:
-        return Want("lag", 0, None, "the queue is unknown")
+        return Want("lag", 0, None, "the queue length is unknown")
     waiting = seen.pending + seen.due
     held = math.ceil(seen.in_hand / seen.slots) if seen.slots else 0
     some = int(waiting + seen.ack_pending + seen.in_hand > 0)
     if not waiting and not arrivals:
-        reason = f"nothing waits, {seen.ack_pending:,} in hand or to be retried" if some else "nothing waits"
+        reason = (
+            f"nothing is queued; {seen.ack_pending:,} in progress or awaiting a retry" if some else "nothing is queued"
+        )
         if seen.ack_pending <= seen.redelivered:
             return Want("lag", some, max(some, held), reason)
     if capacity is None:
         if waiting and seen.workers and seen.oldest_s > policy.drain_within * _AIM / 2:
             doubled = 2 * seen.workers
-            return Want("lag", doubled, doubled, f"{waiting:,} wait and none was finished in {seen.oldest_s:.1f} s")
+            return Want("lag", doubled, doubled, f"{waiting:,} queued, none finished in {seen.oldest_s:.1f} s")
         if seen.workers and seen.slots and waiting > seen.workers * seen.slots:
             one_more = seen.workers + 1
-            return Want("lag", one_more, one_more, f"{waiting:,} wait, more than the workers have slots for")
-        return Want("lag", some, max(some, seen.workers), f"{waiting:,} wait, how fast they are done is not known yet")
+            return Want("lag", one_more, one_more, f"{waiting:,} queued, more than the workers have slots for")
+        return Want("lag", some, max(some, seen.workers), f"{waiting:,} queued, processing rate not known yet")
     load = (arrivals + waiting / (policy.drain_within * _AIM)) / capacity
     reason = (
-        f"{waiting:,} waiting and {arrivals:,.1f}/s arriving need {load:.1f} workers at {capacity:,.1f}/s each "
-        f"to be gone in {policy.drain_within:g} s"
+        f"{waiting:,} queued and {arrivals:,.1f}/s arriving need {load:.1f} workers at {capacity:,.1f}/s each "
+        f"to drain in {policy.drain_within:g} s"
     )
     return Want("lag", max(some, _up(load)), max(some, held, _keep(load)), reason)
 
@@ -112,7 +114,7 @@ def cpu(policy: Cpu, seen: Observation) -> Want:
     if seen.cpu is None:
         return Want("cpu", 0, None, "the CPU time is unknown")
     load = seen.cpu / policy.target
-    reason = f"{seen.cpu:.2f} cores used of {policy.target:.0%} each need {load:.1f} workers"
+    reason = f"{seen.cpu:.2f} cores used, {policy.target:.0%} of a core per worker: {load:.1f} workers"
     return Want("cpu", _up(load), _keep(load), reason)
 
 
@@ -120,7 +122,7 @@ def inflight(policy: Inflight, seen: Observation) -> Want:
     """Want enough workers that none comes near the limit at which it sheds calls."""
     assert seen.limit
     load = seen.inflight / (seen.limit * policy.target)
-    reason = f"{seen.inflight:,} calls in flight, {seen.limit:,} x {policy.target:.0%} each, need {load:.1f} workers"
+    reason = f"{seen.inflight:,} calls in flight, {policy.target:.0%} of {seen.limit:,} per worker: {load:.1f} workers"
     return Want("inflight", _up(load), _keep(load), reason)
 
 
@@ -142,7 +144,7 @@ def latency(policy: Latency, seen: Observation) -> Want:
     busy = (seen.cpu or 0.0) / seen.workers > _IDLE_CPU
     full = bool(seen.limit) and seen.inflight / (seen.workers * (seen.limit or 1)) > _IDLE_INFLIGHT
     if not busy and not full:
-        return Want("latency", 0, seen.workers, f"{what}, but the workers are idle: they wait for something else")
+        return Want("latency", 0, seen.workers, f"{what}, but the workers are idle: something else is slow")
     more = max(seen.workers + 1, math.ceil(seen.workers * min(ratio, 2.0)))
     return Want("latency", more, more, what)
 

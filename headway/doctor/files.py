@@ -34,18 +34,20 @@ def credentials(facts: Facts) -> Iterator[Finding]:
     for one in facts.credentials:
         used = ", which is in use here" if one.used else ""
         if one.problem:
-            yield error("credentials-unreadable", one.path, one.problem + used, "make it anew, or delete it")
+            yield error("credentials-unreadable", one.path, one.problem + used, "create it again, or delete it")
         elif one.foreign:
-            what = f"is not of this installation, or of one before clients had an account of their own{used}"
-            yield error("credentials-foreign", one.path, what, "make it anew, or name the data directory it is of")
+            what = f"belongs to another installation, or was made before clients had an account of their own{used}"
+            yield error(
+                "credentials-foreign", one.path, what, "create it again, or name the data directory it belongs to"
+            )
         elif one.expires is not None and one.expires <= facts.at:
             what = f"expired at {_when(one.expires)}{used}: servers refuse it"
-            yield error("credentials-expired", one.path, what, "make it anew, or delete it")
+            yield error("credentials-expired", one.path, what, "create it again, or delete it")
         elif one.expires is not None and one.expires <= facts.at + SOON:
             left = (one.expires - facts.at) / 3600
             until = f"{left:.0f} hours" if left < 48 else f"{left / 24:.0f} days"
             what = f"expires in {until}, at {_when(one.expires)}{used}"
-            yield warning("credentials-expire", one.path, what, "make it anew before that")
+            yield warning("credentials-expire", one.path, what, "create it again before then")
 
 
 def _when(at: float) -> str:

@@ -12,7 +12,7 @@ from headway.doctor.findings import Finding, error
 def unreadable(facts: Facts) -> Iterator[Finding]:
     """Find unreadable records: whatever they describe stays as it was."""
     for key, why in sorted(facts.unreadable.items()):
-        what = f"cannot be read, so what it is about stays as it was: {why}"
+        what = f"cannot be read; what it describes is left unchanged: {why}"
         yield error("record-unreadable", key, what, f"headway records mend {key}")
 
 
@@ -32,6 +32,6 @@ def unknown(facts: Facts) -> Iterator[Finding]:
     for service, version in sorted(running - known):
         if service not in scaled:
             continue
-        what = "has workers and no control record: they go on, but nobody replaces or stops them"
-        fix = f"declare it anew (`headway up` or `headway apply`), or release another: headway rollout start {service}"
+        what = "has workers but no control record: they keep running, but nothing replaces or stops them"
+        fix = f"declare it again (`headway up` or `headway apply`), or release another: headway rollout start {service}"
         yield error("no-record", f"{service} {version}", what, fix)

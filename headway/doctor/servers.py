@@ -43,7 +43,7 @@ def versions(facts: Facts) -> Iterator[Finding]:
             yield error("server-old", server.name, f"nats-server {_dotted(server)}", f"upgrade it to {need} or newer")
     if len({server.version for server in facts.servers}) > 1:
         found = ", ".join(f"{server.name} {_dotted(server)}" for server in facts.servers)
-        fix = "finish the upgrade: a cluster of several versions is for hours, not for days"
+        fix = "finish the upgrade; run a cluster of mixed versions for hours, not days"
         yield warning("server-versions", "cluster", f"servers differ: {found}", fix)
 
 
@@ -62,7 +62,9 @@ def cluster(facts: Facts) -> Iterator[Finding]:
     """Find servers without JetStream, clusters without a leader, and servers that are gone."""
     for server in facts.servers:
         if not server.jetstream:
-            yield error("no-jetstream", server.name, "has no JetStream", "give it a store; see the end of its log")
+            yield error(
+                "no-jetstream", server.name, "has no JetStream", "configure a store directory; see the end of its log"
+            )
     members = [server for server in facts.servers if server.cluster_size]
     if not members:
         return
@@ -77,7 +79,7 @@ def cluster(facts: Facts) -> Iterator[Finding]:
         for peer in server.peers:
             if peer.offline or not peer.current:
                 state = "is gone" if peer.offline else f"is {peer.lag} operations behind"
-                fix = "start it again; one that never comes back: nats server cluster peer-remove"
+                fix = "restart it; if it is gone for good: nats server cluster peer-remove"
                 yield error("server-gone", peer.name, f"{state}, says the leader {server.name}", fix)
 
 
@@ -86,12 +88,12 @@ def copies(facts: Facts) -> Iterator[Finding]:
     if "streams" in facts.blind or facts.unreachable:
         return
     for name in facts.silent:
-        fix = "bring back the servers that have its copies"
-        yield error("stream-silent", name, "does not answer: most of its copies are gone", fix)
+        fix = "restart the servers that hold its replicas"
+        yield error("stream-silent", name, "does not answer: most of its replicas are offline", fix)
     there = {stream.name for stream in facts.streams} | set(facts.silent)
     for config in shared():
         if config.name not in there:
-            fix = "`headway up` makes it; what it held is in the last backup"
+            fix = "`headway up` creates it; restore its contents from the last backup"
             yield error("stream-missing", str(config.name), "does not exist", fix)
     wanted = next((stream.replicas for stream in facts.streams if stream.name == EVENTS), None)
     size = max((server.cluster_size for server in facts.servers), default=0)
@@ -99,37 +101,37 @@ def copies(facts: Facts) -> Iterator[Finding]:
         yield from _copies(stream, wanted)
     if size >= 3 and wanted == 1:
         fix = "set `replicas: 3` under `server:` in headway.yaml and start `headway up` again"
-        what = f"have one copy in a cluster of {size}: a dead server takes them along"
+        what = f"have one replica in a cluster of {size}: a lost server takes their data with it"
         yield warning("one-copy", "streams", what, fix)
 
 
 def _copies(stream: StreamFacts, wanted: int | None) -> Iterator[Finding]:
     if stream.clustered and not stream.leader:
-        fix = "bring back the servers that have its copies"
-        yield error("stream-no-leader", stream.name, "has no leader: it takes and gives nothing", fix)
+        fix = "restart the servers that hold its replicas"
+        yield error("stream-no-leader", stream.name, "has no leader: it neither stores nor delivers messages", fix)
     for peer in stream.peers:
         if peer.offline or not peer.current:
             state = "gone" if peer.offline else f"{peer.lag} operations behind"
-            what = f"its copy on {peer.name} is {state}"
+            what = f"its replica on {peer.name} is {state}"
             yield error("copy-behind", stream.name, what, f"look at server {peer.name}")
     if wanted is not None and stream.name.startswith(JOBS) and stream.replicas != wanted:
         fix = "start `headway up` again with `replicas` in headway.yaml: it reaches all streams"
-        yield warning("copies-differ", stream.name, f"has {stream.replicas} copies, {EVENTS} has {wanted}", fix)
+        yield warning("copies-differ", stream.name, f"has {stream.replicas} replicas, {EVENTS} has {wanted}", fix)
 
 
 def writes(facts: Facts) -> Iterator[Finding]:
     """Check that writes are stored, and that controllers renew their leases."""
     if facts.not_stored:
-        what = f"takes connections, but a write was not stored: {facts.not_stored}"
-        fix = "make room on its disk, look at its open files (ulimit -n), restart it; `headway up` does that itself"
+        what = f"accepts connections, but a write was not stored: {facts.not_stored}"
+        fix = "free disk space, check its open files (ulimit -n), restart it; `headway up` restarts it by itself"
         yield error("not-stored", facts.url, what, fix)
     elif facts.stored is not None and facts.stored >= SLOW:
-        what = f"a write took {facts.stored:.1f} s until it was acknowledged"
-        yield warning("store-slow", facts.url, what, "look at the load of its disk, and of the other servers' disks")
+        what = f"a write took {facts.stored:.1f} s to be acknowledged"
+        yield warning("store-slow", facts.url, what, "check the disk load of this server and of the others")
     for name, age in sorted(facts.lease_ages.items()):
         if age > LEASE:
-            what = f"its lease was renewed {age:.0f} s ago, which it should be every second"
-            fix = f"look at the log of the {name}: it cannot write, or stands still; another one takes over"
+            what = f"its lease was last renewed {age:.0f} s ago; it should be renewed every second"
+            fix = f"see the log of the {name}: it cannot write or is stuck; another one takes over"
             yield warning("lease-stale", name, what, fix)
 
 
@@ -142,15 +144,15 @@ def room(facts: Facts) -> Iterator[Finding]:
             yield kind(
                 "stream-full",
                 stream.name,
-                f"is {share:.0%} full ({_bytes(stream.size)}); then publishers are refused",
-                "more workers, or a higher bound (queue_bytes of the service)"
+                f"is {share:.0%} full ({_bytes(stream.size)}); publishers are refused when it is full",
+                "add workers, or raise the bound (queue_bytes of the service)"
                 if stream.name.startswith(JOBS)
-                else "delete what nobody needs, or raise its bound",
+                else "delete what is no longer needed, or raise its bound",
             )
     for server in facts.servers:
         if server.room and server.stored >= FULL * server.room:
             what = f"JetStream has used {server.stored / server.room:.0%} of {_bytes(server.room)}"
-            yield warning("store-full", server.name, what, "a larger disk, or less to keep")
+            yield warning("store-full", server.name, what, "use a larger disk, or keep less")
     for disk in facts.disks:
         yield from _disk(disk)
 
@@ -164,7 +166,9 @@ def promised(facts: Facts) -> Iterator[Finding]:
             f"{len(bounds)} streams may hold {_bytes(sum(bounds))} together, the server has room for {_bytes(room)}: "
             "when that is full, publishers of all services are refused"
         )
-        yield note("room-promised", "streams", what, "lower queue_bytes of services that need less, or a larger disk")
+        yield note(
+            "room-promised", "streams", what, "lower queue_bytes of services that need less, or use a larger disk"
+        )
 
 
 def _disk(disk: Disk) -> Iterator[Finding]:
@@ -172,7 +176,7 @@ def _disk(disk: Disk) -> Iterator[Finding]:
     if share < FREE:
         kind = error if share < FREE_LITTLE else warning
         what = f"{_bytes(disk.free)} are free ({share:.0%}): a full disk stops JetStream"
-        yield kind("disk-full", disk.path, what, "make room, or move the store to a larger disk")
+        yield kind("disk-full", disk.path, what, "free space, or move the store to a larger disk")
 
 
 def durability(facts: Facts) -> Iterator[Finding]:
@@ -181,8 +185,8 @@ def durability(facts: Facts) -> Iterator[Finding]:
         yield note(
             "durability",
             "streams",
-            "a power cut of all servers may cost what came in the last two minutes",
-            "`durability: strict` in headway.yaml, at the price that docs/reliability.md tells",
+            "a power cut of all servers may lose the last two minutes of messages",
+            "set `durability: strict` in headway.yaml (docs/reliability.md states what it costs)",
         )
 
 

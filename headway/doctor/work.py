@@ -38,15 +38,15 @@ def _stranded_jobs(facts: Facts, stream: StreamFacts, alive: Mapping[tuple[str, 
         left = sum(one.left for one in consumers)
         late = sum(one.ack_pending for one in consumers if _past_wait(one))
         if left and not alive.get((service, version)) and not _wakes(facts, service, version):
-            waiting = f"{left:,} jobs wait, and no worker of {version} lives"
-            held = f"; {late:,} of them were in the hands of one that is gone" if late else ""
+            waiting = f"{left:,} jobs are queued, but no worker of {version} is running"
+            held = f"; {late:,} of them were being processed by a worker that is gone" if late else ""
             yield error("stranded", f"{service} {version}", waiting + held, _start(facts, service, version))
         elif late and alive.get((service, version)):
-            what = f"{late:,} jobs are past their ack wait, and none of its workers asks for them"
-            fix = "look at its workers: `headway status`, and their log; a hung one is replaced by the scaler"
+            what = f"{late:,} jobs are past their ack wait, but none of its workers pulls them"
+            fix = "look at its workers: `headway status`, and their logs; the scaler replaces hung workers"
             yield error("past-ack-wait", f"{service} {version}", what, fix)
     for version, count in stream.uncovered.items():
-        what = f"{count:,} jobs of a version that has no consumer: nobody takes them, ever"
+        what = f"{count:,} jobs belong to a version that has no consumer: no worker will ever take them"
         yield error("no-consumer", f"{service} {version}", what, _start(facts, service, version))
 
 
@@ -55,7 +55,7 @@ def _stranded_events(stream: StreamFacts, services: set[str]) -> Iterator[Findin
         service, _, event = consumer.name.partition("_")
         if consumer.left and service not in services:
             fix = f"start {service}; if it is gone for good: nats consumer rm {EVENTS} {consumer.name}"
-            what = f"{consumer.left:,} events wait, and no worker of {service} lives"
+            what = f"{consumer.left:,} events are queued, but no worker of {service} is running"
             yield error("stranded-events", f"{service} {event.replace('_', '.')}", what, fix)
 
 
@@ -82,10 +82,10 @@ def lag(facts: Facts) -> Iterator[Finding]:
         for consumer in stream.consumers:
             name = f"{stream.name} {consumer.name}"
             if not consumer.led:
-                yield error("consumer-no-leader", name, "has no leader", "bring back the servers that have its copies")
+                yield error("consumer-no-leader", name, "has no leader", "restart the servers that hold its replicas")
             if consumer.paused:
                 fix = f"nats consumer resume {stream.name} {consumer.name}"
-                yield warning("paused", name, f"is paused; {consumer.pending:,} messages wait", fix)
+                yield warning("paused", name, f"is paused; {consumer.pending:,} messages are queued", fix)
         if not stream.name.startswith(JOBS):
             continue
         for version, consumers in _by_version(stream).items():
@@ -93,7 +93,9 @@ def lag(facts: Facts) -> Iterator[Finding]:
             free = sum(beat.slots - beat.in_hand for beat in alive.get((service, version), ()))
             if still and free > 0:
                 count = sum(one.pending for one in still)
-                what = f"{count:,} jobs wait, and for {max(one.idle or 0.0 for one in still):.0f} s none was taken"
+                what = (
+                    f"{count:,} jobs are queued, and none was taken for {max(one.idle or 0.0 for one in still):.0f} s"
+                )
                 fix = "look for a hung handler: `headway status`, and the workers' log"
                 yield warning("standing-still", f"{service} {version}", what, fix)
 
@@ -105,9 +107,11 @@ def unacknowledged(facts: Facts) -> Iterator[Finding]:
             if not consumer.limit or consumer.ack_pending < CROWDED * consumer.limit:
                 continue
             full = consumer.ack_pending >= consumer.limit
-            then = "nothing more is delivered, to no tenant of it" if full else "then nothing more is delivered"
+            then = (
+                "nothing more is delivered to any of its tenants" if full else "at the limit nothing more is delivered"
+            )
             what = f"has {consumer.ack_pending:,} of {consumer.limit:,} unfinished messages: {then}"
-            fix = "look for jobs that fail and wait for their retry (`headway status`, `headway dead ls`); add workers"
+            fix = "look for jobs that fail and await a retry (`headway status`, `headway dead ls`); add workers"
             yield (error if full else warning)("ack-pending", f"{stream.name} {consumer.name}", what, fix)
 
 
@@ -131,10 +135,10 @@ def traffic(facts: Facts) -> Iterator[Finding]:
     for service, weights in facts.routes.items():
         for version, weight in weights.items():
             if weight and (service, version) not in alive and not _idle(facts, service, version):
-                what = f"has {weight}% of the traffic and no worker: calls fail at once, jobs wait"
+                what = f"has {weight}% of the traffic and no worker: calls fail at once, jobs stay queued"
                 yield error("route-to-nobody", f"{service} {version}", what, _start(facts, service, version))
     for service in sorted({service for service, _ in alive} - {s for s, w in facts.routes.items() if any(w.values())}):
-        what = "has workers, but no route leads to any of them: calls and jobs get 'no responders'"
+        what = "has workers, but no route to any of them: calls and jobs get 'no responders'"
         yield warning("no-route", service, what, "start it with `headway up`, which sets the route, or deploy it")
 
 
@@ -151,7 +155,7 @@ def health(facts: Facts) -> Iterator[Finding]:
             kind = error if scale.health == "crash-loop" else warning
             last = f", said: {scale.stderr[-1]}" if scale.stderr else ""
             what = f"{scale.health}: {scale.deaths} deaths in a minute, the last one {scale.last_exit}{last}"
-            fix = f"`headway status` shows its last lines; mend it, or: headway rollout undo {service}"
+            fix = f"`headway status` shows its last lines; fix it, or: headway rollout undo {service}"
             yield kind(scale.health, f"{service} {version}", what, fix)
     for beat in facts.beats:
         if beat.state != "serving":
@@ -160,7 +164,7 @@ def health(facts: Facts) -> Iterator[Finding]:
         if not beat.healthy:
             signs.append("a health check fails")
         if beat.hung:
-            signs.append(f"{beat.hung} handlers went on after their timeout")
+            signs.append(f"{beat.hung} handlers kept running after their timeout")
         if beat.loop_lag_s > LOOP:
             signs.append(f"its event loop is {beat.loop_lag_s:.1f} s late")
         if signs:
@@ -169,7 +173,12 @@ def health(facts: Facts) -> Iterator[Finding]:
     wanted = [name for name, record in facts.services.items() if not record.suspended]
     if wanted and not any(name.startswith("scaler") for name in facts.leases) and "control records" not in facts.blind:
         fix = "start `headway scaler --dir ...` where the workers run; `headway up` runs one"
-        yield error("no-scaler", "scaler", f"none acts: {', '.join(sorted(wanted))} are not kept running", fix)
+        yield error(
+            "no-scaler",
+            "scaler",
+            f"no scaler is running: {', '.join(sorted(wanted))} will not be scaled or restarted",
+            fix,
+        )
 
 
 def unstored(facts: Facts) -> Iterator[Finding]:
@@ -199,7 +208,7 @@ def releases(facts: Facts) -> Iterator[Finding]:
             continue
         if not led and "leases" not in facts.blind:
             fix = "start `headway deployer --dir ...` where the keys are; `headway up` runs one"
-            what = f"the release of {rollout.version} stands at {rollout.phase}, and no deployer acts"
+            what = f"the release of {rollout.version} is at {rollout.phase}, but no deployer is running"
             yield error("no-deployer", service, what, fix)
         elif rollout.paused:
             what = f"the release of {rollout.version} is paused at {rollout.phase}, {rollout.weight}% of the traffic"

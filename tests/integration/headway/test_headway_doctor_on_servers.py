@@ -138,7 +138,7 @@ async def test_work_that_nobody_takes_is_found(site, until):
     for number in range(5):
         await site.submit("fax", "send", None, tenant=f"tenant-{number}")
     found = await examine(broker)
-    assert found["stranded"].startswith("fax v1: 5 jobs wait")
+    assert found["stranded"].startswith("fax v1: 5 jobs are queued")
     assert "100%" in found["route-to-nobody"]
 
     info = next(one for one in await site.bus.js.consumers_info("JOBS_fax") if one.num_pending)

@@ -14,7 +14,7 @@ from headway.demo.release import ReleaseOutcome
 from headway.demo.tally import DemoTally
 from headway.demo.watch import ServingVersion
 
-REASON = "lag: 1,170 waiting and 105.1/s arriving need 9.4 workers at 36.3/s each to be gone in 10 s; held at 6"
+REASON = "lag: 1,170 queued and 105.1/s arriving need 9.4 workers at 36.3/s each to drain in 10 s; held at 6"
 
 
 class Seen:

@@ -28,7 +28,7 @@ def run(scale, *observations, **options):
 def test_the_lag_policy_has_workers_for_what_arrives_and_what_waits():
     # 100/s and 1,000 in half of 10 s are 300/s; at 10/s each that is 30 workers, less the tolerance of a tenth: 27.
     assert run(LAG.model_copy(update={"max": 50}), BUSY).desired == 27
-    assert "1,000 waiting and 100.0/s arriving need 30.0 workers" in run(LAG, BUSY).reason
+    assert "1,000 queued and 100.0/s arriving need 30.0 workers" in run(LAG, BUSY).reason
 
 
 def test_the_maximum_bounds_it_and_says_so():
@@ -59,7 +59,7 @@ def test_an_unknown_queue_stops_nothing_and_starts_nothing():
     unknown = replace(IDLE, pending=None, workers=7)
     decision = run(LAG, *(replace(unknown, at=at) for at in range(100)))
     assert decision.desired == 7
-    assert decision.reason == "held: the queue is unknown"
+    assert decision.reason == "held: the queue length is unknown"
 
 
 def test_a_silent_worker_stops_nothing():

@@ -45,7 +45,7 @@ def test_a_step_bounds_the_first_addition_to_the_minimum_too_but_not_the_way_up_
 
 def test_the_reason_for_more_is_the_policys():
     reason = run(SCALE, BUSY).reason
-    assert reason.startswith("lag: 1,000 waiting")
+    assert reason.startswith("lag: 1,000 queued")
     assert "held" not in reason
 
 
@@ -59,7 +59,7 @@ def test_what_is_enough_is_decided_once_it_was_for_the_whole_window_to_the_secon
     decision = run(SCALE, BUSY, replace(IDLE, at=10, workers=27))
     # A little still arrives, by the smoothed rate: 100/s of two seconds' weight, ten seconds ago.
     assert decision.desired == 1
-    assert decision.reason.startswith("1 were enough for 10 s; ")
+    assert decision.reason.startswith("at most 1 needed for 10 s; ")
 
 
 def test_one_idle_look_stops_nobody_whenever_the_first_was():
@@ -87,14 +87,14 @@ def test_more_than_the_maximum_goes_down_to_it_at_once():
 @pytest.mark.parametrize(
     ("seen", "options", "desired", "reason"),
     [
-        (IDLE, {"calls": True}, 1, "it serves calls, which could not wake it"),
+        (IDLE, {"calls": True}, 1, "it serves calls, so it cannot scale to zero"),
         (IDLE, {"floor": 3}, 3, "the schedule asks for 3"),
         (IDLE, {"minimum": 4}, 4, "the version's minimum is 4"),
         (replace(IDLE, in_hand=1), {}, 1, None),
         (replace(IDLE, ack_pending=1), {}, 1, None),
         (replace(IDLE, pending=1), {}, 1, None),
         (replace(IDLE, pending=None), {}, 0, None),
-        (replace(IDLE, ack_pending=None), {}, 1, "there is work"),
+        (replace(IDLE, ack_pending=None), {}, 1, "work is queued"),
         (IDLE, {}, 0, "no change"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_load_wants_more_from_a_tenth_above_and_fewer_below_a_whole_number(loa
 
 def test_the_reason_of_the_cpu_policy_has_its_numbers():
     want = policies.cpu(Cpu(target=0.5), seen(cpu=2.0))
-    assert want.reason == "2.00 cores used of 50% each need 4.0 workers"
+    assert want.reason == "2.00 cores used, 50% of a core per worker: 4.0 workers"
     assert policies.cpu(Cpu(target=0.5), seen(cpu=None)) == ("cpu", 0, None, "the CPU time is unknown")
 
 
@@ -78,8 +78,8 @@ def test_what_is_in_hand_keeps_as_many_as_hold_it_and_one_is_wanted_for_anything
 
 def test_what_is_in_hand_for_the_first_time_is_work_whose_speed_counts():
     assert "to be retried" not in policies.lag(LAG, seen(ack_pending=3, redelivered=2), 0.0, 10.0).reason
-    assert policies.lag(LAG, seen(), 0.0, 10.0).reason == "nothing waits"
-    assert "to be retried" in policies.lag(LAG, seen(ack_pending=3, redelivered=3), 0.0, 10.0).reason
+    assert policies.lag(LAG, seen(), 0.0, 10.0).reason == "nothing is queued"
+    assert "awaiting a retry" in policies.lag(LAG, seen(ack_pending=3, redelivered=3), 0.0, 10.0).reason
 
 
 @pytest.mark.parametrize(
