@@ -77,7 +77,7 @@ def test_what_is_in_hand_keeps_as_many_as_hold_it_and_one_is_wanted_for_anything
 
 
 def test_what_is_in_hand_for_the_first_time_is_work_whose_speed_counts():
-    assert "to be retried" not in policies.lag(LAG, seen(ack_pending=3, redelivered=2), 0.0, 10.0).reason
+    assert "awaiting a retry" not in policies.lag(LAG, seen(ack_pending=3, redelivered=2), 0.0, 10.0).reason
     assert policies.lag(LAG, seen(), 0.0, 10.0).reason == "nothing is queued"
     assert "awaiting a retry" in policies.lag(LAG, seen(ack_pending=3, redelivered=3), 0.0, 10.0).reason
 
