@@ -151,11 +151,11 @@ async def test_work_that_nobody_takes_is_found(site, until):
     for consumer in await site.bus.js.consumers_info("JOBS_fax"):
         await site.bus.js.delete_consumer("JOBS_fax", consumer.name)
     found = await examine(broker)
-    assert found["no-consumer"].startswith("fax v1: 5 jobs of a version that has no consumer")
+    assert found["no-consumer"].startswith("fax v1: 5 jobs belong to a version that has no consumer")
 
 
 async def _held(broker: Broker) -> bool:
-    return "in the hands of one that is gone" in (await examine(broker)).get("stranded", "")
+    return "being processed by a worker that is gone" in (await examine(broker)).get("stranded", "")
 
 
 async def test_a_worker_puts_it_right(site, until):
