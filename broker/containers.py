@@ -130,7 +130,7 @@ class NatsClusterContainer:
                     async with await broker.connect("control") as bus:
                         await streams.provision(bus.js, min(len(self.nodes), 3))
                         return
-                except (HeadwayError, ExceptionGroup) as error:
+                except HeadwayError as error:
                     if time.monotonic() > deadline:
                         raise NotReady(f"the cluster was not ready after {READY:g} s: {error!r}") from error
                 await asyncio.sleep(0.2)

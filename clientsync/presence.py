@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from headway.broker.broker import Broker
 from headway.broker.errors import BrokerError
 from headway.broker.routes import Pusher
+from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidSubject
 from headway.bus.nats.refusals import translating
@@ -158,7 +159,7 @@ class Presence:
             for what in ("CONNECT", "DISCONNECT")
         ]
         try:
-            async with asyncio.TaskGroup() as group:
+            async with tasks.group() as group:
                 group.create_task(self._tell())
                 while True:
                     self._stale.clear()

@@ -17,6 +17,7 @@ import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.client.limits import Rates
 from headway.bus.errors import Conflict, HeadwayError, InvalidSubject, Overloaded, TooLarge
@@ -102,7 +103,7 @@ class Responder:
         Args:
             ready: set once requests are accepted.
         """
-        async with asyncio.TaskGroup() as group:
+        async with tasks.group() as group:
 
             def taker(work: Callable[[str, Msg], Awaitable[bytes]]) -> direct.Handle:
                 def take(message: Msg) -> None:

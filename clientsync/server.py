@@ -162,7 +162,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
 
         web = _Http(_application(broker, options, metrics, health, client, beside), options)
         ready = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
+        async with tasks.group() as group:
             parts = [
                 group.create_task(part)
                 for part in (

@@ -94,15 +94,19 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    """Print an error as one line, and return its exit code."""
+    """Print an error as one line, and return its exit code. Of a group of errors that is the telling one."""
     from headway import exits, extras
     from headway.bus.errors import HeadwayError
 
-    found = exits.find(error)
-    if found is None and isinstance(error, ModuleNotFoundError):
-        found = extras.missing(error.name or "", sys.argv[1:])
+    told = exits.telling(error)
+    if isinstance(told, click.ClickException):
+        told.show()
+        return told.exit_code
+    found = exits.find(told)
+    if found is None and isinstance(told, ModuleNotFoundError):
+        found = extras.missing(told.name or "", sys.argv[1:])
     if found is None:
         remedy = "HEADWAY_DEBUG=1 shows the traceback"
-        found = HeadwayError(f"unexpected {type(error).__name__}: {error}", remedy=remedy)
+        found = HeadwayError(f"unexpected {type(told).__name__}: {told}".removesuffix(": "), remedy=remedy)
     click.echo(exits.describe(found), err=True)
     return exits.code_of(found)

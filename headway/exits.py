@@ -10,6 +10,7 @@ import errno
 from typing import Final
 
 from headway.bus import errors
+from headway.bus.tasks import leaves
 
 CODES: Final[dict[type[BaseException], int]] = {
     errors.HeadwayError: 1,
@@ -51,16 +52,20 @@ _SYSTEM: Final = {
 """Remedies for errors of the operating system, by error number."""
 
 
-def find(error: BaseException) -> errors.HeadwayError | None:
-    """Return the Headway error in an exception: itself, or the first one inside an exception group.
+def telling(error: BaseException) -> BaseException:
+    """Return the error to report: of a group of errors the first that has an explanation, or else the first."""
+    found = [*leaves(error)]
+    return next((one for one in found if find(one) is not None), found[0])
 
-    Errors of the operating system on a file (permissions, space, descriptors) become one, too.
+
+def find(error: BaseException) -> errors.HeadwayError | None:
+    """Return an exception as a Headway error: itself, or what the operating system refused on a file.
+
+    That is permissions, space, or descriptors. None for other exceptions.
     """
     if isinstance(error, errors.HeadwayError):
         return error
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         file = str(error.filename or "the file")
         return errors.UsageError(f"{file}: {error.strerror}", remedy=_SYSTEM[error.errno].format(file=file))
-    if isinstance(error, BaseExceptionGroup):
-        return next((found for inner in error.exceptions if (found := find(inner)) is not None), None)
     return None

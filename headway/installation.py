@@ -123,7 +123,7 @@ class Installation:
             running._forget_epochs()
             _announce(broker)
             try:
-                async with heard(bus, running._beat), asyncio.TaskGroup() as group:
+                async with heard(bus, running._beat), tasks.group() as group:
                     helping = [
                         group.create_task(Follower(running.run, say).follow()),
                         group.create_task(running._ownership.keep()),

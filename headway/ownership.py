@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.client.ids import unique_id
 from headway.bus.errors import Conflict, HeadwayError, UsageError
@@ -106,12 +107,12 @@ class Ownership:
         """
         await self._control.refresh()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with tasks.group() as group:
                 for service in services:
                     group.create_task(self._claim(service))
-        except ExceptionGroup as errors:
+        except HeadwayError:
             await self.release()
-            raise errors.exceptions[0] from None
+            raise
 
     async def keep(self) -> None:
         """Renew the ownership until cancelled. Services that another process has taken over are given up."""

@@ -29,6 +29,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from headway.bus import tasks
 from headway.bus.errors import ConnectionFailed, DeclarationDrift, InvalidSubject, MissingStream, StoreError
 from headway.bus.nats.refusals import TOO_FEW, JsCode, nobody_answers, translate
 from headway.bus.wire import subjects
@@ -259,7 +260,7 @@ async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
     """
     if replicas is not None:
         await _replicate(js, replicas)  # first: a cluster does not list streams whose replicas are being created
-    async with asyncio.TaskGroup() as group:
+    async with tasks.group() as group:
         for config in shared(replicas):
             group.create_task(ensure(js, config))
 

@@ -8,9 +8,12 @@ import signal
 import click
 import orjson
 
+from headway.bus.errors import HeadwayError
 from headway.commands.base import INTERRUPTED, examples, run
+from headway.config import load
 from headway.demo import summary, work
 from headway.demo.perform import DemoPlan, perform
+from headway.endpoint import CONFIG_FILE
 
 
 @click.command(
@@ -38,9 +41,9 @@ from headway.demo.perform import DemoPlan, perform
 @click.option(
     "--timeout",
     type=float,
-    default=90.0,
+    default=300.0,
     show_default=True,
-    help="Seconds per act; work that is unfinished by then counts as lost.",
+    help="Time limit of an act in seconds. What is unfinished by then is reported and counts as lost.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on the last line.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the workers' logs.")
@@ -78,5 +81,15 @@ async def _until_interrupted(plan: DemoPlan, *, as_json: bool) -> int:
     if as_json:
         click.echo(orjson.dumps(told))
     else:
-        summary.show(told)
+        summary.show(told, _look())
     return 0 if tally.well else 1
+
+
+def _look() -> str:
+    """Return where to look at the services next; with the address of their pages if there is a headway.yaml here."""
+    try:
+        web = load(CONFIG_FILE)[0].web
+    except HeadwayError:
+        web = None
+    at = " that it names" if web is None else f" at http://{web.host}:{web.port}"
+    return f"Try it: `headway up`, then the pages{at}, or what `headway console` prints."

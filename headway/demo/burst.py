@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from headway.bus import tasks
 from headway.demo import work
 from headway.demo.outbox import Faxes
 from headway.demo.progress import DemoProgress
@@ -94,45 +94,35 @@ class Burst:
         self._began = self._ended = time.time()
         self.result = BurstResult(faxes=faxes)
 
-    async def run(self, timeout: float) -> None:
-        """Submit the burst and wait until all faxes are sent. Faxes missing after the time limit are in the result.
-
-        Args:
-            timeout: time limit in seconds.
-        """
+    async def run(self) -> None:
+        """Submit the burst and wait until all faxes are sent. Raises the clients' errors."""
         result, watch = self.result, self._watch
         self._began = time.time()
         self._progress.act = "calls alone, for comparison"
-        async with self._faxes.watching(self._running.bus), self._callers.calling():
-            try:
-                async with asyncio.timeout(timeout):
-                    await asyncio.sleep(_QUIET)
-                    result.workers_before = len(watch.serving("fax"))
-                    watch.peak["fax"] = result.workers_before
-                    result.quiet = self._callers.take()
-                    await self._flood()
-                    result.busy = self._callers.take()
-                    result.workers_peak = watch.peak["fax"]
-                    self._ended = time.time()
-            except TimeoutError:
-                self._progress.say("the burst ran out of time")
-        result.sent = len(self._faxes.sent)
+        try:
+            async with self._faxes.watching(self._running.bus), self._callers.calling():
+                await asyncio.sleep(_QUIET)
+                result.workers_before = len(watch.serving("fax"))
+                watch.peak["fax"] = result.workers_before
+                result.quiet = self._callers.take()
+                await self._flood()
+                result.busy = self._callers.take()
+        finally:
+            result.workers_peak = watch.peak.get("fax", 0)
+            result.sent = len(self._faxes.sent)
+            self._ended = time.time()
 
-    async def shrunk(self, timeout: float) -> None:
-        """Wait until the burst's workers begin to stop.
-
-        Args:
-            timeout: time limit in seconds.
-        """
+    async def shrunk(self) -> None:
+        """Wait until the burst's workers begin to stop."""
         result, watch = self.result, self._watch
         self._progress.act = "the burst is over, its workers are stopping"
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while len(watch.serving("fax")) >= result.workers_peak:  # noqa: ASYNC110  # heartbeats set no event
-                    await asyncio.sleep(_POLL)
-        result.workers_after = len(watch.serving("fax"))
-        decisions = [one for one in watch.decisions("fax") if self._began < one.at < self._ended + _SHRINKS]
-        result.reasons = [f"{one.before} -> {one.desired}: {one.reason}" for one in decisions]
+        try:
+            while len(watch.serving("fax")) >= result.workers_peak:  # noqa: ASYNC110  # heartbeats set no event
+                await asyncio.sleep(_POLL)
+        finally:
+            result.workers_after = len(watch.serving("fax"))
+            decisions = [one for one in watch.decisions("fax") if self._began < one.at < self._ended + _SHRINKS]
+            result.reasons = [f"{one.before} -> {one.desired}: {one.reason}" for one in decisions]
 
     async def _flood(self) -> None:
         name, turn = work.TENANTS[0], asyncio.Semaphore(_AT_ONCE)
@@ -146,7 +136,7 @@ class Burst:
                 async with turn:
                     await self._faxes.submit(client, number)
 
-            async with asyncio.TaskGroup() as group:
+            async with tasks.group() as group:
                 for number in range(self.result.faxes):
                     group.create_task(one(number))
         await self._faxes.all_sent()

@@ -14,14 +14,14 @@ from headway.demo import work
 from headway.demo.tally import DemoTally
 from headway.demo.work import Caller, Job
 
-_SETTLE = 5.0
+_SETTLE = 30.0
 """Seconds that the events of missed calls have to reach their mailboxes."""
 
 _Value = dict[str, Any]
 
 
 async def check(bus: Bus, tally: DemoTally, jobs: Sequence[Job], callers: Sequence[Caller]) -> None:
-    """ServiceCount what is done and what is dead-lettered, and note what is not as it must be."""
+    """Count what is done and what is dead-lettered, and note what is not as it must be."""
     letters = await _letters(bus)
     for name in work.TENANTS:
         tenant = bus.tenant(name)
@@ -52,15 +52,17 @@ async def check(bus: Bus, tally: DemoTally, jobs: Sequence[Job], callers: Sequen
 
 async def _missed_calls(tenant: Tenant, tally: DemoTally, missed: Sequence[Caller]) -> None:
     """Check that each missed call has made an entry in the mailbox of its skill."""
+    total = 0
     try:
         async with asyncio.timeout(_SETTLE):
             while True:
                 page = await tenant.call("voicemail", "list", {"mailbox": work.NOBODY, "limit": 100})
-                if page["total"] >= len(missed):
+                total = page["total"]
+                if total >= len(missed):
                     break
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        tally.wrong.append(f"{tenant.tenant}: {page['total']} of {len(missed)} missed calls are in the mailbox")
+        tally.wrong.append(f"{tenant.tenant}: {total} of {len(missed)} missed calls are in the mailbox")
 
 
 async def _letters(bus: Bus) -> set[tuple[str, str]]:

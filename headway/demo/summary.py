@@ -14,11 +14,12 @@ from rich.text import Text
 from headway.format import counted
 
 
-def show(summary: dict[str, Any]) -> None:
+def show(summary: dict[str, Any], look: str) -> None:
     """Print the summary of a run on standard output.
 
     Args:
         summary: result of `Tally`, with the acts' additions.
+        look: where to look next, in words.
     """
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print()
@@ -38,6 +39,7 @@ def show(summary: dict[str, Any]) -> None:
         _releases(console, summary["release"])
     console.print()
     console.print(verdict(summary), soft_wrap=False)
+    console.print(look)
 
 
 def verdict(summary: dict[str, Any]) -> Panel:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from headway.bus import tasks
 from headway.bus.client.bus import Tenant
 from headway.bus.errors import CallError
-from headway.bus.tasks import end
 from headway.demo import work
 from headway.demo.progress import DemoProgress
 from headway.demo.work import Caller
@@ -23,8 +23,6 @@ _HOLD: Final = 0.03
 """Seconds that an agent talks."""
 _ASK_AGAIN: Final = 0.05
 _PRESENCE: Final = 10.0
-_PAUSE: Final = 0.02
-"""Seconds between two calls of one caller."""
 
 
 class Switchboard:
@@ -88,13 +86,23 @@ class Callers:
         tenants: tenants of the callers.
         prefix: prefix of the calls' ids.
         progress: receives what to show.
+        pause: seconds between two calls of one tenant.
     """
 
-    def __init__(self, running: Installation, tenants: Sequence[str], prefix: str, progress: DemoProgress) -> None:
+    def __init__(
+        self,
+        running: Installation,
+        tenants: Sequence[str],
+        prefix: str,
+        progress: DemoProgress,
+        *,
+        pause: float = 0.02,
+    ) -> None:
         self._running = running
         self._progress = progress
         self._tenants = tenants
         self._prefix = prefix
+        self._pause = pause
         self._over = asyncio.Event()
         self._boards: list[Switchboard] = []
         self._numbers = itertools.count()
@@ -109,7 +117,7 @@ class Callers:
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
         """Call inside the block; the caller on the line at its end hangs up first. Raises the callers' errors."""
-        async with asyncio.TaskGroup() as group:
+        async with tasks.group() as group:
             for tenant in self._tenants:
                 group.create_task(self._call_on(tenant))
             try:
@@ -121,11 +129,11 @@ class Callers:
         async with await self._running.broker.connect("client", tenant=tenant) as bus:
             board = Switchboard(bus.tenant(tenant), self._progress)
             self._boards.append(board)
-            async with asyncio.TaskGroup() as group:
+            async with tasks.group() as group:
                 agents = group.create_task(board.agents())
                 while not self._over.is_set():
                     self._progress.sent[tenant] += 1
                     await board.place(Caller(tenant, f"{self._prefix}-{next(self._numbers)}", work.SKILLS[0]))
                     self._progress.done[tenant] += 1
-                    await asyncio.sleep(_PAUSE)
-                await end([agents])
+                    await asyncio.sleep(self._pause)
+                await tasks.end([agents])

@@ -18,6 +18,7 @@ from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
 from headway.broker.routes import anywhere
 from headway.broker.supervisor import prove_write
+from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, HeadwayError, MissingStream, NotStored, QueueFull
 from headway.bus.nats import values
@@ -69,7 +70,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path)
     blind = Blind()
     nothing: dict[str, Any] = {}
     control = Control(bus)
-    async with asyncio.TaskGroup() as group:
+    async with tasks.group() as group:
         beats = group.create_task(blind.unless("workers", status.listen(bus), []))
         seen = group.create_task(blind.unless("streams", streams_seen.look(bus.nc), ((), ())))
         dead = group.create_task(blind.unless("dead letters", status.dead_letters(bus), nothing))

@@ -22,6 +22,7 @@ class FaxConfig(BaseModel):
         no_answer_share: share of dials that are not answered.
         seed: seed of the simulated line.
         resolution: `fine` is 204 x 196 dots per inch, `standard` has half the rows.
+        paper: `a4`, or `roll`: then a page of text ends below its last line, which takes less time to render and send.
         font_size: height of the text in dots of a fine page.
         max_pages: maximum number of pages of a document.
         banner: text at the head of each page, before sender, receiver and page number.
@@ -35,6 +36,7 @@ class FaxConfig(BaseModel):
     no_answer_share: float = Field(default=0.04, ge=0, le=1)
     seed: int = 0
     resolution: Literal["standard", "fine"] = "fine"
+    paper: Literal["a4", "roll"] = "a4"
     font_size: int = Field(default=34, ge=16, le=200)
     max_pages: int = Field(default=100, ge=1, le=500)
     banner: str = Field(default="Headway", max_length=40)

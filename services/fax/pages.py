@@ -1,7 +1,7 @@
 """Render fax pages: 1728 dots wide, black and white, Group 4 TIFF. This needs CPU: run it in a thread.
 
 The dimensions are those of T.4: a line of 1728 dots is 215 mm wide, with 204 dots per inch; there are 196 lines per
-inch in fine and 98 in standard resolution. A page here is as long as A4.
+inch in fine and 98 in standard resolution. A page is as long as A4, or on a roll of paper as its text.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def render(text: str, images: Sequence[bytes], head: str, config: FaxConfig) -> 
         text: the text, possibly empty.
         images: images in any format that Pillow reads.
         head: text at the top of each page, before its number.
-        config: resolution, font size and the limit of pages.
+        config: resolution, paper, font size and the limit of pages.
 
     Raises:
         Reject: if an image cannot be read or is too large, or there are too many pages.
     """
-    texts = _text_pages(text, config.font_size) if text.strip() else iter(())
+    texts = _text_pages(text, config) if text.strip() else iter(())
     pictures = chain.from_iterable(_picture_pages(data, number) for number, data in enumerate(images, 1))
     file = io.BytesIO()
     sizes: list[int] = []
@@ -87,12 +87,12 @@ def _group4(page: Image.Image, down: int) -> bytes:
     return file.getvalue()
 
 
-def _text_pages(text: str, size: int) -> Iterator[Image.Image]:
-    font = _font(size)
-    pitch = round(size * _LEADING)
+def _text_pages(text: str, config: FaxConfig) -> Iterator[Image.Image]:
+    font = _font(config.font_size)
+    pitch = round(config.font_size * _LEADING)
     per_page = (HEIGHT - _HEAD - 2 * _MARGIN) // pitch
     for lines in paginate(text, WIDTH - 2 * _MARGIN, font.getlength, per_page):
-        page = _blank()
+        page = _blank(_HEAD + 2 * _MARGIN + len(lines) * pitch if config.paper == "roll" else HEIGHT)
         draw = ImageDraw.Draw(page)
         draw.fontmode = "1"
         for number, line in enumerate(lines):
@@ -129,8 +129,8 @@ def _banner(page: Image.Image, text: str) -> None:
     draw.line((_MARGIN, _HEAD - 4, WIDTH - _MARGIN, _HEAD - 4), fill=0, width=2)
 
 
-def _blank() -> Image.Image:
-    return Image.new("1", (WIDTH, HEIGHT), 1)
+def _blank(height: int = HEIGHT) -> Image.Image:
+    return Image.new("1", (WIDTH, height), 1)
 
 
 @cache

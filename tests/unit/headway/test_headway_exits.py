@@ -21,7 +21,7 @@ from headway import exits
 )
 def test_a_refusal_of_the_system_names_the_file_and_what_to_do(number, remedy):
     refused = OSError(number, os.strerror(number), "/data/keys.json")
-    found = exits.find(ExceptionGroup("several", [ValueError(), refused]))
+    found = exits.find(exits.telling(ExceptionGroup("several", [ValueError(), refused])))
     assert found is not None
     assert found.message == f"/data/keys.json: {os.strerror(number)}"
     assert remedy in str(found.remedy)

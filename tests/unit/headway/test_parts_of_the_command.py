@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from headway import endpoint, exits
+from headway import cli, endpoint, exits
 from headway.bus import errors
 from headway.bus.client.connection import DEFAULT_URL
 from headway.bus.wire.beat import Beat
@@ -70,8 +70,21 @@ def test_an_error_has_the_exit_code_of_the_nearest_class_that_has_one(error, cod
 
 def test_an_error_inside_groups_is_found():
     error = errors.QueueFull("full")
-    assert exits.find(ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [error])])) is error
-    assert exits.find(ExceptionGroup("a", [ValueError()])) is None
+    assert exits.telling(ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [error])])) is error
+    assert exits.telling(error) is error
+
+
+def test_a_group_without_an_explained_error_is_reported_by_its_first_one(monkeypatch, capsys):
+    monkeypatch.delenv("HEADWAY_DEBUG", raising=False)
+
+    def fail(**_):
+        raise ExceptionGroup("a", [ExceptionGroup("b", [TimeoutError()]), ValueError("x")])
+
+    monkeypatch.setattr(cli.headway, "main", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines()[0] == "error: unexpected TimeoutError"
 
 
 def test_the_server_is_what_options_say_then_the_environment_then_what_runs_here(tmp_path, monkeypatch):

@@ -79,6 +79,12 @@ def test_a_standard_page_has_half_the_rows():
     assert ink(next(iter(frames(document.tiff)))) > 100
 
 
+def test_on_a_roll_a_page_ends_below_its_text():
+    one, two = (next(iter(frames(render(text, [], "", FaxConfig(paper="roll")).tiff))) for text in ("a", "a\nb"))
+    assert HEIGHT / 10 < one.height < two.height < HEIGHT / 5
+    assert ink(two) > ink(one) > 100
+
+
 def test_the_banner_stands_on_each_page():
     with_banner, without = (render("a\fa", [], head, CONFIG) for head in ("Somebody", ""))
     for a, b in zip(frames(with_banner.tiff), frames(without.tiff), strict=True):
