@@ -92,4 +92,4 @@ def _look() -> str:
     except HeadwayError:
         web = None
     at = " that it names" if web is None else f" at http://{web.host}:{web.port}"
-    return f"Try it: `headway up`, then the pages{at}, or what `headway console` prints."
+    return f"Try it: `headway up`, then its pages{at}, or what `headway console` prints."
