@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from hypothesis import Phase, settings
 pytest.register_assert_rewrite("tests.support")
 
 # No deadline: a busy machine is no bug. Few examples: the unit tests are run all the time; CI makes more of them.
-settings.register_profile("quick", deadline=None, max_examples=10)
+settings.register_profile("quick", deadline=None, max_examples=6)
 settings.register_profile("ci", deadline=None, max_examples=150)
 # A mutant's test need not find the smallest example, and has to end the same way each time.
 settings.register_profile(
@@ -39,6 +40,15 @@ LONGEST = frozenset(
     }
 )
 """Files that take minutes. They come first, so that none of them is left alone at the end."""
+
+
+# What is imported and collected stays: the garbage collector need not go through it again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

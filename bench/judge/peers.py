@@ -10,7 +10,6 @@ from math import exp, sqrt
 from typing import Final, Literal, Protocol
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from headway.control.records import Criteria
 from headway.deployer.analysis.analysis import Analysis
@@ -122,6 +121,8 @@ class Kayenta:
             self._window = NOTHING
         if self._seconds % self.EVERY:
             return None
+        from scipy.stats import mannwhitneyu  # takes more than half a second, which tests of others need not wait for
+
         # The rule's tolerance: a difference counts above a quarter of the mean.
         shifted = np.array(self._baseline) + 0.25 * float(np.mean([*self._canary, *self._baseline] or [0]))
         if len(self._canary) >= 3 and mannwhitneyu(self._canary, shifted, alternative="greater").pvalue < 0.01:

@@ -11,7 +11,6 @@ from bench import goals
 from bench.goals import Goal, judge
 from bench.numbers import OURS
 from bench.report import Report, as_object, as_table
-from bench.rpc import measure
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, ratio: float, *options: str) -> i
     async def measured(*_args: object, **_options: object) -> Report:
         return report(ratio)
 
-    monkeypatch.setattr(measure, "measure", measured)
+    monkeypatch.setattr("bench.rpc.measure.measure", measured)  # of which the import takes a while
     return command.main(["rpc", *options])
 
 

@@ -7,7 +7,7 @@ import base64
 import nkeys
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.broker.claims import (
@@ -53,7 +53,6 @@ def parts(token: str) -> list[dict[str, object]]:
     return [orjson.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2]]
 
 
-@settings(max_examples=60, deadline=None)
 @given(accounts, texts, st.integers(0, 1 << 40))
 def test_account_claims_come_back_as_they_were(body: Account, name: str, expires: int) -> None:
     claims = Claims(sub=ACCOUNT.public_key.decode(), name=name, exp=expires, nats=body)
@@ -62,14 +61,12 @@ def test_account_claims_come_back_as_they_were(body: Account, name: str, expires
     assert found.nats == body.model_copy(update={"type": "account", "version": 2})
 
 
-@settings(max_examples=40, deadline=None)
 @given(users, texts)
 def test_user_claims_come_back_as_they_were(body: User, name: str) -> None:
     found = decode(encode(Claims(sub=USER.public_key.decode(), name=name, nats=body), ACCOUNT), User)
     assert found.nats == body.model_copy(update={"type": "user", "version": 2})
 
 
-@settings(max_examples=40, deadline=None)
 @given(accounts, accounts)
 def test_the_id_is_the_same_for_the_same_claims_and_another_for_others(one: Account, other: Account) -> None:
     def id_of(body: Account) -> str:
@@ -80,7 +77,6 @@ def test_the_id_is_the_same_for_the_same_claims_and_another_for_others(one: Acco
     assert (id_of(one) == id_of(other)) == (one == other)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_token_with_any_character_changed_is_refused(data: st.DataObject) -> None:
     token = encode(Claims(sub=USER.public_key.decode(), nats=User(tags=["tenant:acme"])), ACCOUNT, issued_at=1)

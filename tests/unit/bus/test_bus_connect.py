@@ -8,12 +8,14 @@ import nats.aio.client
 import pytest
 
 from headway import connect
+from headway.bus import tasks
 from headway.bus.errors import ConnectionFailed
 
 
 @pytest.fixture
 def deaf(monkeypatch) -> list[str]:
     """nats-py that loses the first cancellation, as it does when it comes in the same turn as an answer."""
+    monkeypatch.setattr(tasks, "_AGAIN", 0.02)
     ended: list[str] = []
 
     async def trying(_self, **_options: object) -> None:

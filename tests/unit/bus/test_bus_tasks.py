@@ -10,7 +10,8 @@ from headway.bus import tasks
 from headway.bus.errors import NotServed
 
 
-async def test_a_task_that_loses_a_cancellation_ends_all_the_same():
+async def test_a_task_that_loses_a_cancellation_ends_all_the_same(monkeypatch):
+    monkeypatch.setattr(tasks, "_AGAIN", 0.02)
     lost = 0
 
     async def careless() -> None:

@@ -14,9 +14,9 @@ from headway.bus.worker.watchdog import Watchdog
 
 @pytest.fixture
 async def told(monkeypatch):
-    """A watchdog that takes 0.3 s for blocked, and the places that it told."""
-    monkeypatch.setattr(watchdog, "BLOCKED_AFTER", 0.3)
-    monkeypatch.setattr(watchdog, "_LOOK", 0.02)
+    """A watchdog that takes 0.2 s for blocked, and the places that it told."""
+    monkeypatch.setattr(watchdog, "BLOCKED_AFTER", 0.2)
+    monkeypatch.setattr(watchdog, "_LOOK", 0.01)
     places: list[str] = []
     dog = Watchdog(lambda task, where: places.append(where))
     dog.start()
@@ -33,10 +33,10 @@ def block(seconds: float) -> None:
 async def test_a_blocked_loop_is_told_also_when_nothing_was_in_hand_for_long(told, caplog):
     dog, places = told
     dog.rest()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.25)
     dog.turn()
     with caplog.at_level(logging.CRITICAL):
-        block(1)
+        block(0.4)
     assert len(places) == 1
     assert "in block" in places[0]
 
@@ -44,23 +44,23 @@ async def test_a_blocked_loop_is_told_also_when_nothing_was_in_hand_for_long(tol
 async def test_the_time_at_rest_does_not_count_as_blocked(told):
     dog, places = told
     dog.rest()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.25)
     dog.turn()
-    block(0.1)
+    block(0.02)
     assert places == []
 
 
 async def test_at_rest_it_does_not_look(told):
     dog, places = told
     dog.rest()
-    block(0.8)
+    block(0.4)
     assert places == []
 
 
 async def test_one_that_rests_is_stopped(told):
     dog, _ = told
     dog.rest()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.03)
     dog.stop()
     thread = dog._thread
     assert thread is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 from headway.bus.errors import ConnectionFailed
 from headway.bus.tasks import end
+from headway.control import rounds as control_rounds
 from headway.control.rounds import Rounds
 
 NEVER = 3600.0
@@ -83,7 +84,8 @@ async def test_a_round_that_fails_or_hangs_is_given_up_and_the_next_one_tries_ag
         await done.wait()
 
 
-async def test_it_says_when_the_process_stood_still():
+async def test_it_says_when_the_process_stood_still(monkeypatch):
+    monkeypatch.setattr(control_rounds, "_LATE", 0.2)
     late, acted = asyncio.Event(), asyncio.Event()
 
     async def act() -> None:
@@ -92,5 +94,5 @@ async def test_it_says_when_the_process_stood_still():
     async with going(Rounds("scaler", Led(), 0.01), act, late.set):
         await acted.wait()
         assert not late.is_set()
-        time.sleep(1.1)  # noqa: ASYNC251  # a machine that was suspended looks like this
+        time.sleep(0.3)  # noqa: ASYNC251  # a machine that was suspended looks like this
         await late.wait()

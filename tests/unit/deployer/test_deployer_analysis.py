@@ -21,7 +21,7 @@ from headway.deployer.evidence import Checked, Count, Side, Slice, Tally
 V1, V2 = Side("v1"), Side("v2")
 WEIGHTS = (0.05, 0.25, 0.5, 0.95)
 # As with examples of properties: few of them while one works, all of them in CI.
-RUNS = 300 if os.environ.get("CI") == "true" else 20
+RUNS = 300 if os.environ.get("CI") == "true" else 12
 
 counts = st.builds(
     lambda tries, share: Count(tries=tries, errors=int(tries * share)), st.integers(0, 300), st.floats(0, 1)
@@ -164,7 +164,7 @@ def test_evidence_of_another_release_is_not_gone_on_with():
 
 def test_what_is_noted_stays_small_however_long_it_goes_on():
     world = World(rps=100, latency=0.02, operations={f"op{n}": 1 / 24 for n in range(24)})
-    made = analysed(traffic(world, 0.25, 400))
+    made = analysed(traffic(world, 0.25, 200))
     assert len(orjson.dumps(made.state())) < 60_000
 
 
