@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,7 @@ from headway.broker.claims import (
 from headway.broker.config import Trust
 from headway.broker.errors import BadIdentity
 from headway.broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
+from headway.bus.client.ids import BLOCK, tenant_secret
 from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
 
@@ -65,11 +66,13 @@ class Credentials:
     Attributes:
         public_key: the user's, also the prefix of its private inboxes.
         jwt: the token. For a bearer role it is enough to connect, so `repr` hides it, too.
+        ids: the secret of its message ids (`headway.bus.client.ids`); empty for roles of pages.
     """
 
     public_key: str
     jwt: str = field(repr=False)
     seed: str = field(repr=False)
+    ids: str = field(repr=False, default="")
 
     @property
     def text(self) -> str:
@@ -81,6 +84,7 @@ class Credentials:
             "NKEYs are sensitive and should be treated as secrets.\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{self.seed}\n------END USER NKEY SEED------\n\n"
             "*************************************************************\n"
+            + (f"\n-----BEGIN {BLOCK}-----\n{self.ids}\n------END {BLOCK}------\n" if self.ids else "")
         )
 
 
@@ -311,7 +315,15 @@ class Identities:
             raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
             return self._user(body, name or person, _ROLE_KEY + role, expires, raw)
         label = name or ".".join([role, *(value for value in given.values() if value is not None)])
-        return self._user(body, label, _ROLE_KEY + role, expires)
+        made = self._user(body, label, _ROLE_KEY + role, expires)
+        return made if TEMPLATES[role].bearer_token else replace(made, ids=self._ids(role, tenant))
+
+    def _ids(self, role: Role, tenant: str | None) -> str:
+        """Return the secret for message ids: a client's is that of its tenant, the others have the installation's."""
+        root = self._derive("account", "message-ids")
+        if role in OUTSIDE and tenant is not None:
+            return f"tenant:{tenant_secret(root, tenant).hex()}"
+        return f"root:{root.hex()}"
 
     def role_key(self, role: Role) -> str:
         """Return the public key that signs a role's users; connections show it as their issuer."""

@@ -89,11 +89,17 @@ class Context(Tenant):
 
     @property
     def id(self) -> str:
-        """The message's id; it stays the same for all attempts of a job or event, in any version."""
+        """The message's id; it stays the same for all attempts of a job or event, in any version.
+
+        It is unique within its tenant. Publishers choose it: another tenant may send the same one on purpose.
+        """
         if self._id is None:
             known = self._delivery
             stored = f"{known.stream}.{known.sequence}" if known is not None else ""
-            own = self.headers.get(headers.ID) or self.headers.get(headers.MESSAGE_ID)
+            own = self.headers.get(headers.MESSAGE_ID)
+            moved = self.headers.get(headers.ID)
+            if moved and self.bus.ids.proven(self.headers.get(headers.PROOF), self.tenant, moved, ""):
+                own = moved
             self._id = own or stored or unique_id()
         return self._id
 

@@ -201,7 +201,7 @@ class Responder:
             raise BadRequest(error.message, remedy=remedy) from error
         except orjson.JSONDecodeError as error:
             raise BadRequest(f"the job is not JSON: {error}") from error
-        sent = {headers.MESSAGE_ID: f"{tenant}.{operation}.{key}"}
+        sent = {headers.MESSAGE_ID: self._bus.ids.keyed(tenant, operation, key)}
         for name in (headers.TRACEPARENT, headers.TRACESTATE, headers.BASE_REVISIONS):
             if value := given.get(name):
                 sent[name] = headers.clean(value)

@@ -1,6 +1,12 @@
-"""Numbers as people read them in a terminal: counts, latencies."""
+"""Numbers and foreign text as people read them in a terminal: counts, latencies, escaped control characters."""
 
 from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that a terminal obeys or does not show."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -29,3 +35,19 @@ def milliseconds(value: float | None) -> str:
 def cut(text: str, width: int) -> str:
     """Return a text cut to `width` characters; three dots mark a cut."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""Return a text whose control characters are escaped, as `\x1b`: text of others must not control the terminal.
+
+    Args:
+        text: any text.
+        lines: whether line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN and char not in kept else char
+        for char in text
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from headway.bus.client.bus import Bus
 from headway.bus.errors import InvalidSubject, MissingStream
@@ -25,6 +26,7 @@ from headway.control.store import LEASES, Control, parse_subject
 LISTEN: Final = 1.2
 """Seconds in which every live worker has sent a heartbeat."""
 _TIMEOUT: Final = 5.0
+_log = logging.getLogger("headway.status")
 
 
 class JobQueue(BaseModel):
@@ -210,10 +212,12 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
             key = parse_subject((message.headers or {})[values.SUBJECT])
             if key is None:  # Headway writes no such key
                 continue
+            found.pop(key.owner, None)  # released, unless there is a value
             if message.data:
-                found[key.owner] = LeaseRecord.model_validate_json(message.data)
-            else:
-                found.pop(key.owner, None)  # released
+                try:
+                    found[key.owner] = LeaseRecord.model_validate_json(message.data)
+                except ValidationError:
+                    _log.warning("the lease record of %s cannot be read; it is skipped", key.owner)
     return found
 
 

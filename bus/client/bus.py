@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from headway.bus.client.blobs import Blobs
-from headway.bus.client.ids import unique_id
+from headway.bus.client.ids import MessageIds, unique_id
 from headway.bus.client.limits import Rates
 from headway.bus.client.objects import BURST, RATE, Objects
 from headway.bus.errors import (
@@ -81,12 +81,14 @@ class Bus:
         js: its JetStream context.
         telemetry: the OpenTelemetry instruments, None while OpenTelemetry is off.
         outbox: batches acknowledgements and replies.
+        ids: makes message ids.
         again: opens another connection with the same settings; None if `connect()` did not open this one.
         object_rates: write rates of objects, by tenant.
     """
 
-    def __init__(self, nc: nats.aio.client.Client) -> None:
+    def __init__(self, nc: nats.aio.client.Client, ids: MessageIds | None = None) -> None:
         self.nc = nc
+        self.ids = ids or MessageIds()
         self.js: JetStreamContext = nc.jetstream(timeout=_TRY)
         self.telemetry = telemetry.instruments()
         self.outbox = Outbox(nc)
@@ -200,7 +202,7 @@ class Bus:
             NotStored: without an acknowledgement in time; repeat with the same key.
         """
         subject = subjects.job(service, tenant, operation)
-        return await self.store_value(subject, request, f"{tenant}.{operation}", key, timeout, None)
+        return await self.store_value(subject, request, (tenant, operation), key, timeout, None)
 
     async def emit(
         self, event_type: str, event: Any, *, tenant: str, key: str | None = None, timeout: float = STORE_TIMEOUT
@@ -220,7 +222,7 @@ class Bus:
             NotStored: without an acknowledgement in time; repeat with the same key.
         """
         subject = subjects.event(tenant, event_type)
-        return await self.store_value(subject, event, f"{tenant}.{event_type}", key, timeout, None)
+        return await self.store_value(subject, event, (tenant, event_type), key, timeout, None)
 
     def on_reconnect(self, listener: Any) -> None:
         """Call `listener.reconnected()` after each reconnect, as long as the listener lives."""
@@ -317,14 +319,20 @@ class Bus:
         return codec_for(returns).decode(reply.data)
 
     async def store_value(
-        self, subject: str, value: Any, scope: str, key: str | None, timeout: float, trace: dict[str, str] | None
+        self,
+        subject: str,
+        value: Any,
+        scope: tuple[str, str],
+        key: str | None,
+        timeout: float,
+        trace: dict[str, str] | None,
     ) -> Receipt:
         """Encode a value and store it.
 
         Args:
             subject: subject of the message.
             value: a model, a dataclass or plain JSON types.
-            scope: namespace of the key.
+            scope: namespace of the key: the tenant, and the operation or event type.
             key: idempotency key; None stores it unconditionally.
             timeout: seconds to keep trying.
             trace: the caller's trace headers.
@@ -332,7 +340,7 @@ class Bus:
         Raises:
             InvalidSubject, InvalidInput, QueueFull, NotServed, NotStored: as `submit`.
         """
-        message_id = f"{scope}.{subjects.key_token(key)}" if key is not None else unique_id()
+        message_id = self.ids.keyed(*scope, subjects.key_token(key)) if key is not None else unique_id()
         sent = {headers.MESSAGE_ID: message_id, **(trace or {})}
         payload = encode(value)
         if self.telemetry is None:
@@ -418,14 +426,14 @@ class Tenant:
     ) -> Receipt:
         """Submit a job as `Bus.submit` does."""
         subject = subjects.job(service, self.tenant, operation)
-        return await self.bus.store_value(subject, request, f"{self.tenant}.{operation}", key, timeout, self._trace())
+        return await self.bus.store_value(subject, request, (self.tenant, operation), key, timeout, self._trace())
 
     async def emit(
         self, event_type: str, event: Any, *, key: str | None = None, timeout: float = STORE_TIMEOUT
     ) -> Receipt:
         """Publish an event as `Bus.emit` does."""
         subject = subjects.event(self.tenant, event_type)
-        return await self.bus.store_value(subject, event, f"{self.tenant}.{event_type}", key, timeout, self._trace())
+        return await self.bus.store_value(subject, event, (self.tenant, event_type), key, timeout, self._trace())
 
     def _trace(self) -> dict[str, str] | None:
         return None

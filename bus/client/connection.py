@@ -16,7 +16,9 @@ from nats.aio.client import Server
 
 from headway.bus import tasks
 from headway.bus.client.bus import Bus
+from headway.bus.client.ids import MessageIds
 from headway.bus.errors import ConnectionFailed, UsageError
+from headway.bus.nats.internals import SturdyClient
 from headway.bus.nats.refusals import is_unreachable
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -52,11 +54,13 @@ async def connect(
     url = url or os.environ.get("HEADWAY_NATS_URL") or DEFAULT_URL
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
     options: dict[str, Any] = {}
+    ids = MessageIds()
     if given:
-        text = _creds_text(given)
+        text = creds_text(given)
+        ids = MessageIds.of(text)
         options["user_credentials"] = nats.aio.client.RawCredentials(text)
         options["inbox_prefix"] = f"_INBOX.{_public_key(text)}"
-    nc = nats.aio.client.Client()
+    nc = SturdyClient()
     bus: Bus | None = None
     last: list[Exception] = []
 
@@ -115,7 +119,7 @@ async def connect(
             f"no connection to {url} within {timeout:g} s: {detail}",
             remedy=refused if "authorization violation" in detail.lower() else None,
         ) from error
-    bus = Bus(nc)
+    bus = Bus(nc, ids)
     bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
     return bus
 
@@ -138,7 +142,12 @@ def reconnect_plan(servers: list[Server], _info: dict[str, Any]) -> tuple[Server
     return server, random.uniform(0, ceiling)
 
 
-def _creds_text(given: str | Path) -> str:
+def creds_text(given: str | Path) -> str:
+    """Return the text of credentials, given as a path or as that text.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
     if isinstance(given, str) and "-----BEGIN" in given:
         return given
     try:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nats.js import JetStreamContext
 
-from headway.bus.errors import NotFound, StoreError
+from headway.bus.errors import InvalidSubject, NotFound, QueueFull, StoreError
 from headway.bus.nats import values
 from headway.bus.nats.refusals import asking, is_gone
 from headway.bus.nats.streams import DEAD
@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 _log = logging.getLogger("headway.bus")
 _DIGEST = 12
-_ROOM = 8192
-"""Minimum bytes reserved for the headers of a letter with a large payload."""
+LETTER: Final = 8192
+"""Most bytes of a letter with its headers; whatever is larger goes into blobs."""
+BODIES: Final = 256
+"""Blobs that the letters of one service and tenant share: a new one replaces the oldest."""
+UNFILED: Final = "unknown-operation"
+"""Operation in the subjects of letters whose operation no handler has. The bound of a subject then holds for them all,
+whatever names a tenant makes up."""
 _MORE = 512
 """Bytes reserved for headers that name blobs or carry a trace."""
+_KEPT: Final = 2048
+"""Bytes of a payload that are kept when there is no room for all of it."""
 _OF_STORAGE = frozenset(
     {
         "Nats-Stream",
@@ -47,7 +54,10 @@ _OF_STORAGE = frozenset(
     }
 )
 """Headers that JetStream adds to messages it returns."""
-_OUR_HEADERS = ("Nats-Expected-", "Nats-Msg-Id", headers.TIMEOUT)
+_YEARS = (1970, 9000)
+"""Years that no time zone moves out of what Python can represent."""
+_DIGITS = 15
+"""Most digits of a number in a header."""
 
 
 class Cause(StrEnum):
@@ -84,6 +94,8 @@ class DeadLetter:
         headers: the original headers.
         blob: name of the tenant's blob with the payload, if payload and headers together were too large.
         headers_blob: name of the tenant's blob with the headers, if they were too large.
+        digest, headers_digest: SHA-256 of these blobs' contents; empty in letters of earlier versions.
+        cut: bytes of the original payload, if there was room for its beginning only; otherwise 0.
     """
 
     seq: int
@@ -102,6 +114,9 @@ class DeadLetter:
     headers: Mapping[str, str]
     blob: str = ""
     headers_blob: str = ""
+    digest: str = ""
+    headers_digest: str = ""
+    cut: int = 0
 
 
 def operation_of_event(event_type: str) -> str:
@@ -135,9 +150,8 @@ def compose(
 
     The message id is derived from the original's stream and sequence: giving up a message twice stores one letter.
     """
-    kept, unsendable = headers.sendable(
-        {k: v for k, v in (original or {}).items() if not k.startswith((*_OUR_HEADERS, headers.DEAD_PREFIX))}
-    )
+    kept, unsendable = headers.sendable(headers.passed_on(original or {}))
+    kept.pop(headers.TIMEOUT, None)
     if unsendable:
         kept[headers.DEAD_HEADERS] = json.dumps(unsendable)
     return {
@@ -160,22 +174,45 @@ async def bury(
     """Store a dead letter. Headers or a payload that are too large go into a blob that the letter names.
 
     Any message can be stored: invalid tenants and operations are adapted to the grammar, the original subject is kept.
+    Blobs are bounded by service and tenant. If there is no room for one at all, the letter has the beginning of the
+    payload only.
 
     Raises:
         StoreError, CallError, ConnectionFailed: if it could not be stored.
     """
     tenant, operation = subjects.fit(tenant), subjects.fit(operation)
-    name = f"dead/{fields[headers.DEAD_STREAM]}-{fields[headers.DEAD_SEQUENCE]}"
-    if headers.size(fields) + _MORE > headers.MAX_SIZE:
+    name = _blob_name(service, int(fields[headers.DEAD_SEQUENCE]))
+    blobs = bus.tenant(tenant).blobs
+    if headers.size(fields) + _MORE > LETTER:
         ours = {k: v for k, v in fields.items() if k.startswith((headers.DEAD_PREFIX, headers.MESSAGE_ID))}
         hidden = json.loads(ours.pop(headers.DEAD_HEADERS, "{}"))
         original = {k: v for k, v in fields.items() if k not in ours and k != headers.DEAD_HEADERS}
-        await bus.tenant(tenant).blobs.put(f"{name}-headers", json.dumps({**original, **hidden}).encode())
-        fields = {**ours, headers.DEAD_HEADERS_BLOB: f"{name}-headers"}
-    if max(headers.size(fields) + _MORE, _ROOM) + len(payload) > bus.nc.max_payload:
-        await bus.tenant(tenant).blobs.put(name, payload)
-        fields, payload = {**fields, headers.DEAD_BLOB: name}, b""
+        content = json.dumps({**original, **hidden}).encode()
+        fields = {**ours, headers.DEAD_HEADERS_BLOB: f"{name}-headers", headers.DEAD_HEADERS_DIGEST: _sum(content)}
+        try:
+            await blobs.put(f"{name}-headers", content)
+        except QueueFull as error:
+            _log.error("a dead letter of %s is stored without its original headers: %s", tenant, error)
+            fields = ours
+    if headers.size(fields) + _MORE + len(payload) > LETTER:
+        try:
+            await blobs.put(name, payload)
+        except QueueFull as error:
+            _log.error("a dead letter of %s is stored with the beginning of its payload only: %s", tenant, error)
+            fields = {**fields, headers.DEAD_CUT: str(len(payload))}
+            payload = payload[:_KEPT]
+        else:
+            fields = {**fields, headers.DEAD_BLOB: name, headers.DEAD_DIGEST: _sum(payload)}
+            payload = b""
     await bus.store(subjects.dead(service, tenant, operation), payload, fields, timeout)
+
+
+def _blob_name(service: str, sequence: int) -> str:
+    return f"dead/{service}/{sequence % BODIES}"
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 async def show(js: JetStreamContext, seq: int) -> DeadLetter:
@@ -217,35 +254,64 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
     """Send the original message again, to the version that serves now, and delete the letter.
 
     A job goes back to its queue. An event goes only to the service that gave it up. If it is replayed twice, or by two
-    people at once, it is stored once.
+    people at once, it is stored once: its message id is always the same, and nobody can guess it (`bus.ids`).
 
     Raises:
         InvalidSubject: if its operation breaks the grammar, so that no version can have a handler for it.
+        NotFound: if its payload or headers had to make room for newer ones.
         NotServed, QueueFull, NotStored: if it could not be stored; the letter is then kept.
     """
-    blobs = bus.tenant(letter.tenant).blobs
-    original = json.loads(await blobs.get(letter.headers_blob)) if letter.headers_blob else letter.headers
-    sent, unsendable = headers.sendable({**original, headers.MESSAGE_ID: f"replay.{letter.seq}"})
+    if letter.cut:
+        what = f"dead letter {letter.seq} has only the beginning of its payload of {letter.cut} bytes"
+        raise NotFound(what, remedy="have it sent again, and purge the letter")
+    original = letter.headers
+    if letter.headers_blob:
+        original = _hidden(
+            (await _body(bus, letter, letter.headers_blob, letter.headers_digest)).decode(errors="replace")
+        )
+    payload = await _body(bus, letter, letter.blob, letter.digest) if letter.blob else letter.payload
+    sent, unsendable = headers.sendable(headers.passed_on(original))
     if unsendable:
         _log.warning("dead letter %d: headers that cannot be sent are left out: %r", letter.seq, sorted(unsendable))
-    payload = await blobs.get(letter.blob) if letter.blob else letter.payload
+    sent[headers.MESSAGE_ID] = bus.ids.own(f"replay.{letter.seq}")
     if letter.subject.startswith("event."):
-        sent[headers.ONLY] = letter.service
         subject = letter.subject
+        sent[headers.ONLY] = letter.service
+        sent[headers.PROOF] = bus.ids.prove(subjects.parse_event(subject).tenant, "", letter.service)
+        sent.pop(headers.ID, None)
     else:
         tenant, operation = subjects.job_addressee(letter.subject)
         subject = subjects.job(letter.service, tenant, operation)
     await bus.store(subject, payload, sent)
-    await purge(bus.js, letter.seq)
-    for name in filter(None, (letter.blob, letter.headers_blob)):
-        await blobs.delete(name)
+    await discard(bus, letter)
 
 
 async def discard(bus: Bus, letter: DeadLetter) -> None:
     """Delete a dead letter and its blobs. Raises as `purge`."""
-    for name in filter(None, (letter.blob, letter.headers_blob)):
-        await bus.tenant(letter.tenant).blobs.delete(name)
+    for name, digest in ((letter.blob, letter.digest), (letter.headers_blob, letter.headers_digest)):
+        if name:
+            try:
+                await _body(bus, letter, name, digest)
+            except (NotFound, InvalidSubject):
+                continue  # not the letter's own, or it holds the payload of a newer letter by now
+            await bus.tenant(letter.tenant).blobs.delete(name)
     await purge(bus.js, letter.seq)
+
+
+async def _body(bus: Bus, letter: DeadLetter, name: str, digest: str) -> bytes:
+    """Read a blob of a letter.
+
+    Raises:
+        NotFound: if the name is not that of a blob of this letter, or the blob belongs to another letter by now.
+    """
+    own = _blob_name(letter.service, letter.stream_seq) if digest else f"dead/{letter.stream}-{letter.stream_seq}"
+    if name not in {own, f"{own}-headers"}:
+        raise NotFound(f"dead letter {letter.seq} names a blob that is not its own: {name!r}", remedy="purge it")
+    content = await bus.tenant(letter.tenant).blobs.get(name)
+    if digest and _sum(content) != digest:
+        what = f"the payload of dead letter {letter.seq} had to make room for newer ones"
+        raise NotFound(what, remedy=f"purge it; {BODIES} large letters of a service and tenant are kept")
+    return content
 
 
 async def purge(js: JetStreamContext, seq: int) -> None:
@@ -264,6 +330,9 @@ async def purge(js: JetStreamContext, seq: int) -> None:
 
 def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> DeadLetter:
     service, tenant, operation = (*filed.split(".", 3)[1:], "", "", "")[:3]
+    subject = found.get(headers.DEAD_SUBJECT, "")
+    if operation == UNFILED:
+        operation = subjects.fit(subject.rpartition(".")[2], UNFILED)
     return DeadLetter(
         seq=seq,
         service=service,
@@ -273,7 +342,7 @@ def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> D
         reason=found.get(headers.DEAD_REASON, ""),
         attempts=_number(found.get(headers.DEAD_ATTEMPTS, "")),
         traceback=found.get(headers.DEAD_TRACEBACK, ""),
-        subject=found.get(headers.DEAD_SUBJECT, ""),
+        subject=subject,
         stream=found.get(headers.DEAD_STREAM, ""),
         stream_seq=_number(found.get(headers.DEAD_SEQUENCE, "")),
         at=_time(found.get(headers.DEAD_AT, "")),
@@ -286,25 +355,30 @@ def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> D
         | _hidden(found.get(headers.DEAD_HEADERS, "{}")),
         blob=found.get(headers.DEAD_BLOB, ""),
         headers_blob=found.get(headers.DEAD_HEADERS_BLOB, ""),
+        digest=found.get(headers.DEAD_DIGEST, ""),
+        headers_digest=found.get(headers.DEAD_HEADERS_DIGEST, ""),
+        cut=_number(found.get(headers.DEAD_CUT, "")),
     )
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
 
 
 def _time(text: str) -> datetime:
-    """Return the time in a header; the unix epoch if it cannot be parsed."""
+    """Return the time in a header; the unix epoch if it cannot be parsed, or is not of this age."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        at.timestamp()
+    except (ValueError, OverflowError):
         return datetime.fromtimestamp(0, UTC)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at if _YEARS[0] <= at.year <= _YEARS[1] else datetime.fromtimestamp(0, UTC)
 
 
 def _hidden(text: str) -> dict[str, str]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -6,12 +6,50 @@ tests/unit/bus/test_nats_internals.py names the version it was written for and c
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+import re
+from typing import Any, Final, cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
+from nats.protocol import parser
+
+_ARGUMENT: Final = rb"[^ \t\r\n]+"
+"""What nats-server takes for one argument (parser.go). Python's `\\s` also ends one at a vertical tab or form feed."""
+parser.MSG_RE = re.compile(rb"\AMSG[ \t]+(%b)[ \t]+(%b)[ \t]+((%b)[ \t]+)?(\d+)\r\n" % ((_ARGUMENT,) * 3))
+parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+(%b)[ \t]+(%b)[ \t]+((%b)[ \t]+)?(\d+)[ \t]+(\d+)\r\n" % ((_ARGUMENT,) * 3))
+_STATUS: Final = "Status"
+_FIRST_LINE: Final = len("NATS/1.0")
+
+
+class SturdyClient(Client):
+    """A connection that no message can break.
+
+    nats-py's reader ends, without closing the connection, at a subject that is not UTF-8 or at certain header blocks.
+    Any client may publish such a message, and the server delivers it as it is. nats-py also takes a header that is
+    called `Status` for the status of the server, which stands in the first line: here it becomes `status`.
+    """
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        if not headers:
+            return None
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError):
+            return None
+        if found is not None and _STATUS in found and headers[_FIRST_LINE : _FIRST_LINE + 1] != b" ":
+            found["status"] = found.pop(_STATUS)
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        try:
+            where, back = subject.decode(), reply.decode()
+        except UnicodeDecodeError:
+            where, back = subject.decode(errors="replace"), reply.decode(errors="replace")
+        return self.msg_class(subject=where, reply=back, data=data, headers=headers, _client=self, _sid=sid)
 
 
 def connection(js: JetStreamContext) -> Client:

@@ -1,7 +1,8 @@
 """The streams and consumers Headway uses, declared as data; `ensure` creates or updates them on the server.
 
 Workers create the stream of their own service; `provision()` creates the shared ones with the control role.
-Bounds are hard (`discard new`): a full stream refuses new messages instead of dropping old ones.
+Bounds are hard (`discard new`): a full stream refuses new messages instead of dropping old ones, except events and dead
+letters.
 
 The operator sets the number of replicas once, through `provision()`. Declarations leave it open: an existing stream
 keeps its replicas, a new one gets as many as `EVENTS` has. So workers, which do not know the cluster, never lower it.
@@ -45,6 +46,9 @@ ATTEMPTS: Final = "KV_ATTEMPTS"
 CONTROL: Final = "KV_CONTROL"
 BLOBS_BUCKET: Final = "BLOBS"
 BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
+
+LETTERS: Final = 4000
+"""Most dead letters of one service, tenant and operation; a new one replaces the oldest."""
 
 DAY: Final = 86_400.0
 TOMBSTONES: Final = 30 * DAY
@@ -164,7 +168,17 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             deny_delete=True,
             republish=RePublish(src="obj.>", dest="live.>"),
         ),
-        _kept(DEAD, ["dead.*.*.*"], replicas, max_age=30 * DAY, allow_direct=True),
+        _kept(
+            DEAD,
+            ["dead.*.*.*"],
+            replicas,
+            # Old letters make room, those of the same service, tenant and operation first: a message that cannot be
+            # buried would be delivered again for ever.
+            discard=DiscardPolicy.OLD,
+            max_msgs_per_subject=LETTERS,
+            max_age=30 * DAY,
+            allow_direct=True,
+        ),
         _kept(
             ATTEMPTS,
             ["$KV.ATTEMPTS.>"],

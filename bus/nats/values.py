@@ -274,7 +274,7 @@ async def _batch(js: JetStreamContext, stream: str, ask: bytes, timeout: float) 
 def _direct(js: JetStreamContext, stored: dict[str, Any]) -> Msg:
     """Convert a stored message that the leader returned to the form of a direct get."""
     block = base64.b64decode(stored.get("hdrs", ""))
-    lines = block.decode().split("\r\n")[1:]
+    lines = block.decode(errors="replace").split("\r\n")[1:]
     fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
     fields |= {SUBJECT: stored["subject"], SEQUENCE: str(stored["seq"]), TIME_STAMP: stored["time"]}
     return Msg(connection(js), stored["subject"], "", base64.b64decode(stored.get("data", "")), fields)

@@ -16,6 +16,8 @@ ID: Final = "Headway-Id"
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 BASE_REVISIONS: Final = "Headway-Base-Revisions"
 """The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
+PROOF: Final = "Headway-Proof"
+"""Proves that Headway itself set `Headway-Id` and `Headway-Only` (`headway.bus.client.ids`)."""
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 
@@ -40,16 +42,24 @@ DEAD_SUBJECT: Final = "Headway-Dead-Subject"
 DEAD_STREAM: Final = "Headway-Dead-Stream"
 DEAD_SEQUENCE: Final = "Headway-Dead-Sequence"
 DEAD_BLOB: Final = "Headway-Dead-Blob"
+DEAD_DIGEST: Final = "Headway-Dead-Digest"
+"""SHA-256 of the payload in that blob."""
+DEAD_CUT: Final = "Headway-Dead-Cut"
+"""Bytes of the original payload, where there was no room for it: the letter has its beginning only."""
 DEAD_AT: Final = "Headway-Dead-At"
 DEAD_HEADERS: Final = "Headway-Dead-Headers"
 """The original headers that cannot be sent as headers, such as those with an invalid name, as JSON."""
 DEAD_HEADERS_BLOB: Final = "Headway-Dead-Headers-Blob"
 """The blob that holds all original headers, if they are too large to be sent."""
+DEAD_HEADERS_DIGEST: Final = "Headway-Dead-Headers-Digest"
+"""SHA-256 of the headers in that blob."""
 DEAD_PREFIX: Final = "Headway-Dead-"
 
 MAX_SIZE: Final = 65_000
 """Maximum bytes of headers of a stored message; JetStream refuses 65,536 and more."""
 
+_RESERVED: Final = ("nats-", "headway-")
+_PASSED_ON: Final = frozenset({TIMEOUT, BASE_REVISIONS, ID, PROOF})
 _MAX_VALUE = 1024
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, the names that NATS clients send
 
@@ -79,6 +89,15 @@ def sendable(fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]
     for name, value in fields.items():
         (good if _NAME.fullmatch(name) and _is_utf8(value) else bad)[name] = value
     return good, bad
+
+
+def passed_on(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a received message that may be sent with it again.
+
+    Those of NATS and of Headway are left out: with the rights of the process that sends them again, some would do what
+    their publisher may not. Kept are those that publishers may set, and those that are believed only with a proof.
+    """
+    return {k: v for k, v in fields.items() if k in _PASSED_ON or not k.lower().startswith(_RESERVED)}
 
 
 def _is_utf8(value: str) -> bool:

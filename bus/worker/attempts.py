@@ -87,7 +87,7 @@ class Attempts:
 
 
 NONE = Attempts()
-_FIELDS = frozenset(field.name for field in fields(Attempts))
+_TYPES = {field.name: type(field.default) for field in fields(Attempts)}
 
 
 class Isolation:
@@ -156,13 +156,12 @@ class AttemptsLog:
         reply = await values.last(self._js, ATTEMPTS, self._subject(stream, sequence))
         if not reply.data or headers.STATUS in (reply.headers or {}):
             return NONE
-        try:
-            found = orjson.loads(reply.data)
-            return Attempts(**{name: value for name, value in found.items() if name in _FIELDS})
-        except (orjson.JSONDecodeError, AttributeError) as error:
+        record = _parse(reply.data)
+        if record is None:
             raise StoreError(
                 f"the record of attempts of {stream} {sequence} cannot be parsed", remedy="purge the record"
-            ) from error
+            )
+        return record
 
     async def save(self, stream: str, sequence: int, record: Attempts) -> None:
         """Store a record and wait for the acknowledgement.
@@ -182,3 +181,15 @@ class AttemptsLog:
 
     def _subject(self, stream: str, sequence: int) -> str:
         return f"$KV.ATTEMPTS.{self._service}.{stream}.{sequence}"
+
+
+def _parse(data: bytes) -> Attempts | None:
+    """Return the record in a value; None if it is none."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    record = {name: value for name, value in found.items() if name in _TYPES}
+    return Attempts(**record) if all(type(value) is _TYPES[name] for name, value in record.items()) else None

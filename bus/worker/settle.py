@@ -124,7 +124,8 @@ class Settlement:
             sequence=delivery.sequence,
             at=datetime.now(UTC),
         )
-        where = (self._service, attempt.tenant, attempt.operation)
+        known = getattr(attempt, "handler", None) is not None
+        where = (self._service, attempt.tenant, attempt.operation if known else dead.UNFILED)
         try:
             await dead.bury(self._scope.bus, *where, attempt.message.data, fields, _STORE_TIMEOUT)
         except HeadwayError as error:

@@ -43,6 +43,8 @@ _RELEASE = 1.0
 _JOB: Final = Kind.JOB
 """Looked up once: on Python 3.11 access to enum members is slow."""
 
+_CAUSES: Final = frozenset(dead.Cause)
+
 _log = logging.getLogger("headway.bus")
 
 
@@ -246,8 +248,10 @@ class WorkRunner:
                 found = self._events[attempt.source.index - self._lanes]
                 attempt.operation = dead.operation_of_event(found[0].name)
                 attempt.tenant = subjects.parse_event(message.subject).tenant
-                only = (message.headers or {}).get(headers.ONLY)
-                if only is not None and only != self._service.name:
+                fields = message.headers or {}
+                only = fields.get(headers.ONLY, self._service.name)
+                proven = self._scope.bus.ids.proven
+                if only != self._service.name and proven(fields.get(headers.PROOF), attempt.tenant, "", only):
                     return False
         except InvalidSubject as error:
             parts = [*message.subject.split("."), "", "", "", "", "", ""]
@@ -269,7 +273,8 @@ class WorkRunner:
             return
         attempt.record = record
         if record.cause:
-            await self._settle.give_up(attempt, dead.Cause(record.cause), record.reason, record.digest)
+            cause = dead.Cause(record.cause) if record.cause in _CAUSES else dead.Cause.ERROR
+            await self._settle.give_up(attempt, cause, record.reason, record.digest)
         elif record.convicted(retry) and not record.crashes:
             await self._settle.give_up(attempt, dead.Cause.ERROR, f"all of its {record.made} attempts failed")
         elif record.convicted(retry):

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from headway.bus.client.bus import Bus
+from headway.bus.client.ids import MessageIds
 from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, MissingStream
 from headway.bus.nats import streams
 from headway.bus.nats.delivery import ACK, Delivery, nak, read
@@ -38,12 +39,30 @@ _LATER: Final = 1.0
 _log = logging.getLogger("headway.deployer")
 
 
-def moved(message_headers: Mapping[str, str] | None, stream: str, sequence: int) -> dict[str, str]:
-    """Return the headers of a moved job with another message id, and that id."""
+def moved(
+    message_headers: Mapping[str, str] | None, stream: str, sequence: int, tenant: str, ids: MessageIds
+) -> dict[str, str]:
+    """Return the headers of a moved job: a message id that nobody can guess, and its former id.
+
+    Args:
+        message_headers: as it was received.
+        stream: where it is stored.
+        sequence: its sequence there.
+        tenant: its tenant.
+        ids: makes its new message id.
+    """
+    received = message_headers or {}
     # Received headers that a client cannot send are dropped: the job matters more.
-    kept, _ = headers.sendable({k: v for k, v in (message_headers or {}).items() if not k.startswith("Nats-Expected-")})
-    known = kept.get(headers.ID) or kept.get(headers.MESSAGE_ID) or f"{stream}.{sequence}"
-    return {**kept, headers.MESSAGE_ID: f"takeover.{stream}.{sequence}", headers.ID: known}
+    kept, _ = headers.sendable(headers.passed_on(received))
+    known, proof = kept.pop(headers.ID, ""), kept.pop(headers.PROOF, "")
+    if not ids.proven(proof, tenant, known, ""):
+        known = headers.clean(received.get(headers.MESSAGE_ID, "")) or f"{stream}.{sequence}"
+    return {
+        **kept,
+        headers.MESSAGE_ID: ids.own(f"takeover.{stream}.{sequence}"),
+        headers.ID: known,
+        headers.PROOF: ids.prove(tenant, known, ""),
+    }
 
 
 def target_subject(subject: str, version: str) -> str:
@@ -138,13 +157,15 @@ class Takeover:
 
     async def _move(self, message: Msg, known: Delivery) -> bool:
         """Store one message under the new version and acknowledge the old one; False if it could not be stored."""
-        sent = moved(message.headers, known.stream, known.sequence)
+        parts = message.subject.split(".")
+        tenant = parts[4] if len(parts) > 4 else ""
+        sent = moved(message.headers, known.stream, known.sequence, tenant, self._bus.ids)
         try:
             subject = target_subject(message.subject, self._target)
             try:
                 await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
             except InvalidInput:  # at the size limit: store it without the additional header
-                del sent[headers.ID]
+                del sent[headers.ID], sent[headers.PROOF]
                 await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
         except HeadwayError as error:
             _log.warning("%s %d stays with %s for now: %s", known.stream, known.sequence, self._source, error)

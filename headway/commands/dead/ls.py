@@ -15,7 +15,7 @@ from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters, plain
 from headway.endpoint import ServerAccess, find
-from headway.format import cut
+from headway.format import cut, visible
 
 _CAUSE: Final = 17
 _TENANT: Final = 12
@@ -54,11 +54,12 @@ def lines(letter: DeadLetter, width: int) -> tuple[str, str]:
     """Return the two lines that show a letter in a terminal of some columns."""
     when = letter.at.astimezone().strftime("%m-%d %H:%M:%S")
     what = f"{letter.service}/{letter.operation}"
-    why = f"        {letter.attempts}x {letter.traceback or '-'}  {letter.reason}".replace("\n", " ")
+    why = visible(f"        {letter.attempts}x {letter.traceback or '-'}  {letter.reason}".replace("\n", " "))
     return row(str(letter.seq), when, what, letter.tenant, letter.cause, width), cut(why, width)
 
 
 def row(seq: str, when: str, what: str, tenant: str, cause: str, width: int) -> str:
     """Return the cells side by side; long ones are cut."""
     room = max(17, width - _FIXED)
+    what, tenant, cause = visible(what), visible(tenant), visible(cause)
     return f"{seq:>6}  {when:<14}  {cut(what, room):<{room}}  {cut(tenant, _TENANT):<{_TENANT}}  {cause}"

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from headway.bus.client import dead as letters
+from headway.bus.errors import HeadwayError, StoreError
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters
 from headway.endpoint import ServerAccess, find
+from headway.format import counted, visible
 
 
 @click.command(epilog=examples("headway dead purge --service fax --tenant acme"))
@@ -30,8 +32,15 @@ def purge(
 
 async def _purge(endpoint: ServerAccess, service: str | None, tenant: str | None) -> None:
     count = 0
+    failed: list[HeadwayError] = []
     async with await endpoint.connect("dead") as bus:
         async for letter in letters.list_(bus.js, service, tenant):
-            await letters.discard(bus, letter)
-            count += 1
-    click.echo(f"deleted {count} dead letter{'' if count == 1 else 's'}")
+            try:
+                await letters.discard(bus, letter)
+                count += 1
+            except StoreError as error:
+                click.echo(f"not deleted: {letter.seq}: {visible(str(error))}", err=True)
+                failed.append(error)
+    click.echo(f"deleted {counted(count, 'dead letter')}")
+    if failed:
+        raise failed[0]

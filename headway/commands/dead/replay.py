@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from headway.bus.client import dead as letters
-from headway.bus.errors import UsageError
+from headway.bus.errors import HeadwayError, InvalidSubject, NotFound, UsageError
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import filters
 from headway.endpoint import ServerAccess, find
+from headway.format import visible
 
 
 @click.command(
@@ -44,14 +45,23 @@ def replay(
 
 async def _replay(endpoint: ServerAccess, seqs: tuple[int, ...], service: str | None, tenant: str | None) -> None:
     count = 0
+    failed: list[HeadwayError] = []
     async with await endpoint.connect("dead") as bus:
         if seqs:
             wanted = [await letters.show(bus.js, seq) for seq in seqs]
         else:
             wanted = [letter async for letter in letters.list_(bus.js, service, tenant)]
         for letter in wanted:
-            await letters.replay(bus, letter)
-            click.echo(f"replayed {letter.seq}: {letter.service}/{letter.operation} of {letter.tenant}")
+            try:
+                await letters.replay(bus, letter)
+            except (NotFound, InvalidSubject) as error:  # of this letter alone; the others may be replayed
+                click.echo(f"not replayed: {letter.seq}: {visible(str(error))}", err=True)
+                failed.append(error)
+                continue
+            what = f"{letter.service}/{letter.operation} of {letter.tenant}"
+            click.echo(visible(f"replayed {letter.seq}: {what}"))
             count += 1
+    if failed:
+        raise failed[0]
     if not count:
         click.echo("no dead letters")

@@ -39,6 +39,7 @@ def plain(letter: DeadLetter) -> dict[str, Any]:
         "stream_seq": letter.stream_seq,
         "at": letter.at.isoformat(),
         "blob": letter.blob,
+        "cut": letter.cut,
         "headers": dict(letter.headers),
         "payload": payload,
     }

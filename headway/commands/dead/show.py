@@ -13,7 +13,7 @@ from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.dead.shared import plain
 from headway.endpoint import ServerAccess, find
-from headway.format import cut
+from headway.format import cut, visible
 
 _SHOWN: Final = 2000
 """Characters of a payload."""
@@ -35,8 +35,8 @@ async def _show(endpoint: ServerAccess, seq: int) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             for header, text in value.items():
-                click.echo(f"{'header':<12} {header}: {text}")
+                click.echo(visible(f"{'header':<12} {header}: {text}"))
         elif value != "":
-            click.echo(f"{name:<12} {value}")
+            click.echo(visible(f"{name:<12} {value}"))
     text = payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)
-    click.echo("\n" + cut(text, _SHOWN))
+    click.echo("\n" + visible(cut(text, _SHOWN), lines=True))

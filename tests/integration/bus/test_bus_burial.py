@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from headway import InvalidSubject, Reject, Service
+from headway.bus import NotFound
 from headway.bus.client import dead
+from headway.bus.nats.streams import LETTERS
 
 
 def refusing() -> Service:
@@ -81,3 +85,56 @@ async def test_a_letter_that_somebody_forged_does_not_hide_the_others(bus, lette
         forged, real = await letters(2)
     assert (forged.operation, forged.attempts) == ("forged", 0)
     assert real.operation == "work"
+
+
+async def test_whatever_operations_a_tenant_makes_up_their_letters_share_one_bound(bus, letters):
+    async with bus.serving(refusing()):
+        for n in range(5):
+            await bus.submit("app", f"made-up-{n}", n, tenant="acme")
+        found = await letters(5)
+        state = (await bus.bus.js.stream_info("DEAD", subjects_filter=">")).state
+    assert state.subjects == {"dead.app.acme.unknown-operation": 5}
+    assert [letter.operation for letter in found] == [f"made-up-{n}" for n in range(5)]
+
+
+async def test_a_new_letter_takes_the_room_of_the_oldest_of_its_tenant(bus, letters, monkeypatch):
+    config = (await bus.bus.js.stream_info("DEAD")).config
+    assert config.max_msgs_per_subject == LETTERS
+    await bus.bus.js.update_stream(replace(config, max_msgs_per_subject=3))
+    async with bus.serving(refusing()):
+        await bus.submit("app", "work", "globex", tenant="globex")
+        await letters(1)
+        for n in range(5):
+            await bus.submit("app", "work", n, tenant="acme")
+        await letters(4)
+        found = await letters(4)
+    assert [letter.payload for letter in found if letter.tenant == "globex"] == [b'"globex"']
+    assert len(found) == 4
+
+
+async def test_a_large_letter_takes_the_blob_of_the_oldest_of_its_tenant(bus, letters, monkeypatch):
+    monkeypatch.setattr(dead, "BODIES", 2)
+    async with bus.serving(refusing()) as [worker]:
+        for n in range(3):
+            await bus.submit("app", "work", f"{n}" * 20_000, tenant="acme")
+            await letters(n + 1)
+        first, second, third = await letters(3)
+        with pytest.raises(NotFound, match=f"dead letter {first.seq} had to make room for newer ones"):
+            await dead.replay(bus.bus, first)
+        await dead.discard(bus.bus, first)  # leaves the blob to the letter that has it now
+        await dead.replay(bus.bus, second)
+        await dead.replay(bus.bus, third)
+    assert worker.counters.failed == 0
+
+
+async def test_a_letter_is_stored_without_its_payload_when_there_is_no_room_for_blobs(bus, letters):
+    config = (await bus.bus.js.stream_info("OBJ_BLOBS")).config
+    await bus.bus.js.update_stream(replace(config, max_bytes=1024))
+    async with bus.serving(refusing()):
+        await bus.submit("app", "work", "x" * 20_000, tenant="acme")
+        [letter] = await letters(1)
+        assert letter.cut == 20_002
+        assert letter.payload == b'"' + b"x" * 2047
+        with pytest.raises(NotFound, match="only the beginning"):
+            await dead.replay(bus.bus, letter)
+        await dead.discard(bus.bus, letter)

@@ -104,7 +104,7 @@ async def test_a_payload_too_large_to_keep_beside_its_headers_goes_through_a_blo
     async with bus.serving(fax):
         await bus.submit("fax", "work", large, tenant="acme")
         [letter] = await letters(1)
-        assert (letter.payload, letter.blob) == (b"", "dead/JOBS_fax-1")
+        assert (letter.payload, letter.blob) == (b"", "dead/fax/1")
         assert await bus.tenant("acme").blobs.get(letter.blob) == f'"{large}"'.encode()
         fax.broken = False
         await dead.replay(bus.bus, letter)

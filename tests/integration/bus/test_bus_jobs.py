@@ -57,7 +57,8 @@ async def test_the_handler_is_told_tenant_id_version_and_configuration(bus, unti
     async with bus.serving(app, version="v7", config={"n": 5}):
         await bus.submit("app", "work", {"n": 1}, tenant="acme", key="k1")
         await until(lambda: told)
-    assert told == [("acme", "work", "app", "v7", 1, 5, "acme.work.k1")]
+        made = bus.bus.ids.keyed("acme", "work", "k1")
+    assert told == [("acme", "work", "app", "v7", 1, 5, made)]
 
 
 async def test_a_failed_job_is_tried_again_after_each_backoff(bus, until):
@@ -76,7 +77,8 @@ async def test_a_failed_job_is_tried_again_after_each_backoff(bus, until):
         await bus.submit("app", "work", {"n": 1}, key="k")
         await until(lambda: worker.counters.processed == 1)
         assert (worker.counters.failed, worker.counters.retried, worker.counters.dead) == (2, 2, 0)
-    assert seen == [(1, "test.work.k"), (2, "test.work.k"), (3, "test.work.k")]
+        made = bus.bus.ids.keyed("test", "work", "k")
+    assert seen == [(1, made), (2, made), (3, made)]
     assert 0.09 <= at[1] - at[0] < 0.39
     assert at[2] - at[1] >= 0.39
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from headway.bus.client.ids import MessageIds
 from headway.bus.nats import streams
 from headway.bus.wire import headers
 from headway.control.records import ScaleRecord
@@ -195,7 +196,18 @@ async def test_a_takeover_that_is_repeated_stores_nothing_twice(place):
 
 
 async def test_a_job_keeps_its_id_and_its_headers_when_it_is_moved():
-    first = moved({"Nats-Msg-Id": "acme.send.k", "traceparent": "00-1", "Nats-Expected-Stream": "x"}, "JOBS_app", 7)
-    assert first == {"Nats-Msg-Id": "takeover.JOBS_app.7", "Headway-Id": "acme.send.k", "traceparent": "00-1"}
-    assert moved(first, "JOBS_app", 9)["Headway-Id"] == "acme.send.k"
-    assert moved(None, "JOBS_app", 9)["Headway-Id"] == "JOBS_app.9"
+    ids = MessageIds(b"secret")
+    sent = {"Nats-Msg-Id": "acme.send.k", "traceparent": "00-1", "Nats-Expected-Stream": "x", "Nats-Trace-Dest": "y"}
+    first = moved(sent, "JOBS_app", 7, "acme", ids)
+    assert first.keys() == {"Nats-Msg-Id", "traceparent", "Headway-Id", "Headway-Proof"}
+    assert (first["Headway-Id"], first["traceparent"]) == ("acme.send.k", "00-1")
+    assert moved(first, "JOBS_app", 9, "acme", ids)["Headway-Id"] == "acme.send.k"
+    assert moved(None, "JOBS_app", 9, "acme", ids)["Headway-Id"] == "JOBS_app.9"
+
+
+async def test_nobody_can_guess_the_message_id_of_a_moved_job_or_forge_its_former_id():
+    ids, others = MessageIds(b"secret"), MessageIds(b"another")
+    first = moved({"Nats-Msg-Id": "k"}, "JOBS_app", 7, "acme", ids)
+    assert first["Nats-Msg-Id"] != moved({"Nats-Msg-Id": "k"}, "JOBS_app", 7, "acme", others)["Nats-Msg-Id"]
+    forged = {"Nats-Msg-Id": "k", "Headway-Id": "globex.send.1", "Headway-Proof": first["Headway-Proof"]}
+    assert moved(forged, "JOBS_app", 8, "acme", ids)["Headway-Id"] == "k"

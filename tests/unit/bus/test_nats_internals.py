@@ -72,3 +72,31 @@ def test_no_other_file_uses_what_is_private_to_another():
         check=False,
     )
     assert found.returncode == 0, found.stdout
+
+
+async def test_a_message_that_is_not_utf_8_reaches_its_subscription():
+    nc = internals.SturdyClient()
+    message = nc._build_message(1, b"a.\xff", b"_INBOX.\xfe", b"x", None)
+    assert (message.subject, message.reply, message.data) == ("a.\ufffd", "_INBOX.\ufffd", b"x")
+
+
+async def test_a_header_block_that_nats_py_cannot_read_gives_no_headers():
+    nc = internals.SturdyClient()
+    assert await nc._process_headers(b"x") is None
+    assert await nc._process_headers(b"NATS/1.0 \xff\xff\xff\r\n\r\n") is None
+    assert await nc._process_headers(b"") is None
+
+
+async def test_only_the_first_line_of_a_header_block_is_a_status():
+    nc = internals.SturdyClient()
+    assert await nc._process_headers(b"NATS/1.0 503\r\n\r\n") == {"Status": "503"}
+    assert await nc._process_headers(b"NATS/1.0\r\nStatus: 503\r\n\r\n") == {"status": "503"}
+
+
+def test_a_subject_ends_where_the_server_says_it_ends():
+    found = internals.parser.MSG_RE.match(b"MSG a.\x0b\x0c\x1f 7 _INBOX.x 3\r\n")
+    assert found is not None
+    assert found.groups() == (b"a.\x0b\x0c\x1f", b"7", b"_INBOX.x ", b"_INBOX.x", b"3")
+    found = internals.parser.HMSG_RE.match(b"HMSG a 7 12 15\r\n")
+    assert found is not None
+    assert found.groups()[-2:] == (b"12", b"15")

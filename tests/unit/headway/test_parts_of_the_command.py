@@ -17,7 +17,7 @@ from headway.bus.client.connection import DEFAULT_URL
 from headway.bus.wire.beat import Beat
 from headway.commands.status import render
 from headway.control.records import ScaleRecord
-from headway.format import milliseconds, short
+from headway.format import milliseconds, short, visible
 from headway.loglines import readable
 from headway.place import pool_of
 from headway.scaler.restarts import delay as restart_delay
@@ -225,3 +225,10 @@ def test_counts_stay_short(number):
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.42, "0.4ms"), (120.4, "120ms"), (3200, "3.2s")])
 def test_latencies_stay_readable(value, text):
     assert milliseconds(value) == text
+
+
+def test_text_of_others_cannot_control_the_terminal():
+    assert visible("plain, ümlaut, 日本") == "plain, ümlaut, 日本"
+    assert visible("a\x1b[2Jb\x07\x9b\u202e\u2028") == "a\\x1b[2Jb\\x07\\x9b\\u202e\\u2028"
+    assert visible("one\ntwo\t3\r") == "one\\ntwo\\t3\\r"
+    assert visible("one\ntwo\t3\r", lines=True) == "one\ntwo\t3\\r"
