@@ -53,6 +53,7 @@ def write(
     home: Path | None = None,
     sync_interval: str = "2m",
     compression: bool = False,
+    origins: Sequence[str] = (),
 ) -> list[Path]:
     """Write the files that each server starts from.
 
@@ -63,7 +64,7 @@ def write(
         out: parent of each server's directory, which is created if missing.
         home: where each server will find its own directory; None if it stays where it is written.
         sync_interval: as in `headway.broker.config.NatsConfig`.
-        compression: likewise.
+        compression, origins: likewise.
 
     Returns:
         the configuration files.
@@ -92,6 +93,7 @@ def write(
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,
                 compression=compression,
+                origins=tuple(origins),
                 sync_interval=sync_interval,
                 cluster=cluster,
                 zone=node.zone,

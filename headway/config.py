@@ -27,6 +27,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from headway.broker.config import LOOPBACK
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
 from headway.control.records import Scale, Seconds
@@ -159,6 +160,18 @@ class WebConfig(_Strict):
         if self.issuer is None and not self.dev_issuer:
             raise ValueError("give issuer and audience of your tokens, or try it with dev_issuer: true")
         return self
+
+    def own_origins(self) -> tuple[str, ...]:
+        """Return the origins whose pages may use the websocket listener; none if they are not all known.
+
+        The address that people use is unknown behind a proxy, and where `host` is not the loopback, unless `origins`
+        names it. It is unknown, too, while the port is not chosen.
+        """
+        if self.host not in LOOPBACK or self.proxies or self.ws_url is not None:
+            return tuple(self.origins)
+        if self.port == 0:
+            return ()
+        return (*(f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost", "[::1]")), *self.origins)
 
     def arguments(self) -> list[str]:
         """Return the equivalent options of `headway web`."""
