@@ -114,7 +114,8 @@ class Broker:
             dir: data directory for keys, routes, messages and log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
-            origins, compression: as in `headway.broker.config.NatsConfig`.
+            origins: as in `headway.broker.config.NatsConfig`.
+            compression: likewise.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".

@@ -64,7 +64,8 @@ def write(
         out: parent of each server's directory, which is created if missing.
         home: where each server will find its own directory; None if it stays where it is written.
         sync_interval: as in `headway.broker.config.NatsConfig`.
-        compression, origins: likewise.
+        compression: likewise.
+        origins: likewise.
 
     Returns:
         the configuration files.

@@ -33,6 +33,7 @@ from headway.clientsync.beacons import Beacons
 from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.objects import Store
 from headway.clientsync.presence import Presence
+from headway.clientsync.proofs import Proofs
 from headway.clientsync.pull import Puller
 from headway.clientsync.responder import Responder
 from headway.clientsync.tail import POLL, Tail
@@ -154,7 +155,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
         tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
         metrics = SyncMetrics()
         presence = Presence(broker, bus, metrics)
-        responder = Responder(bus, Puller(store, tail), presence, metrics)
+        responder = Responder(bus, Puller(store, tail), presence, metrics, Proofs(broker.identities))
 
         def active() -> set[str]:
             return presence.tenants | responder.active(time.monotonic() - beacons.ACTIVE)

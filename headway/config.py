@@ -129,6 +129,7 @@ class WebConfig(_Strict):
         issuer, audience: required issuer and audience of your application's tokens.
         jwks_url: the issuer's keys; found by OIDC discovery by default.
         tenant_claim, user_claim: the claims that name tenant and user.
+        pass_claims: further claims that services are told, in `ctx.user`.
         console: serve the operator's console.
         role_claim, operator_role: the claim that names roles, and the one whose tokens open the console.
         dev_issuer: gives anybody a token for any user; for trying things out.
@@ -145,6 +146,7 @@ class WebConfig(_Strict):
     jwks_url: str | None = None
     tenant_claim: str = "tenant"
     user_claim: str = "sub"
+    pass_claims: list[str] = []
     console: bool = True
     role_claim: str = "role"
     operator_role: str = "operator"
@@ -190,6 +192,7 @@ class WebConfig(_Strict):
             "--session": str(self.session),
         }
         options = [word for option, value in named.items() if value is not None for word in (option, value)]
+        options += [word for name in self.pass_claims for word in ("--pass-claim", name)]
         options += ["--dev-issuer"] if self.dev_issuer else []
         options += [] if self.console else ["--no-console"]
         return options + [word for origin in self.origins for word in ("--allow-origin", origin)]

@@ -83,6 +83,7 @@ class Bus:
         outbox: batches acknowledgements and replies.
         again: opens another connection with the same settings; None if `connect()` did not open this one.
         object_rates: write rates of objects, by tenant.
+        issuers: public keys whose proofs of users are trusted.
     """
 
     def __init__(self, nc: nats.aio.client.Client) -> None:
@@ -91,6 +92,7 @@ class Bus:
         self.telemetry = telemetry.instruments()
         self.outbox = Outbox(nc)
         self.object_rates = Rates(RATE, BURST)
+        self.issuers: frozenset[str] = frozenset()
         self.closed = asyncio.Event()
         self.again: Callable[[], Awaitable[Bus]] | None = None
         self._up = asyncio.Event()

@@ -18,6 +18,7 @@ from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed, UsageError
 from headway.bus.nats.refusals import is_unreachable
+from headway.bus.wire import proof
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 CONNECT_TIMEOUT = 5.0
@@ -52,8 +53,10 @@ async def connect(
     url = url or os.environ.get("HEADWAY_NATS_URL") or DEFAULT_URL
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
     options: dict[str, Any] = {}
+    issuers: frozenset[str] = frozenset()
     if given:
         text = _creds_text(given)
+        issuers = proof.issuers(text)
         options["user_credentials"] = nats.aio.client.RawCredentials(text)
         options["inbox_prefix"] = f"_INBOX.{_public_key(text)}"
     nc = nats.aio.client.Client()
@@ -116,6 +119,7 @@ async def connect(
             remedy=refused if "authorization violation" in detail.lower() else None,
         ) from error
     bus = Bus(nc)
+    bus.issuers = issuers
     bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
     return bus
 

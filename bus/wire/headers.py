@@ -16,6 +16,8 @@ ID: Final = "Headway-Id"
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 BASE_REVISIONS: Final = "Headway-Base-Revisions"
 """The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
+USER: Final = "Headway-User"
+"""Proof of the person that the message is from (bus/wire/proof.py)."""
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 

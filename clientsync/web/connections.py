@@ -160,7 +160,8 @@ class _Bounded(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        arrived = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        cycle: Any = self.cycle  # None before the first request
+        arrived = cycle is not None and not cycle.response_complete and not cycle.more_body
         if arrived and self._waiting and self.conn.their_state is not h11.ERROR:
             self._waiting = False
             self._admission.busy(self)

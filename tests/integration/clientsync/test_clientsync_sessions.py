@@ -355,6 +355,22 @@ async def test_too_much_is_refused_with_the_time_to_wait(bus, start_site):
     assert (await too_large.http.post("/dev/token", json={"user": "x" * 5000})).status_code == 413
 
 
+async def test_a_good_token_is_accepted_after_many_bad_ones_from_its_address(bus, start_site):
+    site = await start_site(bus.broker, limits=RateLimits(failures=(0.01, 30)))
+    token = await site.token("acme", "ada")
+    refused = [(await ask(site, f"bad{n}")).status_code for n in range(40)]
+    assert refused == [401] * 30 + [429] * 10
+    assert (await ask(site, token)).status_code == 200
+
+
+async def test_a_bad_token_is_not_checked_without_end(signed, issuer):
+    expired = issuer.token(exp=int(time.time()) - 300)
+    statuses = [(await ask(signed, expired)).status_code for _ in range(40)]
+    assert statuses[:30] == [401] * 30
+    assert 429 in statuses[30:]
+    assert (await ask(signed, issuer.token())).status_code == 200
+
+
 async def test_pages_come_with_headers_that_keep_others_out(bus, start_site, tmp_path):
     (tmp_path / "index.html").write_text("<p>hello")
     (tmp_path / "app-0a1b2c3d.js").write_text("1")
