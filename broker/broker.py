@@ -97,6 +97,7 @@ class Broker:
         *,
         port: int = DEFAULT_PORT,
         ws_port: int | None = 0,
+        origins: tuple[str, ...] = (),
         compression: bool = False,
         host: str = "127.0.0.1",
         name: str = "headway",
@@ -113,7 +114,8 @@ class Broker:
             dir: data directory for keys, routes, messages and log.
             port: for clients; 0 takes any free one.
             ws_port: for browsers; 0 takes any free one, None has no websocket listener.
-            compression: as in `headway.broker.config.NatsConfig`.
+            origins: as in `headway.broker.config.NatsConfig`.
+            compression: likewise.
             host: address to listen on.
             name: the server's name.
             sync_interval: "always" has each message on disk before it is acknowledged; nats-server's default is "2m".
@@ -137,6 +139,7 @@ class Broker:
             host=host,
             port=port or FREE_PORT,
             ws_port=FREE_PORT if ws_port == 0 else ws_port,
+            origins=origins,
             compression=compression,
             sync_interval=sync_interval,
             max_payload=max_payload,

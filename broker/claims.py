@@ -9,18 +9,17 @@ docs/decisions/0001-own-jwt-claims.md for why this is not a library.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import time
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
 import nacl.exceptions
-import nacl.signing
 import nkeys
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headway.broker.errors import BadIdentity
+from headway.bus.wire.proof import b64, unb64, verify_key
 
 NO_LIMIT: Final = -1
 _HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
@@ -244,8 +243,8 @@ def encode(claims: Claims[Body], signer: nkeys.KeyPair, *, issued_at: int | None
         }
     )
     final = issued.model_copy(update={"jti": _digest(_json(issued))})
-    signed = f"{_b64(orjson.dumps(_HEADER))}.{_b64(_json(final))}"
-    return f"{signed}.{_b64(signer.sign(signed.encode()))}"
+    signed = f"{b64(orjson.dumps(_HEADER))}.{b64(_json(final))}"
+    return f"{signed}.{b64(signer.sign(signed.encode()))}"
 
 
 def decode(token: str, body: type[Body]) -> Claims[Body]:
@@ -257,11 +256,11 @@ def decode(token: str, body: type[Body]) -> Claims[Body]:
     kind = _KINDS[body]
     try:
         header, claims, signature = token.strip().split(".")
-        if orjson.loads(_unb64(header)) != _HEADER:
+        if orjson.loads(unb64(header)) != _HEADER:
             raise BadIdentity(f"not a NATS token of version {_VERSION}")
         model = cast("type[Claims[Body]]", Claims.__class_getitem__(body))
-        found = model.model_validate_json(_unb64(claims))
-        _verify_key(found.iss).verify(f"{header}.{claims}".encode(), _unb64(signature))
+        found = model.model_validate_json(unb64(claims))
+        verify_key(found.iss).verify(f"{header}.{claims}".encode(), unb64(signature))
     except (ValueError, ValidationError, nacl.exceptions.CryptoError) as error:
         raise BadIdentity(f"not a valid NATS token: {_first_line(error)}") from error
     if found.nats.type != kind or found.iss[0] not in _SIGNERS[kind]:
@@ -277,24 +276,6 @@ def _digest(payload: bytes) -> str:
 
 def _json(claims: BaseModel) -> bytes:
     return orjson.dumps(claims.model_dump(exclude_defaults=True))
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _unb64(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def _verify_key(public: str) -> nacl.signing.VerifyKey:
-    try:
-        raw = base64.b32decode(public + "=" * (-len(public) % 8))
-    except binascii.Error as error:
-        raise ValueError("the issuer is not a public key") from error
-    if len(raw) != 35 or nkeys.crc16(bytearray(raw[:-2])).to_bytes(2, "little") != raw[-2:]:
-        raise ValueError("the issuer is not a public key")
-    return nacl.signing.VerifyKey(raw[1:33])
 
 
 def _first_line(error: Exception) -> Any:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Addresses that only programs of the same machine reach."""
 MOST_CONNECTIONS: Final = 65_536
 """nats-server's own default."""
 _FILES_OF_THE_STORE: Final = 256
@@ -80,6 +82,8 @@ class NatsConfig:
         host: address it listens on.
         port: for clients; `FREE_PORT` takes any.
         ws_port: for browsers; None for no websocket listener.
+        origins: origins of the pages that may use the websocket listener; empty for any. Programs that are no browsers
+            name no origin, and are not concerned.
         compression: whether websockets whose clients ask for it are compressed, which browsers do.
         sync_interval: how often stored messages are forced to disk: "always", or a duration such as "2m". What was
             acknowledged since the last time can be lost if the machine (not the process) dies.
@@ -96,6 +100,7 @@ class NatsConfig:
     host: str = "127.0.0.1"
     port: int = 4222
     ws_port: int | None = FREE_PORT
+    origins: tuple[str, ...] = ()
     compression: bool = False
     sync_interval: str = "2m"
     max_payload: int = 1 << 20
@@ -141,6 +146,8 @@ def render(config: NatsConfig) -> bytes:
             "no_tls": True,
             "compression": config.compression,
         }
+        if config.origins:
+            rendered["websocket"]["allowed_origins"] = list(config.origins)
     if config.zone is not None:
         rendered["server_tags"] = [f"{_ZONE}{config.zone}"]
         rendered["jetstream"]["unique_tag"] = _ZONE

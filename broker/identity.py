@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,7 @@ from headway.broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
 from headway.bus.client.ids import BLOCK, tenant_secret
 from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
+from headway.bus.wire.proof import ISSUER_TAG
 
 KEY_FILE: Final = "keys.json"
 SUM_FILE: Final = "keys.sha256"
@@ -310,6 +311,8 @@ class Identities:
             if value is not None:
                 check = subjects.application_tenant(value) if what == "tenant" else subjects.token(value, what)
                 tags.append(f"{what}:{check}")
+        if role == "worker":
+            tags.append(f"{ISSUER_TAG}{self.role_key('browser')}")  # whose word on a page's user it trusts
         body = User(issuer_account=self._account_of(role), tags=tags)
         if person is not None:
             raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
@@ -328,6 +331,11 @@ class Identities:
     def role_key(self, role: Role) -> str:
         """Return the public key that signs a role's users; connections show it as their issuer."""
         return self._public(_ROLE_KEY + role)
+
+    def signer(self, role: Role) -> Callable[[bytes], bytes]:
+        """Return the function that signs with a role's key."""
+        sign: Callable[[bytes], bytes] = self._keys[_ROLE_KEY + role].sign
+        return sign
 
     def mint_system(self) -> Credentials:
         """Make a user of the system account, which may push routes. Never give it to an application."""

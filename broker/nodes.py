@@ -53,6 +53,7 @@ def write(
     home: Path | None = None,
     sync_interval: str = "2m",
     compression: bool = False,
+    origins: Sequence[str] = (),
 ) -> list[Path]:
     """Write the files that each server starts from.
 
@@ -64,6 +65,7 @@ def write(
         home: where each server will find its own directory; None if it stays where it is written.
         sync_interval: as in `headway.broker.config.NatsConfig`.
         compression: likewise.
+        origins: likewise.
 
     Returns:
         the configuration files.
@@ -92,6 +94,7 @@ def write(
                 port=CLIENT_PORT,
                 ws_port=WEBSOCKET_PORT,
                 compression=compression,
+                origins=tuple(origins),
                 sync_interval=sync_interval,
                 cluster=cluster,
                 zone=node.zone,

@@ -35,6 +35,8 @@ _ANY_INBOX: Final = "_INBOX.>"
 
 _BROWSER_SUBSCRIPTIONS: Final = 64
 _BROWSER_PAYLOAD: Final = 64 * 1024
+_WEBSOCKET_ALONE: Final = ["WEBSOCKET"]
+"""For bearer tokens: the websocket listener is the one that checks where a page comes from."""
 
 
 def _consuming(stream: str) -> list[str]:
@@ -126,6 +128,7 @@ _BROWSER: Final = Template(
     data=NO_LIMIT,
     payload=_BROWSER_PAYLOAD,
     bearer_token=True,  # a page holds no key to sign the server's nonce with
+    allowed_connection_types=_WEBSOCKET_ALONE,
 )
 
 _WEB: Final = _template(
@@ -170,6 +173,7 @@ _CONSOLE: Final = Template(
     data=NO_LIMIT,
     payload=_BROWSER_PAYLOAD,
     bearer_token=True,
+    allowed_connection_types=_WEBSOCKET_ALONE,
 )
 
 _OPERATOR: Final = _template(pub=[], sub=[])

@@ -11,11 +11,14 @@ from pydantic import BaseModel
 
 from headway.bus.client.bus import Tenant
 from headway.bus.client.ids import unique_id
-from headway.bus.errors import DeclarationError
+from headway.bus.errors import ConfigError, DeclarationError
 from headway.bus.nats.delivery import Delivery
-from headway.bus.wire import headers, subjects
+from headway.bus.wire import headers, proof, subjects
+from headway.bus.wire.proof import User
 
 if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
     from headway.bus.client.bus import Bus
 
 T = TypeVar("T")
@@ -49,7 +52,7 @@ class Context(Tenant):
         headers: the message's headers.
     """
 
-    __slots__ = ("_delivery", "_id", "_log", "_scope", "_until", "attempt", "headers", "operation")
+    __slots__ = ("_delivery", "_id", "_log", "_message", "_scope", "_until", "_user", "attempt", "headers", "operation")
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Context(Tenant):
         attempt: int,
         until: float | None,
         delivery: Delivery | None = None,
+        message: Msg | None = None,
     ) -> None:
         self.bus = scope.bus
         self.tenant = tenant
@@ -69,6 +73,8 @@ class Context(Tenant):
         self.headers = message_headers or _NO_HEADERS
         self._scope = scope
         self._delivery = delivery
+        self._message = message
+        self._user: User | None = None
         self._id: str | None = None
         self._log: _ContextLog | None = None
 
@@ -102,6 +108,34 @@ class Context(Tenant):
                 own = moved
             self._id = own or stored or unique_id()
         return self._id
+
+    @property
+    def user(self) -> User | None:
+        """The person that a page's call or job is from; None proves nothing, so refuse what needs a person.
+
+        It is proven by the session endpoint's signature, which is checked when this is first asked for. A page cannot
+        name another person, but it can name none.
+
+        Raises:
+            Reject: if the message names a person and the proof is not valid.
+            ConfigError: if this worker's credentials do not say whose signature to trust.
+        """
+        said = self.headers.get(headers.USER)
+        if said is None or self._message is None:
+            return None
+        if self._user is None:
+            trusted = self._scope.bus.issuers
+            if not trusted:
+                raise ConfigError(
+                    f"the credentials of service {self.service!r} do not name the signer of sessions",
+                    remedy="make new ones: `headway up` and the scaler do so at their start",
+                )
+            if self._delivery is None:
+                self._user = proof.of_call(said, trusted, self.tenant, self._message.reply, time.time())
+            else:
+                place = f"{self.service}.{self.operation}"
+                self._user = proof.of_job(said, trusted, self.tenant, place, self._message.data)
+        return self._user
 
     def base_revision(self, type_: str, id_: str) -> int | None:
         """Return the revision of an object that a page's change is based on; None if the page sent none.

@@ -29,6 +29,7 @@ from headway.clientsync import protocol
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.presence import Presence
+from headway.clientsync.proofs import Proofs
 from headway.clientsync.pull import Puller
 
 QUEUE: Final = "client-sync"
@@ -61,6 +62,7 @@ class Responder:
         puller: answers pulls.
         presence: provides the users online.
         metrics: records each request.
+        proofs: makes the proofs of jobs' users.
         rate, burst: requests per second of one tenant, sustained and at once.
     """
 
@@ -70,6 +72,7 @@ class Responder:
         puller: Puller,
         presence: Presence,
         metrics: SyncMetrics,
+        proofs: Proofs,
         *,
         rate: float = RATE,
         burst: float = BURST,
@@ -78,6 +81,7 @@ class Responder:
         self._puller = puller
         self._presence = presence
         self._metrics = metrics
+        self._proofs = proofs
         self._rates = Rates(rate, burst)
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._waiting: dict[str, int] = {}
@@ -205,8 +209,11 @@ class Responder:
         for name in (headers.TRACEPARENT, headers.TRACESTATE, headers.BASE_REVISIONS):
             if value := given.get(name):
                 sent[name] = headers.clean(value)
+        payload = message.data or b"null"
+        said, place = given.get(headers.USER), f"{service}.{operation}"
+        sent[headers.USER] = self._proofs.of_job(tenant, said, message.reply, place, payload)
         await self._check_bases(tenant, protocol.base_revisions(given.get(headers.BASE_REVISIONS, "")))
-        receipt = await self._bus.store(subject, message.data or b"null", sent, _SUBMIT_TIMEOUT)
+        receipt = await self._bus.store(subject, payload, sent, _SUBMIT_TIMEOUT)
         return orjson.dumps({"stream": receipt.stream, "seq": receipt.seq, "duplicate": receipt.duplicate})
 
     async def _check_bases(self, tenant: str, bases: Mapping[tuple[str, str], int]) -> None:

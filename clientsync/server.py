@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from headway.broker.broker import Broker
+from headway.broker.config import LOOPBACK
 from headway.broker.errors import PortInUse
 from headway.bus import tasks
 from headway.bus.errors import ConfigError
@@ -32,20 +33,20 @@ from headway.clientsync.beacons import Beacons
 from headway.clientsync.metrics import SyncMetrics
 from headway.clientsync.objects import Store
 from headway.clientsync.presence import Presence
+from headway.clientsync.proofs import Proofs
 from headway.clientsync.pull import Puller
 from headway.clientsync.responder import Responder
 from headway.clientsync.tail import POLL, Tail
 from headway.clientsync.web import sessions
 from headway.clientsync.web.app import Health, Site, application
+from headway.clientsync.web.connections import Admission, Bounds, protocol
 from headway.clientsync.web.devissuer import DevelopmentIssuer
 from headway.clientsync.web.guard import Guard, RateLimits
 from headway.clientsync.web.sessions import Sessions
 from headway.clientsync.web.tokens import RemoteKeys, Rules, Verifier
 
 PAGES: Final = Path(__file__).parent / "browser" / "dist"
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _HEADERS_BYTES: Final = 32 * 1024
-_CONNECTIONS: Final = 2048
 _CLOSING: Final = 3
 
 
@@ -67,6 +68,7 @@ class Options:
         beacon_every, poll: seconds between beacons, and between reads of the stream.
         pages: directory of the pages.
         limits: rate limits of HTTP requests.
+        bounds: bounds of HTTP connections.
     """
 
     ws_url: str
@@ -84,6 +86,7 @@ class Options:
     poll: float = POLL
     pages: Path = PAGES
     limits: RateLimits = field(default_factory=RateLimits)
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 class Beside(Protocol):
@@ -152,7 +155,7 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
         tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
         metrics = SyncMetrics()
         presence = Presence(broker, bus, metrics)
-        responder = Responder(bus, Puller(store, tail), presence, metrics)
+        responder = Responder(bus, Puller(store, tail), presence, metrics, Proofs(broker.identities))
 
         def active() -> set[str]:
             return presence.tenants | responder.active(time.monotonic() - beacons.ACTIVE)
@@ -160,7 +163,8 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
         def health() -> dict[str, Any]:
             return {"connected": bus.nc.is_connected, "position": tail.position, **responder.load}
 
-        web = _Http(_application(broker, options, metrics, health, client, beside), options)
+        admission = Admission[Any](options.bounds, options.proxies)
+        web = _Http(_application(broker, options, metrics, health, client, beside, admission), options, admission)
         ready = asyncio.Event()
         async with tasks.group() as group:
             parts = [
@@ -192,6 +196,7 @@ def _application(
     health: Health,
     client: httpx.AsyncClient,
     beside: Sequence[Beside],
+    admission: Admission[Any],
 ) -> ASGIApp:
     issuer = DevelopmentIssuer() if options.development else None
     if issuer is not None:
@@ -201,7 +206,8 @@ def _application(
         verifier = Verifier(options.rules, RemoteKeys(options.rules.issuer, options.jwks_url, client))
     named = {name for origin in options.origins if (name := urlsplit(origin).hostname)}
     # With the development issuer, prevent DNS rebinding: a foreign page whose host name resolves to this server.
-    guard = Guard(options.limits, options.origins, LOOPBACK | named if issuer is not None else None)
+    hosts = LOOPBACK | named if issuer is not None else None
+    guard = Guard(options.limits, options.origins, hosts, admission.signed_in)
     return application(
         Site(
             guard=guard,
@@ -220,10 +226,11 @@ def _application(
 class _Http(uvicorn.Server):
     """uvicorn without signal handling: its owner stops it."""
 
-    def __init__(self, app: ASGIApp, options: Options) -> None:
+    def __init__(self, app: ASGIApp, options: Options, admission: Admission[Any]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol(admission),  # type: ignore[arg-type]  # a factory serves as well as a class
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
@@ -232,7 +239,6 @@ class _Http(uvicorn.Server):
                 ws="none",
                 proxy_headers=options.proxies is not None,
                 forwarded_allow_ips=options.proxies,
-                limit_concurrency=_CONNECTIONS,
                 h11_max_incomplete_event_size=_HEADERS_BYTES,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=_CLOSING,

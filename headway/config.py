@@ -27,6 +27,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from headway.broker.config import LOOPBACK
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
 from headway.control.records import Scale, Seconds
@@ -128,6 +129,7 @@ class WebConfig(_Strict):
         issuer, audience: required issuer and audience of your application's tokens.
         jwks_url: the issuer's keys; found by OIDC discovery by default.
         tenant_claim, user_claim: the claims that name tenant and user.
+        pass_claims: further claims that services are told, in `ctx.user`.
         console: serve the operator's console.
         role_claim, operator_role: the claim that names roles, and the one whose tokens open the console.
         dev_issuer: gives anybody a token for any user; for trying things out.
@@ -144,6 +146,7 @@ class WebConfig(_Strict):
     jwks_url: str | None = None
     tenant_claim: str = "tenant"
     user_claim: str = "sub"
+    pass_claims: list[str] = []
     console: bool = True
     role_claim: str = "role"
     operator_role: str = "operator"
@@ -159,6 +162,18 @@ class WebConfig(_Strict):
         if self.issuer is None and not self.dev_issuer:
             raise ValueError("give issuer and audience of your tokens, or try it with dev_issuer: true")
         return self
+
+    def own_origins(self) -> tuple[str, ...]:
+        """Return the origins whose pages may use the websocket listener; none if they are not all known.
+
+        The address that people use is unknown behind a proxy, and where `host` is not the loopback, unless `origins`
+        names it. It is unknown, too, while the port is not chosen.
+        """
+        if self.host not in LOOPBACK or self.proxies or self.ws_url is not None:
+            return tuple(self.origins)
+        if self.port == 0:
+            return ()
+        return (*(f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost", "[::1]")), *self.origins)
 
     def arguments(self) -> list[str]:
         """Return the equivalent options of `headway web`."""
@@ -177,6 +192,7 @@ class WebConfig(_Strict):
             "--session": str(self.session),
         }
         options = [word for option, value in named.items() if value is not None for word in (option, value)]
+        options += [word for name in self.pass_claims for word in ("--pass-claim", name)]
         options += ["--dev-issuer"] if self.dev_issuer else []
         options += [] if self.console else ["--no-console"]
         return options + [word for origin in self.origins for word in ("--allow-origin", origin)]

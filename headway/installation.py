@@ -269,6 +269,7 @@ async def _broker(config: Config, external: Broker | None) -> AsyncIterator[Brok
         Path(server.store),
         port=server.port,
         ws_port=server.websocket_port,
+        origins=config.web.own_origins() if config.web is not None else (),
         compression=server.websocket_compression,
         sync_interval=server.sync_interval,
         replicas=server.replicas,

@@ -84,6 +84,7 @@ class Bus:
         ids: makes message ids.
         again: opens another connection with the same settings; None if `connect()` did not open this one.
         object_rates: write rates of objects, by tenant.
+        issuers: public keys whose proofs of users are trusted.
     """
 
     def __init__(self, nc: nats.aio.client.Client, ids: MessageIds | None = None) -> None:
@@ -93,6 +94,7 @@ class Bus:
         self.telemetry = telemetry.instruments()
         self.outbox = Outbox(nc)
         self.object_rates = Rates(RATE, BURST)
+        self.issuers: frozenset[str] = frozenset()
         self.closed = asyncio.Event()
         self.again: Callable[[], Awaitable[Bus]] | None = None
         self._up = asyncio.Event()

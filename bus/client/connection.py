@@ -20,6 +20,7 @@ from headway.bus.client.ids import MessageIds
 from headway.bus.errors import ConnectionFailed, UsageError
 from headway.bus.nats.internals import SturdyClient
 from headway.bus.nats.refusals import is_unreachable
+from headway.bus.wire import proof
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 CONNECT_TIMEOUT = 5.0
@@ -55,9 +56,10 @@ async def connect(
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
     options: dict[str, Any] = {}
     ids = MessageIds()
+    issuers: frozenset[str] = frozenset()
     if given:
         text = creds_text(given)
-        ids = MessageIds.of(text)
+        ids, issuers = MessageIds.of(text), proof.issuers(text)
         options["user_credentials"] = nats.aio.client.RawCredentials(text)
         options["inbox_prefix"] = f"_INBOX.{_public_key(text)}"
     nc = SturdyClient()
@@ -120,6 +122,7 @@ async def connect(
             remedy=refused if "authorization violation" in detail.lower() else None,
         ) from error
     bus = Bus(nc, ids)
+    bus.issuers = issuers
     bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
     return bus
 

@@ -18,6 +18,8 @@ BASE_REVISIONS: Final = "Headway-Base-Revisions"
 """The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
 PROOF: Final = "Headway-Proof"
 """Proves that Headway itself set `Headway-Id` and `Headway-Only` (`headway.bus.client.ids`)."""
+USER: Final = "Headway-User"
+"""Proof of the person that the message is from (bus/wire/proof.py)."""
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 

@@ -285,7 +285,7 @@ class RpcServer:
         except InvalidInput:
             self._counters.rejected += 1
             raise
-        context = Context(self._scope, tenant, handler.name, message.headers, 1, until)
+        context = Context(self._scope, tenant, handler.name, message.headers, 1, until, message=message)
         self._timeouts.limit(call, until)
         return value, context
 

@@ -320,7 +320,14 @@ class WorkRunner:
         attempt.began = began = time.monotonic()
         until = began + handler.timeout
         attempt.context = context = Context(
-            self._scope, attempt.tenant, handler.name, message.headers, record.made + 1, until, attempt.delivery
+            self._scope,
+            attempt.tenant,
+            handler.name,
+            message.headers,
+            record.made + 1,
+            until,
+            attempt.delivery,
+            message,
         )
         self._timeouts.limit(attempt, until)
         failed = True

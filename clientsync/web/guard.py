@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,7 +32,7 @@ class RateLimits:
 
     Attributes:
         address: requests from one address.
-        failures: refused tokens from one address.
+        failures: refused tokens from one address, and refusals of one token from anywhere.
         user: sessions of one user.
     """
 
@@ -47,13 +48,22 @@ class Guard:
         limits: rate limits.
         origins: other origins whose pages may send requests.
         hosts: accepted host names of this server; None for any.
+        signed_in: called with the address of each accepted token, and the time in monotonic seconds.
     """
 
-    def __init__(self, limits: RateLimits, origins: tuple[str, ...], hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        limits: RateLimits,
+        origins: tuple[str, ...],
+        hosts: frozenset[str] | None,
+        signed_in: Callable[[str, float], None] = lambda _address, _now: None,
+    ) -> None:
         self._origins = origins
+        self._signed_in = signed_in
         self._hosts = hosts
         self._addresses = Rates(*limits.address)
         self._failures = Rates(*limits.failures)
+        self._bad_tokens = Rates(*limits.failures)
         self._users = Rates(*limits.user)
 
     async def admit(self, request: Request, work: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -69,11 +79,13 @@ class Guard:
             return refusal(HeadwayError("client sync failed"))
 
     async def bearer(self, request: Request, check: Callable[[str], Awaitable[T]]) -> T:
-        """Check a request's bearer token, with a limit of bad tokens per address; return the result of `check`.
+        """Check a request's bearer token, with limits of bad tokens; return the result of `check`.
+
+        A good token is accepted however many bad ones came from its address: others may share it.
 
         Raises:
             NotSignedIn: if there is no token.
-            RateLimited: after too many bad tokens.
+            RateLimited: after too many bad tokens of an address, or too many refusals of this token.
             ClientSyncError: as `check`.
         """
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -83,13 +95,17 @@ class Guard:
 
     async def attempt(self, request: Request, secret: str, check: Callable[[str], Awaitable[T]]) -> T:
         """Check a secret from another place than the header, as `bearer` does."""
-        address = _address(request)
-        self._failures.check(address, time.monotonic(), "bad tokens from this address", take=False)
+        now, address, digest = time.monotonic(), _address(request), hashlib.sha256(secret.encode()).hexdigest()
+        self._bad_tokens.check(digest, now, "attempts with this token", take=False)
         try:
-            return await check(secret)
+            found = await check(secret)
         except (NotSignedIn, NotAllowed):
-            self._failures.take(address, time.monotonic())
+            self._bad_tokens.take(digest, now)
+            if wait := self._failures.take(address, now):
+                raise RateLimited("too many bad tokens from this address", retry_after=wait) from None
             raise
+        self._signed_in(address, now)
+        return found
 
     def once_more(self, *user: str) -> None:
         """Count a session of a user.

@@ -18,6 +18,7 @@ from headway.broker.roles import TAGS, Role
 from headway.bus.errors import ConfigError
 from headway.clientsync.errors import NotSignedIn
 from headway.clientsync.metrics import SyncMetrics
+from headway.clientsync.proofs import Proofs
 from headway.clientsync.web.tokens import SignedIn
 
 LIFETIME: Final = 600.0
@@ -33,6 +34,7 @@ class Session:
 
     Attributes:
         jwt: a bearer token, which is sufficient to connect.
+        proof: proof of the user, for services; empty for a session that calls none.
         inbox: the prefix of the page's inboxes.
         opened: when it was opened, in Unix seconds of this machine's clock.
         life: seconds that it lasts.
@@ -40,6 +42,7 @@ class Session:
     """
 
     jwt: str
+    proof: str
     tenant: str
     user: str
     inbox: str
@@ -55,6 +58,7 @@ class Session:
         """
         return {
             "jwt": self.jwt,
+            "proof": self.proof,
             "url": url,
             "tenant": self.tenant,
             "user": self.user,
@@ -91,6 +95,7 @@ class Sessions:
         self._metrics = metrics
         self._lifetime = lifetime
         self._role: Role = role
+        self._proofs = Proofs(broker.identities)
 
     def open(self, who: SignedIn) -> Session:
         """Open a session. It ends when the application's token does, at the latest.
@@ -107,7 +112,8 @@ class Sessions:
         if self._metrics is not None:
             self._metrics.opened()
         inbox = f"_INBOX.{made.public_key}"
-        return Session(made.jwt, who.tenant, who.user, inbox, now, life, life * _REFRESH)
+        proof = self._proofs.of_session(who, made.public_key, round(now + life)) if self._role == "browser" else ""
+        return Session(made.jwt, proof, who.tenant, who.user, inbox, now, life, life * _REFRESH)
 
     async def revoke(self, who: SignedIn) -> None:
         """Void all sessions of a user.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 import jwt
+import orjson
 from jwt import PyJWK, PyJWKSet
 
 from headway.bus.errors import ConfigError, ConnectionFailed, InvalidSubject
@@ -26,6 +27,8 @@ LEEWAY: Final = 30.0
 """Tolerated difference between clocks, in seconds."""
 MAX_TOKEN: Final = 8 * 1024
 MAX_USER: Final = 256
+MAX_PASSED: Final = 1024
+"""Maximum bytes of the claims that services are told: they go with each message."""
 
 _FRESH: Final = 600.0
 """Seconds for which keys are used without fetching them again."""
@@ -44,11 +47,13 @@ class SignedIn:
         tenant: the user's tenant.
         user: the application's name of the user.
         expires: when the token expires, in unix seconds.
+        claims: further claims of the token, for services.
     """
 
     tenant: str
     user: str
     expires: float
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Rules:
         tenant_claim: the claim with the tenant; `a.b` is b inside a.
         user_claim: the claim with the user.
         algorithms: allowed signature algorithms.
+        passed: names of further claims that services are told; `a.b` is b inside a.
     """
 
     issuer: str
@@ -68,6 +74,7 @@ class Rules:
     tenant_claim: str = "tenant"
     user_claim: str = "sub"
     algorithms: tuple[str, ...] = ALGORITHMS
+    passed: tuple[str, ...] = ()
 
 
 class Keys(Protocol):
@@ -153,7 +160,13 @@ class Verifier:
             tenant = subjects.application_tenant(tenant if isinstance(tenant, str) else "")
         except InvalidSubject as error:
             raise NotAllowed(f"the token names no tenant in {self._rules.tenant_claim!r}: {error.message}") from error
-        return SignedIn(tenant, user, float(claims["exp"]))
+        found = {name: value for name in self._rules.passed if (value := claim(claims, name)) is not None}
+        if len(orjson.dumps(found)) > MAX_PASSED:
+            raise NotAllowed(
+                f"the claims {', '.join(found)} are too large to be passed to services",
+                remedy=f"they may have {MAX_PASSED} bytes together: name fewer with --pass-claim",
+            )
+        return SignedIn(tenant, user, float(claims["exp"]), found)
 
 
 def claim(claims: Mapping[str, Any], path: str) -> Any:

@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Compress messages to browsers: fewer bytes, three times the memory per connection.",
 )
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="An origin whose pages may connect, such as https://app.example.com. Can be repeated.  [default: any]",
+)
 def init(
     *,
     directory: Path,
@@ -57,6 +64,7 @@ def init(
     home: Path | None,
     durability: Literal["fast", "strict"],
     compression: bool,
+    origins: tuple[str, ...],
 ) -> int:
     """Create the keys of an installation, credentials, and the configuration of its servers.
 
@@ -83,7 +91,14 @@ def init(
     interval = ServerConfig(durability=durability).sync_interval
     where = out or directory / "nodes"
     for file in write(
-        identities, directory / "tls", nodes, where, home=home, sync_interval=interval, compression=compression
+        identities,
+        directory / "tls",
+        nodes,
+        where,
+        home=home,
+        sync_interval=interval,
+        compression=compression,
+        origins=origins,
     ):
         click.echo(f"server: {file}")
     return 0

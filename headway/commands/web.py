@@ -50,6 +50,13 @@ from headway.controlprocess import running
 @click.option("--jwks-url", help="URL of the issuer's keys. [default: by OIDC discovery]")
 @click.option("--tenant-claim", default="tenant", show_default=True, help="The claim that names the tenant.")
 @click.option("--user-claim", default="sub", show_default=True, help="The claim that names the user.")
+@click.option(
+    "--pass-claim",
+    "passed",
+    multiple=True,
+    metavar="CLAIM",
+    help="A further claim that services are told, in `ctx.user`. Can be repeated.",
+)
 @click.option("--console/--no-console", default=True, show_default=True, help="Serve the operator's console.")
 @click.option("--role-claim", default="role", show_default=True, help="The claim that names roles.")
 @click.option("--operator-role", default="operator", show_default=True, help="The role whose tokens open the console.")
@@ -92,6 +99,7 @@ def web(
     jwks_url: str | None,
     tenant_claim: str,
     user_claim: str,
+    passed: tuple[str, ...],
     console: bool,
     role_claim: str,
     operator_role: str,
@@ -111,7 +119,7 @@ def web(
         raise UsageError("the address where pages reach the server is unknown", remedy="give it with --ws-url")
     if (issuer is None) != (audience is None):
         raise UsageError("--issuer and --audience go together", remedy="give both, as in your tokens")
-    rules = Rules(issuer, audience, tenant_claim, user_claim) if issuer and audience else None
+    rules = Rules(issuer, audience, tenant_claim, user_claim, passed=passed) if issuer and audience else None
     settings = Options(
         ws_url=reached,
         host=host,

@@ -13,7 +13,7 @@ import nats.errors
 
 from headway import config
 from headway.broker import testing
-from headway.broker.config import Cluster, NatsConfig
+from headway.broker.config import FREE_PORT, Cluster, NatsConfig
 from headway.broker.server import Server, find_binary
 from headway.installation import Installation
 from headway.place import pool_of
@@ -57,6 +57,11 @@ class Place:
     def urls(self) -> str:
         """Of all servers."""
         return ",".join(server.url for server in self.servers.values())
+
+    @property
+    def ws_urls(self) -> str:
+        """Of all servers, for pages."""
+        return ",".join(str(server.ws_url) for server in self.servers.values())
 
     async def until(
         self, condition: Callable[[], Awaitable[bool] | bool], what: str, timeout: float = DEADLINE
@@ -115,7 +120,7 @@ async def made(
 
     def server(given: NatsConfig) -> Server:
         zone = ZONES[int(given.name.removeprefix("n"))]
-        binary, told = find_binary(), replace(given, name=zone, zone=zone, store=stores[zone])
+        binary, told = find_binary(), replace(given, name=zone, zone=zone, store=stores[zone], ws_port=FREE_PORT)
         if network is not None:
             binary = network.enter(zone, binary, directory / f"server-in-{zone}")
             routes = tuple(f"nats://{network.addresses[other]}:{ROUTE_PORT}" for other in ZONES if other != zone)

@@ -13,6 +13,8 @@ export interface SessionOptions {
 /** The answer of the session endpoint. */
 export interface Session {
   readonly jwt: string;
+  /** Proof of the user for services; absent from servers of an earlier version. */
+  readonly proof?: string;
   readonly url: string;
   readonly tenant: string;
   readonly user: string;

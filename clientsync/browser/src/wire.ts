@@ -17,6 +17,9 @@ const PULL_TIMEOUT = 10_000;
 /** The revisions that an operation's changes are based on, as `type.id=revision` joined by commas. */
 const BASE_REVISIONS = "Headway-Base-Revisions";
 
+/** The proof of the user, which the session endpoint has signed. */
+const USER = "Headway-User";
+
 /** How long the caller waits from the moment of sending, in whole milliseconds: no two clocks have to agree. */
 const TIMEOUT = "Headway-Timeout";
 
@@ -117,12 +120,13 @@ export class Wire {
   }
 
   async perform({ kind, service, operation, request, key, timeout, base }: Operation): Promise<unknown> {
-    const { tenant } = this.session;
+    const { tenant, proof } = this.session;
     const subject =
       kind === "call" ? `rpc.${service}.${tenant}.${operation}` : `sync.${tenant}.submit.${service}.${operation}`;
     const fields = headers();
     if (key !== undefined) fields.set("Nats-Msg-Id", headerSafe(key));
     if (kind === "call") fields.set(TIMEOUT, String(Math.max(0, Math.trunc(timeout))));
+    if (proof) fields.set(USER, proof);
     if (base !== undefined) fields.set(BASE_REVISIONS, Object.entries(base).map((pair) => pair.join("=")).join());
     const answer = await this.request(subject, request, timeout, fields);
     return answer.data.length === 0 ? undefined : answer.json();

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from headway.broker.broker import Broker
 from headway.broker.claims import User as UserClaims
 from headway.broker.claims import decode, encode
-from headway.broker.identity import Credentials
+from headway.broker.identity import Credentials, user_of
 from headway.broker.testing import TestBus
 from headway.bus.client import dead
 from headway.bus.client.connection import connect
@@ -65,7 +65,7 @@ async def connected(broker: Broker, made: Credentials) -> AsyncIterator[User]:
             refused.append(str(error))
 
     nc = await nats.connect(
-        broker.url,
+        broker.ws_url if user_of(made.text).iss in {broker.identities.role_key(role) for role in PAGES} else broker.url,
         user_credentials=RawCredentials(made.text),
         inbox_prefix=f"_INBOX.{made.public_key}",
         error_cb=on_error,
@@ -76,6 +76,7 @@ async def connected(broker: Broker, made: Credentials) -> AsyncIterator[User]:
         await nc.close()
 
 
+PAGES = ("browser", "console")
 ROLES: dict[str, dict[str, str]] = {
     "worker": {"service": "fax"},
     "client": {"tenant": "acme"},
@@ -245,9 +246,9 @@ async def test_a_browser_sees_changes_of_its_own_tenant_only(nats_broker: Broker
 
 
 async def test_a_browser_needs_no_key_but_nobody_else_gets_in_without(nats_broker: Broker) -> None:
-    async def with_token_alone(made: Credentials) -> None:
+    async def with_token_alone(url: str, made: Credentials) -> None:
         nc = await nats.connect(
-            nats_broker.url,
+            url,
             user_jwt_cb=made.jwt.encode,
             signature_cb=lambda _nonce: b"",
             allow_reconnect=False,
@@ -255,9 +256,18 @@ async def test_a_browser_needs_no_key_but_nobody_else_gets_in_without(nats_broke
         )
         await nc.close()
 
-    await with_token_alone(nats_broker.identities.mint("browser", tenant="acme"))
+    await with_token_alone(nats_broker.ws_url, nats_broker.identities.mint("browser", tenant="acme"))
     with pytest.raises(nats.errors.Error):
-        await with_token_alone(nats_broker.identities.mint("client", tenant="acme"))
+        await with_token_alone(nats_broker.url, nats_broker.identities.mint("client", tenant="acme"))
+
+
+@pytest.mark.parametrize("role", PAGES)
+async def test_a_bearer_token_opens_the_websocket_listener_alone(nats_broker: Broker, role) -> None:
+    made = nats_broker.identities.mint(role, **ROLES[role])
+    options = {"user_jwt_cb": made.jwt.encode, "signature_cb": lambda _nonce: b"", "error_cb": _ignore}
+    await (await nats.connect(nats_broker.ws_url, allow_reconnect=False, **options)).close()
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(nats_broker.url, allow_reconnect=False, **options)
 
 
 async def _ignore(_error: Exception) -> None: ...

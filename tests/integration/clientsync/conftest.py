@@ -18,7 +18,9 @@ async def start_site(tmp_path):
 
         async def start(broker, **options) -> Site:
             usual = {"development": True, "beacon_every": 0.2, "poll": 0.05, "pages": tmp_path}
-            settings = Options(ws_url=broker.ws_url or "ws://127.0.0.1:1", port=0, **{**usual, **options})
+            settings = Options(
+                ws_url=(broker.ws_url or "ws://127.0.0.1:1").split(",")[0], port=0, **{**usual, **options}
+            )
             url = await stack.enter_async_context(serving(broker, settings))
             http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
             return Site(broker, url, http)
@@ -39,6 +41,6 @@ async def open_page():
 
         async def opened(site: Site, tenant: str = "acme", user: str = "ada", **options) -> Page:
             session = await site.session(tenant, user)
-            return await stack.enter_async_context(Page.open(site.broker.url, session, **options))
+            return await stack.enter_async_context(Page.open(site.broker.ws_url, session, **options))
 
         yield opened

@@ -250,7 +250,11 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster3]:
                 cluster=Cluster("headway", port, routes),
             )
             servers.append(await stack.enter_async_context(Server(config)))
-        broker = Broker.external(",".join(server.url for server in servers), dir=tmp_path, ws_url=servers[0].ws_url)
+        broker = Broker.external(
+            ",".join(server.url for server in servers),
+            dir=tmp_path,
+            ws_url=",".join(server.ws_url for server in servers),
+        )
         stack.push_async_callback(broker.close)
         async with asyncio.timeout(60):
             while True:

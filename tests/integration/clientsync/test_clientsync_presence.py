@@ -11,7 +11,7 @@ async def test_a_tenants_pages_are_told_who_comes_and_goes(site, open_page, unti
     page = await open_page(site, "acme", "ada")
     await until(lambda: page.presence and page.presence[-1]["online"] == ["ada"])
     session = await site.session("acme", "bob")
-    async with Page.open(site.broker.url, session), Page.open(site.broker.url, session, follow=False):
+    async with Page.open(site.broker.ws_url, session), Page.open(site.broker.ws_url, session, follow=False):
         stranger = await open_page(site, "zeta", "eve")
         await until(lambda: page.presence[-1]["online"] == ["ada", "bob"])
         await until(lambda: stranger.presence and stranger.presence[-1]["online"] == ["eve"])
@@ -23,8 +23,8 @@ async def test_a_tenants_pages_are_told_who_comes_and_goes(site, open_page, unti
 async def test_who_has_two_tabs_stays_online_when_one_is_closed(site, open_page, until):
     page = await open_page(site, "acme", "ada")
     session = await site.session("acme", "bob")
-    async with Page.open(site.broker.url, session):
-        async with Page.open(site.broker.url, session):
+    async with Page.open(site.broker.ws_url, session):
+        async with Page.open(site.broker.ws_url, session):
             await until(lambda: page.presence and page.presence[-1]["online"] == ["ada", "bob"])
         await asyncio.sleep(0.5)  # longer than changes are gathered
         assert (await page.ask(presence=True))["online"] == ["ada", "bob"]
@@ -45,7 +45,7 @@ async def test_an_instance_that_starts_later_counts_who_is_there(bus, site, star
 async def test_who_leaves_while_the_server_is_away_is_not_shown_for_ever(bus, site, open_page, until):
     page = await open_page(site, "acme", "ada")
     session = await site.session("acme", "bob")
-    async with Page.open(site.broker.url, session, reconnect=False):
+    async with Page.open(site.broker.ws_url, session, reconnect=False):
         await until(lambda: page.presence and page.presence[-1]["online"] == ["ada", "bob"])
         assert bus.broker.server is not None
         await bus.broker.server.restart()

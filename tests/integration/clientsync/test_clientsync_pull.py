@@ -364,6 +364,7 @@ async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, st
     from headway.clientsync.metrics import SyncMetrics
     from headway.clientsync.objects import Store
     from headway.clientsync.presence import Presence
+    from headway.clientsync.proofs import Proofs
     from headway.clientsync.pull import Puller
     from headway.clientsync.responder import Responder
     from headway.clientsync.tail import Tail
@@ -373,7 +374,9 @@ async def test_one_tenants_flood_is_refused_and_another_tenant_is_served(bus, st
     async with await bus.broker.connect("web") as connection:
         store, metrics = Store(connection.js), SyncMetrics()
         puller, presence = Puller(store, Tail(store)), Presence(bus.broker, connection, metrics)
-        responder = Responder(connection, puller, presence, metrics, rate=0.001, burst=20)
+        responder = Responder(
+            connection, puller, presence, metrics, Proofs(bus.broker.identities), rate=0.001, burst=20
+        )
         ready = asyncio.Event()
         running = asyncio.ensure_future(responder.run(ready))
         await ready.wait()

@@ -112,7 +112,7 @@ async def test_the_applications_token_opens_a_session_of_its_tenant(signed, issu
     assert session["refresh_in"] == pytest.approx(0.8 * session["expires_in"], abs=0.01)
     assert session["now"] == pytest.approx(time.time(), abs=5)
     assert reply.headers["cache-control"] == "no-store"
-    async with Page.open(signed.broker.url, session, follow=False) as page:
+    async with Page.open(signed.broker.ws_url, session, follow=False) as page:
         assert (await page.ask())["changes"] == []
     assert issuer.asked == ["/.well-known/openid-configuration", "/keys"]
     await ask(signed, issuer.token())
@@ -201,13 +201,13 @@ async def test_a_session_ends_when_it_expires_and_the_next_one_goes_on(bus, star
     site = await start_site(bus.broker, lifetime=5.0)
     first = await site.session()
     assert first["refresh_at"] < first["expires"]
-    async with Page.open(site.broker.url, first, reconnect=False, follow=False) as page:
+    async with Page.open(site.broker.ws_url, first, reconnect=False, follow=False) as page:
         await bus.tenant("acme").objects.put("fax", "a", {})
         assert len((await page.ask())["changes"]) == 1
         await until(lambda: time.time() >= first["refresh_at"])  # as pages do it; so it lives for seconds longer
         second = await site.session()
         assert second["inbox"] == first["inbox"]
-        async with Page.open(site.broker.url, second, reconnect=False, follow=False) as next_page:
+        async with Page.open(site.broker.ws_url, second, reconnect=False, follow=False) as next_page:
             await until(page.closed.is_set)
             assert len((await next_page.ask())["changes"]) == 1
     assert time.time() >= first["expires"] - 1
@@ -220,15 +220,15 @@ async def test_revoking_disconnects_a_user_at_once_and_nobody_else(bus, site, un
     same_name = await site.session("zeta", "ada")
     other = await site.session("acme", "bob")
     async with (
-        Page.open(site.broker.url, session, reconnect=False) as first,
-        Page.open(site.broker.url, session, reconnect=False) as second,
-        Page.open(site.broker.url, same_name, reconnect=False) as elsewhere,
-        Page.open(site.broker.url, other, reconnect=False) as beside,
+        Page.open(site.broker.ws_url, session, reconnect=False) as first,
+        Page.open(site.broker.ws_url, session, reconnect=False) as second,
+        Page.open(site.broker.ws_url, same_name, reconnect=False) as elsewhere,
+        Page.open(site.broker.ws_url, other, reconnect=False) as beside,
     ):
         assert (await ask(site, token, "DELETE")).status_code == 204
         await until(lambda: first.closed.is_set() and second.closed.is_set())
         with pytest.raises(nats.errors.Error):
-            async with Page.open(site.broker.url, session, reconnect=False, follow=False):
+            async with Page.open(site.broker.ws_url, session, reconnect=False, follow=False):
                 pass
         assert not elsewhere.closed.is_set()
         assert not beside.closed.is_set()
@@ -238,7 +238,7 @@ async def test_revoking_disconnects_a_user_at_once_and_nobody_else(bus, site, un
     async def may_come_back() -> bool:  # with a token of a later second
         fresh = (await ask(site, token)).json()
         try:
-            async with Page.open(site.broker.url, fresh, reconnect=False, follow=False):
+            async with Page.open(site.broker.ws_url, fresh, reconnect=False, follow=False):
                 return True
         except nats.errors.Error:
             return False
@@ -280,7 +280,7 @@ async def all_refused(broker: Broker, keys) -> None:
     for made in keys.values():
         session = {"jwt": made.jwt, "inbox": f"_INBOX.{made.public_key}", "tenant": "acme"}
         with pytest.raises(nats.errors.Error):
-            async with Page.open(broker.url, session, reconnect=False, follow=False):
+            async with Page.open(broker.ws_url, session, reconnect=False, follow=False):
                 pass
 
 
@@ -353,6 +353,22 @@ async def test_too_much_is_refused_with_the_time_to_wait(bus, start_site):
     assert reply.json()["error"]["code"] == "rate_limited"
     too_large = await start_site(bus.broker)
     assert (await too_large.http.post("/dev/token", json={"user": "x" * 5000})).status_code == 413
+
+
+async def test_a_good_token_is_accepted_after_many_bad_ones_from_its_address(bus, start_site):
+    site = await start_site(bus.broker, limits=RateLimits(failures=(0.01, 30)))
+    token = await site.token("acme", "ada")
+    refused = [(await ask(site, f"bad{n}")).status_code for n in range(40)]
+    assert refused == [401] * 30 + [429] * 10
+    assert (await ask(site, token)).status_code == 200
+
+
+async def test_a_bad_token_is_not_checked_without_end(signed, issuer):
+    expired = issuer.token(exp=int(time.time()) - 300)
+    statuses = [(await ask(signed, expired)).status_code for _ in range(40)]
+    assert statuses[:30] == [401] * 30
+    assert 429 in statuses[30:]
+    assert (await ask(signed, issuer.token())).status_code == 200
 
 
 async def test_pages_come_with_headers_that_keep_others_out(bus, start_site, tmp_path):

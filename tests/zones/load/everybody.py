@@ -100,5 +100,5 @@ async def _page(place: Place, stack: AsyncExitStack, user: str) -> Replica:
     assert place.running.web_url is not None
     async with httpx.AsyncClient(base_url=place.running.web_url, timeout=30) as http:
         session = await Site(place.running.broker, place.running.web_url, http).session(TENANT, user)
-    page = await stack.enter_async_context(Page.open(place.urls, session))
+    page = await stack.enter_async_context(Page.open(place.ws_urls, session))
     return page.replica
