@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from headway.broker.claims import Account, Export, Import, Limits, Scope, WeightedMapping
+from headway.broker.routes import DIRECT
 
 _CALLS: Final = "rpc.*.*.*.*"
 """Calls in mapped form only: clients cannot reach unmapped subjects or the probes of a split."""
@@ -48,7 +49,7 @@ def application(
         ],
         limits=Limits.unlimited(jetstream=True),
         signing_keys=list(scopes),
-        mappings=dict(mappings),
+        mappings={**mappings, **DIRECT},
         revocations=dict(revoked),
     )
 
@@ -78,6 +79,6 @@ def clients(
         exports=[Export(name="calls", subject=_CALLS, type="stream")],
         limits=Limits.unlimited(jetstream=False),
         signing_keys=list(scopes),
-        mappings={source: targets for source, targets in mappings.items() if source.startswith("rpc.")},
+        mappings={**{source: targets for source, targets in mappings.items() if source.startswith("rpc.")}, **DIRECT},
         revocations=dict(revoked),
     )

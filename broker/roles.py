@@ -103,6 +103,7 @@ _WORKER: Final = _template(
     sub=[
         _INBOX,
         f"rpc.{_SERVICE}.*.*.*",
+        f"direct.{_SERVICE}.*.*.*",
         "$SRV.*",
         f"$SRV.*.{_SERVICE}",
         f"$SRV.*.{_SERVICE}.*",
@@ -158,7 +159,8 @@ _CONTROL: Final = _template(
         _ANY_INBOX,
         # The deployer calls a version's workers before they have traffic, moves jobs from one version to another, and
         # measures a split by probes that no worker subscribes to.
-        "rpc.*.*.*.*",
+        "direct.*.*.*.*",
+        "rpc.*.*.*.*",  # of probes, as mapped
         "job.*.*.*.*.*",
         f"rpc.*.{PROBE}.*",
     ],

@@ -51,6 +51,15 @@ _UPDATE: Final = "$SYS.REQ.CLAIMS.UPDATE"
 _SUBSCRIPTIONS: Final = "$SYS.REQ.SERVER.PING.SUBSZ"
 
 
+NAMED: Final = "rpc.*.*.*.*"
+"""What a call that names a version is published on. Destinations of routes look the same, but are not mapped again."""
+DIRECT: Final = {
+    NAMED: [WeightedMapping(subject=f"direct.{'.'.join(f'{{{{wildcard({n})}}}}' for n in (1, 2, 3, 4))}", weight=TOTAL)]
+}
+"""Calls that name a version get a subject that only roles which may do so can publish on: permissions are checked on
+the mapped subject, and cannot tell a route's destination from the same subject published by hand.
+"""
+
 _VARIANTS: Final = tuple(
     (first, second)
     for first in ("{{wildcard(1)}}", "{{Wildcard(1)}}", "$1")
@@ -176,7 +185,7 @@ def prove(account: Account) -> None:
         if wrong := {cluster: total for cluster, total in totals.items() if total != TOTAL}:
             raise BadRoutes(f"the weights of {source} total {next(iter(wrong.values()))}, not {TOTAL}")
         for scope in account.signing_keys:
-            if isinstance(scope, Scope):
+            if isinstance(scope, Scope) and source != NAMED:
                 _permitted(scope, source, targets)
 
 

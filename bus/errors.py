@@ -132,12 +132,17 @@ class Rejected(CallError):
 
 
 class Overloaded(CallError):
-    """The worker is at its in-flight limit and sheds load at once."""
+    """The worker is at its in-flight limit and sheds load at once.
+
+    Attributes:
+        retry_after: seconds after which to try again.
+    """
 
     code = "overloaded"
     status = 503
     retryable = True
     default_remedy = "try again after a moment, or run more workers"
+    retry_after: float = 0.25
 
 
 class Unavailable(CallError):

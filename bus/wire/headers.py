@@ -33,6 +33,9 @@ ERROR: Final = "Headway-Error"
 ERROR_ID: Final = "Headway-Error-Id"
 """Identifies the worker's log entry of an error whose details are not sent."""
 
+RETRY_AFTER: Final = "Headway-Retry-After"
+"""Whole milliseconds after which the caller of an overloaded worker may try again."""
+
 ONLY: Final = "Headway-Only"
 """The only service that is to handle this event; set when an event is replayed from a dead letter."""
 
@@ -73,9 +76,11 @@ def timeout_value(seconds: float) -> str:
 
 def timeout_of(headers: Mapping[str, str] | None) -> float | None:
     """Return a message's time limit in seconds; None if it has none or it is not a number."""
-    if headers is None:
-        return None
-    value = headers.get(TIMEOUT)
+    return None if headers is None else seconds_of(headers.get(TIMEOUT))
+
+
+def seconds_of(value: str | None) -> float | None:
+    """Return a header's whole milliseconds in seconds; None if it is not such a number."""
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
         return None
     return int(value) / 1000

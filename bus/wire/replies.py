@@ -38,6 +38,8 @@ def error_headers(error: HeadwayError, *, remedy: bool = False) -> dict[str, str
     }
     if isinstance(error, RemoteError) and error.error_id:
         fields[headers.ERROR_ID] = error.error_id
+    if isinstance(error, Overloaded):
+        fields[headers.RETRY_AFTER] = headers.timeout_value(error.retry_after)
     return fields
 
 
@@ -60,4 +62,6 @@ def raise_remote(subject: str, found: Mapping[str, str] | None) -> None:
     raised = kind(f"{message}, error id {error_id}" if error_id else message)
     if isinstance(raised, RemoteError):
         raised.error_id = error_id
+    if isinstance(raised, Overloaded):
+        raised.retry_after = headers.seconds_of(found.get(headers.RETRY_AFTER)) or Overloaded.retry_after
     raise raised

@@ -1,6 +1,7 @@
 """The subject grammar: the only module that builds and parses subjects.
 
     rpc.<service>.<tenant>.<operation>             -> rpc.<service>.<version>.<tenant>.<operation>
+    rpc.<service>.<version>.<tenant>.<operation>   -> direct.<service>.<version>.<tenant>.<operation>
     job.<service>.<tenant>.<operation>             -> job.<service>.<version>.<lane>.<tenant>.<operation>
     event.<tenant>.<type>                          type may have several tokens: call.ended
     obj.<tenant>.<type>.<id>                       -> live.<tenant>.<type>.<id>
@@ -160,6 +161,11 @@ def rpc(service: str, tenant: str, operation: str) -> str:
 def rpc_endpoint(service: str, version: str, operation: str) -> str:
     """Return the subject that the workers of one version subscribe to, for all tenants."""
     return f"rpc.{token(service, 'service')}.{token(version, 'version')}.*.{token(operation, 'operation')}"
+
+
+def direct_endpoint(service: str, version: str, operation: str) -> str:
+    """Return the subject on which calls that name a version reach its workers."""
+    return rpc_endpoint(service, version, operation).replace("rpc", "direct", 1)
 
 
 def queue_group(service: str, version: str) -> str:

@@ -1,8 +1,11 @@
 """Serve calls: request and reply, with an in-flight limit, deadlines and error headers.
 
 Workers of one version subscribe in one queue group, so nats-server gives each request to one of them. A worker at its
-limit answers 503 at once instead of queueing requests. A request whose deadline has passed is not started, and a
-running one is cancelled. Errors are sent in the headers of NATS micro (ADR-32).
+limit answers 503, first to the tenant with the most calls in hand (`admission`). A request whose deadline has passed is
+not started, and a running one is cancelled. Errors are sent in the headers of NATS micro (ADR-32).
+
+Calls that name a version come on a subject of their own (`subjects.direct_endpoint`). Only control and operators may
+make them, and they do not count in what the release of a version is judged by.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -44,12 +48,18 @@ from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
 from headway.bus.wire.replies import error_headers
+from headway.bus.worker.admission import Admission, Verdict
 from headway.bus.worker.execute import execute
 from headway.bus.worker.timeouts import NEVER, Timed, Timeouts
 
 _FLUSH_TIMEOUT = 2.0
 _RELEASE = 1.0
 """Seconds that cancelled handlers have to finish."""
+PATIENCE: Final = 0.25
+"""Seconds that a call may wait for the slot of a tenant with more calls."""
+
+_SERVE: Final = Verdict.SERVE
+"""Looked up once: on Python 3.11 access to enum members is slow."""
 
 _log = logging.getLogger("headway.bus")
 
@@ -57,11 +67,12 @@ _log = logging.getLogger("headway.bus")
 class Endpoint:
     """One operation and its statistics (ADR-32)."""
 
-    __slots__ = ("errors", "handler", "invoke", "last_error", "nanoseconds", "requests", "subject")
+    __slots__ = ("direct", "errors", "handler", "invoke", "last_error", "nanoseconds", "requests", "subject")
 
-    def __init__(self, handler: Handler, subject: str, executor: Executor) -> None:
+    def __init__(self, handler: Handler, subject: str, direct: str, executor: Executor) -> None:
         self.handler = handler
         self.subject = subject
+        self.direct = direct
         self.invoke = handler.bind(executor)
         self.requests = 0
         self.errors = 0
@@ -76,16 +87,17 @@ class _BadReply(Exception):  # its text is also sent to the caller: it names fie
 class Call(Timed):
     """One request being served."""
 
-    __slots__ = ("began", "message", "tenant")
+    __slots__ = ("began", "counters", "message", "tenant")
 
-    def __init__(self, message: Msg, now: float) -> None:
+    def __init__(self, message: Msg, now: float, tenant: str, counters: Counters) -> None:
         self.due = NEVER  # not by super(): this runs for each request
         self.timed_out = False
         self.message = message
         self.began = now
         self.returned = False
         self.thread = None
-        self.tenant = ""
+        self.tenant = tenant
+        self.counters = counters
 
 
 class RpcServer:
@@ -109,13 +121,21 @@ class RpcServer:
     ) -> None:
         self._scope = scope
         self._limit = service.max_inflight
+        self._admission: Admission[tuple[Endpoint, Call]] = Admission(service.max_inflight)
         self._counters = counters
+        self._aside = Counters()
+        """Counts calls that name the version."""
         self._nc = scope.bus.nc
         self._outbox = scope.bus.outbox
         self._telemetry = scope.bus.telemetry
         self.queue_group = subjects.queue_group(service.name, scope.version)
         self.endpoints = [
-            Endpoint(handler, subjects.rpc_endpoint(service.name, scope.version, name), executor)
+            Endpoint(
+                handler,
+                subjects.rpc_endpoint(service.name, scope.version, name),
+                subjects.direct_endpoint(service.name, scope.version, name),
+                executor,
+            )
             for name, handler in service.handlers_of(Kind.RPC).items()
         ]
         self._subscriptions: list[Subscription] = []
@@ -143,9 +163,10 @@ class RpcServer:
     async def start(self) -> None:
         """Start accepting calls."""
         for endpoint in self.endpoints:
-            self._subscriptions.append(
-                await subscribe(self._nc, endpoint.subject, self._taker(endpoint), queue=self.queue_group)
-            )
+            for subject, counters in ((endpoint.subject, self._counters), (endpoint.direct, self._aside)):
+                self._subscriptions.append(
+                    await subscribe(self._nc, subject, self._taker(endpoint, counters), queue=self.queue_group)
+                )
 
     async def stop(self) -> None:
         """Stop accepting calls, and return when those already sent to this worker have been accepted."""
@@ -176,43 +197,69 @@ class RpcServer:
             for call in list(self._running):  # handlers that ignore cancellation
                 await self._refuse(call.message, Overloaded("the worker is shutting down", remedy=""))
 
-    def _taker(self, endpoint: Endpoint) -> Handle:
-        running, limit, idle, stir = self._running, self._limit, self._idle, self._stir
-        create_task = asyncio.get_running_loop().create_task
+    def _taker(self, endpoint: Endpoint, counters: Counters) -> Handle:
+        arrive, serve = self._admission.arrive, self._start
 
         def take(message: Msg) -> None:
             endpoint.requests += 1
             # Without an inbox as reply subject it is not a call: it may be JetStream's acknowledgement of a job, for
             # which a client of another tenant has given this subject as reply subject.
             if not subjects.is_inbox(message.reply):
-                self._counters.rejected += 1
+                counters.rejected += 1
                 _log.warning("%s is refused: its reply subject %r is not an inbox", message.subject, message.reply)
                 return
-            if len(running) >= limit:
-                self._counters.shed += 1
-                error = Overloaded(f"{limit} calls are in flight")
-                _count_error(endpoint, error)
-                refusal = create_task(self._refuse(message, error))
-                self._refusals.add(refusal)
-                refusal.add_done_callback(self._refusals.discard)
+            try:
+                tenant = subjects.rpc_tenant(message.subject)
+            except InvalidSubject as error:
+                counters.rejected += 1
+                self._refuse_soon(endpoint, message, InvalidInput(error.message, remedy=error.remedy))
                 return
-            call = Call(message, time.monotonic())
-            if not running:
-                idle.clear()
-                stir()
-            running.add(call)
-            # Not in a TaskGroup: `_running` holds the call with its task, `idle()` waits for it, and it never raises.
-            call.task = create_task(self._serve(endpoint, call))
+            call = Call(message, time.monotonic(), tenant, counters)
+            verdict = arrive(tenant, (endpoint, call))
+            if verdict is _SERVE:
+                serve(endpoint, call)
+            elif verdict is Verdict.WAIT:
+                asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience, endpoint, call)
+            else:
+                self._shed(endpoint, call)
 
         return take
+
+    def _start(self, endpoint: Endpoint, call: Call) -> None:
+        if not self._running:
+            self._idle.clear()
+            self._stir()
+        self._running.add(call)
+        # Not in a TaskGroup: `_running` holds the call with its task, `idle()` waits for it, and it never raises.
+        call.task = self._loop.create_task(self._serve(endpoint, call))
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, cached as in `WorkRunner`."""
+        return asyncio.get_running_loop()
+
+    def _lose_patience(self, endpoint: Endpoint, call: Call) -> None:
+        """Refuse a call that still waits."""
+        if self._admission.withdraw(call.tenant, (endpoint, call)):
+            self._shed(endpoint, call)
+
+    def _shed(self, endpoint: Endpoint, call: Call) -> None:
+        call.counters.shed += 1
+        self._refuse_soon(endpoint, call.message, Overloaded(f"{self._limit} calls are in flight"))
+
+    def _refuse_soon(self, endpoint: Endpoint, message: Msg, error: CallError) -> None:
+        _count_error(endpoint, error)
+        refusal = self._loop.create_task(self._refuse(message, error))
+        self._refusals.add(refusal)
+        refusal.add_done_callback(self._refusals.discard)
 
     async def _serve(self, endpoint: Endpoint, call: Call) -> None:
         message, failed = call.message, True
         try:
             payload = await self._run(endpoint, call)
             if not self._outbox.offer(message.reply, payload):
-                await self._respond(message, payload)
-            self._counters.processed += 1
+                await self._respond(call, payload)
+            call.counters.processed += 1
             failed = False
         except (CallError, Conflict) as error:
             failed = not isinstance(error, (InvalidInput, Rejected, Conflict))
@@ -229,13 +276,16 @@ class RpcServer:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({call.thread})
             self._running.discard(call)
+            following = self._admission.leave(call.tenant)
+            if following is not None:
+                self._start(*following)
             if not self._running:
                 self._idle.set()
             took = time.monotonic() - call.began
             endpoint.nanoseconds += int(took * 1e9)
-            self._counters.latency["rpc"].record(took)
-            if call.tenant and not call.returned:
-                self._counters.ended(endpoint.handler.name, call.tenant, took, failed=failed)
+            call.counters.latency["rpc"].record(took)
+            if not call.returned:
+                call.counters.ended(endpoint.handler.name, call.tenant, took, failed=failed)
 
     async def _run(self, endpoint: Endpoint, call: Call) -> bytes:
         """Run the handler for one request.
@@ -277,15 +327,11 @@ class RpcServer:
         if until <= time.monotonic():
             raise DeadlineExceeded("the deadline had passed before the worker could start it", remedy="")
         try:
-            tenant = call.tenant = subjects.rpc_tenant(message.subject)
             value = handler.input.decode(message.data)
-        except InvalidSubject as error:
-            self._counters.rejected += 1
-            raise InvalidInput(error.message, remedy=error.remedy) from error
         except InvalidInput:
-            self._counters.rejected += 1
+            call.counters.rejected += 1
             raise
-        context = Context(self._scope, tenant, handler.name, message.headers, 1, until, message=message)
+        context = Context(self._scope, call.tenant, handler.name, message.headers, 1, until, message=message)
         self._timeouts.limit(call, until)
         return value, context
 
@@ -296,23 +342,23 @@ class RpcServer:
             asyncio.CancelledError: if its worker cancelled it.
         """
         if isinstance(error, Reject):
-            self._counters.rejected += 1
+            call.counters.rejected += 1
             return Rejected(error.message, remedy=error.remedy)
         if isinstance(error, (Conflict, DeadlineExceeded, Overloaded, Unavailable)):
             # Raised by the handler or by a service it called: the caller can retry in both cases. After a conflict, a
             # page retries with the newer object.
-            self._counters.failed += 1
+            call.counters.failed += 1
             return type(error)(error.message, remedy="")
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if call.timed_out and task is not None:
                 task.uncancel()
-                self._counters.failed += 1
+                call.counters.failed += 1
                 return DeadlineExceeded(f"not done within {time.monotonic() - call.began:.3f} s", remedy="")
             if task is not None and task.cancelling():
                 raise error
             # A cancellation of something else escaped from the handler: a failure like any other.
-        return self._failed(context, error)
+        return self._failed(call, context, error)
 
     def _reply(self, handler: Handler, result: Any) -> bytes:
         try:
@@ -320,9 +366,9 @@ class RpcServer:
         except InvalidInput as error:
             raise _BadReply(f"{handler.name} does not return its declared type: {error}") from error
 
-    def _failed(self, context: Context, error: BaseException) -> CallError:
+    def _failed(self, call: Call, context: Context, error: BaseException) -> CallError:
         """Log an error and give the caller only its id: its text may contain another tenant's secrets."""
-        self._counters.failed += 1
+        call.counters.failed += 1
         if isinstance(error, (ConnectionFailed, NotServed, NotStored)):
             # The handler is not to blame for an unreachable server or worker: the caller can retry.
             _log.warning("%s is unavailable: %s", context.operation, error, extra={"headway": log_fields(context)})
@@ -334,12 +380,13 @@ class RpcServer:
         failed.error_id = error_id
         return failed
 
-    async def _respond(self, message: Msg, payload: bytes) -> None:
+    async def _respond(self, call: Call, payload: bytes) -> None:
+        message = call.message
         try:
             with translating("a reply"):
                 await self._nc.publish(message.reply, payload)
         except InvalidInput as error:
-            self._counters.failed += 1
+            call.counters.failed += 1
             largest = self._nc.max_payload
             raise RemoteError(
                 f"the reply has {len(payload)} bytes, the server's limit is {largest}: "

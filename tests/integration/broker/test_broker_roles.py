@@ -88,7 +88,7 @@ ROLES: dict[str, dict[str, str]] = {
 
 MAY_PUBLISH = {
     "worker": [
-        *("rpc.calls.acme.route", "rpc.calls.v1.acme.route", "job.fax.acme.send", "job.fax.v1.3.acme.send"),
+        *("rpc.calls.acme.route", "job.fax.acme.send", "job.fax.v1.3.acme.send"),
         *(
             "event.acme.call.ended",
             "obj.acme.fax.1",
@@ -103,8 +103,8 @@ MAY_PUBLISH = {
         ),
         *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_call_ended", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1"),
     ],
-    "client": ["rpc.fax.acme.status", "rpc.fax.v1.acme.status", "job.fax.acme.send", "event.acme.call.ended"],
-    "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status", "rpc.fax.v1.acme.status"],
+    "client": ["rpc.fax.acme.status", "job.fax.acme.send", "event.acme.call.ended"],
+    "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status"],
     "web": [
         *(
             "job.fax.acme.send",
@@ -124,6 +124,7 @@ MAY_PUBLISH = {
 }
 MAY_NOT_PUBLISH = {
     "worker": [
+        *("rpc.calls.v1.acme.route", "direct.calls.v1.acme.route"),
         *("dead.calls.acme.route", "beat.calls.v1.w1", "$KV.ATTEMPTS.calls.JOBS_calls.1", "$KV.CONTROL.service.fax"),
         *("$JS.API.STREAM.CREATE.JOBS_calls", "$JS.API.STREAM.DELETE.JOBS_fax", "$JS.API.STREAM.PURGE.JOBS_fax"),
         *(
@@ -136,6 +137,7 @@ MAY_NOT_PUBLISH = {
     ],
     "client": [
         *("rpc.fax.other.status", "job.fax.other.send", "job.fax.v1.0.other.send", "event.other.call.ended"),
+        *("rpc.fax.v1.acme.status", "direct.fax.v1.acme.status"),
         "job.fax.v1.0.acme.send",  # the version and the lane are the routes' to say
         *("obj.acme.fax.1", "live.acme.fax.1", "dead.fax.acme.send", "beat.fax.v1.w1", "sync.acme.pull"),
         *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1", "rpc.acme.other.status"),
@@ -143,6 +145,7 @@ MAY_NOT_PUBLISH = {
     "browser": [
         *("sync.other.pull", "sync.acme.push", "sync.other.submit.fax.send", "obj.acme.fax.1", "live.acme.fax.1"),
         *("rpc.fax.other.status", "rpc.fax.v1.other.status", "rpc.acme.other.status", "rpc.fax.acme.other.status"),
+        *("rpc.fax.v1.acme.status", "direct.fax.v1.acme.status"),
         # Not even its own tenant's jobs: the server would acknowledge them to any reply subject.
         *("job.fax.acme.send", "job.fax.v1.3.acme.send", "job.fax.other.send", "event.acme.call.ended"),
         *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "$SRV.PING", "_INBOX.SOMEBODY.1"),
@@ -168,7 +171,7 @@ MAY_NOT_PUBLISH = {
     ],
 }
 MAY_SUBSCRIBE = {
-    "worker": ["rpc.fax.v1.*.status", "$SRV.PING", "$SRV.*.fax", "$SRV.INFO.fax.w1"],
+    "worker": ["rpc.fax.v1.*.status", "direct.fax.v1.*.status", "$SRV.PING", "$SRV.*.fax", "$SRV.INFO.fax.w1"],
     "client": [],
     "browser": ["live.acme.>", "live.acme.fax.*"],
     "web": ["sync.*.pull", "sync.*.submit.*.*"],
@@ -179,6 +182,7 @@ MAY_NOT_SUBSCRIBE = {
     "worker": [
         ">",
         "rpc.calls.v1.*.route",
+        "direct.calls.v1.*.route",
         "_INBOX.>",
         "_INBOX.SOMEBODY.>",
         "job.>",
@@ -186,7 +190,7 @@ MAY_NOT_SUBSCRIBE = {
         "live.>",
         "$SRV.*.calls",
     ],
-    "client": [">", "_INBOX.>", "rpc.>", "rpc.fax.v1.acme.status", "event.acme.>", "live.acme.>", "beat.>"],
+    "client": [">", "_INBOX.>", "rpc.>", "direct.>", "rpc.fax.v1.acme.status", "event.acme.>", "live.acme.>", "beat.>"],
     "browser": [
         *(">", "live.>", "live.*.fax.1", "live.other.>", "live.headway.>", "_INBOX.>", "obj.acme.>"),
         *("event.acme.>", "sync.acme.pull"),

@@ -6,6 +6,7 @@ from headway.broker import accounts, routes
 from headway.broker.claims import Account, decode
 from headway.broker.identity import Identities, TrafficPolicy
 from headway.broker.roles import ROLES
+from headway.broker.routes import DIRECT, prove
 
 ROUTES = routes.compile({"fax": {"v1": 95, "v2": 5}})
 
@@ -27,7 +28,13 @@ def test_what_jetstream_stores_comes_as_a_service_so_that_its_acknowledgement_le
 def test_the_clients_account_stores_nothing_and_maps_calls_alone() -> None:
     clients = accounts.clients("A", [], ROUTES, {})
     assert (clients.limits.disk_storage, clients.limits.mem_storage, clients.limits.streams) == (0, 0, 0)
-    assert clients.mappings == {"rpc.fax.*.*": ROUTES["rpc.fax.*.*"]}
+    assert clients.mappings == {"rpc.fax.*.*": ROUTES["rpc.fax.*.*"], **DIRECT}
+
+
+def test_both_accounts_take_calls_that_name_a_version_to_a_subject_of_their_own() -> None:
+    for account in (accounts.application("C", [], {}, {}), accounts.clients("A", [], {}, {})):
+        assert account.mappings == DIRECT
+        prove(account)
 
 
 def test_each_role_is_of_one_account_and_revocations_hold_in_both() -> None:
