@@ -56,6 +56,8 @@ class Fleet:
         self._told: dict[Key, float] = {}
         self._served: dict[Key, float] = {}
         self._pruned = time.monotonic()
+        self.joined: Callable[[Beat], object] = lambda _: None
+        """Called with the first heartbeat that says that a worker serves; must not block."""
         self.listening_since = self._pruned
         """Monotonic time since when no heartbeat was missed; earlier silence says nothing about a worker."""
 
@@ -93,8 +95,11 @@ class Fleet:
             self.forget(beat.worker)
         else:
             member = self._members.setdefault(beat.worker, Member(now))
+            served = bool(member.beats) and member.last.state == "serving"
             member.at = now
             member.beats.append(beat)
+            if beat.state == "serving" and not served:
+                self.joined(beat)
         self._prune(now)
 
     def forget(self, worker: str) -> None:

@@ -180,6 +180,8 @@ class VersionRecord(Record):
         pool: where its workers run: the scalers and the driver of one place. "" where there is only one.
         config: its frozen configuration.
         image: digest of its image, once it is run from one.
+        revision: of a working tree: changes with each edit that `headway dev` reloads. Workers of another revision
+            are replaced.
         weight: its share of new traffic in percent.
         minimum: workers that it has at any load; a rollout raises it before it shifts traffic.
         phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
@@ -194,6 +196,7 @@ class VersionRecord(Record):
     pool: str = ""
     config: dict[str, Any] = {}
     image: str | None = None
+    revision: str = ""
     weight: int = Field(default=0, ge=0, le=100)
     minimum: int = Field(default=0, ge=0, le=256)
     phase: Literal["live", "draining", "retired"] = "live"

@@ -47,6 +47,8 @@ _EPOCH_TIMEOUT: Final = 2.0
 _PREFIX: Final = "$KV.CONTROL."
 ROLLOUTS: Final = f"{_PREFIX}rollout.*"
 """Subject of the writes to all rollout records."""
+VERSIONS: Final = f"{_PREFIX}version.>"
+"""Subject of the writes to all version records."""
 LEASES: Final = f"{_PREFIX}lease.*"
 """Subject of the writes to all leases."""
 _OPERATION: Final = "KV-Operation"

@@ -15,6 +15,7 @@ from headway.commands.base import HELP, INTERRUPTED, LazyGroup
 
 _SECTIONS = {
     "Basic Commands": {
+        "dev": "Run a project while you write it: edits are served at once.",
         "up": "Start a server and the services of headway.yaml or of apps.",
         "status": "Show versions, workers, queues and latencies.",
         "console": "Print the address of the operator's page.",

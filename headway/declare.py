@@ -76,6 +76,21 @@ async def declare(
         await _tell_room(bus, broker.server.config.store, say)
 
 
+async def redeclare(config: Config, service: Service, bus: Bus, revision: str, say: Say) -> None:
+    """Declare another revision of a service's working tree, so that its workers are replaced by workers of it.
+
+    Args:
+        config: the configuration.
+        service: the service, as it is now.
+        bus: a connection in the role operator or control.
+        revision: names the edit.
+        say: receives what could not be applied.
+    """
+    control = Control(bus)
+    await control.refresh()
+    await _service(control, config, service, bus, grace=None, say=say, revision=revision)
+
+
 async def _tell_room(bus: Bus, store: Path, say: Say) -> None:
     """Report if all streams together may hold more than the disk has room for."""
     streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
@@ -95,7 +110,14 @@ async def suspend(control: Control, name: str) -> None:
 
 
 async def _service(
-    control: Control, config: Config, service: Service, bus: Bus, *, grace: float | None, say: Say
+    control: Control,
+    config: Config,
+    service: Service,
+    bus: Bus,
+    *,
+    grace: float | None,
+    say: Say,
+    revision: str = "",
 ) -> None:
     name = service.name
     wanted = config.services[name]
@@ -115,10 +137,12 @@ async def _service(
             retired = known[other].model_copy(update={"phase": "retired", "weight": 0})
             await control.put(version_key(name, other), retired)
     await queues.declare(bus.js, service, wanted.version)
-    await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace))
+    await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace, revision))
 
 
-def _version(config: Config, name: str, wanted: ServiceConfig, grace: float | None) -> VersionRecord:
+def _version(
+    config: Config, name: str, wanted: ServiceConfig, grace: float | None, revision: str = ""
+) -> VersionRecord:
     return VersionRecord(
         service=name,
         version=wanted.version,
@@ -126,6 +150,7 @@ def _version(config: Config, name: str, wanted: ServiceConfig, grace: float | No
         root=str(Path.cwd()),
         pool=pool_of(Path(config.server.store)),
         config=wanted.config,
+        revision=revision,
         weight=100,
         grace=grace if wanted.grace is None else wanted.grace,
     )

@@ -10,7 +10,7 @@ from headway.bus.errors import UsageError
 
 MODULES: Final = {
     "charts": ("matplotlib",),
-    "control": ("cronsim", "cryptography", "httpx", "nats_server", "packaging", "rich", "scipy", "yaml"),
+    "control": ("cronsim", "cryptography", "httpx", "packaging", "rich", "scipy", "watchfiles", "yaml"),
     "docker": ("aiodocker",),
     "services": ("numpy", "PIL"),
     "telemetry": ("opentelemetry.sdk",),

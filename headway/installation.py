@@ -98,6 +98,7 @@ class Installation:
         grace: float = DEFAULT_GRACE,
         hurry: asyncio.Event | None = None,
         external: Broker | None = None,
+        warm: bool = False,
     ) -> AsyncIterator[Installation]:
         """Start everything, and return when all services serve or the time is up.
 
@@ -108,6 +109,7 @@ class Installation:
             grace: seconds to finish work in progress at the end.
             hurry: event that ends the grace period at once.
             external: a broker for a running server; by default one is started.
+            warm: start edited code sooner, at the price of one more process.
 
         Raises:
             BrokerError: if the server cannot be used.
@@ -132,7 +134,7 @@ class Installation:
                         helping.append(group.create_task(Supervisor(broker, say).run()))
                     try:
                         await declare(config, services, broker, bus, grace=None, say=say)
-                        running._control_processes(group)
+                        running._control_processes(group, warm=warm)
                         await running._until_serving(services, start_timeout)
                         _announce(broker, running.web_url)
                         yield running
@@ -153,15 +155,17 @@ class Installation:
         if not self.workers():
             (self.run / rundir.FENCE).unlink(missing_ok=True)
 
-    def _control_processes(self, group: asyncio.TaskGroup) -> None:
+    def _control_processes(self, group: asyncio.TaskGroup, *, warm: bool) -> None:
         environment = {**os.environ, **self._lifeline.environment(), "HEADWAY_NATS_URL": self.broker.url}
-        commands = {"scaler": list[str]()}
+        commands = {"scaler": ["--warm"] if warm else []}
         if self.broker.data_dir is not None:  # traffic weights are signed with the keys
             commands["deployer"] = []
         if self.config.web is not None:
             if self.broker.ws_url is not None:
                 environment["HEADWAY_WS_URL"] = self.broker.ws_url
             commands["web"] = self.config.web.arguments()
+        if warm:  # bytecode is found by the second in which its source was written, and edits may be faster than that
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
         for name, options in commands.items():
             command = [sys.executable, "-m", "headway", name, "--dir", self.config.server.store, *options]
             process = Process(name, command, environment, self._hear, inherit=(self._lifeline.descriptor,))

@@ -55,6 +55,7 @@ def launcher(broker: Broker) -> Callable[[VersionRecord], Launch]:
             environment=environment,
             grace=version.grace,
             image=version.image,
+            revision=version.revision,
         )
 
     return launch

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
+
+from nats.aio.msg import Msg
 
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream
+from headway.bus.wire.beat import Beat
 from headway.control.controller import Controller
 from headway.control.records import VersionRecord
-from headway.control.store import Control
+from headway.control.store import VERSIONS, Control
 from headway.scaler import health
 from headway.scaler.drivers.driver import Driver, Launch, RunningWorker
 from headway.scaler.errors import Fenced
@@ -80,6 +84,26 @@ class Scaler(Controller):
         self._looked: float | None = None
         self._looking: asyncio.Task[Lags] | None = None
         self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
+        self.fleet.joined = self._on_join
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Watch the versions' records, to replace workers at once when their code was edited."""
+        watch = await self._bus.nc.subscribe(VERSIONS, cb=self._on_record)
+        try:
+            yield
+        finally:
+            if not self._bus.nc.is_closed:
+                await watch.unsubscribe()
+
+    async def _on_record(self, _: Msg) -> None:
+        self.wake()
+
+    def _on_join(self, beat: Beat) -> None:
+        """Start the next round when a worker serves that may replace one of an earlier revision."""
+        version = self.control.versions.get((beat.service, beat.version))
+        if version is not None and version.revision:
+            self.wake()
 
     def beside(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Receive the driver's reports of ended workers, leading or not."""
@@ -222,8 +246,15 @@ class Scaler(Controller):
             self.fleet.reconnected()  # the silence of the others counts from now on
             return dict.fromkeys(vitals)
         return {
-            one.worker: health.diagnose(vitals[one.worker], now, memory=self._memory(one.service)) for one in running
+            one.worker: health.diagnose(vitals[one.worker], now, memory=self._memory(one.service))
+            or health.outdated(one.revision, self._revision(one))
+            for one in running
         }
+
+    def _revision(self, one: RunningWorker) -> str:
+        """Return the revision that a worker should run: its own, if no record names one."""
+        record = self.control.versions.get((one.service, one.version))
+        return (one.revision or "") if record is None else record.revision
 
     def _vitals(self, one: RunningWorker, now: float) -> Vitals:
         heard = self.fleet.of(one.worker)

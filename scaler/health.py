@@ -17,7 +17,7 @@ STUCK: Final = 1.5
 IN_A_ROW: Final = 3
 """Consecutive heartbeats that must report a problem: one slow second is normal."""
 
-Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory"]
+Kind = Literal["silent", "stuck", "hung", "unhealthy", "memory", "outdated"]
 
 
 class Vitals(NamedTuple):
@@ -71,6 +71,16 @@ def diagnose(seen: Vitals, now: float, *, memory: int | None = None) -> Sickness
     if memory is not None and all(beat.rss_bytes > memory for beat in last):
         return Sickness("memory", f"it uses {last[-1].rss_bytes / 1e6:,.0f} MB of {memory / 1e6:,.0f} MB")
     return None
+
+
+def outdated(running: str | None, wanted: str) -> Sickness | None:
+    """Return why a healthy worker has to be replaced if it runs another revision of its working tree.
+
+    Args:
+        running: its revision; None if that is unknown.
+        wanted: the version's revision.
+    """
+    return None if running in {None, wanted} else Sickness("outdated", "its code was edited")
 
 
 def deaf(everyone: Iterable[Vitals], now: float) -> bool:

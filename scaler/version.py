@@ -157,6 +157,7 @@ class VersionController:
         self._prepared = -PREPARE
         self._written: ScaleRecord | None = None
         self._unknown: str | None = None
+        self._revision: str | None = None
 
     @property
     def busy(self) -> bool:
@@ -178,12 +179,19 @@ class VersionController:
         self._tell(desired.unknown)
         if desired.version is None:
             return self._status(len(members), members)
+        self._edited(desired.version.revision)
         decision = self.decide(desired, observed, members, period)
         verdict = self._restarts.verdict(observed.now)
         before = sum(member.draining_since is None for member in members)
         await self.apply(desired.version, desired, decision, members, verdict, observed.now)
         await self.record(desired, decision, verdict, before)
         return self._status(decision.desired, members)
+
+    def _edited(self, revision: str) -> None:
+        """Forget the deaths of workers of an earlier revision: this one may be started at once."""
+        if self._revision not in {None, revision}:
+            self._restarts, self._prepared = Restarts(), -PREPARE
+        self._revision = revision
 
     def _status(self, desired: int, members: Sequence[WorkerState]) -> VersionStatus:
         return VersionStatus(
@@ -349,7 +357,8 @@ class VersionController:
     def _member(self, one: RunningWorker, sickness: Sickness | None, now: float) -> WorkerState:
         heard = self._fleet.of(one.worker)
         last = None if heard is None else heard.last
-        if sickness is None:
+        broken = sickness is not None and sickness.kind != "outdated"
+        if not broken:
             self._sick.pop(one.worker, None)
         draining = self._draining.get(one.worker)
         if draining is None and last is not None and last.state == "draining":
@@ -360,7 +369,7 @@ class VersionController:
             serving=last is not None and last.state == "serving",
             in_hand=0 if last is None else last.in_hand + last.rpc_inflight,
             sick=None if sickness is None else sickness.reason,
-            sick_since=None if sickness is None else self._sick.setdefault(one.worker, now),
+            sick_since=self._sick.setdefault(one.worker, now) if broken else None,
             silent=sickness is not None and sickness.kind == "silent",
             can_wait=sickness is not None and sickness.kind == "memory",
             draining_since=draining,

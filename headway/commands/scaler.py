@@ -51,6 +51,7 @@ _TOUCH: Final = 2.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Touch this file while rounds succeed, for health checks.",
 )
+@click.option("--warm", is_flag=True, hidden=True, help="Start edited code sooner, at the price of one more process.")
 @options.server
 def scaler(
     *,
@@ -59,6 +60,7 @@ def scaler(
     docker_network: str,
     contained: bool,
     alive: Path | None,
+    warm: bool,
     url: str | None,
     creds: str | None,
     directory: Path,
@@ -77,11 +79,18 @@ def scaler(
         )
     pool = pool_of(directory) if pool is None else pool
     network = docker_network if kind == "docker" else None
-    return run(_scale(endpoint, directory, pool, network, alive, contained=contained))
+    return run(_scale(endpoint, directory, pool, network, alive, contained=contained, warm=warm))
 
 
 async def _scale(
-    endpoint: ServerAccess, directory: Path, pool: str, network: str | None, alive: Path | None, *, contained: bool
+    endpoint: ServerAccess,
+    directory: Path,
+    pool: str,
+    network: str | None,
+    alive: Path | None,
+    *,
+    contained: bool,
+    warm: bool,
 ) -> None:
     from headway.broker.broker import Broker
     from headway.broker.identity import KEY_FILE
@@ -91,7 +100,7 @@ async def _scale(
 
     keys = directory if (directory / KEY_FILE).exists() else None
     broker = Broker.external(endpoint.url, creds=endpoint.creds, dir=keys)
-    driver = _driver(directory, pool, network)
+    driver = _driver(directory, pool, network, warm=warm)
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(running("scaler"))
         stack.push_async_callback(broker.close)
@@ -105,7 +114,7 @@ async def _scale(
         await controller.run(stop)
 
 
-def _driver(directory: Path, pool: str, network: str | None) -> Driver:
+def _driver(directory: Path, pool: str, network: str | None, *, warm: bool) -> Driver:
     if network is not None:
         from headway.scaler.drivers.docker.driver import DockerDriver
 
@@ -113,7 +122,7 @@ def _driver(directory: Path, pool: str, network: str | None) -> Driver:
     from headway.place import run_dir
     from headway.scaler.drivers.process.driver import ProcessDriver
 
-    return ProcessDriver(run_dir(directory))
+    return ProcessDriver(run_dir(directory), warm=warm)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ class Launch:
             take.
         image: digest of the image that `root` is the source of; it is verified before every start. None runs a
             working tree as it is.
+        revision: of a working tree, so that a process that has imported an earlier one is not used again.
     """
 
     service: str
@@ -30,17 +31,25 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     grace: float | None = None
     image: str | None = None
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningWorker:
-    """A live worker, as its driver lists it. `started` in unix seconds; `pid` is 0 where it has no meaning."""
+    """A live worker, as its driver lists it.
+
+    Attributes:
+        started: unix seconds.
+        pid: its process; 0 where that has no meaning.
+        revision: of the working tree that it runs; None where the driver does not know.
+    """
 
     worker: str
     service: str
     version: str
     started: float
     pid: int = 0
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

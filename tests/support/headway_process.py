@@ -172,14 +172,14 @@ def headway(folder: Path, *arguments: str, stdin: str = "", **env: str) -> subpr
     )
 
 
-def start(folder: Path, *arguments: str, output: str = "output", **env: str) -> Up:
+def start(folder: Path, *arguments: str, output: str = "output", command: str = "up", **env: str) -> Up:
     folder.mkdir(exist_ok=True)
     if not (folder / "app.py").exists():
         (folder / "app.py").write_text(APP)
     said = folder / output
     with said.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headway", "up", *arguments],
+            [sys.executable, "-m", "headway", command, *arguments],
             cwd=folder,
             env=environment(**env),
             stdout=file,

@@ -24,7 +24,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from headway.scaler.drivers.driver import Launch
+from headway.scaler.drivers.driver import Launch, RunningWorker
 from headway.scaler.errors import Fenced, LaunchFailed
 
 FENCE: Final = "fence"
@@ -45,6 +45,11 @@ class WorkerFile(BaseModel):
     pid: int
     birth: str
     started: float
+    revision: str = ""
+
+    def running(self) -> RunningWorker:
+        """Return it as a driver lists it."""
+        return RunningWorker(self.worker, self.service, self.version, self.started, self.pid, self.revision)
 
 
 def launch_id(launch: Launch) -> str:

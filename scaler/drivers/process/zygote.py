@@ -177,6 +177,7 @@ class Zygote:
                 pid=here,
                 birth=rundir.birth(here) or "",
                 started=time.time(),
+                revision=launch.revision,
             )
             atomic.write(self._run / f"{worker}.json", known.model_dump_json().encode())
             code = runner.main(launch.app, launch.version, config=dict(launch.config), name=worker, grace=launch.grace)
@@ -212,7 +213,15 @@ def _verify(launch: Launch, digest: str) -> Manifest:
 
 def main() -> int:
     """Import the service, and serve fork requests."""
-    ask = orjson.loads(sys.stdin.buffer.read())
+    text = sys.stdin.buffer.read()
+    if not text:
+        return ALREADY  # a spare one that was not needed
+    ask = orjson.loads(text)
+    if ask.get("log"):  # a spare one did not know yet where it would write
+        log = os.open(ask["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
     run, launch_id, launch = Path(ask["run"]), str(ask["id"]), Launch(**ask["launch"])
     lock = os.open(run / f"{launch_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headway.scaler.health import Vitals, deaf, diagnose
+from headway.scaler.health import Vitals, deaf, diagnose, outdated
 
 
 @dataclass
@@ -115,3 +115,11 @@ def test_one_that_had_its_time_to_begin_ought_to_be_heard():
     just, not_yet = (Vitals("w", started=started, heard=None, beats=()) for started in (70.0, 70.1))
     assert deaf([heard(97.0), just], 100)
     assert not deaf([heard(97.0), not_yet], 100)
+
+
+def test_a_worker_of_another_revision_is_outdated_and_one_of_an_unknown_revision_is_not():
+    found = outdated("r1", "r2")
+    assert found is not None
+    assert (found.kind, found.reason) == ("outdated", "its code was edited")
+    assert outdated("r2", "r2") is None
+    assert outdated(None, "r2") is None

@@ -9,8 +9,9 @@ import pytest
 
 from headway.control.fleet import Fleet
 from headway.control.records import Scale, ServiceRecord, VersionRecord
+from headway.scaler import health
 from headway.scaler.drivers.driver import RunningWorker
-from headway.scaler.plan import plan
+from headway.scaler.plan import Plan, plan
 from headway.scaler.version import DesiredVersion, ObservedVersion, VersionController
 
 from .test_scaler_observe import beat
@@ -66,3 +67,27 @@ def test_fewer_are_wanted_only_after_somebody_has_looked_for_the_whole_window(co
     controller.not_watched(60)
     assert {decided(now) for now in range(66, 76)} == {3}
     assert decided(77) == 1
+
+
+def test_an_outdated_worker_is_replaced_once_its_successor_serves_and_does_not_count_as_dead(controller):
+    old = RunningWorker("w0", "app", "v1", 0.0, revision="r1")
+    controller._fleet.hear(beat(10, worker="w0"))
+    sick = {"w0": health.outdated("r1", "r2")}
+    [member] = controller.observe(ObservedVersion(0, [old], sick, (), 0, 0))
+    assert plan(1, [member], 0, grace=30) == Plan(start=1)
+    assert not controller._sick
+    new = RunningWorker("w1", "app", "v1", 0.0, revision="r2")
+    controller._fleet.hear(beat(10, worker="w1"))
+    members = controller.observe(ObservedVersion(1, [old, new], sick, (), 0, 0))
+    assert plan(1, members, 1, grace=30) == Plan(drain=(("w0", "its code was edited"),))
+
+
+def test_deaths_of_an_earlier_revision_do_not_delay_the_next_one(controller):
+    controller._edited("r1")
+    for _ in range(9):
+        controller._died(100.0, "exit code 1", ())
+    assert controller._restarts.verdict(100.0).retry_at > 100.0
+    controller._edited("r1")
+    assert controller._restarts.verdict(100.0).retry_at > 100.0
+    controller._edited("r2")
+    assert controller._restarts.verdict(100.0).retry_at <= 100.0

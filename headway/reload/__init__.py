@@ -1,0 +1,1 @@
+"""Reloads edited services while they run (`headway dev`)."""
