@@ -29,7 +29,6 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 
 LONGEST = frozenset(
     {
-        "test_bench_quick",
         "test_chaos_fleet",
         "test_containers_compose",
         "test_deployer_rollback",
@@ -51,8 +50,17 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def _shares(item: pytest.Item) -> bool:
+    """Whether a test uses what all tests of its module share, such as one `headway up`."""
+    assert isinstance(item, pytest.Function)
+    return any(made.scope == "module" for defs in item._fixtureinfo.name2fixturedefs.values() for made in defs)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    shared = {item for item in items if _shares(item)}
+    for item in shared:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: (item.path.stem not in LONGEST, item not in shared))
 
 
 DEADLINE = 30.0

@@ -87,7 +87,8 @@ async def test_nothing_is_left_of_a_worker_that_ended(place, until):
     driver = place.driver()
     await driver.spawn(place.launch, "w1", fence=1)
     volumes = _docker("volume", "ls", "--quiet").split()
-    [mount] = json.loads(_docker("inspect", f"headway-{place.pool}-w1"))[0]["Mounts"][-1:]
+    mounts = json.loads(_docker("inspect", f"headway-{place.pool}-w1"))[0]["Mounts"]  # in any order
+    [mount] = [mount for mount in mounts if mount["Type"] == "volume"]
     assert mount["Name"] in volumes
     await driver.stop("w1", fence=1, kill=True)
     assert (await ended(driver)).worker == "w1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import struct
@@ -61,6 +62,17 @@ class RawSocket:
         elif size == 127:
             (size,) = struct.unpack(">Q", await self._reader.readexactly(8))
         return await self._reader.readexactly(size)
+
+    async def until_closed(self) -> None:
+        """Read what the server says until it closes the connection.
+
+        Nothing is sent meanwhile: a server that closes with bytes unread resets the connection, and what it said last
+        could be lost.
+        """
+        async with asyncio.timeout(30):
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    self.said += (await self._frame()).decode().replace("\r\n", "\n").split("\n")
 
     async def may_publish(self, subject: str, reply: str = "") -> bool:
         self.send(f"PUB {subject} {reply} 2\r\n{{}}\r\n")

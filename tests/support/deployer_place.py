@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,6 +73,7 @@ class Place:
         self.submitted: set[int] = set()
         self.deployers: list[tuple[Deployer, asyncio.Task, asyncio.Event, object]] = []
         self.workers: dict[str, list[tuple[Worker, object]]] = {}
+        self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.numbers = itertools.count()
         self.random = random.Random(1)
         self._tasks: list[asyncio.Task] = []
@@ -141,7 +142,16 @@ class Place:
         service = self.control.services.get(record.service)
         low = service.scale.min if service is not None else 0
         wanted = max(record.minimum, low) if record.phase == "live" else 0
-        here = self.workers.setdefault(f"{record.service} {record.version}", [])
+        key = f"{record.service} {record.version}"
+        here = self.workers.setdefault(key, [])
+        async with self._starting[key]:
+            await self.start(record, wanted, here)
+        leaving = [here.pop() for _ in range(len(here) - wanted)]
+        self.leaving += len(leaving)
+        await asyncio.gather(*(self.leave(worker, bus) for worker, bus in leaving))
+        self.leaving -= len(leaving)
+
+    async def start(self, record: VersionRecord, wanted: int, here: list[tuple[Worker, object]]) -> None:
         while len(here) < wanted:
             bus = await self.broker.connect("worker", service=record.service)
             grace = self.behaviour.setdefault(record.version, Behaviour()).grace
@@ -152,10 +162,6 @@ class Place:
                 await bus.close()
                 return
             here.append((worker, bus))
-        leaving = [here.pop() for _ in range(len(here) - wanted)]
-        self.leaving += len(leaving)
-        await asyncio.gather(*(self.leave(worker, bus) for worker, bus in leaving))
-        self.leaving -= len(leaving)
 
     async def leave(self, worker, bus) -> None:
         await worker.__aexit__(None, None, None)
@@ -163,8 +169,10 @@ class Place:
 
     async def kill(self, version: str, name: str = SERVICE) -> None:
         """Cut all workers of a version off at once, as kill -9 would: nothing is drained or handed back."""
-        for _, bus in self.workers.pop(f"{name} {version}", []):
-            await bus.nc.close()
+        key = f"{name} {version}"
+        async with self._starting[key]:  # one that answers may not be in the list yet
+            for _, bus in self.workers.pop(key, []):
+                await bus.nc.close()
 
     # What people do.
 

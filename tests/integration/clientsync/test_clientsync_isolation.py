@@ -2,11 +2,70 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.support.clientsync_websocket import RawSocket
+
+UNHEARD = [
+    "live.zeta.>",
+    "live.*.fax.secret",
+    "live.>",
+    ">",
+    "*.>",
+    "obj.>",
+    "obj.acme.>",
+    "sync.>",
+    "sync.acme.pull",
+    "rpc.>",
+    "rpc.fax.v1.acme.status",
+    "rpc.fax.v1.*.status",
+    "job.>",
+    "event.>",
+    "dead.>",
+    "beat.>",
+    "_INBOX.>",
+    "_INBOX.*.>",
+    "_INBOX.UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.>",
+    "$JS.>",
+    "$JS.EVENT.>",
+    "$KV.>",
+    "$SYS.>",
+    "$SRV.>",
+    "$O.>",
+]
+UNSAID = [
+    "sync.zeta.pull",
+    "sync.zeta.submit.fax.send",
+    "rpc.fax.zeta.status",
+    "rpc.fax.v1.zeta.status",
+    "job.fax.zeta.send",
+    "job.fax.v1.3.zeta.send",
+    "job.fax.acme.send",
+    "job.fax.v1.3.acme.send",
+    "obj.zeta.fax.secret",
+    "obj.acme.fax.1",
+    "live.zeta.head",
+    "live.acme.head",
+    "live.acme.fax.1",
+    "event.zeta.x",
+    "event.acme.x",
+    "dead.fax.acme.send",
+    "beat.fax.v1.w1",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.LIST",
+    "$JS.API.STREAM.INFO.OBJECTS",
+    "$JS.API.STREAM.PURGE.OBJECTS",
+    "$JS.API.DIRECT.GET.OBJECTS",
+    "$JS.API.DIRECT.GET.OBJECTS.obj.zeta.fax.secret",
+    "$JS.API.STREAM.MSG.GET.OBJECTS",
+    "$JS.API.CONSUMER.CREATE.OBJECTS",
+    "$KV.CONTROL.service.fax",
+    "$SYS.REQ.CLAIMS.UPDATE",
+    "$SYS.REQ.SERVER.PING",
+    "$SRV.PING",
+    "_INBOX.UAAAA.1",
+    "sync.acme.pull.zeta",
+]
 
 
 @pytest.fixture
@@ -29,80 +88,14 @@ async def test_what_its_own_tenant_has_is_open(stolen):
         assert await socket.may_publish(subject, f"{session['inbox']}.1")
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "live.zeta.>",
-        "live.*.fax.secret",
-        "live.>",
-        ">",
-        "*.>",
-        "obj.>",
-        "obj.acme.>",
-        "sync.>",
-        "sync.acme.pull",
-        "rpc.>",
-        "rpc.fax.v1.acme.status",
-        "rpc.fax.v1.*.status",
-        "job.>",
-        "event.>",
-        "dead.>",
-        "beat.>",
-        "_INBOX.>",
-        "_INBOX.*.>",
-        "_INBOX.UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.>",
-        "$JS.>",
-        "$JS.EVENT.>",
-        "$KV.>",
-        "$SYS.>",
-        "$SRV.>",
-        "$O.>",
-    ],
-)
-async def test_what_others_are_told_it_cannot_hear(stolen, subject):
+async def test_what_others_are_told_it_cannot_hear(stolen):
     socket, _ = stolen
-    assert not await socket.may_subscribe(subject)
+    assert [subject for subject in UNHEARD if await socket.may_subscribe(subject)] == []
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "sync.zeta.pull",
-        "sync.zeta.submit.fax.send",
-        "rpc.fax.zeta.status",
-        "rpc.fax.v1.zeta.status",
-        "job.fax.zeta.send",
-        "job.fax.v1.3.zeta.send",
-        "job.fax.acme.send",
-        "job.fax.v1.3.acme.send",
-        "obj.zeta.fax.secret",
-        "obj.acme.fax.1",
-        "live.zeta.head",
-        "live.acme.head",
-        "live.acme.fax.1",
-        "event.zeta.x",
-        "event.acme.x",
-        "dead.fax.acme.send",
-        "beat.fax.v1.w1",
-        "$JS.API.INFO",
-        "$JS.API.STREAM.LIST",
-        "$JS.API.STREAM.INFO.OBJECTS",
-        "$JS.API.STREAM.PURGE.OBJECTS",
-        "$JS.API.DIRECT.GET.OBJECTS",
-        "$JS.API.DIRECT.GET.OBJECTS.obj.zeta.fax.secret",
-        "$JS.API.STREAM.MSG.GET.OBJECTS",
-        "$JS.API.CONSUMER.CREATE.OBJECTS",
-        "$KV.CONTROL.service.fax",
-        "$SYS.REQ.CLAIMS.UPDATE",
-        "$SYS.REQ.SERVER.PING",
-        "$SRV.PING",
-        "_INBOX.UAAAA.1",
-        "sync.acme.pull.zeta",
-    ],
-)
-async def test_what_is_not_for_it_it_cannot_say(stolen, subject):
+async def test_what_is_not_for_it_it_cannot_say(stolen):
     socket, _ = stolen
-    assert not await socket.may_publish(subject)
+    assert [subject for subject in UNSAID if await socket.may_publish(subject)] == []
 
 
 async def test_another_tenants_changes_never_reach_its_socket(bus, stolen):
@@ -151,6 +144,5 @@ async def test_too_many_subscriptions_and_too_large_messages_are_refused(stolen)
     assert any("maximum subscriptions exceeded" in line for line in socket.said)
     size = 64 * 1024 + 1
     socket.send(f"PUB sync.acme.pull {session['inbox']}.1 {size}\r\n")
-    with pytest.raises((AssertionError, asyncio.IncompleteReadError, ConnectionError)):
-        await socket.settle()  # the server cuts the connection
-    assert any("Maximum Payload" in line for line in socket.said) or socket.closed
+    await socket.until_closed()
+    assert any("maximum payload" in line.lower() for line in socket.said)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SNIPPETS = "tests/typing/public.py"
+ROOT = Path(__file__).parents[3]
+SNIPPETS = "tests/slow/typing/public.py"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

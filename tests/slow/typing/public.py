@@ -1,4 +1,4 @@
-"""The public surface as its users write it. mypy and pyright check it (tests/typing/test_typing.py); it never runs.
+"""The public surface as its users write it. mypy and pyright check it (test_typing.py beside it); it never runs.
 
 `assert_type` says what a type has to be. A `type: ignore` says that a line has to be refused: one too many is an error.
 """
