@@ -15,14 +15,18 @@ from typing import Final, Literal, get_args
 from headway.broker.claims import NO_LIMIT, Permission, Template
 from headway.bus.wire.subjects import CONSOLE
 
-Role = Literal["worker", "client", "browser", "web", "control", "console", "operator"]
+Role = Literal["worker", "client", "browser", "web", "control", "console", "operator", "records"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browser": "tenant"}
 """What a user of the role is bound to."""
 
 OUTSIDE: Final[frozenset[Role]] = frozenset({"client"})
-"""Roles whose users are in the clients' account; the others are in the application account."""
+"""Roles whose users are in the clients' account."""
+INSIDE: Final[frozenset[Role]] = frozenset({"records", "console"})
+"""Roles whose users are in control's account; those that are in neither set are in the application account."""
+WITH_RECORDS: Final[frozenset[Role]] = frozenset({"control", "operator"})
+"""Roles whose credentials contain a second user, in the role `records`: they also reach control's account."""
 
 PROBE: Final = "headway-probe"
 """A tenant whose requests no worker serves: probes of it show where a split leads."""
@@ -178,7 +182,7 @@ _CONSOLE: Final = Template(
     allowed_connection_types=_WEBSOCKET_ALONE,
 )
 
-_OPERATOR: Final = _template(pub=[], sub=[])
+_EVERYTHING: Final = _template(pub=[], sub=[])
 
 TEMPLATES: Final[dict[Role, Template]] = {
     "worker": _WORKER,
@@ -187,6 +191,8 @@ TEMPLATES: Final[dict[Role, Template]] = {
     "web": _WEB,
     "control": _CONTROL,
     "console": _CONSOLE,
-    "operator": _OPERATOR,
+    "operator": _EVERYTHING,
+    "records": _EVERYTHING,
 }
-"""The permissions of each role's signing key. An operator has the whole application account, without bounds."""
+"""The permissions of each role's signing key. An operator has the whole application account, without bounds; `records`
+has the whole account of control, which nothing leads to."""

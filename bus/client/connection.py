@@ -30,6 +30,7 @@ _RECONNECT_DELAY_MAX = 2.0
 _PING = 3
 """Seconds between two pings of the server. After three unanswered pings the client reconnects."""
 _PENDING_BYTES = 8 << 20
+_USER = "-----BEGIN NATS USER JWT-----"
 
 _log = logging.getLogger("headway.bus")
 
@@ -54,11 +55,31 @@ async def connect(
     """
     url = url or os.environ.get("HEADWAY_NATS_URL") or DEFAULT_URL
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
+    own, inside = _users(creds_text(given)) if given else (None, None)
+    bus = await _connect(url, own, name, timeout)
+    if inside is not None:
+        try:
+            bus.attach(await _connect(url, inside, f"{name}-records", timeout))
+        except BaseException:
+            await bus.close()
+            raise
+    bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
+    return bus
+
+
+def _users(creds: str) -> tuple[str, str | None]:
+    """Split the text of credentials into its user and, if there is one, the user of control's account."""
+    before, mark, rest = creds.partition(_USER)
+    own, another, more = rest.partition(_USER)
+    return before + mark + own, _USER + more if another else None
+
+
+async def _connect(url: str, text: str | None, name: str, timeout: float) -> Bus:
+    """Connect as one user; `text` is its token and key."""
     options: dict[str, Any] = {}
     ids = MessageIds()
     issuers: frozenset[str] = frozenset()
-    if given:
-        text = creds_text(given)
+    if text is not None:
         ids, issuers = MessageIds.of(text), proof.issuers(text)
         options["user_credentials"] = nats.aio.client.RawCredentials(text)
         options["inbox_prefix"] = f"_INBOX.{_public_key(text)}"
@@ -123,7 +144,6 @@ async def connect(
         ) from error
     bus = Bus(nc, ids)
     bus.issuers = issuers
-    bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
     return bus
 
 

@@ -363,7 +363,7 @@ async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Br
     async with await nats_broker.connect("control") as bus:
         await streams.provision(bus.js)
         found = {info.config.name for info in await bus.js.streams_info()}
-    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "KV_CONTROL", "OBJ_BLOBS"}
+    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
 
 
 async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, nats_cli) -> None:
