@@ -44,11 +44,9 @@ _WEBSOCKET_ALONE: Final = ["WEBSOCKET"]
 
 
 def _consuming(stream: str) -> list[str]:
-    """Return the subjects for making durable consumers on a stream, pulling from them and acknowledging."""
+    """Return the subjects for pulling from the consumers of a stream and acknowledging. Control makes consumers."""
     return [
         f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
-        f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.*",
         f"$JS.API.CONSUMER.INFO.{stream}.*",
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
         f"$JS.ACK.{stream}.>",
@@ -63,12 +61,6 @@ _BLOBS: Final = [
     "$JS.API.STREAM.PURGE.OBJ_BLOBS",
     "$JS.API.DIRECT.GET.OBJ_BLOBS",
     "$JS.API.DIRECT.GET.OBJ_BLOBS.>",
-    # A blob is read through an ephemeral ordered consumer, whose name the client makes up.
-    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS",
-    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS.>",
-    "$JS.API.CONSUMER.INFO.OBJ_BLOBS.*",
-    "$JS.API.CONSUMER.DELETE.OBJ_BLOBS.*",
-    "$JS.FC.OBJ_BLOBS.>",
 ]
 
 
@@ -95,8 +87,7 @@ _WORKER: Final = _template(
         "$JS.API.STREAM.MSG.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS.>",
-        f"$JS.API.STREAM.CREATE.JOBS_{_SERVICE}",
-        f"$JS.API.STREAM.UPDATE.JOBS_{_SERVICE}",
+        f"queues.{_SERVICE}.*",
         *_consuming(f"JOBS_{_SERVICE}"),
         *_consuming("EVENTS"),
         *_BLOBS,
@@ -168,7 +159,7 @@ _CONTROL: Final = _template(
         "job.*.*.*.*.*",
         f"rpc.*.{PROBE}.*",
     ],
-    sub=[_INBOX, "beat.>", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
+    sub=[_INBOX, "beat.>", "queues.*.*", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
 )
 
 # The operator's console only reads. Its requests for changes go over HTTP, with the person's own token.

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from headway.broker import queues
 from headway.broker.broker import Broker
 from headway.broker.config import FREE_PORT, Cluster, NatsConfig
 from headway.broker.identity import Identities
@@ -116,6 +117,7 @@ class TestBus:
             grace: seconds that work in hand has to finish at the end.
         """
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(queues.served(self.bus))
             running = []
             for _ in range(workers):
                 connection = await self.broker.connect("worker", service=service.name)
@@ -131,9 +133,13 @@ class TestBus:
 async def broker(*, sync_interval: str = "2m") -> AsyncIterator[Broker]:
     """Start a fresh broker on free ports in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
-        async with Broker.start(
-            Path(directory), port=0, identities=_identities(), sync_interval=sync_interval
-        ) as running:
+        async with AsyncExitStack() as stack:
+            running = await stack.enter_async_context(
+                Broker.start(Path(directory), port=0, identities=_identities(), sync_interval=sync_interval)
+            )
+            # As the control processes of an installation do.
+            bus = await stack.enter_async_context(await running.connect("control", name="queues"))
+            await stack.enter_async_context(queues.served(bus))
             yield running
 
 

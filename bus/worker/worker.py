@@ -3,9 +3,9 @@
     async with Worker(fax, bus, version="v1"):
         ...                                       # serving; leaving the block drains
 
-Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: accept nothing new,
-finish work in progress within the grace period, hand back the rest, run stop hooks, close resources. Finished work is
-never handed back.
+Start: configuration, resources, start hooks, the queues that control makes, then calls and work. Stop: accept nothing
+new, finish work in progress within the grace period, hand back the rest, run stop hooks, close resources. Finished work
+is never handed back.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Worker:
             stack.push_async_callback(self._run_stop_hooks)
             for hook in self.service.start_hooks:
                 await _run_hook(hook, self.info, "start hook")
-            await queues.declare(self.bus.js, self.service, self.version)
+            await queues.ensure(self.bus, self.service, self.version)
             self.bus.on_reconnect(self)
             stack.push_async_callback(self._background.stop)
             stack.push_async_callback(self._drain)
@@ -273,13 +273,15 @@ class Worker:
 
     async def _restore(self) -> None:
         missing, self._work.missing = self._work.missing, set()
-        for index in missing:
-            source = self._work.sources[index]
-            try:
-                await queues.declare(self.bus.js, self.service, self.version, only=source.consumer)
-            except HeadwayError as error:
-                _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)
-                self._work.missing.add(index)
+        needs, why = queues.declaration(self.service), "no control process answers"
+        try:
+            if await queues.asked(self.bus, self.service.name, self.version, needs):
+                return
+        except HeadwayError as error:
+            why = error.message
+        self._work.missing |= missing
+        gone = [self._work.sources[index] for index in missing]
+        _log.error("%s is gone: %s", ", ".join(f"{one.stream}/{one.consumer}" for one in gone), why)
 
     async def _beat(self) -> None:
         due = time.monotonic()

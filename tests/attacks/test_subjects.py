@@ -62,9 +62,20 @@ MAY_NOT_PUBLISH: dict[str, tuple[str, ...]] = {
         *("sync.globex.pull", "sync.acme.submit.fax.send", "live.acme.call.kept", ">", "*", "anything"),
         *(
             f"$JS.API.{verb}.{stream}"
-            for verb in ("STREAM.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE", "STREAM.MSG.DELETE", "CONSUMER.LIST")
+            for verb in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE")
             for stream in STREAMS
         ),
+        *(
+            f"$JS.API.{verb}.{stream}"
+            for verb in ("STREAM.MSG.DELETE", "CONSUMER.LIST", "CONSUMER.NAMES", "CONSUMER.CREATE")
+            for stream in STREAMS
+        ),
+        *(
+            f"$JS.API.{verb}.{stream}.one"
+            for verb in ("CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE", "CONSUMER.DELETE", "CONSUMER.PAUSE")
+            for stream in STREAMS
+        ),
+        *("queues.voicemail.v1", "queues.*.v1", "queues.>"),
         *(
             f"$JS.API.{verb}.{stream}"
             for verb in (*_OF_STREAMS, "CONSUMER.MSG.NEXT")

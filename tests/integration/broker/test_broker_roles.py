@@ -97,7 +97,7 @@ MAY_PUBLISH = {
             "$KV.ATTEMPTS.fax.JOBS_fax.1",
         ),
         *(
-            "$JS.API.STREAM.CREATE.JOBS_fax",
+            "queues.fax.v1",
             "$JS.API.CONSUMER.MSG.NEXT.JOBS_fax.v1-0",
             "$JS.ACK.JOBS_fax.v1-0.1.1.1.1.0",
         ),
@@ -126,6 +126,9 @@ MAY_NOT_PUBLISH = {
     "worker": [
         *("rpc.calls.v1.acme.route", "direct.calls.v1.acme.route"),
         *("dead.calls.acme.route", "beat.calls.v1.w1", "$KV.ATTEMPTS.calls.JOBS_calls.1", "$KV.CONTROL.service.fax"),
+        *("queues.calls.v1", "$JS.API.STREAM.CREATE.JOBS_fax", "$JS.API.STREAM.UPDATE.JOBS_fax"),
+        *("$JS.API.CONSUMER.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.EVENTS.fax_call_ended"),
+        *("$JS.API.CONSUMER.DURABLE.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.OBJ_BLOBS"),
         *("$JS.API.STREAM.CREATE.JOBS_calls", "$JS.API.STREAM.DELETE.JOBS_fax", "$JS.API.STREAM.PURGE.JOBS_fax"),
         *(
             "$JS.API.CONSUMER.MSG.NEXT.JOBS_calls.v1-0",
