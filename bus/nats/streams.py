@@ -292,7 +292,7 @@ async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
 
 async def provision_control(js: JetStreamContext, replicas: int | None = None) -> None:
     """Create the streams of control's account, or change them to their declarations. Arguments as for `provision`."""
-    async with asyncio.TaskGroup() as group:
+    async with tasks.group() as group:
         for config in of_control(replicas):
             group.create_task(ensure(js, config))
 
