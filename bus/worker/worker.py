@@ -27,6 +27,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.client.ids import unique_id
 from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError, text_of
+from headway.bus.nats.refusals import translating
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
@@ -102,6 +103,8 @@ class Worker:
         self._hurry = asyncio.Event()
         self._resting = False
         self._stirred = asyncio.Event()
+        self._mark = bus.nc.new_inbox()
+        """Reply subject of heartbeats. Nobody replies: JetStream's own messages have none (control/heartbeats.py)."""
         self._background = _Background()
         self._stack = AsyncExitStack()
 
@@ -298,7 +301,8 @@ class Worker:
         subject = subjects.beat(self.service.name, self.version, self.name)
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT):
-                await self.bus.publish(subject, self.beat().model_dump_json().encode())
+                with translating(subject):
+                    await self.bus.nc.publish(subject, self.beat().model_dump_json().encode(), reply=self._mark)
         except (TimeoutError, HeadwayError) as error:
             _log.debug("beat not sent: %r", error)
 
