@@ -37,6 +37,7 @@ from headway.broker.claims import (
 from headway.broker.config import Trust
 from headway.broker.errors import BadIdentity
 from headway.broker.roles import INSIDE, OUTSIDE, ROLES, TAGS, TEMPLATES, WITH_RECORDS, Role
+from headway.bus.client.connection import SEAL
 from headway.bus.client.ids import BLOCK, tenant_secret
 from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
@@ -333,6 +334,8 @@ class Identities:
                 tags.append(f"{what}:{check}")
         if role == "worker":
             tags.append(f"{ISSUER_TAG}{self.role_key('browser')}")  # whose word on a page's user it trusts
+        if service is not None:
+            tags.append(f"{SEAL}:{self.seal(service)}")
         body = User(issuer_account=self._account_of(role), tags=tags)
         if person is not None:
             raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
@@ -361,6 +364,10 @@ class Identities:
         """Return the function that signs with a role's key."""
         sign: Callable[[bytes], bytes] = self._keys[_ROLE_KEY + role].sign
         return sign
+
+    def seal(self, service: str) -> str:
+        """Return the secret part of the subjects that belong to a service's workers alone."""
+        return self._derive("account", f"seal {service}").hex()[:32]
 
     def mint_system(self) -> Credentials:
         """Make a user of the system account, which may push routes. Never give it to an application."""

@@ -33,6 +33,10 @@ PROBE: Final = "headway-probe"
 
 _TENANT: Final = "{{tag(tenant)}}"
 _SERVICE: Final = "{{tag(service)}}"
+_SEAL: Final = "{{tag(seal)}}"
+"""A part of subjects that only workers of the service and control know. JetStream answers wherever its asker wants,
+also to subjects of another service, but the asker has to name them. So no role may list the stream's subjects.
+"""
 _INBOX: Final = "_INBOX.{{subject()}}.>"
 """Replies to this user only: `bus.connect` sets its inbox prefix to the user's public key."""
 _ANY_INBOX: Final = "_INBOX.>"
@@ -81,8 +85,8 @@ _WORKER: Final = _template(
         "obj.*.*.*",
         f"dead.{_SERVICE}.*.*",
         f"beat.{_SERVICE}.*.*",
-        f"$KV.ATTEMPTS.{_SERVICE}.>",
-        "$JS.API.DIRECT.GET.KV_ATTEMPTS.>",
+        f"$KV.ATTEMPTS.{_SERVICE}.{_SEAL}.>",
+        f"$JS.API.DIRECT.GET.KV_ATTEMPTS.$KV.ATTEMPTS.{_SERVICE}.{_SEAL}.>",
         "$JS.API.STREAM.INFO.OBJECTS",
         "$JS.API.STREAM.MSG.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS",

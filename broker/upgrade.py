@@ -17,7 +17,7 @@ import orjson
 from headway.broker import atomic
 from headway.broker.errors import BadIdentity
 from headway.broker.identity import CLIENTS_KEY, CONTROL_KEY, KEY_FILE, Identities, user_of
-from headway.broker.roles import Role
+from headway.broker.roles import TAGS, Role
 
 
 def upgrade(directory: Path) -> str | None:
@@ -53,20 +53,22 @@ def upgrade(directory: Path) -> str | None:
     )
 
 
-_NEW: Final[dict[str, tuple[Role, ...]]] = {CLIENTS_KEY: ("client",), CONTROL_KEY: ("operator", "control")}
+_NEW: Final[dict[str, tuple[Role, ...]]] = {CLIENTS_KEY: ("client",), CONTROL_KEY: ("operator", "control", "worker")}
 """Accounts that earlier versions lack, and the roles whose credentials are renewed for them."""
 
 
 def _renewed(identities: Identities, path: Path, role: Role) -> bool:
-    """Renew the credentials of a role, same tenant, name and expiry; False if they are something else."""
+    """Renew the credentials of a role, same tenant or service, name and expiry; False if they are something else."""
     try:
         old = user_of(path.read_text())
     except (BadIdentity, OSError, UnicodeDecodeError):
         return False  # `headway doctor` reports it
-    tenant = next((tag.partition(":")[2] for tag in old.nats.tags if tag.startswith("tenant:")), None)
+    tags = dict(tag.split(":", 1) for tag in old.nats.tags if ":" in tag)
+    bound = {tag: tags[tag] for tag in ("tenant", "service") if tag in tags}
     left = old.exp - time.time()
-    if old.iss != identities.role_key(role) or (role == "client") != (tenant is not None) or (old.exp and left <= 0):
+    wanted = {TAGS[role]} if role in TAGS else set()
+    if old.iss != identities.role_key(role) or bound.keys() != wanted or (old.exp and left <= 0):
         return False
     expires = timedelta(seconds=left) if old.exp else None
-    atomic.write(path, identities.creds(role, tenant=tenant, name=old.name, expires=expires).encode())
+    atomic.write(path, identities.creds(role, name=old.name, expires=expires, **bound).encode())
     return True

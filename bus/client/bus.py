@@ -86,6 +86,7 @@ class Bus:
         again: opens another connection with the same settings; None if `connect()` did not open this one.
         object_rates: write rates of objects, by tenant.
         issuers: public keys whose proofs of users are trusted.
+        seal: the secret in the subjects that belong to a worker's service alone; "" if the connection is no worker's.
     """
 
     def __init__(self, nc: nats.aio.client.Client, ids: MessageIds | None = None) -> None:
@@ -98,6 +99,7 @@ class Bus:
         self.issuers: frozenset[str] = frozenset()
         self.closed = asyncio.Event()
         self.again: Callable[[], Awaitable[Bus]] | None = None
+        self.seal = ""
         self._records: Bus | None = None
         self._up = asyncio.Event()
         # Weak: the connection must not keep a worker alive that was dropped without being stopped.

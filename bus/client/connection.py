@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import random
+import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nats.aio.client
 import nkeys
+import orjson
 from nats.aio.client import Server
 
 from headway.bus import tasks
@@ -30,6 +33,9 @@ _RECONNECT_DELAY_MAX = 2.0
 _PING = 3
 """Seconds between two pings of the server. After three unanswered pings the client reconnects."""
 _PENDING_BYTES = 8 << 20
+SEAL: Final = "seal"
+"""Tag of a worker's token with the secret part of its service's subjects."""
+_JWT: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
 _USER = "-----BEGIN NATS USER JWT-----"
 
 _log = logging.getLogger("headway.bus")
@@ -144,6 +150,7 @@ async def _connect(url: str, text: str | None, name: str, timeout: float) -> Bus
         ) from error
     bus = Bus(nc, ids)
     bus.issuers = issuers
+    bus.seal = _seal(text) if text is not None else ""
     return bus
 
 
@@ -180,6 +187,18 @@ def creds_text(given: str | Path) -> str:
             f"cannot read the credentials {given}: {error.strerror}",
             remedy="set HEADWAY_NATS_CREDS to a file that `headway up` has created",
         ) from error
+
+
+def _seal(creds: str) -> str:
+    """Return the secret in the subjects that belong to the workers of a service alone; "" for other users."""
+    found = _JWT.search(creds)
+    try:
+        payload = found[1].split(".")[1] if found is not None else ""
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        tags = [tag.partition(":") for tag in claims["nats"].get("tags", [])]
+    except (ValueError, KeyError, IndexError, AttributeError):
+        return ""  # the server says what is wrong with them
+    return next((value for name, _, value in tags if name == SEAL), "")
 
 
 def _public_key(creds: str) -> str:

@@ -176,7 +176,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             max_msgs_per_subject=1,
             max_age=DAY,
             allow_direct=True,
-            allow_rollup_hdrs=True,
+            allow_rollup_hdrs=False,  # with it, a worker of one service could delete all records
         ),
         _kept(
             BLOBS,
@@ -434,6 +434,7 @@ _DECLARED = frozenset(
         "num_replicas",
         "allow_direct",
         "allow_msg_ttl",
+        "allow_rollup_hdrs",
         "deny_purge",
         "deny_delete",
         "duplicate_window",

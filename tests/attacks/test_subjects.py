@@ -40,6 +40,9 @@ SYSTEM = (
 STORED = (
     *("obj.globex.call.kept", "obj.headway.service.fax", "live.globex.call.kept", "live.headway.head"),
     *("dead.voicemail.acme.send", "beat.voicemail.v1.w1", "$KV.ATTEMPTS.voicemail.JOBS_voicemail.1"),
+    *("$KV.ATTEMPTS.voicemail.0000.JOBS_voicemail.1", "$JS.API.DIRECT.GET.KV_ATTEMPTS.$KV.ATTEMPTS.voicemail.>"),
+    *("$JS.API.DIRECT.GET.KV_ATTEMPTS.>", "$JS.API.DIRECT.GET.KV_ATTEMPTS"),
+    *("$JS.API.STREAM.INFO.KV_ATTEMPTS", "$JS.API.STREAM.MSG.GET.KV_ATTEMPTS"),
     *("$KV.CONTROL.code.x", "$KV.CONTROL.version.fax.v1", "$KV.CONTROL.lease.scaler", "$KV.OTHER.x"),
 )
 OF_GLOBEX = (

@@ -94,7 +94,7 @@ MAY_PUBLISH = {
             "obj.acme.fax.1",
             "dead.fax.acme.send",
             "beat.fax.v1.w1",
-            "$KV.ATTEMPTS.fax.JOBS_fax.1",
+            "$KV.ATTEMPTS.fax.{seal}.JOBS_fax.1",
         ),
         *(
             "queues.fax.v1",
@@ -125,7 +125,13 @@ MAY_PUBLISH = {
 MAY_NOT_PUBLISH = {
     "worker": [
         *("rpc.calls.v1.acme.route", "direct.calls.v1.acme.route"),
-        *("dead.calls.acme.route", "beat.calls.v1.w1", "$KV.ATTEMPTS.calls.JOBS_calls.1", "$KV.CONTROL.service.fax"),
+        *(
+            "dead.calls.acme.route",
+            "beat.calls.v1.w1",
+            "$KV.ATTEMPTS.calls.JOBS_calls.1",
+            "$KV.ATTEMPTS.fax.JOBS_fax.1",
+            "$KV.CONTROL.service.fax",
+        ),
         *("queues.calls.v1", "$JS.API.STREAM.CREATE.JOBS_fax", "$JS.API.STREAM.UPDATE.JOBS_fax"),
         *("$JS.API.CONSUMER.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.EVENTS.fax_call_ended"),
         *("$JS.API.CONSUMER.DURABLE.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.OBJ_BLOBS"),
@@ -208,8 +214,9 @@ MAY_NOT_SUBSCRIBE = {
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_may_do_its_work_and_nothing_else(nats_broker: Broker, role: str) -> None:
     made = nats_broker.identities.mint(role, **ROLES[role])  # type: ignore[arg-type]
+    may_publish = [subject.replace("{seal}", nats_broker.identities.seal("fax")) for subject in MAY_PUBLISH[role]]
     async with connected(nats_broker, made) as user:
-        assert [s for s in MAY_PUBLISH[role] if not await user.may_publish(s)] == []
+        assert [s for s in may_publish if not await user.may_publish(s)] == []
         assert [s for s in MAY_NOT_PUBLISH[role] if await user.may_publish(s)] == []
         allowed = [*MAY_SUBSCRIBE[role], f"_INBOX.{made.public_key}.>"]
         assert [s for s in allowed if not await user.may_subscribe(s)] == []
