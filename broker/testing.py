@@ -220,6 +220,9 @@ async def cluster(
                 if replicas is not None:
                     async with await broker.connect("control") as bus:
                         await create_streams(bus, replicas)
+            # As the control processes of an installation do.
+            answering = await stack.enter_async_context(await broker.connect("control", name="queues"))
+            await stack.enter_async_context(queues.served(answering))
             yield TestCluster(servers, broker)
 
 

@@ -16,7 +16,7 @@ import nkeys
 import orjson
 import pytest
 
-from headway.broker import routes, testing
+from headway.broker import queues, routes, testing
 from headway.broker.broker import Broker
 from headway.broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
 from headway.broker.config import FREE_PORT, NatsConfig, Trust
@@ -96,7 +96,10 @@ async def serving(url: str, identities: Identities) -> AsyncIterator[None]:
     @service.job("send")
     async def send(request: str) -> None: ...
 
+    operator = replace(identities.mint("operator"), records=None)
     async with (
+        await connect(url, creds=operator.text) as control,
+        queues.served(control),
         await connect(url, creds=identities.creds("worker", service="fax")) as bus,
         Worker(service, bus, version="v1"),
     ):
