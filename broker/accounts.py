@@ -1,4 +1,4 @@
-"""The accounts of an installation, and what passes between the application account and the clients' account. Pure.
+"""The accounts of an installation, and what passes between them. Pure.
 
     clients' account                                application account
       rpc.* mapped to a version    -- stream ---->    workers
@@ -9,6 +9,9 @@
 JetStream sends an acknowledgement to whatever reply subject the publisher named, without checking the publisher's
 rights. When jobs go through a service export, the acknowledgement reaches only the clients' account, where no stream
 listens. See docs/decisions/0021-an-account-for-clients.md.
+
+Control's account has the control records and the console. It imports and exports nothing: JetStream's answers follow
+imports (docs/decisions/0032-an-account-for-control.md), so that nothing of the other accounts may lead there.
 """
 
 from __future__ import annotations
@@ -82,3 +85,13 @@ def clients(
         mappings={**{source: targets for source, targets in mappings.items() if source.startswith("rpc.")}, **DIRECT},
         revocations=dict(revoked),
     )
+
+
+def control(scopes: Sequence[str | Scope], revoked: Mapping[str, int]) -> Account:
+    """Return control's account: JetStream, and no way in or out.
+
+    Args:
+        scopes: the roles of its users.
+        revoked: as for `application`.
+    """
+    return Account(limits=Limits.unlimited(jetstream=True), signing_keys=list(scopes), revocations=dict(revoked))

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -25,13 +26,13 @@ from headway.broker.claims import Account, decode
 from headway.broker.config import FREE_PORT, NatsConfig
 from headway.broker.errors import BadIdentity, BadRoutes, NoAuthority, NotReady, StoreCorrupt
 from headway.broker.identity import Identities, TrafficPolicy
+from headway.broker.provision import create_streams
 from headway.broker.roles import Role
 from headway.broker.routes import Met, Pusher, Routes
 from headway.broker.server import START_TIMEOUT, Server
 from headway.bus.client.bus import Bus
 from headway.bus.client.connection import connect
-from headway.bus.errors import HeadwayError
-from headway.bus.nats import streams
+from headway.bus.errors import ConnectionFailed, HeadwayError
 from headway.bus.nats.refusals import translating
 
 DEFAULT_DIR: Final = Path(".headway")
@@ -149,7 +150,7 @@ class Broker:
             try:
                 if provision:
                     async with await broker.connect("control") as bus:
-                        await streams.provision(bus.js, replicas)
+                        await create_streams(bus, replicas)
                 yield broker
             finally:
                 await broker.close()
@@ -204,7 +205,22 @@ class Broker:
         if self._identities is None:
             return await connect(self.url, creds=self._creds, name=name or f"headway-{role}")
         made = self._identities.mint(role, tenant=tenant, service=service, name=name)
-        return await connect(self.url, creds=made.text, name=name or f"headway-{role}")
+        try:
+            return await connect(self.url, creds=made.text, name=name or f"headway-{role}")
+        except ConnectionFailed:
+            if made.records is None or not await self._introduced():
+                raise
+            return await connect(self.url, creds=made.text, name=name or f"headway-{role}")
+
+    async def _introduced(self) -> bool:
+        """Tell servers of an earlier version about control's account; return whether there was need to."""
+        with contextlib.suppress(HeadwayError):
+            if await self._lookup(self.identities.control):
+                return False
+            async with self._changing() as (standing, met):
+                await self._push(standing, standing, met)
+            return True
+        return False
 
     async def set_routes(self, wanted: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
         """Replace all routes on every server of the cluster, within milliseconds and without losing a message.
@@ -325,18 +341,26 @@ class Broker:
 
     async def _current(self) -> _Granted:
         identities = self.identities
+        found = decode(await self._lookup(identities.account), Account)
+        if found.iss != identities.operator:
+            raise BadIdentity(f"{self.url} has an account token that the operator of this data directory did not sign")
+        self._issued = max(self._issued, found.iat)
+        return _Granted(routes.decompile(found.nats.mappings), found.nats.revocations)
+
+    async def _lookup(self, account: str) -> str:
+        """Return an account's token as the servers have it; empty if they have none.
+
+        Raises:
+            NotReady: if they do not answer.
+        """
         nc = (await self._system_bus()).nc
-        subject = f"$SYS.REQ.ACCOUNT.{identities.account}.CLAIMS.LOOKUP"
+        subject = f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
         try:
             with translating(subject):
                 reply = await nc.request(subject, b"", timeout=_LOOKUP_TIMEOUT)
         except (HeadwayError, TimeoutError) as error:
             raise NotReady(f"cannot read the routes of {self.url}: {error!r}") from error
-        found = decode(reply.data.decode(), Account)
-        if found.iss != identities.operator:
-            raise BadIdentity(f"{self.url} has an account token that the operator of this data directory did not sign")
-        self._issued = max(self._issued, found.iat)
-        return _Granted(routes.decompile(found.nats.mappings), found.nats.revocations)
+        return reply.data.decode()
 
     async def _system_bus(self) -> Bus:
         if self._system is None or self._system.nc.is_closed:
@@ -381,7 +405,7 @@ class _Granted:
         It imports from the clients' account, which a server of an earlier version has to know first.
         """
         policy = self.policy(issued_at)
-        return (identities.clients_jwt(policy), identities.account_jwt(policy))
+        return (identities.clients_jwt(policy), identities.control_jwt(policy), identities.account_jwt(policy))
 
     def policy(self, issued_at: int | None = None) -> TrafficPolicy:
         """Return what tokens issued at a unix second (None is now) contain."""

@@ -27,9 +27,9 @@ from headway.broker.broker import Broker
 from headway.broker.errors import NotReady
 from headway.broker.identity import Identities
 from headway.broker.nodes import CLIENT_PORT, CONFIG, WEBSOCKET_PORT, Node, write
+from headway.broker.provision import create_streams
 from headway.broker.roles import Role
 from headway.bus.errors import HeadwayError
-from headway.bus.nats import streams
 
 NATS_IMAGE: Final = "nats:2.15.1-alpine"
 CONTROL_IMAGE: Final = "headway-control"
@@ -128,7 +128,7 @@ class NatsClusterContainer:
             while True:
                 try:
                     async with await broker.connect("control") as bus:
-                        await streams.provision(bus.js, min(len(self.nodes), 3))
+                        await create_streams(bus, min(len(self.nodes), 3))
                         return
                 except HeadwayError as error:
                     if time.monotonic() > deadline:

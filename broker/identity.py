@@ -1,7 +1,7 @@
 """Identities: the keys of an installation, and the credentials made with them.
 
-One operator, a system account (for routes), an application account and one for clients, with one scoped signing key
-per role. All seeds are in one file that only its owner may read; each request makes a new token.
+One operator, a system account (for routes), an application account, one for clients and one for control, with one
+scoped signing key per role. All seeds are in one file that only its owner may read; each request makes a new token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from headway.broker.claims import (
 )
 from headway.broker.config import Trust
 from headway.broker.errors import BadIdentity
-from headway.broker.roles import OUTSIDE, ROLES, TAGS, TEMPLATES, Role
+from headway.broker.roles import INSIDE, OUTSIDE, ROLES, TAGS, TEMPLATES, WITH_RECORDS, Role
+from headway.bus.client.connection import SEAL
 from headway.bus.client.ids import BLOCK, tenant_secret
 from headway.bus.errors import UsageError
 from headway.bus.wire import subjects
@@ -53,6 +54,8 @@ update.
 """
 CLIENTS_KEY: Final = "clients"
 """Name of the clients' account in the key file."""
+CONTROL_KEY: Final = "control"
+"""Name of control's account in the key file."""
 _OPERATOR_KEY: Final = "operator"
 _ROLE_KEY: Final = "role-"
 
@@ -68,16 +71,22 @@ class Credentials:
         public_key: the user's, also the prefix of its private inboxes.
         jwt: the token. For a bearer role it is enough to connect, so `repr` hides it, too.
         ids: the secret of its message ids (`headway.bus.client.ids`); empty for roles of pages.
+        records: a user of control's account that belongs to these credentials; None for roles without one.
     """
 
     public_key: str
     jwt: str = field(repr=False)
     seed: str = field(repr=False)
     ids: str = field(repr=False, default="")
+    records: Credentials | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
-        """Return the content of a `.creds` file, as all NATS clients read it."""
+        """Return the content of a `.creds` file. All NATS clients read its first user; Headway's also the second."""
+        return self._own + (self.records.text if self.records is not None else "")
+
+    @property
+    def _own(self) -> str:
         return (
             f"-----BEGIN NATS USER JWT-----\n{self.jwt}\n------END NATS USER JWT------\n\n"
             "************************* IMPORTANT *************************\n"
@@ -108,7 +117,7 @@ class Identities:
     """The keys of one installation. Its `repr` shows public keys only.
 
     Args:
-        seeds: seed of "operator", "system", "account", "clients" and "role-<role>".
+        seeds: seed of "operator", "system", "account", "clients", "control" and "role-<role>".
         data_dir: where `creds_file` writes; None if they are not kept on disk.
     """
 
@@ -208,7 +217,7 @@ class Identities:
             BadIdentity: if it was made with other keys: a server would ignore it and start empty.
         """
         found = _accounts_of(data_dir)
-        if found and self.account not in found:
+        if found and not found & {self.account, self.control}:
             raise BadIdentity(
                 f"the data in {data_dir / STORE} was made with other keys than those in {data_dir / KEY_FILE}",
                 remedy=_bring_back(data_dir),
@@ -234,6 +243,11 @@ class Identities:
         """Return the public key of the clients' account."""
         return self._public(CLIENTS_KEY)
 
+    @property
+    def control(self) -> str:
+        """Return the public key of control's account."""
+        return self._public(CONTROL_KEY)
+
     def operator_jwt(self) -> str:
         """Return the token that a server trusts as its root."""
         claims = Claims(sub=self.operator, name="headway", nats=Operator(system_account=self.system))
@@ -256,12 +270,19 @@ class Identities:
         body = accounts.clients(self.account, self._scopes(self.clients), policy.mappings, policy.revoked)
         return self._account_jwt(self.clients, "headway-clients", body, policy.issued_at)
 
+    def control_jwt(self, policy: TrafficPolicy | None = None) -> str:
+        """Return the token of control's account."""
+        policy = policy or TrafficPolicy()
+        body = accounts.control(self._scopes(self.control), policy.revoked)
+        return self._account_jwt(self.control, "headway-control", body, policy.issued_at)
+
     def trust(self, policy: TrafficPolicy | None = None) -> Trust:
         """Return what a server needs to trust this operator and its accounts."""
         tokens = {
             self.system: self.system_jwt(),
             self.account: self.account_jwt(policy),
             self.clients: self.clients_jwt(policy),
+            self.control: self.control_jwt(policy),
         }
         return Trust(operator=self.operator_jwt(), system=self.system, accounts=tokens)
 
@@ -313,13 +334,20 @@ class Identities:
                 tags.append(f"{what}:{check}")
         if role == "worker":
             tags.append(f"{ISSUER_TAG}{self.role_key('browser')}")  # whose word on a page's user it trusts
+        if service is not None:
+            tags.append(f"{SEAL}:{self.seal(service)}")
         body = User(issuer_account=self._account_of(role), tags=tags)
         if person is not None:
             raw = self._derive(_ROLE_KEY + role, f"{tenant or ''}\0{person}")
             return self._user(body, name or person, _ROLE_KEY + role, expires, raw)
         label = name or ".".join([role, *(value for value in given.values() if value is not None)])
         made = self._user(body, label, _ROLE_KEY + role, expires)
-        return made if TEMPLATES[role].bearer_token else replace(made, ids=self._ids(role, tenant))
+        if not TEMPLATES[role].bearer_token:
+            made = replace(made, ids=self._ids(role, tenant))
+        if role in WITH_RECORDS:
+            inside = self._user(User(issuer_account=self.control), label, f"{_ROLE_KEY}records", expires)
+            made = replace(made, records=replace(inside, ids=made.ids))
+        return made
 
     def _ids(self, role: Role, tenant: str | None) -> str:
         """Return the secret for message ids: a client's is that of its tenant, the others have the installation's."""
@@ -336,6 +364,10 @@ class Identities:
         """Return the function that signs with a role's key."""
         sign: Callable[[bytes], bytes] = self._keys[_ROLE_KEY + role].sign
         return sign
+
+    def seal(self, service: str) -> str:
+        """Return the secret part of the subjects that belong to a service's workers alone."""
+        return self._derive("account", f"seal {service}").hex()[:32]
 
     def mint_system(self) -> Credentials:
         """Make a user of the system account, which may push routes. Never give it to an application."""
@@ -378,6 +410,8 @@ class Identities:
         return path
 
     def _account_of(self, role: Role) -> str:
+        if role in INSIDE:
+            return self.control
         return self.clients if role in OUTSIDE else self.account
 
     def _account_jwt(self, public: str, name: str, body: Account, issued_at: int | None) -> str:
@@ -475,7 +509,7 @@ def user_of(creds: str) -> Claims[User]:
 
 
 def _seed_names() -> list[str]:
-    return [*_FIRST, CLIENTS_KEY, *(_ROLE_KEY + role for role in ROLES)]
+    return [*_FIRST, CLIENTS_KEY, CONTROL_KEY, *(_ROLE_KEY + role for role in ROLES)]
 
 
 def _new_seed(name: str) -> str:

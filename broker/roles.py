@@ -15,20 +15,28 @@ from typing import Final, Literal, get_args
 from headway.broker.claims import NO_LIMIT, Permission, Template
 from headway.bus.wire.subjects import CONSOLE
 
-Role = Literal["worker", "client", "browser", "web", "control", "console", "operator"]
+Role = Literal["worker", "client", "browser", "web", "control", "console", "operator", "records"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 TAGS: Final[dict[Role, str]] = {"worker": "service", "client": "tenant", "browser": "tenant"}
 """What a user of the role is bound to."""
 
 OUTSIDE: Final[frozenset[Role]] = frozenset({"client"})
-"""Roles whose users are in the clients' account; the others are in the application account."""
+"""Roles whose users are in the clients' account."""
+INSIDE: Final[frozenset[Role]] = frozenset({"records", "console"})
+"""Roles whose users are in control's account; those that are in neither set are in the application account."""
+WITH_RECORDS: Final[frozenset[Role]] = frozenset({"control", "operator"})
+"""Roles whose credentials contain a second user, in the role `records`: they also reach control's account."""
 
 PROBE: Final = "headway-probe"
 """A tenant whose requests no worker serves: probes of it show where a split leads."""
 
 _TENANT: Final = "{{tag(tenant)}}"
 _SERVICE: Final = "{{tag(service)}}"
+_SEAL: Final = "{{tag(seal)}}"
+"""A part of subjects that only workers of the service and control know. JetStream answers wherever its asker wants,
+also to subjects of another service, but the asker has to name them. So no role may list the stream's subjects.
+"""
 _INBOX: Final = "_INBOX.{{subject()}}.>"
 """Replies to this user only: `bus.connect` sets its inbox prefix to the user's public key."""
 _ANY_INBOX: Final = "_INBOX.>"
@@ -40,11 +48,9 @@ _WEBSOCKET_ALONE: Final = ["WEBSOCKET"]
 
 
 def _consuming(stream: str) -> list[str]:
-    """Return the subjects for making durable consumers on a stream, pulling from them and acknowledging."""
+    """Return the subjects for pulling from the consumers of a stream and acknowledging. Control makes consumers."""
     return [
         f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
-        f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.*",
         f"$JS.API.CONSUMER.INFO.{stream}.*",
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
         f"$JS.ACK.{stream}.>",
@@ -59,12 +65,6 @@ _BLOBS: Final = [
     "$JS.API.STREAM.PURGE.OBJ_BLOBS",
     "$JS.API.DIRECT.GET.OBJ_BLOBS",
     "$JS.API.DIRECT.GET.OBJ_BLOBS.>",
-    # A blob is read through an ephemeral ordered consumer, whose name the client makes up.
-    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS",
-    "$JS.API.CONSUMER.CREATE.OBJ_BLOBS.>",
-    "$JS.API.CONSUMER.INFO.OBJ_BLOBS.*",
-    "$JS.API.CONSUMER.DELETE.OBJ_BLOBS.*",
-    "$JS.FC.OBJ_BLOBS.>",
 ]
 
 
@@ -85,14 +85,13 @@ _WORKER: Final = _template(
         "obj.*.*.*",
         f"dead.{_SERVICE}.*.*",
         f"beat.{_SERVICE}.*.*",
-        f"$KV.ATTEMPTS.{_SERVICE}.>",
-        "$JS.API.DIRECT.GET.KV_ATTEMPTS.>",
+        f"$KV.ATTEMPTS.{_SERVICE}.{_SEAL}.>",
+        f"$JS.API.DIRECT.GET.KV_ATTEMPTS.$KV.ATTEMPTS.{_SERVICE}.{_SEAL}.>",
         "$JS.API.STREAM.INFO.OBJECTS",
         "$JS.API.STREAM.MSG.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS",
         "$JS.API.DIRECT.GET.OBJECTS.>",
-        f"$JS.API.STREAM.CREATE.JOBS_{_SERVICE}",
-        f"$JS.API.STREAM.UPDATE.JOBS_{_SERVICE}",
+        f"queues.{_SERVICE}.*",
         *_consuming(f"JOBS_{_SERVICE}"),
         *_consuming("EVENTS"),
         *_BLOBS,
@@ -164,7 +163,7 @@ _CONTROL: Final = _template(
         "job.*.*.*.*.*",
         f"rpc.*.{PROBE}.*",
     ],
-    sub=[_INBOX, "beat.>", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
+    sub=[_INBOX, "beat.>", "queues.*.*", "$SRV.>", "$KV.>", "$JS.EVENT.>", f"rpc.*.*.{PROBE}.*"],
 )
 
 # The operator's console only reads. Its requests for changes go over HTTP, with the person's own token.
@@ -178,7 +177,7 @@ _CONSOLE: Final = Template(
     allowed_connection_types=_WEBSOCKET_ALONE,
 )
 
-_OPERATOR: Final = _template(pub=[], sub=[])
+_EVERYTHING: Final = _template(pub=[], sub=[])
 
 TEMPLATES: Final[dict[Role, Template]] = {
     "worker": _WORKER,
@@ -187,6 +186,8 @@ TEMPLATES: Final[dict[Role, Template]] = {
     "web": _WEB,
     "control": _CONTROL,
     "console": _CONSOLE,
-    "operator": _OPERATOR,
+    "operator": _EVERYTHING,
+    "records": _EVERYTHING,
 }
-"""The permissions of each role's signing key. An operator has the whole application account, without bounds."""
+"""The permissions of each role's signing key. An operator has the whole application account, without bounds; `records`
+has the whole account of control, which nothing leads to."""

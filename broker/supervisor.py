@@ -55,7 +55,7 @@ async def prove_write(bus: Bus, subject: str = PROBE) -> float:
         NotStored, StoreError, QueueFull: if it is not stored.
     """
     began = time.monotonic()
-    await values.write(bus.js, CONTROL, subject, b"{}", {}, None, ttl=PROBE_LIVES)
+    await values.write(bus.records.js, CONTROL, subject, b"{}", {}, None, ttl=PROBE_LIVES)
     return time.monotonic() - began
 
 

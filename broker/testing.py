@@ -18,13 +18,14 @@ from typing import Any
 
 import orjson
 
+from headway.broker import queues
 from headway.broker.broker import Broker
 from headway.broker.config import FREE_PORT, Cluster, NatsConfig
 from headway.broker.identity import Identities
+from headway.broker.provision import create_streams
 from headway.broker.server import Server
 from headway.bus.client.bus import CALL_TIMEOUT, STORE_TIMEOUT, Bus, Receipt, Tenant
 from headway.bus.errors import HeadwayError
-from headway.bus.nats import streams
 from headway.bus.nats.refusals import asking, translating
 from headway.bus.service import Service
 from headway.bus.worker.worker import Worker
@@ -116,6 +117,7 @@ class TestBus:
             grace: seconds that work in hand has to finish at the end.
         """
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(queues.served(self.bus))
             running = []
             for _ in range(workers):
                 connection = await self.broker.connect("worker", service=service.name)
@@ -131,9 +133,13 @@ class TestBus:
 async def broker(*, sync_interval: str = "2m") -> AsyncIterator[Broker]:
     """Start a fresh broker on free ports in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="headway-") as directory:
-        async with Broker.start(
-            Path(directory), port=0, identities=_identities(), sync_interval=sync_interval
-        ) as running:
+        async with AsyncExitStack() as stack:
+            running = await stack.enter_async_context(
+                Broker.start(Path(directory), port=0, identities=_identities(), sync_interval=sync_interval)
+            )
+            # As the control processes of an installation do.
+            bus = await stack.enter_async_context(await running.connect("control", name="queues"))
+            await stack.enter_async_context(queues.served(bus))
             yield running
 
 
@@ -213,16 +219,23 @@ async def cluster(
                 await _elected(broker, len(first))
                 if replicas is not None:
                     async with await broker.connect("control") as bus:
-                        await streams.provision(bus.js, replicas)
+                        await create_streams(bus, replicas)
+            # As the control processes of an installation do.
+            answering = await stack.enter_async_context(await broker.connect("control", name="queues"))
+            await stack.enter_async_context(queues.served(answering))
             yield TestCluster(servers, broker)
 
 
 async def _elected(broker: Broker, size: int) -> None:
     """Wait until all servers know each other, and JetStream has a leader."""
     system = await broker.system()
-    async with await broker.connect("control") as bus:
+    async with AsyncExitStack() as stack:
+        connected: list[Bus] = []
         while True:
             try:
+                if not connected:  # servers of an earlier version learn of control's account here: all have to answer
+                    connected.append(await stack.enter_async_context(await broker.connect("control")))
+                [bus] = connected
                 with translating("the servers"):
                     known = await system.nc.request("$SYS.REQ.SERVER.PING.ROUTEZ", b"", timeout=1)
                 routes = {route["remote_name"] for route in orjson.loads(known.data)["data"]["routes"]}

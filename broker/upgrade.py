@@ -1,7 +1,8 @@
 """Upgrades an installation of an earlier version.
 
 Clients used to be users of the application account; since they have their own account, their old credentials are
-refused. Credentials in the data directory are renewed in place; copies elsewhere have to be replaced by hand.
+refused. Operators' credentials used not to reach control's account, which there was none of. Credentials in the data
+directory are renewed in place; copies elsewhere have to be replaced by hand.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from headway.broker import atomic
 from headway.broker.errors import BadIdentity
-from headway.broker.identity import CLIENTS_KEY, KEY_FILE, Identities, user_of
+from headway.broker.identity import CLIENTS_KEY, CONTROL_KEY, KEY_FILE, Identities, user_of
+from headway.broker.roles import TAGS, Role
 
 
 def upgrade(directory: Path) -> str | None:
@@ -36,27 +39,36 @@ def upgrade(directory: Path) -> str | None:
         return None
     identities = Identities.create_or_load(directory)
     keys = orjson.loads(file.read_bytes())
-    if CLIENTS_KEY in keys:
+    new = {account: roles for account, roles in _NEW.items() if account not in keys}
+    if not new:
         return None
-    renewed = [path.name for path in sorted((directory / "creds").glob("*.creds")) if _renewed(identities, path)]
+    roles = [role for found in new.values() for role in found]
+    files = sorted((directory / "creds").glob("*.creds"))
+    renewed = [path.name for path in files if any(_renewed(identities, path, role) for role in roles)]
     identities.store(directory, identities.complete(keys))
     here = f"{', '.join(renewed)} renewed, " if renewed else ""
     return (
-        f"clients have their own account now: {here}older credentials of the role client are refused; "
-        "replace them where they are used (docs/reference/roles.md#clients)"
+        f"{' and '.join(new)} have their own account now: {here}older credentials of the role {' or '.join(roles)} are "
+        "refused; replace them where they are used (docs/reference/roles.md#accounts)"
     )
 
 
-def _renewed(identities: Identities, path: Path) -> bool:
-    """Renew the credentials of a client, same tenant, name and expiry; False if they are something else."""
+_NEW: Final[dict[str, tuple[Role, ...]]] = {CLIENTS_KEY: ("client",), CONTROL_KEY: ("operator", "control", "worker")}
+"""Accounts that earlier versions lack, and the roles whose credentials are renewed for them."""
+
+
+def _renewed(identities: Identities, path: Path, role: Role) -> bool:
+    """Renew the credentials of a role, same tenant or service, name and expiry; False if they are something else."""
     try:
         old = user_of(path.read_text())
     except (BadIdentity, OSError, UnicodeDecodeError):
         return False  # `headway doctor` reports it
-    tenant = next((tag.partition(":")[2] for tag in old.nats.tags if tag.startswith("tenant:")), None)
+    tags = dict(tag.split(":", 1) for tag in old.nats.tags if ":" in tag)
+    bound = {tag: tags[tag] for tag in ("tenant", "service") if tag in tags}
     left = old.exp - time.time()
-    if old.iss != identities.role_key("client") or tenant is None or (old.exp and left <= 0):
+    wanted = {TAGS[role]} if role in TAGS else set()
+    if old.iss != identities.role_key(role) or bound.keys() != wanted or (old.exp and left <= 0):
         return False
     expires = timedelta(seconds=left) if old.exp else None
-    atomic.write(path, identities.creds("client", tenant=tenant, name=old.name, expires=expires).encode())
+    atomic.write(path, identities.creds(role, name=old.name, expires=expires, **bound).encode())
     return True

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from headway.broker.broker import Broker
 from headway.broker.config import LOOPBACK
 from headway.broker.errors import PortInUse
 from headway.bus import tasks
+from headway.bus.client.bus import Bus
 from headway.bus.errors import ConfigError
 from headway.bus.nats.streams import TOMBSTONES
 from headway.clientsync import beacons
@@ -90,7 +91,13 @@ class Options:
 
 
 class Beside(Protocol):
-    """Something that is served in addition to the pages, such as the operator's console."""
+    """Something that is served in addition to the pages, such as the operator's console.
+
+    Attributes:
+        pages: a connection to the account of its own pages, whose requests are answered, too; None if it has none.
+    """
+
+    pages: Bus | None
 
     def routes(self, guard: Guard, verifier: Verifier) -> Sequence[BaseRoute]:
         """Return its routes.
@@ -151,42 +158,75 @@ async def serving(broker: Broker, options: Options, beside: Sequence[Beside] = (
         listening = stack.enter_context(_listen(options.host, options.port))
         bus = await stack.enter_async_context(await broker.connect("web", name="headway-web"))
         client = await stack.enter_async_context(httpx.AsyncClient())
-        store = Store(bus.js)
-        tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
         metrics = SyncMetrics()
         presence = Presence(broker, bus, metrics)
-        responder = Responder(bus, Puller(store, tail), presence, metrics, Proofs(broker.identities))
-
-        def active() -> set[str]:
-            return presence.tenants | responder.active(time.monotonic() - beacons.ACTIVE)
+        proofs = Proofs(broker.identities)
+        pages = _Answers(bus, presence, metrics, options, proofs, lambda: presence.tenants)
+        others = [
+            _Answers(one.pages, presence, metrics, options, proofs, set) for one in beside if one.pages is not None
+        ]
 
         def health() -> dict[str, Any]:
-            return {"connected": bus.nc.is_connected, "position": tail.position, **responder.load}
+            return {"connected": bus.nc.is_connected, "position": pages.tail.position, **pages.responder.load}
 
         admission = Admission[Any](options.bounds, options.proxies)
         web = _Http(_application(broker, options, metrics, health, client, beside, admission), options, admission)
-        ready = asyncio.Event()
         async with tasks.group() as group:
             parts = [
                 group.create_task(part)
                 for part in (
-                    tail.run(),
-                    Beacons(bus.publish, tail, active, every=options.beacon_every).run(),
                     presence.run(),
-                    responder.run(ready),
+                    *(part for answers in (pages, *others) for part in answers.parts()),
                     *(one.run() for one in beside),
                 )
             ]
             serving_http = group.create_task(web.serve(sockets=[listening]))
             try:
-                await ready.wait()
+                for answers in (pages, *others):
+                    await answers.ready.wait()
                 yield _url(listening)
             finally:
                 # First stop admitting pages, then stop answering requests.
                 web.should_exit = True
                 await asyncio.wait((serving_http,), timeout=_CLOSING + 1)
-                await responder.leave()
+                await asyncio.gather(*(answers.responder.leave() for answers in (pages, *others)))
                 await tasks.end([*parts, serving_http])
+
+
+class _Answers:
+    """Answers the pages of one account, and sends them beacons.
+
+    Args:
+        bus: a connection to the account.
+        presence: provides the users online.
+        metrics: records each request.
+        options: the settings.
+        proofs: proves the users of jobs.
+        online: returns the tenants that are active without changes or requests.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        presence: Presence,
+        metrics: SyncMetrics,
+        options: Options,
+        proofs: Proofs,
+        online: Callable[[], set[str]],
+    ) -> None:
+        store = Store(bus.js)
+        self.tail = Tail(store, tombstones=options.tombstones, poll=options.poll)
+        self.responder = Responder(bus, Puller(store, self.tail), presence, metrics, proofs)
+        self.ready = asyncio.Event()
+        self._online = online
+        self._beacons = Beacons(bus.publish, self.tail, self._active, every=options.beacon_every)
+
+    def parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what runs until cancelled; `ready` is set once requests are accepted."""
+        return (self.tail.run(), self._beacons.run(), self.responder.run(self.ready))
+
+    def _active(self) -> set[str]:
+        return self._online() | self.responder.active(time.monotonic() - beacons.ACTIVE)
 
 
 def _application(

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from headway.broker import queues
 from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.control.fleet import Fleet
@@ -95,7 +96,12 @@ class Controller(abc.ABC):
         """Run until `stop` is set, or until cancelled. Ends all its tasks, then gives up the lease."""
         stop = stop or asyncio.Event()
         try:
-            async with self.fleet.listening(self._bus), self.opened(), tasks.group() as group:
+            async with (
+                self.fleet.listening(self._bus),
+                queues.served(self._bus),
+                self.opened(),
+                tasks.group() as group,
+            ):
                 rounds = self._rounds.run(self.reconcile, timeout=self._timeout, late=self.fleet.reconnected)
                 running = [
                     group.create_task(work) for work in (self.lease.lead(self._rounds.led), rounds, *self.beside())

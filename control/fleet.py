@@ -86,6 +86,8 @@ class Fleet:
         """Record a heartbeat."""
         now, key = time.monotonic(), (beat.service, beat.version)
         known = self._members.get(beat.worker)
+        if known is not None and (known.last.service, known.last.version) != key:
+            return  # another service's worker has the name of this one
         old = known.last if known is not None and known.last.started == beat.started else None
         # A worker's own steady clock measures its age: no two machines have to agree on the time.
         if old is not None or beat.age_s <= now - self.listening_since:

@@ -46,6 +46,7 @@ class Lease:
     """
 
     def __init__(self, bus: Bus, controller: str, holder: str, ttl: float = TTL) -> None:
+        self._bus = bus
         self._control = Control(bus)
         self._key = lease_key(controller)
         self._epoch_key = f"epoch.{token(controller, 'controller')}"
@@ -62,8 +63,13 @@ class Lease:
         return holds(self._renewed, time.monotonic(), self._ttl)
 
     async def acquire_or_renew(self) -> bool:
-        """Try to acquire or renew the lease. Call it about three times per `ttl`; without an answer, `held` expires."""
+        """Try to acquire or renew the lease. Call it about three times per `ttl`; without an answer, `held` expires.
+
+        Without the application account it cannot act, so it does not renew: records are on a connection of their own.
+        """
         began = time.monotonic()
+        if not self._bus.nc.is_connected:
+            return self.held
         try:
             if self._revision is None:
                 await self._acquire()

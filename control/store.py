@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
@@ -204,7 +205,8 @@ class Control(Mirror):
     """The control records.
 
     Args:
-        bus: a connection in the control or operator role.
+        bus: a connection in the control or operator role. The records are in control's account, where nothing that
+            workers, pages or clients send can arrive (docs/decisions/0032-an-account-for-control.md).
         current: refuse to read all records from a replica that is behind the stream's leader. Controllers need it:
             they would act on what was true before, such as older weights. Without a leader nothing can be read then.
 
@@ -214,13 +216,21 @@ class Control(Mirror):
     def __init__(self, bus: Bus, *, current: bool = False) -> None:
         super().__init__()
         self._current = current
-        self._bus = bus
-        self._js = bus.js
+        self._connected = bus
         self._sequence = 0
         self._stale = True
         self._epoch: _Epoch | None = None
         self._asked = 0.0
         self._heard = False
+
+    @property
+    def _bus(self) -> Bus:
+        """The connection to control's account. Raises `UsageError` if the credentials do not reach it."""
+        return self._connected.records
+
+    @property
+    def _js(self) -> JetStreamContext:
+        return self._bus.js
 
     def reconnected(self) -> None:
         """Read everything again: the server may have started from an older copy of its store."""

@@ -22,12 +22,12 @@ from typing import Final
 
 from headway.broker import atomic
 from headway.broker.broker import Broker
+from headway.broker.provision import create_streams
 from headway.broker.supervisor import Supervisor
 from headway.bus import tasks
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, UsageError
 from headway.bus.handlers import Kind
-from headway.bus.nats import streams
 from headway.bus.service import Service
 from headway.bus.wire.beat import Beat
 from headway.bus.worker.runner import load
@@ -263,7 +263,7 @@ async def _broker(config: Config, external: Broker | None) -> AsyncIterator[Brok
     if external is not None:
         try:
             async with await external.connect("control") as bus:
-                await streams.provision(bus.js, config.server.replicas)
+                await create_streams(bus, config.server.replicas)
             yield external
         finally:
             await external.close()

@@ -208,7 +208,7 @@ async def leases(bus: Bus) -> dict[str, LeaseRecord]:
     """
     found: dict[str, LeaseRecord] = {}
     with contextlib.suppress(MissingStream):
-        async for message in values.since(bus.js, CONTROL, LEASES, 1):
+        async for message in values.since(bus.records.js, CONTROL, LEASES, 1):
             key = parse_subject((message.headers or {})[values.SUBJECT])
             if key is None:  # Headway writes no such key
                 continue

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
 import re
-from typing import Any, cast
+from typing import Final
 
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta
 from nats.js.object_store import ObjectStore
 
-from headway.bus.errors import InvalidSubject, NotFound
+from headway.bus.errors import InvalidSubject, NotFound, StoreError
+from headway.bus.nats import values
 from headway.bus.nats.refusals import asking_blobs
 from headway.bus.nats.streams import BLOBS, BLOBS_BUCKET
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,199}")
 _TIMEOUT = 30.0
+_CHUNKS: Final = f"$O.{BLOBS_BUCKET}.C."
+_TRIES: Final = 20
+_AGAIN: Final = 0.1
 
 
 class Blobs:
@@ -48,15 +55,26 @@ class Blobs:
     async def get(self, name: str) -> bytes:
         """Read a blob.
 
+        Its parts are read by direct gets: a consumer would need the right to make one, and so to choose where it
+        delivers.
+
         Raises:
             NotFound: if there is no blob of that name.
-            InvalidSubject, StoreError, ConnectionFailed: as `put`.
+            StoreError: as `put`, and if it is not what was stored.
+            InvalidSubject, ConnectionFailed: as `put`.
         """
         key = self._key(name)
         async with asking_blobs(BLOBS_BUCKET, key, _TIMEOUT):
-            store = self._store()
-            result = await store.get(key)
-        return bytes(result.data or b"")
+            info = await self._store().get_info(key)
+            for _ in range(_TRIES):
+                data = b"".join([chunk.data async for chunk in values.since(self._js, BLOBS, f"{_CHUNKS}{info.nuid}")])
+                if len(data) == (info.size or 0):
+                    break
+                await asyncio.sleep(_AGAIN)  # the replica that answered does not have all of it yet
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode()
+        if data and (info.digest or "").partition("=")[2] != digest:
+            raise StoreError(f"blob {key} is damaged or incomplete", remedy="store it again")
+        return data
 
     async def delete(self, name: str) -> None:
         """Delete a blob; a missing blob is not an error.
@@ -81,20 +99,4 @@ class Blobs:
 
     def _store(self) -> ObjectStore:
         # Built directly: nats-py's lookup requests the stream first, a round trip for every blob.
-        return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=cast("JetStreamContext", _BlobsStream(self._js)))
-
-
-class _BlobsStream:
-    """A JetStream context that always reads from the stream of blobs.
-
-    nats-py looks the stream up by its subject for every read: a round trip, and a permission that no role has.
-    """
-
-    def __init__(self, js: JetStreamContext) -> None:
-        self._js = js
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._js, name)
-
-    async def subscribe(self, subject: str, *, ordered_consumer: bool) -> JetStreamContext.PushSubscription:
-        return await self._js.subscribe(subject, stream=BLOBS, ordered_consumer=ordered_consumer)
+        return ObjectStore(name=BLOBS_BUCKET, stream=BLOBS, js=self._js)

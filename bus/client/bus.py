@@ -35,6 +35,7 @@ from headway.bus.errors import (
     NotStored,
     QueueFull,
     StoreError,
+    UsageError,
 )
 from headway.bus.nats import internals
 from headway.bus.nats.outbox import Outbox
@@ -85,6 +86,7 @@ class Bus:
         again: opens another connection with the same settings; None if `connect()` did not open this one.
         object_rates: write rates of objects, by tenant.
         issuers: public keys whose proofs of users are trusted.
+        seal: the secret in the subjects that belong to a worker's service alone; "" if the connection is no worker's.
     """
 
     def __init__(self, nc: nats.aio.client.Client, ids: MessageIds | None = None) -> None:
@@ -97,6 +99,8 @@ class Bus:
         self.issuers: frozenset[str] = frozenset()
         self.closed = asyncio.Event()
         self.again: Callable[[], Awaitable[Bus]] | None = None
+        self.seal = ""
+        self._records: Bus | None = None
         self._up = asyncio.Event()
         # Weak: the connection must not keep a worker alive that was dropped without being stopped.
         self._on_reconnect: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -109,8 +113,28 @@ class Bus:
     ) -> None:
         await self.close()
 
+    @property
+    def records(self) -> Bus:
+        """The connection to control's account: the control records and the console.
+
+        Raises:
+            UsageError: if the credentials have no user there.
+        """
+        if self._records is None:
+            raise UsageError(
+                "these credentials do not reach the control records",
+                remedy="use those of the role operator; if they are, have them made again with this version of Headway",
+            )
+        return self._records
+
+    def attach(self, records: Bus) -> None:
+        """Add the connection to control's account, which from now on is closed with this one."""
+        self._records = records
+
     async def close(self) -> None:
         """Flush buffered messages and close the connection. Safe to call twice."""
+        if self._records is not None:
+            await self._records.close()
         if self.nc.is_closed:
             return
         if self.nc.is_connected and not await self.flush():

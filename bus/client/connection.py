@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import random
+import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nats.aio.client
 import nkeys
+import orjson
 from nats.aio.client import Server
 
 from headway.bus import tasks
@@ -30,6 +33,10 @@ _RECONNECT_DELAY_MAX = 2.0
 _PING = 3
 """Seconds between two pings of the server. After three unanswered pings the client reconnects."""
 _PENDING_BYTES = 8 << 20
+SEAL: Final = "seal"
+"""Tag of a worker's token with the secret part of its service's subjects."""
+_JWT: Final = re.compile(r"BEGIN NATS USER JWT-+\s*(\S+)")
+_USER = "-----BEGIN NATS USER JWT-----"
 
 _log = logging.getLogger("headway.bus")
 
@@ -54,11 +61,31 @@ async def connect(
     """
     url = url or os.environ.get("HEADWAY_NATS_URL") or DEFAULT_URL
     given = creds if creds is not None else os.environ.get("HEADWAY_NATS_CREDS")
+    own, inside = _users(creds_text(given)) if given else (None, None)
+    bus = await _connect(url, own, name, timeout)
+    if inside is not None:
+        try:
+            bus.attach(await _connect(url, inside, f"{name}-records", timeout))
+        except BaseException:
+            await bus.close()
+            raise
+    bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
+    return bus
+
+
+def _users(creds: str) -> tuple[str, str | None]:
+    """Split the text of credentials into its user and, if there is one, the user of control's account."""
+    before, mark, rest = creds.partition(_USER)
+    own, another, more = rest.partition(_USER)
+    return before + mark + own, _USER + more if another else None
+
+
+async def _connect(url: str, text: str | None, name: str, timeout: float) -> Bus:
+    """Connect as one user; `text` is its token and key."""
     options: dict[str, Any] = {}
     ids = MessageIds()
     issuers: frozenset[str] = frozenset()
-    if given:
-        text = creds_text(given)
+    if text is not None:
         ids, issuers = MessageIds.of(text), proof.issuers(text)
         options["user_credentials"] = nats.aio.client.RawCredentials(text)
         options["inbox_prefix"] = f"_INBOX.{_public_key(text)}"
@@ -123,7 +150,7 @@ async def connect(
         ) from error
     bus = Bus(nc, ids)
     bus.issuers = issuers
-    bus.again = partial(connect, url, creds=creds, name=name, timeout=timeout)
+    bus.seal = _seal(text) if text is not None else ""
     return bus
 
 
@@ -160,6 +187,18 @@ def creds_text(given: str | Path) -> str:
             f"cannot read the credentials {given}: {error.strerror}",
             remedy="set HEADWAY_NATS_CREDS to a file that `headway up` has created",
         ) from error
+
+
+def _seal(creds: str) -> str:
+    """Return the secret in the subjects that belong to the workers of a service alone; "" for other users."""
+    found = _JWT.search(creds)
+    try:
+        payload = found[1].split(".")[1] if found is not None else ""
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        tags = [tag.partition(":") for tag in claims["nats"].get("tags", [])]
+    except (ValueError, KeyError, IndexError, AttributeError):
+        return ""  # the server says what is wrong with them
+    return next((value for name, _, value in tags if name == SEAL), "")
 
 
 def _public_key(creds: str) -> str:

@@ -156,18 +156,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
     """Return the streams that all services share, with the given number of replicas; None leaves it open."""
     return [
         _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
-        _kept(
-            OBJECTS,
-            ["obj.*.*.*"],
-            replicas,
-            max_msgs_per_subject=1,
-            allow_direct=True,
-            allow_msg_ttl=True,
-            # The server does not republish purges and deletes made through the API: browsers would never see them.
-            deny_purge=True,
-            deny_delete=True,
-            republish=RePublish(src="obj.>", dest="live.>"),
-        ),
+        _objects(replicas),
         _kept(
             DEAD,
             ["dead.*.*.*"],
@@ -187,17 +176,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             max_msgs_per_subject=1,
             max_age=DAY,
             allow_direct=True,
-            allow_rollup_hdrs=True,
-        ),
-        _kept(
-            CONTROL,
-            ["$KV.CONTROL.>"],
-            replicas,
-            max_bytes=_GIB // 16,
-            max_msgs_per_subject=1,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            allow_msg_ttl=True,
+            allow_rollup_hdrs=False,  # with it, a worker of one service could delete all records
         ),
         _kept(
             BLOBS,
@@ -209,6 +188,38 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             allow_rollup_hdrs=True,
         ),
     ]
+
+
+def of_control(replicas: int | None = None) -> list[StreamConfig]:
+    """Return the streams of control's account: the control records, and the objects of the console."""
+    return [
+        _kept(
+            CONTROL,
+            ["$KV.CONTROL.>"],
+            replicas,
+            max_bytes=_GIB // 16,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            allow_msg_ttl=True,
+        ),
+        replace(_objects(replicas), max_bytes=_GIB // 16),
+    ]
+
+
+def _objects(replicas: int | None) -> StreamConfig:
+    return _kept(
+        OBJECTS,
+        ["obj.*.*.*"],
+        replicas,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        # The server does not republish purges and deletes made through the API: browsers would never see them.
+        deny_purge=True,
+        deny_delete=True,
+        republish=RePublish(src="obj.>", dest="live.>"),
+    )
 
 
 def _kept(name: str, subjects_: list[str], replicas: int | None, **different: Any) -> StreamConfig:
@@ -279,6 +290,13 @@ async def provision(js: JetStreamContext, replicas: int | None = None) -> None:
             group.create_task(ensure(js, config))
 
 
+async def provision_control(js: JetStreamContext, replicas: int | None = None) -> None:
+    """Create the streams of control's account, or change them to their declarations. Arguments as for `provision`."""
+    async with tasks.group() as group:
+        for config in of_control(replicas):
+            group.create_task(ensure(js, config))
+
+
 async def ensure(js: JetStreamContext, config: StreamConfig) -> None:
     """Create a stream, or change it to its declaration where it differs.
 
@@ -325,7 +343,7 @@ async def _create_or_change(js: JetStreamContext, config: StreamConfig) -> None:
     try:
         found = (await js.stream_info(config.name)).config
     except nats.js.errors.NotFoundError:
-        await js.add_stream(config if config.num_replicas else replace(config, num_replicas=await _copies(js)))
+        await js.add_stream(config if config.num_replicas else replace(config, num_replicas=await copies(js)))
         return
     if _differs(config, found):
         await js.update_stream(replace(config, num_replicas=config.num_replicas or found.num_replicas))
@@ -374,7 +392,7 @@ async def _replicate(js: JetStreamContext, replicas: int) -> None:
         raise translate(error, f"stream {name}") from error
 
 
-async def _copies(js: JetStreamContext) -> int | None:
+async def copies(js: JetStreamContext) -> int | None:
     """Return the number of replicas that the operator has set; None if there are no shared streams yet."""
     try:
         return (await js.stream_info(EVENTS)).config.num_replicas
@@ -416,6 +434,7 @@ _DECLARED = frozenset(
         "num_replicas",
         "allow_direct",
         "allow_msg_ttl",
+        "allow_rollup_hdrs",
         "deny_purge",
         "deny_delete",
         "duplicate_window",

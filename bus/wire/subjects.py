@@ -7,6 +7,7 @@
     obj.<tenant>.<type>.<id>                       -> live.<tenant>.<type>.<id>
     dead.<service>.<tenant>.<operation>
     beat.<service>.<version>.<worker>
+    queues.<service>.<version>                     a worker's request to control for its queues
     sync.<tenant>.pull                             a page's request for changes
     sync.<tenant>.submit.<service>.<operation>     a page's job, which client sync submits
 
@@ -280,6 +281,11 @@ def beat(service: str, version: str, worker: str) -> str:
     return f"beat.{token(service, 'service')}.{token(version, 'version')}.{identifier(worker, 'worker')}"
 
 
+def queues(service: str, version: str) -> str:
+    """Return the subject on which a version's workers ask control for their queues."""
+    return f"queues.{token(service, 'service')}.{token(version, 'version')}"
+
+
 class RpcSubject(NamedTuple):
     """The parts of a mapped request."""
 
@@ -328,6 +334,13 @@ class BeatSubject(NamedTuple):
     service: str
     version: str
     worker: str
+
+
+class QueuesSubject(NamedTuple):
+    """The parts of a worker's request for its queues."""
+
+    service: str
+    version: str
 
 
 class SyncSubject(NamedTuple):
@@ -419,6 +432,16 @@ def parse_beat(subject: str) -> BeatSubject:
     """
     _, service, version, worker = _parts(subject, "beat.<service>.<version>.<worker>")
     return BeatSubject(token(service, "service"), token(version, "version"), identifier(worker, "worker"))
+
+
+def parse_queues(subject: str) -> QueuesSubject:
+    """Parse the subject of a worker's request for its queues.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, service, version = _parts(subject, "queues.<service>.<version>")
+    return QueuesSubject(token(service, "service"), token(version, "version"))
 
 
 def parse_sync(subject: str) -> SyncSubject:

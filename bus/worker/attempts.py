@@ -22,8 +22,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields, replace
 
 import orjson
-from nats.js import JetStreamContext
 
+from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, StoreError
 from headway.bus.nats import values
 from headway.bus.nats.streams import ATTEMPTS
@@ -137,14 +137,16 @@ class AttemptsLog:
     Without a record it is unknown how often a message may still run. So a failure to read or write one is raised, and
     the message waits (bus/worker/work.py): no message runs more often than allowed.
 
+    Their subjects contain the service's seal, so that no other service can have JetStream write there.
+
     Args:
-        js: the context.
+        bus: a worker's connection.
         service: the service's name.
     """
 
-    def __init__(self, js: JetStreamContext, service: str) -> None:
-        self._js = js
-        self._service = service
+    def __init__(self, bus: Bus, service: str) -> None:
+        self._js = bus.js
+        self._own = f"$KV.ATTEMPTS.{service}.{bus.seal or 'unsealed'}"
 
     async def load(self, stream: str, sequence: int) -> Attempts:
         """Return the record of a message; an empty one if there is none.
@@ -180,7 +182,7 @@ class AttemptsLog:
             _log.warning("the record of attempts of %s %d was not cleared: %s", stream, sequence, error)
 
     def _subject(self, stream: str, sequence: int) -> str:
-        return f"$KV.ATTEMPTS.{self._service}.{stream}.{sequence}"
+        return f"{self._own}.{stream}.{sequence}"
 
 
 def _parse(data: bytes) -> Attempts | None:

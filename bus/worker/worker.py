@@ -3,9 +3,9 @@
     async with Worker(fax, bus, version="v1"):
         ...                                       # serving; leaving the block drains
 
-Start: configuration, resources, start hooks, streams and consumers, then calls and work. Stop: accept nothing new,
-finish work in progress within the grace period, hand back the rest, run stop hooks, close resources. Finished work is
-never handed back.
+Start: configuration, resources, start hooks, the queues that control makes, then calls and work. Stop: accept nothing
+new, finish work in progress within the grace period, hand back the rest, run stop hooks, close resources. Finished work
+is never handed back.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.client.ids import unique_id
 from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError, text_of
+from headway.bus.nats.refusals import translating
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
@@ -102,6 +103,8 @@ class Worker:
         self._hurry = asyncio.Event()
         self._resting = False
         self._stirred = asyncio.Event()
+        self._mark = bus.nc.new_inbox()
+        """Reply subject of heartbeats. Nobody replies: JetStream's own messages have none (control/heartbeats.py)."""
         self._background = _Background()
         self._stack = AsyncExitStack()
 
@@ -124,7 +127,7 @@ class Worker:
             stack.push_async_callback(self._run_stop_hooks)
             for hook in self.service.start_hooks:
                 await _run_hook(hook, self.info, "start hook")
-            await queues.declare(self.bus.js, self.service, self.version)
+            await queues.ensure(self.bus, self.service, self.version)
             self.bus.on_reconnect(self)
             stack.push_async_callback(self._background.stop)
             stack.push_async_callback(self._drain)
@@ -273,13 +276,15 @@ class Worker:
 
     async def _restore(self) -> None:
         missing, self._work.missing = self._work.missing, set()
-        for index in missing:
-            source = self._work.sources[index]
-            try:
-                await queues.declare(self.bus.js, self.service, self.version, only=source.consumer)
-            except HeadwayError as error:
-                _log.error("%s/%s is gone: %s", source.stream, source.consumer, error)
-                self._work.missing.add(index)
+        needs, why = queues.declaration(self.service), "no control process answers"
+        try:
+            if await queues.asked(self.bus, self.service.name, self.version, needs):
+                return
+        except HeadwayError as error:
+            why = error.message
+        self._work.missing |= missing
+        gone = [self._work.sources[index] for index in missing]
+        _log.error("%s is gone: %s", ", ".join(f"{one.stream}/{one.consumer}" for one in gone), why)
 
     async def _beat(self) -> None:
         due = time.monotonic()
@@ -296,7 +301,8 @@ class Worker:
         subject = subjects.beat(self.service.name, self.version, self.name)
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT):
-                await self.bus.publish(subject, self.beat().model_dump_json().encode())
+                with translating(subject):
+                    await self.bus.nc.publish(subject, self.beat().model_dump_json().encode(), reply=self._mark)
         except (TimeoutError, HeadwayError) as error:
             _log.debug("beat not sent: %r", error)
 

@@ -96,11 +96,12 @@ class Deployer(Controller):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Watch the rollouts' records, to act on commands at once."""
-        watch = await self._bus.nc.subscribe(ROLLOUTS, cb=self._on_record)
+        records = self._bus.records
+        watch = await records.nc.subscribe(ROLLOUTS, cb=self._on_record)
         try:
             yield
         finally:
-            if not self._bus.nc.is_closed:
+            if not records.nc.is_closed:
                 await watch.unsubscribe()
 
     async def _on_record(self, message: Msg) -> None:

@@ -23,7 +23,11 @@ STREAMS: Final = "streams"
 DATA: Final = "data"
 STATE: Final = "backup.json"
 CONTENT: Final = "stream.arc.s2"
-FORMAT: Final = 1
+OF_CONTROL: Final = "control/"
+"""Prefix of the names of streams that are in control's account."""
+FORMAT: Final = 2
+_READABLE: Final = frozenset({1, FORMAT})
+"""Format 1 has no streams of control's account: the control records are among the others."""
 _UNFINISHED: Final = ".unfinished-"
 
 
@@ -229,7 +233,7 @@ def _manifest(folder: Path, source: Path) -> BackupManifest:
         raise BadBackup(f"{source} is not a backup: it has no {MANIFEST}", remedy=remedy) from error
     except (OSError, ValidationError, ValueError) as error:
         raise BadBackup(f"{MANIFEST} of {source} cannot be read: {str(error).splitlines()[0]}") from error
-    if found.format != FORMAT:
+    if found.format not in _READABLE:
         raise BadBackup(
             f"{source} has format {found.format}, not {FORMAT}", remedy="use the version of headway that wrote it"
         )

@@ -54,7 +54,7 @@ async def create(
     """
     began = time.time()
     with archive.writing(target) as writer:
-        names = await _names(bus)
+        names, inside = await _names(bus), await _names(bus.records)
         queues = [name for name in names if name.startswith(JOBS) or name == EVENTS]
         settled = True
         kept: dict[str, StreamSummary] = {}
@@ -67,8 +67,10 @@ async def create(
                     kept[name] = await _stream(bus, name, writer, say)
         # These streams hold the effects of work, so they are consistent at any moment. The records come last: they
         # refer to images.
-        for name in sorted(set(names) - set(queues), key=lambda name: (name == CONTROL, name)):
+        for name in sorted(set(names) - set(queues)):
             kept[name] = await _stream(bus, name, writer, say)
+        for name in sorted(inside, key=lambda name: (name == CONTROL, name)):
+            kept[archive.OF_CONTROL + name] = await _stream(bus.records, name, writer, say, archive.OF_CONTROL)
         own = (directory / KEY_FILE).exists()
         if own:
             count = await _files(url, directory, writer)
@@ -98,14 +100,14 @@ async def _names(bus: Bus) -> list[str]:
     return sorted(info["config"]["name"] for info in infos)
 
 
-async def _stream(bus: Bus, name: str, writer: Writer, say: Say) -> StreamSummary:
-    folder = f"{archive.STREAMS}/{name}"
+async def _stream(bus: Bus, name: str, writer: Writer, say: Say, prefix: str = "") -> StreamSummary:
+    folder = f"{archive.STREAMS}/{prefix}{name}"
     with writer.file(f"{folder}/{archive.CONTENT}") as file:
         taken = await snapshot.save(bus.nc, name, file.write)
     told = {"config": taken.config, "state": taken.state}
     writer.add(f"{folder}/{archive.STATE}", orjson.dumps(told, option=orjson.OPT_INDENT_2))
     kept = summary_of(taken.state)
-    say(f"{name}: {kept.messages:,} messages, {kept.consumers} consumers, {file.size:,} bytes")
+    say(f"{prefix}{name}: {kept.messages:,} messages, {kept.consumers} consumers, {file.size:,} bytes")
     return kept
 
 

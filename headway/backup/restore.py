@@ -19,9 +19,11 @@ from headway.backup.quiet import resume
 from headway.broker import lock
 from headway.broker.broker import Broker
 from headway.broker.errors import AlreadyRunning, NotReady
+from headway.broker.provision import move_records
 from headway.bus.client.bus import Bus
 from headway.bus.errors import MissingStream
-from headway.bus.nats import jsapi
+from headway.bus.nats import jsapi, streams
+from headway.bus.nats.streams import CONTROL
 from headway.control.records import VersionRecord
 from headway.control.store import Control, version_key
 from headway.endpoint import read_running
@@ -130,22 +132,41 @@ def _files(reader: Reader, aside: Path) -> None:
 async def _streams(bus: Bus, reader: Reader, say: Say, *, replace: bool, replicas: int | None) -> None:
     await _room(bus, reader, replace=replace)
     for name in sorted(reader.manifest.streams):
-        told = await snapshot.load(bus.nc, reader.snapshot(name), reader.chunks(name), replicas=replicas)
+        at, stream = _account(bus, name)
+        told = await snapshot.load(at.nc, reader.snapshot(name), reader.chunks(name), replicas=replicas)
         _compare(name, reader, told)
-        await resume(bus, name)
+        await resume(at, stream)
         say(f"{name}: {told['state']['messages']:,} messages, {reader.manifest.streams[name].consumers} consumers")
+
+    if CONTROL in reader.manifest.streams:
+        await streams.provision_control(bus.records.js, replicas or await streams.copies(bus.js))
+        await move_records(bus)
+
+
+def _account(bus: Bus, name: str) -> tuple[Bus, str]:
+    """Return the connection to the account of a stream of a backup, and the stream's name there."""
+    inside = name.startswith(archive.OF_CONTROL)
+    return bus.records if inside else bus, name.removeprefix(archive.OF_CONTROL)
 
 
 async def _room(bus: Bus, reader: Reader, *, replace: bool) -> None:
     """Delete the streams that will be restored: all or none, and only empty ones unless `replace` is set."""
-    infos, silent = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
-    there = {info["config"]["name"]: info["state"]["messages"] for info in infos}
-    full = sorted(name for name in reader.manifest.streams if there.get(name) or name in silent)
+    wanted = set(reader.manifest.streams)
+    if CONTROL in wanted:  # a backup of an earlier version: its records end up in control's account
+        wanted.add(archive.OF_CONTROL + CONTROL)
+    there: dict[str, int] = {}
+    silent: set[str] = set()
+    for at, prefix in ((bus, ""), (bus.records, archive.OF_CONTROL)):
+        infos, quiet = await jsapi.listed(at.nc, "STREAM.LIST", "streams")
+        there |= {prefix + info["config"]["name"]: info["state"]["messages"] for info in infos}
+        silent |= {prefix + name for name in quiet}
+    full = sorted(name for name in wanted if there.get(name) or name in silent)
     if full and not replace:
         raise NotEmpty(f"streams exist already: {', '.join(full)}")
-    for name in reader.manifest.streams.keys() & (there.keys() | set(silent)):
+    for name in wanted & (there.keys() | silent):
+        at, stream = _account(bus, name)
         try:
-            await jsapi.request(bus.nc, f"STREAM.DELETE.{name}")
+            await jsapi.request(at.nc, f"STREAM.DELETE.{stream}")
         except MissingStream:
             continue
 

@@ -84,7 +84,7 @@ class Actions:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._control = Control(bus)
-        self._objects = bus.tenant(CONSOLE).objects
+        self._objects = bus.records.tenant(CONSOLE).objects
 
     async def perform(self, wanted: LetterActions | Release, by: str) -> str:
         """Perform an action; return what was done, in words.

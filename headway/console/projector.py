@@ -44,7 +44,7 @@ class Projector(Controller):
     def __init__(self, broker: Broker, bus: Bus, *, holder: str, period: float = PERIOD) -> None:
         super().__init__(bus, "console", holder=holder, period=period, timeout=_TIMEOUT)
         self._observer = Observer(broker, bus, self.fleet)
-        self._objects = bus.tenant(CONSOLE).objects
+        self._objects = bus.records.tenant(CONSOLE).objects
         self._holder = holder
         self._written: dict[Name, tuple[dict[str, Any], int]] = {}
         self._epoch = 0

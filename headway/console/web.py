@@ -53,6 +53,7 @@ class Console:
         lifetime: float = 600.0,
         period: float = 1.0,
     ) -> None:
+        self.pages: Bus | None = bus.records
         self.projector = Projector(broker, bus, holder=holder, period=period)
         self.access = Access(Control(bus))
         self.actions = Actions(bus)

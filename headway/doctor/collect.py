@@ -25,7 +25,7 @@ from headway.bus.nats import values
 from headway.bus.nats.streams import CONTROL
 from headway.control.store import Control, parse_subject
 from headway.doctor import local, servers_seen, streams_seen
-from headway.doctor.facts import Facts, ServerFacts
+from headway.doctor.facts import Facts, ServerFacts, StreamFacts
 from headway.endpoint import ServerAccess
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path)
     control = Control(bus)
     async with tasks.group() as group:
         beats = group.create_task(blind.unless("workers", status.listen(bus), []))
-        seen = group.create_task(blind.unless("streams", streams_seen.look(bus.nc), ((), ())))
+        seen = group.create_task(blind.unless("streams", _streams(bus), ((), ())))
         dead = group.create_task(blind.unless("dead letters", status.dead_letters(bus), nothing))
         by_system = group.create_task(_with_keys(blind, endpoint, directory))
         leases = group.create_task(blind.unless("leases", status.leases(bus), nothing))
@@ -99,6 +99,13 @@ async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path)
     )
 
 
+async def _streams(bus: Bus) -> tuple[tuple[StreamFacts, ...], tuple[str, ...]]:
+    """Look at the streams of the application account, and at those of control's that have no namesake there."""
+    (here, silent), (inside, quiet) = await asyncio.gather(streams_seen.look(bus.nc), streams_seen.look(bus.records.nc))
+    known = {one.name for one in here}
+    return (*here, *(one for one in inside if one.name not in known)), (*silent, *quiet)
+
+
 async def _store(blind: Blind, bus: Bus) -> tuple[float | None, str, dict[str, float]]:
     """Check that the server stores a write; return the ages of leases by the server's clock."""
     took: float | None = None
@@ -119,7 +126,7 @@ async def _ages(bus: Bus) -> dict[str, float]:
     """Return for how many seconds each lease was not renewed, by the server's clock."""
     at: dict[str, datetime] = {}
     latest = None
-    async for message in values.since(bus.js, CONTROL, f"{_CONTROL}>", 1):
+    async for message in values.since(bus.records.js, CONTROL, f"{_CONTROL}>", 1):
         fields = message.headers or {}
         latest = datetime.fromisoformat(fields[values.TIME_STAMP])
         key = parse_subject(fields[values.SUBJECT])

@@ -21,7 +21,7 @@ _AT_ONCE: Final = 16
 
 
 async def look(nc: Client) -> tuple[tuple[StreamFacts, ...], tuple[str, ...]]:
-    """Return all streams with their consumers, and the names of those that do not answer.
+    """Return all streams of an account with their consumers, and the names of those that do not answer.
 
     Raises:
         StoreError, ConnectionFailed: as `headway.bus.nats.jsapi.request`.

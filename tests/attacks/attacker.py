@@ -11,8 +11,8 @@ import nats.errors
 from nats.aio.client import Client, RawCredentials
 
 from headway.broker.broker import Broker
-from headway.broker.identity import Credentials
-from headway.broker.roles import Role
+from headway.broker.identity import Credentials, user_of
+from headway.broker.roles import ROLES, TEMPLATES, Role
 
 
 class Attacker:
@@ -72,8 +72,9 @@ class Connecting:
             if "permissions violation" in str(error).lower():
                 refused.append(str(error))
 
+        pages = {self._broker.identities.role_key(role) for role in ROLES if TEMPLATES[role].bearer_token}
         nc = await nats.connect(
-            self._broker.url,
+            self._broker.ws_url if user_of(made.text).iss in pages else self._broker.url,
             user_credentials=RawCredentials(made.text),
             inbox_prefix=f"_INBOX.{made.public_key}",
             error_cb=on_error,
@@ -85,16 +86,16 @@ class Connecting:
             await nc.close()
 
     async def gets_in(self, made: Credentials, **options: Any) -> bool:
-        """Return whether the server accepts the credentials."""
+        """Return whether the server accepts the credentials on one of its listeners."""
 
         async def ignore(_error: Exception) -> None: ...
 
         given = options or {"user_credentials": RawCredentials(made.text)}
-        try:
-            nc = await nats.connect(
-                self._broker.url, allow_reconnect=False, max_reconnect_attempts=0, error_cb=ignore, **given
-            )
-        except (nats.errors.Error, TimeoutError, OSError):
-            return False
-        await nc.close()
-        return True
+        for url in (self._broker.url, self._broker.ws_url):
+            try:
+                nc = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=0, error_cb=ignore, **given)
+            except (nats.errors.Error, TimeoutError, OSError):
+                continue
+            await nc.close()
+            return True
+        return False

@@ -59,23 +59,23 @@ class Place:
         return found
 
 
-def _service(name: str, tenants: list[str]) -> Service:
-    service = Service(name)
+def service(name: str, tenants: list[str]) -> Service:
+    made = Service(name)
 
-    @service.rpc("say")
+    @made.rpc("say")
     async def say(request: Any, ctx: Context) -> Any:
         tenants.append(ctx.tenant)
         return request
 
-    @service.job("send")
+    @made.job("send")
     async def send(request: Any, ctx: Context) -> None:
         tenants.append(ctx.tenant)
 
-    @service.on(f"{name}.asked")
+    @made.on(f"{name}.asked")
     async def asked(request: Any, ctx: Context) -> None:
         tenants.append(ctx.tenant)
 
-    return service
+    return made
 
 
 @asynccontextmanager
@@ -86,7 +86,7 @@ async def opened(broker: Broker) -> AsyncIterator[Place]:
         there = TestBus(broker, bus)
         async with AsyncExitStack() as stack:
             for name in SERVICES:
-                await stack.enter_async_context(there.serving(_service(name, tenants)))
+                await stack.enter_async_context(there.serving(service(name, tenants)))
         for tenant in TENANTS:
             await bus.tenant(tenant).objects.put("call", "kept", {"secret": tenant})
             await bus.tenant(tenant).blobs.put("kept", b"secret")

@@ -40,6 +40,57 @@ BROWSER = ("rpc.fax.acme.say", "rpc.fax.v1.acme.say", "sync.acme.pull", "sync.ac
 CONSOLE = ("sync.headway.pull",)
 
 
+WORKER = (
+    *("job.fax.acme.send", "job.fax.v1.0.acme.send", "event.acme.fax.asked", "obj.acme.call.mine"),
+    *("dead.fax.acme.send", "$KV.ATTEMPTS.fax.JOBS_fax.1", "$O.BLOBS.M.mine"),
+    *("$JS.API.DIRECT.GET.OBJECTS.obj.acme.call.mine", "$JS.API.STREAM.INFO.OBJECTS", "rpc.voicemail.acme.say"),
+    *("$JS.API.CONSUMER.MSG.NEXT.JOBS_fax.v1-0", "$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_fax_asked"),
+    *("$JS.API.CONSUMER.INFO.JOBS_fax.v1-0", "$JS.API.STREAM.INFO.JOBS_fax"),
+)
+WEB = (
+    *("job.fax.acme.send", "job.fax.v1.0.acme.send", "$JS.API.STREAM.INFO.OBJECTS"),
+    "$JS.API.DIRECT.GET.OBJECTS.obj.acme.call.kept",
+)
+OF_CONTROL = (
+    *("$KV.CONTROL.code.{n}", "$KV.CONTROL.operator.{n}", "$KV.CONTROL.version.fax.{n}", "$KV.CONTROL.lease.{n}"),
+    *("$KV.CONTROL.service.{n}", "$KV.CONTROL.rollout.{n}", "$KV.CONTROL.scale.fax.{n}", "$KV.CONTROL.copy.{n}"),
+    *("obj.headway.service.{n}", "obj.headway.action.{n}", "live.headway.service.{n}", "live.headway.head"),
+    *("sync.headway.pull", "$JS.API.STREAM.DELETE.KV_CONTROL", "$JS.API.STREAM.PURGE.KV_CONTROL"),
+)
+"""Subjects of control's account."""
+
+
+@pytest.mark.parametrize(
+    ("role", "bound", "asked"),
+    [("worker", {"service": "fax"}, WORKER), ("web", {}, WEB), ("client", {"tenant": "acme"}, CLIENT)],
+    ids=["worker", "web", "client"],
+)
+async def test_nothing_is_answered_into_controls_account(
+    place: Place, attack_as: Connecting, attempts: Attempts, role: Any, bound: dict[str, str], asked: tuple[str, ...]
+) -> None:
+    await place.bus.tenant("acme").objects.put("call", "mine", {"service": "fax", "version": "v9", "app": "evil:app"})
+    inside = Place(place.broker, place.bus.records, [])
+    settings, count = await inside.settings(), await inside.sequences()
+    found = await heard(inside.bus, [">"])
+    tried: list[tuple[str, str]] = []
+    async with attack_as(role, **bound) as attacker:
+        for subject in asked:
+            for form in OF_CONTROL:
+                tried.append((subject, form.replace("{n}", f"a{len(tried)}")))
+                await attacker.nc.publish(subject, b'{"batch":1,"expires":1000000000}', reply=tried[-1][1])
+        await attacker.settled()
+    await place.bus.flush()
+    await inside.bus.flush()
+    quiet = [subject for subject in found if not subject.startswith(("$JS.API.", "_INBOX.", "$JS.EVENT."))]
+    stored, unchanged = (
+        await inside.subjects(),
+        (await inside.settings(), await inside.sequences()) == (settings, count),
+    )
+    for subject, reply in tried:
+        refused = unchanged and reply not in stored and reply not in quiet
+        attempts.judge(f"{subject} answered to {reply}", refused=refused)
+
+
 @pytest.mark.parametrize(
     ("role", "bound", "asked"),
     [

@@ -40,6 +40,9 @@ SYSTEM = (
 STORED = (
     *("obj.globex.call.kept", "obj.headway.service.fax", "live.globex.call.kept", "live.headway.head"),
     *("dead.voicemail.acme.send", "beat.voicemail.v1.w1", "$KV.ATTEMPTS.voicemail.JOBS_voicemail.1"),
+    *("$KV.ATTEMPTS.voicemail.0000.JOBS_voicemail.1", "$JS.API.DIRECT.GET.KV_ATTEMPTS.$KV.ATTEMPTS.voicemail.>"),
+    *("$JS.API.DIRECT.GET.KV_ATTEMPTS.>", "$JS.API.DIRECT.GET.KV_ATTEMPTS"),
+    *("$JS.API.STREAM.INFO.KV_ATTEMPTS", "$JS.API.STREAM.MSG.GET.KV_ATTEMPTS"),
     *("$KV.CONTROL.code.x", "$KV.CONTROL.version.fax.v1", "$KV.CONTROL.lease.scaler", "$KV.OTHER.x"),
 )
 OF_GLOBEX = (
@@ -62,9 +65,20 @@ MAY_NOT_PUBLISH: dict[str, tuple[str, ...]] = {
         *("sync.globex.pull", "sync.acme.submit.fax.send", "live.acme.call.kept", ">", "*", "anything"),
         *(
             f"$JS.API.{verb}.{stream}"
-            for verb in ("STREAM.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE", "STREAM.MSG.DELETE", "CONSUMER.LIST")
+            for verb in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE")
             for stream in STREAMS
         ),
+        *(
+            f"$JS.API.{verb}.{stream}"
+            for verb in ("STREAM.MSG.DELETE", "CONSUMER.LIST", "CONSUMER.NAMES", "CONSUMER.CREATE")
+            for stream in STREAMS
+        ),
+        *(
+            f"$JS.API.{verb}.{stream}.one"
+            for verb in ("CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE", "CONSUMER.DELETE", "CONSUMER.PAUSE")
+            for stream in STREAMS
+        ),
+        *("queues.voicemail.v1", "queues.*.v1", "queues.>"),
         *(
             f"$JS.API.{verb}.{stream}"
             for verb in (*_OF_STREAMS, "CONSUMER.MSG.NEXT")

@@ -49,6 +49,17 @@ def mentions(page: Path) -> list[tuple[str, str | None]]:
     ]
 
 
+def test_the_security_page_names_each_attack_and_a_test_for_each_line_of_its_tables():
+    page = ROOT / "docs/security.md"
+    named = {name for _, name in mentions(page)}
+    attacks = {
+        name for path in (ROOT / "tests/attacks").glob("test_*.py") for name in names(path) if name.startswith("test_")
+    }
+    assert attacks <= named
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ") and " | " in line]
+    assert [row for row in rows if "tests/" not in row and "held by" not in row and "tests above" not in row] == []
+
+
 def missing(page: Path) -> list[str]:
     """What a page mentions and the checkout does not have."""
     lost = []

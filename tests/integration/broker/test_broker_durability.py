@@ -56,13 +56,13 @@ async def copies(bus: Bus) -> dict[str, int]:
     return {one["config"]["name"]: one["config"]["num_replicas"] for one in await whole(bus, "STREAM.LIST", "streams")}
 
 
-async def test_a_workers_stream_gets_the_copies_that_the_operator_set_and_keeps_them(cluster: TestCluster) -> None:
+async def test_a_job_stream_gets_the_copies_that_the_operator_set_and_keeps_them(cluster: TestCluster) -> None:
     broker = cluster.broker
-    async with await broker.connect("worker", service="fax") as worker, await broker.connect("operator") as bus:
-        await queues.declare(worker.js, fax(), "v1")
+    async with await broker.connect("operator") as bus:
+        await queues.declare(bus.js, fax(), "v1")
         assert set((await copies(bus)).values()) == {3}
         assert "JOBS_fax" in await copies(bus)
-        await queues.declare(worker.js, fax(queue_bytes=1 << 20), "v2")
+        await queues.declare(bus.js, fax(queue_bytes=1 << 20), "v2")
         info = await bus.js.stream_info("JOBS_fax")
         assert (info.config.max_bytes, info.config.num_replicas) == (1 << 20, 3)
         consumers = await whole(bus, "CONSUMER.LIST.JOBS_fax", "consumers")

@@ -94,10 +94,10 @@ MAY_PUBLISH = {
             "obj.acme.fax.1",
             "dead.fax.acme.send",
             "beat.fax.v1.w1",
-            "$KV.ATTEMPTS.fax.JOBS_fax.1",
+            "$KV.ATTEMPTS.fax.{seal}.JOBS_fax.1",
         ),
         *(
-            "$JS.API.STREAM.CREATE.JOBS_fax",
+            "queues.fax.v1",
             "$JS.API.CONSUMER.MSG.NEXT.JOBS_fax.v1-0",
             "$JS.ACK.JOBS_fax.v1-0.1.1.1.1.0",
         ),
@@ -125,7 +125,16 @@ MAY_PUBLISH = {
 MAY_NOT_PUBLISH = {
     "worker": [
         *("rpc.calls.v1.acme.route", "direct.calls.v1.acme.route"),
-        *("dead.calls.acme.route", "beat.calls.v1.w1", "$KV.ATTEMPTS.calls.JOBS_calls.1", "$KV.CONTROL.service.fax"),
+        *(
+            "dead.calls.acme.route",
+            "beat.calls.v1.w1",
+            "$KV.ATTEMPTS.calls.JOBS_calls.1",
+            "$KV.ATTEMPTS.fax.JOBS_fax.1",
+            "$KV.CONTROL.service.fax",
+        ),
+        *("queues.calls.v1", "$JS.API.STREAM.CREATE.JOBS_fax", "$JS.API.STREAM.UPDATE.JOBS_fax"),
+        *("$JS.API.CONSUMER.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.EVENTS.fax_call_ended"),
+        *("$JS.API.CONSUMER.DURABLE.CREATE.JOBS_fax.v1-0", "$JS.API.CONSUMER.CREATE.OBJ_BLOBS"),
         *("$JS.API.STREAM.CREATE.JOBS_calls", "$JS.API.STREAM.DELETE.JOBS_fax", "$JS.API.STREAM.PURGE.JOBS_fax"),
         *(
             "$JS.API.CONSUMER.MSG.NEXT.JOBS_calls.v1-0",
@@ -205,8 +214,9 @@ MAY_NOT_SUBSCRIBE = {
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_may_do_its_work_and_nothing_else(nats_broker: Broker, role: str) -> None:
     made = nats_broker.identities.mint(role, **ROLES[role])  # type: ignore[arg-type]
+    may_publish = [subject.replace("{seal}", nats_broker.identities.seal("fax")) for subject in MAY_PUBLISH[role]]
     async with connected(nats_broker, made) as user:
-        assert [s for s in MAY_PUBLISH[role] if not await user.may_publish(s)] == []
+        assert [s for s in may_publish if not await user.may_publish(s)] == []
         assert [s for s in MAY_NOT_PUBLISH[role] if await user.may_publish(s)] == []
         allowed = [*MAY_SUBSCRIBE[role], f"_INBOX.{made.public_key}.>"]
         assert [s for s in allowed if not await user.may_subscribe(s)] == []
@@ -363,7 +373,7 @@ async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Br
     async with await nats_broker.connect("control") as bus:
         await streams.provision(bus.js)
         found = {info.config.name for info in await bus.js.streams_info()}
-    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "KV_CONTROL", "OBJ_BLOBS"}
+    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
 
 
 async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, nats_cli) -> None:

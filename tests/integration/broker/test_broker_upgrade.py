@@ -6,19 +6,21 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import nats.js.errors
 import nkeys
 import orjson
+import pytest
 
-from headway.broker import routes, testing
+from headway.broker import queues, routes, testing
 from headway.broker.broker import Broker
 from headway.broker.claims import Account, Claims, Limits, Permission, Scope, User, encode
 from headway.broker.config import FREE_PORT, NatsConfig, Trust
-from headway.broker.identity import CLIENTS_KEY, KEY_FILE, SUM_FILE, Credentials, Identities, user_of
+from headway.broker.identity import CLIENTS_KEY, CONTROL_KEY, KEY_FILE, SUM_FILE, Credentials, Identities, user_of
 from headway.broker.roles import ROLES, TEMPLATES
 from headway.broker.server import Server
 from headway.broker.upgrade import upgrade
@@ -28,6 +30,8 @@ from headway.bus.errors import ConnectionFailed, HeadwayError
 from headway.bus.nats import streams
 from headway.bus.service import Service
 from headway.bus.worker.worker import Worker
+from headway.control.records import RolloutRecord, VersionRecord
+from headway.control.store import Control
 
 ROUTES = {"fax": {"v1": 100}}
 
@@ -63,6 +67,10 @@ class Old:
         jwt = encode(Claims(sub=public, name="billing", exp=until, nats=body), self._key("role-client"))
         return Credentials(public, jwt, seed.decode()).text
 
+    def operator(self) -> str:
+        """Credentials of an operator, as that version made them."""
+        return replace(self.identities.mint("operator"), records=None).text
+
     def _key(self, name: str) -> nkeys.KeyPair:
         return nkeys.from_seed(orjson.loads((self.directory / KEY_FILE).read_bytes())[name].encode())
 
@@ -70,7 +78,7 @@ class Old:
 def old(directory: Path) -> Old:
     Identities.create_or_load(directory)
     keys = orjson.loads((directory / KEY_FILE).read_bytes())
-    del keys[CLIENTS_KEY]
+    del keys[CLIENTS_KEY], keys[CONTROL_KEY]
     (directory / KEY_FILE).write_bytes(orjson.dumps(keys))
     (directory / SUM_FILE).unlink()
     (directory / "creds").mkdir()
@@ -88,7 +96,10 @@ async def serving(url: str, identities: Identities) -> AsyncIterator[None]:
     @service.job("send")
     async def send(request: str) -> None: ...
 
+    operator = replace(identities.mint("operator"), records=None)
     async with (
+        await connect(url, creds=operator.text) as control,
+        queues.served(control),
         await connect(url, creds=identities.creds("worker", service="fax")) as bus,
         Worker(service, bus, version="v1"),
     ):
@@ -116,12 +127,23 @@ async def test_a_server_that_is_started_anew_has_the_account_and_what_was_stored
     before = old(tmp_path)
     creds = tmp_path / "creds" / "client.acme.creds"
     creds.write_text(before.client())
+    records = {
+        "version.fax.v1": VersionRecord(service="fax", version="v1", app="a:b", root=".", weight=100),
+        "rollout.fax": RolloutRecord(service="fax", version="v2", phase="shift", step=1),
+    }
     elsewhere = before.client()
     (tmp_path / "routes.json").write_bytes(orjson.dumps(ROUTES))
     config = NatsConfig(name="headway", store=tmp_path / "nats", trust=before.trust(), port=FREE_PORT, ws_port=None)
     async with Server(config) as server:
-        async with await connect(server.url, creds=before.identities.creds("operator")) as operator:
+        async with await connect(server.url, creds=before.operator()) as operator:
             await streams.provision(operator.js)
+            config = next(one for one in streams.of_control() if one.name == streams.CONTROL)
+            await streams.ensure(operator.js, config)  # where the version before had it
+            for key, record in records.items():
+                await operator.js.publish(f"$KV.CONTROL.{key}", record.model_dump_json().encode())
+            await operator.js.publish("$KV.CONTROL.epoch.scaler", b'{"holder":"x","epoch":7,"at":1}')
+            for left in ("code.planted", "operator.planted", "lease.scaler"):
+                await operator.js.publish(f"$KV.CONTROL.{left}", b"{}")
             await operator.tenant("acme").objects.put("call", "1", {"kept": True})
         async with serving(server.url, before.identities), await connect(server.url, creds=creds) as client:
             await until(lambda: works(client))
@@ -133,10 +155,18 @@ async def test_a_server_that_is_started_anew_has_the_account_and_what_was_stored
             await until(lambda: works(client))
         async with await broker.connect("operator") as operator:
             assert await operator.tenant("acme").objects.get("call", "1", as_=dict) is not None
+            control = Control(operator)
+            await control.refresh()
+            assert control.versions == {("fax", "v1"): records["version.fax.v1"]}
+            assert control.rollouts == {"fax": records["rollout.fax"]}
+            kept = (await operator.records.js.stream_info(streams.CONTROL, subjects_filter=">")).state.subjects
+            assert set(kept) == {f"$KV.CONTROL.{key}" for key in (*records, "epoch.scaler")}
+            with pytest.raises(nats.js.errors.NotFoundError):
+                await operator.js.stream_info(streams.CONTROL)
         await until(lambda: _refused(broker.url, elsewhere))
 
 
-async def test_servers_that_run_learn_of_the_account_by_the_next_routes(tmp_path: Path, until: Any) -> None:
+async def test_servers_that_run_learn_of_the_accounts_when_control_connects(tmp_path: Path, until: Any) -> None:
     before = old(tmp_path)
 
     def make(config: NatsConfig) -> Server:
@@ -147,11 +177,13 @@ async def test_servers_that_run_learn_of_the_account_by_the_next_routes(tmp_path
     async with (
         testing.cluster(home=tmp_path, make=make) as cluster,
         serving(cluster.servers[1].url, before.identities),
-        await connect(cluster.servers[0].url, creds=before.client()) as client,
     ):
         assert upgrade(tmp_path) is not None
         assert await cluster.broker.set_routes(ROUTES) == ("n0", "n1", "n2")
-        await until(lambda: not client.nc.is_connected)
+        for server in cluster.servers:
+            await until(lambda server=server: _refused(server.url, before.client()))
+            async with await connect(server.url, creds=before.identities.creds("control")) as control:
+                assert (await control.records.js.account_info()).streams == len(streams.of_control())
         creds = cluster.broker.identities.creds("client", tenant="acme")
         for server in cluster.servers:
             async with await connect(server.url, creds=creds) as renewed:
@@ -192,7 +224,7 @@ def test_it_is_done_once_and_keeps_all_keys(tmp_path: Path) -> None:
     assert upgrade(tmp_path) is None
     after = orjson.loads((tmp_path / KEY_FILE).read_bytes())
     assert {name: after[name] for name in keys} == keys
-    assert after.keys() - keys.keys() == {CLIENTS_KEY}
+    assert after.keys() - keys.keys() == {CLIENTS_KEY, CONTROL_KEY}
     assert Identities.create_or_load(tmp_path).clients == clients  # as those had it who were quicker
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
 

@@ -37,7 +37,7 @@ async def test_a_job_that_blocks_the_event_loop_is_told_apart_by_file_and_line(b
             worker = await spawn(bus.broker, SOURCE)
         await worker.says(f"ATTEMPT {attempt}")
         await worker.says("blocked the event loop for 2 s at app.py:8 in grind < app.py:13 in block")
-        record = "$KV.ATTEMPTS.app.JOBS_app.1"
+        record = f"$KV.ATTEMPTS.app.{bus.broker.identities.seal('app')}.JOBS_app.1"
         await recorded(bus, record, attempt - 1)
         await worker.kill()  # as the scaler does with a silent one
     worker = await spawn(bus.broker, SOURCE)

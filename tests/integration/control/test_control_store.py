@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from headway.broker.broker import Broker
+from headway.broker.provision import create_streams
 from headway.bus.errors import Conflict, ConnectionFailed, MissingStream, NotFound, StoreError, UsageError
-from headway.bus.nats.streams import provision
 from headway.control import store
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key, service_key, version_key
@@ -94,7 +94,8 @@ async def test_the_mirror_reads_more_than_a_page(bus):
     control, mirror = Control(bus), Control(bus)
     names = [f"s-{n}" for n in range(700)]
     for name in names:
-        await bus.publish(f"$KV.CONTROL.{service_key(name)}", ServiceRecord(service=name).model_dump_json().encode())
+        record = ServiceRecord(service=name).model_dump_json().encode()
+        await bus.records.publish(f"$KV.CONTROL.{service_key(name)}", record)
     await control.put(service_key("last"), FAX)
     await mirror.refresh()
     assert set(mirror.services) == {*names, "last"}
@@ -104,7 +105,7 @@ async def test_a_record_that_cannot_be_read_leaves_the_former_one_in_force(bus, 
     control = Control(bus)
     await control.put(service_key("fax"), FAX)
     await control.refresh()
-    await bus.js.publish("$KV.CONTROL.service.fax", b'{"service": "fax", "of a newer version": true}')
+    await bus.records.js.publish("$KV.CONTROL.service.fax", b'{"service": "fax", "of a newer version": true}')
     await control.refresh()
     assert control.services == {"fax": FAX}
     assert "the former one stays in force" in caplog.text
@@ -113,7 +114,7 @@ async def test_a_record_that_cannot_be_read_leaves_the_former_one_in_force(bus, 
 
 
 async def test_without_the_bucket_it_says_what_is_missing(bus):
-    await bus.js.delete_stream("KV_CONTROL")
+    await bus.records.js.delete_stream("KV_CONTROL")
     control = Control(bus)
     with pytest.raises(MissingStream, match="KV_CONTROL"):
         await control.refresh()
@@ -125,7 +126,7 @@ async def test_a_damaged_record_is_told_and_what_was_known_of_it_stays_in_force(
     control, mirror, fresh = Control(bus), Control(bus), Control(bus)
     await control.put(version_key("fax", "v1"), V1)
     await mirror.refresh()
-    await bus.js.publish("$KV.CONTROL.version.fax.v1", b"{")
+    await bus.records.js.publish("$KV.CONTROL.version.fax.v1", b"{")
     await mirror.refresh()
     await fresh.refresh()
     assert mirror.versions == {("fax", "v1"): V1}
@@ -140,7 +141,7 @@ async def test_a_damaged_record_is_told_and_what_was_known_of_it_stays_in_force(
 
 
 async def test_a_record_that_only_a_newer_version_understands_is_unreadable_and_says_where(bus):
-    await bus.js.publish("$KV.CONTROL.service.fax", b'{"service": "fax", "shards": 3}')
+    await bus.records.js.publish("$KV.CONTROL.service.fax", b'{"service": "fax", "shards": 3}')
     mirror = Control(bus)
     await mirror.refresh()
     assert "shards" in mirror.unreadable["service.fax"]
@@ -157,11 +158,11 @@ async def test_a_stream_that_was_made_anew_is_read_anew(nats_broker, bus, monkey
         await control.put(version_key("fax", f"v{number}"), V1.model_copy(update={"version": f"v{number}"}))
     await mirror.refresh()
     assert len(mirror.versions) == 20
-    await bus.js.delete_stream("KV_CONTROL")
+    await bus.records.js.delete_stream("KV_CONTROL")
     with pytest.raises(MissingStream):
         await mirror.refresh()
     assert len(mirror.versions) == 20, "that nothing can be read says nothing"
-    await provision(bus.js)
+    await create_streams(bus)
     await control.put(service_key("fax"), FAX)
     for _ in range(more):
         await control.put(version_key("fax", "v1"), V1)
@@ -179,7 +180,7 @@ async def test_an_older_copy_of_the_store_that_was_put_back_is_read_anew(tmp_pat
             await server.stop()
             shutil.copytree(tmp_path / "data" / "nats" / "jetstream", tmp_path / "older")
             await server.start()
-            await until(lambda: bus.nc.is_connected)
+            await until(lambda: bus.records.nc.is_connected)
             for number in range(30):
                 await control.put(version_key("fax", f"v{number}"), V1.model_copy(update={"version": f"v{number}"}))
             await control.delete(service_key("fax"))
@@ -189,7 +190,7 @@ async def test_an_older_copy_of_the_store_that_was_put_back_is_read_anew(tmp_pat
             shutil.rmtree(tmp_path / "data" / "nats" / "jetstream")
             shutil.copytree(tmp_path / "older", tmp_path / "data" / "nats" / "jetstream")
             await server.start()
-            await until(lambda: bus.nc.is_connected)
+            await until(lambda: bus.records.nc.is_connected)
             for _ in range(60):  # further than what was read before
                 await control.put(version_key("fax", "v1"), V1)
             await mirror.refresh()
@@ -203,7 +204,7 @@ async def test_a_damaged_record_is_mended_from_the_copy_of_what_was_last_written
     control = Control(bus)
     await control.put(version_key("fax", "v1"), V1)
     await control.change(version_key("fax", "v1"), VersionRecord, lambda v: v.model_copy(update={"weight": 100}))
-    await bus.js.publish("$KV.CONTROL.version.fax.v1", b"{")
+    await bus.records.js.publish("$KV.CONTROL.version.fax.v1", b"{")
     assert "copy" in await control.mend("version.fax.v1")
     await control.refresh()
     assert control.versions["fax", "v1"].weight == 100
@@ -214,14 +215,14 @@ async def test_a_damaged_record_is_mended_from_the_copy_of_what_was_last_written
 
 async def test_a_damaged_record_of_the_scaler_is_deleted_since_the_scaler_writes_it_anew(bus):
     control = Control(bus)
-    await bus.js.publish("$KV.CONTROL.scale.fax.v1", b"\xff")
+    await bus.records.js.publish("$KV.CONTROL.scale.fax.v1", b"\xff")
     assert "write it again" in await control.mend("scale.fax.v1")
     await control.refresh()
     assert (control.scales, control.unreadable) == ({}, {})
 
 
 async def test_a_damaged_record_without_a_copy_stays_and_the_error_says_what_to_do(bus):
-    await bus.js.publish("$KV.CONTROL.service.fax", b"{")
+    await bus.records.js.publish("$KV.CONTROL.service.fax", b"{")
     with pytest.raises(NotFound) as raised:
         await Control(bus).mend("service.fax")
     assert "headway apply" in str(raised.value.remedy)

@@ -19,6 +19,7 @@ import nats.errors
 import pytest
 
 from headway.backup import archive
+from headway.backup.archive import OF_CONTROL
 from headway.backup.create import create
 from headway.backup.errors import BadBackup, NotEmpty, SnapshotFailed
 from headway.backup.restore import into_directory, into_server
@@ -90,16 +91,17 @@ async def fill(bus: testing.TestBus) -> None:
 
 async def messages(bus: Bus) -> dict[str, dict[int, object]]:
     """Every message of every stream by sequence: subject, headers, payload and time, as the server has them."""
-    infos, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
     found: dict[str, dict[int, object]] = {}
-    for info in infos:
-        name, state = info["config"]["name"], info["state"]
-        kept = found[name] = {}
-        for seq in range(state["first_seq"], state["last_seq"] + 1):
-            reply = await bus.nc.request(f"$JS.API.STREAM.MSG.GET.{name}", b'{"seq":%d}' % seq, timeout=5)
-            told = json.loads(reply.data)
-            if "message" in told:
-                kept[seq] = told["message"]
+    for at, prefix in ((bus, ""), (bus.records, OF_CONTROL)):
+        infos, _ = await jsapi.listed(at.nc, "STREAM.LIST", "streams")
+        for info in infos:
+            name, state = info["config"]["name"], info["state"]
+            kept = found[prefix + name] = {}
+            for seq in range(state["first_seq"], state["last_seq"] + 1):
+                reply = await at.nc.request(f"$JS.API.STREAM.MSG.GET.{name}", b'{"seq":%d}' % seq, timeout=5)
+                told = json.loads(reply.data)
+                if "message" in told:
+                    kept[seq] = told["message"]
     return found
 
 
@@ -130,7 +132,8 @@ async def test_what_was_wiped_comes_back_message_by_message_with_keys_routes_and
         manifest = await create(bus.bus, bus.url, directory, target, settle=0, say=quietly)
         assert await positions(bus.bus) == stood, "nothing is paused any more"
     assert manifest.settled
-    assert set(was) == set(manifest.streams) >= {"JOBS_fax", "EVENTS", "OBJECTS", "OBJ_BLOBS", "DEAD", "KV_CONTROL"}
+    assert set(was) == set(manifest.streams) >= {"JOBS_fax", "EVENTS", "OBJECTS", "OBJ_BLOBS", "DEAD"}
+    assert set(manifest.streams) >= {"control/KV_CONTROL", "control/OBJECTS"}
     assert any(left[1] for _, _, left in stood.values()), "something is delivered and not acknowledged"
     assert target.stat().st_mode & 0o777 == 0o600
 
@@ -227,6 +230,41 @@ async def test_a_restored_installation_runs_its_versions_and_browsers_notice_tha
         pools = {version: one.pool for (_, version), one in control.versions.items()}
         assert pools == {"v1": pool_of(tmp_path / "other"), "v2": "elsewhere"}
         assert (await jsapi.request(bus.bus.nc, "STREAM.INFO.OBJECTS"))["created"] != created
+
+
+async def test_a_backup_of_the_version_before_has_its_records_among_the_others_and_they_are_moved(tmp_path):
+    directory, target = tmp_path / "site", tmp_path / "backup"
+    record = VersionRecord(service="fax", version="v1", app="a:b", root="x", pool=pool_of(directory))
+    async with site(directory) as bus:
+        # As the version before had it: the records in the application account, and nothing of control's in the backup.
+        config = next(one for one in streams.of_control() if one.name == streams.CONTROL)
+        await streams.ensure(bus.bus.js, config)
+        await bus.bus.js.publish("$KV.CONTROL.version.fax.v1", record.model_dump_json().encode())
+        await bus.bus.js.publish("$KV.CONTROL.code.planted", b"{}")
+        await create(bus.bus, bus.url, directory, target, settle=0, say=quietly)
+    manifest = archive.BackupManifest.model_validate_json((target / "manifest.json").read_bytes())
+    older = {name: one for name, one in manifest.streams.items() if not name.startswith(OF_CONTROL)}
+    files = {name: one for name, one in manifest.files.items() if not name.startswith(f"streams/{OF_CONTROL}")}
+    manifest = manifest.model_copy(update={"format": 1, "streams": older, "files": files})
+    whole = manifest.model_copy(update={"check": manifest.digest})
+    (target / "manifest.json").write_text(whole.model_dump_json())
+    await into_directory(target, tmp_path / "other", replace=False, say=quietly)
+    async with site(tmp_path / "other") as bus:
+        control = Control(bus.bus)
+        await control.refresh()
+        assert control.versions == {("fax", "v1"): record.model_copy(update={"pool": pool_of(tmp_path / "other")})}
+        assert await _subjects(bus.bus.records, "KV_CONTROL") == {
+            "$KV.CONTROL.version.fax.v1": 1,
+            "$KV.CONTROL.copy.version.fax.v1": 1,
+        }
+    async with site(tmp_path / "third") as bus:
+        await Control(bus.bus).put(version_key("fax", "v2"), record)
+        with pytest.raises(NotEmpty, match="control/KV_CONTROL"):
+            await into_server(target, bus.bus, tmp_path, replace=False, replicas=None, say=quietly)
+        await into_server(target, bus.bus, tmp_path, replace=True, replicas=None, say=quietly)
+        control = Control(bus.bus)
+        await control.refresh()
+        assert set(control.versions) == {("fax", "v1")}
 
 
 async def test_what_is_there_is_not_touched_unless_told_and_what_runs_never(tmp_path):
@@ -424,7 +462,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
     eventually(lambda: running.json(*written) and "rejected" in running.run("dead", "ls").stdout)
     done = running.run("backup", "create", "monday.tar")
     assert done.returncode == 0, done.stderr
-    assert "7 streams, with keys" in done.stdout
+    assert "8 streams, with keys" in done.stdout
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.process.wait(40) == 0
     for path in (running.folder / ".headway").rglob("*"):

@@ -67,7 +67,7 @@ class Place:
         return await self.http.post("/console/act", json=wanted, headers=self.operator if headers is None else headers)
 
     async def rows(self, kind: str) -> dict[str, dict]:
-        return {one.id: one.value for one in await self.bus.tenant("headway").objects.list(kind, dict)}
+        return {one.id: one.value for one in await self.bus.bus.records.tenant("headway").objects.list(kind, dict)}
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ async def test_of_two_projectors_one_acts_and_the_other_takes_over_what_is_writt
         async with bus.serving(Machine().service()):
             await until(lambda: has(place, "service", "press"))
             assert (first.held, second.projector.lease.held, second.projector.writes) == (True, False, 0)
-            await bus.tenant("headway").objects.put("service", "ghost", {"name": "ghost"})
+            await bus.bus.records.tenant("headway").objects.put("service", "ghost", {"name": "ghost"})
             first.acquire_or_renew = lost  # as one that can reach nobody
             await first.release()
             await until(lambda: second.projector.lease.held)
@@ -250,7 +250,7 @@ async def test_what_is_stored_of_a_code_lets_nobody_in(place, bus):
 
 
 async def stored(bus):
-    async for message in values.since(bus.bus.js, CONTROL, "$KV.CONTROL.>"):
+    async for message in values.since(bus.bus.records.js, CONTROL, "$KV.CONTROL.>"):
         yield message.headers[values.SUBJECT] + message.data.decode()
 
 

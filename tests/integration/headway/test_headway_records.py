@@ -41,7 +41,7 @@ async def test_a_damaged_record_is_listed_told_and_mended(nats_broker, headway):
         await control.put(service_key("fax"), ServiceRecord(service="fax", suspended=True))
         await control.put(version_key("fax", "v1"), VersionRecord(service="fax", version="v1", app="a:b", root="/"))
         assert await headway("records", "ls") == (0, "all control records can be read\n")
-        await bus.js.publish("$KV.CONTROL.version.fax.v1", b"{")
+        await bus.records.js.publish("$KV.CONTROL.version.fax.v1", b"{")
         code, said = await headway("records", "ls", "--json")
         assert (code, list(json.loads(said))) == (1, ["version.fax.v1"])
         code, said = await headway("doctor", "--json")

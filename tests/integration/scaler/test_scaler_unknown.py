@@ -28,11 +28,11 @@ async def rounds(fleet, scaler, count: int = 15) -> None:
 
 
 async def damage(fleet, key: str) -> None:
-    await fleet.bus.js.publish(f"$KV.CONTROL.{key}", b"{")
+    await fleet.bus.records.js.publish(f"$KV.CONTROL.{key}", b"{")
 
 
 async def purge(fleet, _key: str) -> None:
-    await fleet.bus.js.purge_stream(CONTROL)
+    await fleet.bus.records.js.purge_stream(CONTROL)
 
 
 @pytest.mark.parametrize("key", ["version.app.v1", "service.app"])

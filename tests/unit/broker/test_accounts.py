@@ -37,9 +37,15 @@ def test_both_accounts_take_calls_that_name_a_version_to_a_subject_of_their_own(
         prove(account)
 
 
-def test_each_role_is_of_one_account_and_revocations_hold_in_both() -> None:
+def test_nothing_leads_into_controls_account_or_out_of_it() -> None:
+    control = accounts.control([], {})
+    assert (control.imports, control.exports, control.mappings) == ([], [], {})
+
+
+def test_each_role_is_of_one_account_and_revocations_hold_in_all() -> None:
     identities, policy = Identities.create(), TrafficPolicy(revoked={"U": 1})
-    tokens = [decode(token, Account).nats for token in (identities.account_jwt(policy), identities.clients_jwt(policy))]
+    made = (identities.account_jwt(policy), identities.clients_jwt(policy), identities.control_jwt(policy))
+    tokens = [decode(token, Account).nats for token in made]
     roles = [{scope.role for scope in account.signing_keys if not isinstance(scope, str)} for account in tokens]
-    assert roles == [set(ROLES) - {"client"}, {"client"}]
-    assert [account.revocations for account in tokens] == [{"U": 1}, {"U": 1}]
+    assert roles == [set(ROLES) - {"client", "console", "records"}, {"client"}, {"console", "records"}]
+    assert [account.revocations for account in tokens] == 3 * [{"U": 1}]

@@ -39,7 +39,7 @@ def test_no_seed_or_token_is_in_a_repr_an_error_or_a_log_line(tmp_path: Path, ca
     made = identities.mint("client", tenant="acme")
     stored = (tmp_path / KEY_FILE).read_text()
     seeds = [part for part in stored.split('"') if part.startswith("S")]
-    assert len(seeds) == 4 + len(ROLES)
+    assert len(seeds) == 5 + len(ROLES)
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / KEY_FILE).write_text(stored.replace(seeds[0], seeds[0][:-4]))
