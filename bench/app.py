@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 
+import orjson
 from pydantic import BaseModel
 
 from bench.message import SERVICE, Order
@@ -39,7 +40,8 @@ async def send(_order: Order, ctx: Context) -> None:
 async def probe(request: Probe, ctx: Context) -> None:
     """Handle a job of the quiet tenant: do the same work, then report its latency since submission."""
     await asyncio.sleep(ctx.config(Settings).work_s)
-    await ctx.bus.publish(f"{SERVICE}.took", str(time.perf_counter() - request.sent).encode())
+    took = {"t": ctx.tenant, "took": time.perf_counter() - request.sent}
+    await ctx.bus.publish(f"{SERVICE}.took", orjson.dumps(took))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ SET_ASIDE: Final = 64 << 20
 """Bounds up to this many bytes are set, and their storage reserved, when the queue is created."""
 BOUND: Final = "headway.max_bytes"
 """Metadata key of a stream whose bound is set only when the stream comes near it: the bound in bytes."""
-MAX_ACK_PENDING: Final = 10_000
+MAX_ACK_PENDING: Final = 50_000
 """Maximum unacknowledged messages of one lane, over all workers; at this number the server stops delivering."""
 
 

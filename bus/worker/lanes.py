@@ -22,6 +22,12 @@ WINDOW: Final = 32
 arrive as one burst before all others; smaller, overlapping requests are as fast and let other lanes in between."""
 
 
+MOVED: Final = 128
+"""Messages requested at once from a lane whose jobs are mostly moved to other lanes, which takes no slots."""
+MOVING: Final = 30_000
+"""Maximum messages that a worker has on their way to other lanes."""
+
+
 @dataclass(slots=True)
 class PullState:
     """The known state of one source.
@@ -30,11 +36,15 @@ class PullState:
         outstanding: messages requested and not yet delivered.
         in_hand: messages delivered and not yet finished.
         pending: messages that the server still held at the last delivery.
+        moving: messages delivered and on their way to another lane.
+        sidelining: whether most of its messages are to be moved to other lanes.
     """
 
     outstanding: int = 0
     in_hand: int = 0
     pending: int = 0
+    moving: int = 0
+    sidelining: bool = False
 
 
 def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[tuple[int, int]]:
@@ -49,10 +59,15 @@ def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[
         (lane, number of messages) for each pull request to send now, possibly none.
     """
     in_hand = sum(lane.in_hand for lane in lanes)
+    moving = sum(lane.moving + lane.outstanding for lane in lanes if lane.sidelining)
+    requests = [
+        (i, MOVED)
+        for i, lane in enumerate(lanes)
+        if lane.sidelining and lane.pending > 0 and lane.outstanding <= MOVED // 2 and moving < MOVING
+    ]
     if in_hand >= concurrency:
-        return []
-    hot = [i for i, lane in enumerate(lanes) if lane.pending > 0]
-    requests: list[tuple[int, int]] = []
+        return requests
+    hot = [i for i, lane in enumerate(lanes) if lane.pending > 0 and not lane.sidelining]
     if hot:
         reserve = min(len(lanes) - len(hot), concurrency // 4)
         share = max(1, (concurrency - reserve) // len(hot))

@@ -130,6 +130,10 @@ class Worker:
             stack.push_async_callback(self._drain)
             await self._rpc.start()
             await self._micro.start()
+            if self._work.jobs:
+                await self._work.mover.open()
+                stack.push_async_callback(self._work.mover.close)
+                self._background.start(self._work.backlog.watch())
             if self._work.sources:
                 self._background.start(self._work.puller.run())
             if self.service.health_checks:
@@ -247,7 +251,7 @@ class Worker:
         """
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
-            if not (self._work.in_hand or self._rpc.inflight or self._work.missing):
+            if not (self._work.in_hand or self._rpc.inflight or self._work.missing or self._work.mover.busy):
                 self._rest()
                 await self._stirred.wait()
             if not self._resting:
@@ -255,6 +259,7 @@ class Worker:
                 await asyncio.sleep(interval)
                 self._watchdog.turn()
             self._work.puller.tick()
+            self._work.mover.tick(time.monotonic())
             await self._work.keep_alive(time.monotonic())
             if self._work.missing and self.bus.nc.is_connected:
                 await self._restore()
