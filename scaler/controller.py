@@ -22,6 +22,7 @@ from headway.bus.wire.beat import Beat
 from headway.control.controller import Controller
 from headway.control.records import VersionRecord
 from headway.control.store import VERSIONS, Control
+from headway.control.tenants import loads
 from headway.scaler import health
 from headway.scaler.drivers.driver import Driver, Launch, RunningWorker
 from headway.scaler.errors import Fenced
@@ -149,7 +150,9 @@ class Scaler(Controller):
         await self._let_go(now)
         self.rounds += 1
         self.took = time.monotonic() - began
-        self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took)
+        beats = (member.last for member in self.fleet.members())
+        tenants = loads(beat for beat in beats if (beat.service, beat.version) in by_version)
+        self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took, tenants)
 
     async def _let_go(self, now: float) -> None:
         """Let the driver release what it prepared for versions that no longer get any work."""

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
+from headway.bus.wire.beat import Aside
 from headway.bus.wire.subjects import COMMON, LANES
 from headway.bus.worker import sideline
 from headway.bus.worker.lanes import PullState
@@ -88,6 +89,13 @@ class Backlog:
         """Look at the backlog: a common lane has more than a few jobs."""
         self._hot.set()
 
+    def told(self, now: float) -> dict[str, Aside]:
+        """Return the sidelined tenants for a heartbeat."""
+        return {
+            tenant: Aside(seconds=round(now - one.since, 1), lane=one.lane, why=one.why)
+            for tenant, one in self.sidelined.items()
+        }
+
     def suspend(self) -> None:
         """Sideline nobody for a while: moved jobs cannot be stored."""
         self._not_before = time.monotonic() + REFUSED
@@ -108,6 +116,8 @@ class Backlog:
                 self._apply({})
             if not self.sidelined and not any(lane.pending > self.few for lane in self._lanes[:COMMON]):
                 self._hot.clear()
+                for lane in self._lanes:
+                    lane.weight = 1.0
             await asyncio.sleep(max(PERIOD, _SHARE * (now - began)))
 
     def _decide(self, queued: Queued, now: float) -> None:
@@ -115,6 +125,8 @@ class Backlog:
             self._forget(lane, now)
         recent = dict(enumerate(self._recent))
         self._apply(sideline.decide(queued, recent, self.sidelined, self.few, now))
+        for number, lane in enumerate(self._lanes):
+            lane.weight = float(max(1, len(queued.get(number, ()))))
 
     def _apply(self, sidelined: dict[str, Sidelined]) -> None:
         for tenant, one in sidelined.items():

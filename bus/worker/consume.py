@@ -38,6 +38,7 @@ from headway.bus.nats.direct import leave, subscribe
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
 from headway.bus.worker.lanes import PullState, plan
+from headway.bus.worker.shares import Shares
 
 EXPIRES: Final = 30.0
 """Seconds until a pull request to a quiet lane expires."""
@@ -115,6 +116,7 @@ class MessagePuller:
         self.sources = [
             Source(stream=stream, consumer=consumer, index=i) for i, (stream, consumer) in enumerate(sources)
         ]
+        self._shares = Shares(self.sources)
         self._by_consumer = {source.consumer: source for source in self.sources}
         self._inbox = nc.new_inbox()
         self._subscription: Subscription | None = None
@@ -214,6 +216,7 @@ class MessagePuller:
         if self._subscription is None or self._stopping or not self._nc.is_connected:
             return
         now = time.monotonic()
+        self._shares.note(now)
         for index, batch in plan(self._concurrency, self.sources, self._cursor):
             source = self.sources[index]
             if now < source.not_before:

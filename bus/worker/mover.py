@@ -83,7 +83,7 @@ class Mover:
         self._again = min(_AGAIN, self._renew)
         self._moved = moved
         self._refused = refused
-        self._inbox = nc.new_inbox()
+        self._inbox = self._nc.new_inbox()
         self._subscription: Subscription | None = None
         self._starts: dict[tuple[str, int], bytes] = {}
         self._queue: deque[_Move] = deque()

@@ -128,6 +128,11 @@ class WorkRunner:
         return bool(self._handlers)
 
     @property
+    def tenants(self) -> list[str]:
+        """The tenant of each message being worked on."""
+        return [attempt.tenant for attempt in self._in_hand.values()]
+
+    @property
     def in_hand(self) -> int:
         """Number of messages being worked on."""
         return len(self._in_hand)

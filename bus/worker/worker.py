@@ -29,7 +29,7 @@ from headway.bus.context import WorkerScope
 from headway.bus.errors import HeadwayError, text_of
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
-from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
+from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, by_tenant, cpu_seconds, rss_bytes
 from headway.bus.worker import queues
 from headway.bus.worker.execute import notice_forgotten
 from headway.bus.worker.micro import MicroResponder
@@ -211,6 +211,9 @@ class Worker:
             unstored=counters.unstored,
             operations=counters.operations.told(latency=True),
             tenants=counters.tenants.told(latency=False),
+            busy=counters.busy.told(now),
+            hands=by_tenant([*self._rpc.tenants, *self._work.tenants]),
+            sidelined=self._work.backlog.told(now),
         )
 
     async def _drain(self) -> None:

@@ -1,0 +1,148 @@
+"""Tenants: what each of them has queued, in hand and used, and who is sidelined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import nats.js.errors
+from nats.js import JetStreamContext
+from pydantic import BaseModel
+
+from headway.bus.client.bus import Bus
+from headway.bus.errors import InvalidSubject, MissingStream
+from headway.bus.nats import jsapi
+from headway.bus.nats.refusals import asking
+from headway.bus.nats.streams import JOBS
+from headway.bus.telemetry.outcomes import OTHERS
+from headway.bus.wire.beat import Beat
+from headway.bus.wire.subjects import parse_job
+from headway.control.tenants import TenantLoad, loads
+
+DATED: Final = 50
+"""Maximum number of tenants whose oldest job is looked up."""
+_TIMEOUT: Final = 5.0
+
+
+class Sidelining(BaseModel):
+    """Where, for how long and why a tenant is sidelined."""
+
+    service: str
+    version: str
+    seconds: float
+    why: str
+
+
+class TenantRow(BaseModel):
+    """One tenant.
+
+    Attributes:
+        tenant: its name; empty for all tenants that workers do not report by name.
+        queued: jobs that are not done, over all services.
+        oldest_s: age of the oldest of them in seconds, since it was stored in its lane; None if unknown.
+        in_hand: calls, jobs and events being worked on.
+        busy_s: handler seconds in a minute, a moving average.
+        share: its part of all handler seconds, from 0 to 1; None if there are none.
+        sidelined: where it is sidelined.
+    """
+
+    tenant: str
+    queued: int
+    oldest_s: float | None
+    in_hand: int
+    busy_s: float
+    share: float | None
+    sidelined: list[Sidelining]
+
+
+class Tenants(BaseModel):
+    """All tenants that have jobs or used a worker lately: the most queued first, then the busiest."""
+
+    url: str
+    rows: list[TenantRow]
+
+
+def combine(url: str, beats: Iterable[Beat], queued: Mapping[str, int], ages: Mapping[str, float]) -> Tenants:
+    """Combine the collected data. Pure.
+
+    Args:
+        url: of the server.
+        beats: the last heartbeat of each worker.
+        queued: unfinished jobs by tenant.
+        ages: seconds since the oldest of them was stored, by tenant.
+    """
+    found = loads(beats)
+    total = sum(load.busy for load in found.values())
+    rows = []
+    for tenant in found.keys() | queued.keys():
+        load = found.get(tenant, TenantLoad())
+        aside = [
+            Sidelining(service=one.service, version=one.version, seconds=one.seconds, why=one.why) for one in load.aside
+        ]
+        rows.append(
+            TenantRow(
+                tenant=tenant,
+                queued=queued.get(tenant, 0),
+                oldest_s=ages.get(tenant),
+                in_hand=load.in_hand,
+                busy_s=round(load.busy, 3),
+                share=round(load.busy / total, 4) if total else None,
+                sidelined=aside,
+            )
+        )
+    rows.sort(key=lambda row: (row.tenant == OTHERS, -row.queued, -row.busy_s, row.tenant))
+    return Tenants(url=url, rows=rows)
+
+
+async def backlog(bus: Bus) -> tuple[dict[str, int], dict[str, float]]:
+    """Return the unfinished jobs of each tenant, and the age in seconds of the oldest for those with the most.
+
+    Raises:
+        StoreError: if JetStream refuses.
+        ConnectionFailed: without an answer in time.
+    """
+    streams, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
+    names = [name for one in streams if (name := one["config"]["name"]).startswith(JOBS) and one["state"]["messages"]]
+    counts = await asyncio.gather(*(_counts(bus.js, name) for name in names))
+    total: Counter[str] = Counter()
+    for of_stream in counts:
+        total.update(of_stream)
+    shown = [tenant for tenant, _ in total.most_common(DATED)]
+    looked = [
+        (name, tenant) for name, of_stream in zip(names, counts, strict=True) for tenant in shown if of_stream[tenant]
+    ]
+    ages = await asyncio.gather(*(_age(bus.js, name, tenant) for name, tenant in looked))
+    oldest: dict[str, float] = {}
+    for (_, tenant), age in zip(looked, ages, strict=True):
+        if age is not None:
+            oldest[tenant] = max(age, oldest.get(tenant, 0.0))
+    return dict(total), oldest
+
+
+async def _counts(js: JetStreamContext, stream: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    try:
+        async with asking(f"stream {stream}", _TIMEOUT):
+            info = await js.stream_info(stream, subjects_filter=">")
+    except MissingStream:
+        return found
+    for subject, count in (info.state.subjects or {}).items():
+        try:
+            found[parse_job(subject).tenant] += count
+        except InvalidSubject:
+            continue
+    return found
+
+
+async def _age(js: JetStreamContext, stream: str, tenant: str) -> float | None:
+    """Return the age of a tenant's oldest job, by this machine's clock; None if it is done meanwhile."""
+    subject = f"job.{stream.removeprefix(JOBS)}.*.*.{tenant}.*"
+    try:
+        async with asking(f"stream {stream}", _TIMEOUT):
+            found = await js.get_msg(stream, seq=1, subject=subject, next=True)
+    except (MissingStream, nats.js.errors.NotFoundError):
+        return None
+    return None if found.time is None else max(0.0, (datetime.now(UTC) - found.time).total_seconds())
