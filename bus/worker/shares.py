@@ -29,6 +29,7 @@ class Shares:
         self._lanes = lanes
         self._at = 0.0
         self._since = 0.0
+        self._in_hand = [0] * len(lanes)
         self._used = [0.0] * len(lanes)
         self._competing = [False] * len(lanes)
 
@@ -39,12 +40,12 @@ class Shares:
             now: monotonic seconds.
         """
         passed, self._at = now - self._at, now
+        before, self._in_hand = self._in_hand, [lane.in_hand for lane in self._lanes]
         if passed > PERIOD:  # idle meanwhile: what was measured says nothing any more
             self._begin(now)
             return
         for i, lane in enumerate(self._lanes):
-            if lane.in_hand:
-                self._used[i] += lane.in_hand * passed
+            self._used[i] += before[i] * passed
             if not lane.pending:
                 self._competing[i] = False
         if now - self._since >= PERIOD:
