@@ -12,6 +12,8 @@ server:
   websocket_port: 4280
   store: .headway
   durability: fast          # or strict: on disk before it is acknowledged
+tenants:
+  acme: {weight: 3}         # of the workers' time when tenants compete; the others have 1
 web:                          # browsers: sessions and live objects; left out, there is none
   dev_issuer: true
 """
@@ -198,6 +200,16 @@ class WebConfig(_Strict):
         return options + [word for origin in self.origins for word in ("--allow-origin", origin)]
 
 
+class TenantConfig(_Strict):
+    """One tenant.
+
+    Attributes:
+        weight: its part of the workers' time when tenants compete; 2 gets twice as much as 1.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=100, strict=False)
+
+
 class Environment(_Strict):
     """An environment for promoting images: its data directory, and its server if that runs elsewhere."""
 
@@ -212,6 +224,7 @@ class Config(_Strict):
     services: dict[Annotated[str, _token("service")], ServiceConfig] = Field(min_length=1)
     server: ServerConfig = ServerConfig()
     web: WebConfig | None = None
+    tenants: dict[Annotated[str, _token("tenant")], TenantConfig] = {}
     environments: dict[Annotated[str, _token("environment")], Environment] = {}
 
     @model_validator(mode="after")

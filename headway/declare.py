@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
 from headway.bus.errors import UsageError
 from headway.bus.handlers import Kind
-from headway.bus.nats import jsapi
+from headway.bus.nats import jsapi, streams
 from headway.bus.service import Service
 from headway.bus.worker import queues
 from headway.bus.worker.runner import load
@@ -137,7 +139,23 @@ async def _service(
             retired = known[other].model_copy(update={"phase": "retired", "weight": 0})
             await control.put(version_key(name, other), retired)
     await queues.declare(bus.js, service, wanted.version)
+    if service.handlers_of(Kind.JOB):
+        await weigh(bus, name, {tenant: one.weight for tenant, one in config.tenants.items()})
     await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace, revision))
+
+
+async def weigh(bus: Bus, service: str, weights: Mapping[str, float]) -> None:
+    """Write the weights of tenants where workers read them: beside the queue of the service.
+
+    They hold until they are written again, and workers follow within a second.
+    """
+    stream = streams.jobs_stream(service)
+    found = (await jsapi.request(bus.nc, f"STREAM.INFO.{stream}"))["config"]
+    metadata = dict(found.get("metadata") or {})
+    if streams.weights(metadata) == weights:
+        return
+    metadata[streams.WEIGHTS] = orjson.dumps(dict(weights)).decode()
+    await jsapi.request(bus.nc, f"STREAM.UPDATE.{stream}", {**found, "metadata": metadata})
 
 
 def _version(

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.js.errors
 from nats.js import JetStreamContext
@@ -17,6 +17,7 @@ from headway.bus.errors import InvalidSubject, MissingStream
 from headway.bus.nats import jsapi
 from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import JOBS
+from headway.bus.nats.streams import weights as weights_of
 from headway.bus.telemetry.outcomes import OTHERS
 from headway.bus.wire.beat import Beat
 from headway.bus.wire.subjects import parse_job
@@ -45,6 +46,7 @@ class TenantRow(BaseModel):
         oldest_s: age of the oldest of them in seconds, since it was stored in its lane; None if unknown.
         in_hand: calls, jobs and events being worked on.
         busy_s: handler seconds in a minute, a moving average.
+        weight: its part of the workers' time when tenants compete; 1 unless it was given another one.
         share: its part of all handler seconds, from 0 to 1; None if there are none.
         sidelined: where it is sidelined.
     """
@@ -54,8 +56,23 @@ class TenantRow(BaseModel):
     oldest_s: float | None
     in_hand: int
     busy_s: float
+    weight: float
     share: float | None
     sidelined: list[Sidelining]
+
+
+class Backlog(NamedTuple):
+    """What the streams say, by tenant.
+
+    Attributes:
+        queued: jobs that are not done.
+        ages: seconds since the oldest of them was stored; only for those with the most jobs.
+        weights: weights that are not 1.
+    """
+
+    queued: Mapping[str, int]
+    ages: Mapping[str, float]
+    weights: Mapping[str, float]
 
 
 class Tenants(BaseModel):
@@ -65,19 +82,18 @@ class Tenants(BaseModel):
     rows: list[TenantRow]
 
 
-def combine(url: str, beats: Iterable[Beat], queued: Mapping[str, int], ages: Mapping[str, float]) -> Tenants:
+def combine(url: str, beats: Iterable[Beat], backlog: Backlog) -> Tenants:
     """Combine the collected data. Pure.
 
     Args:
         url: of the server.
         beats: the last heartbeat of each worker.
-        queued: unfinished jobs by tenant.
-        ages: seconds since the oldest of them was stored, by tenant.
+        backlog: what the streams say.
     """
     found = loads(beats)
     total = sum(load.busy for load in found.values())
     rows = []
-    for tenant in found.keys() | queued.keys():
+    for tenant in found.keys() | backlog.queued.keys():
         load = found.get(tenant, TenantLoad())
         aside = [
             Sidelining(service=one.service, version=one.version, seconds=one.seconds, why=one.why) for one in load.aside
@@ -85,10 +101,11 @@ def combine(url: str, beats: Iterable[Beat], queued: Mapping[str, int], ages: Ma
         rows.append(
             TenantRow(
                 tenant=tenant,
-                queued=queued.get(tenant, 0),
-                oldest_s=ages.get(tenant),
+                queued=backlog.queued.get(tenant, 0),
+                oldest_s=backlog.ages.get(tenant),
                 in_hand=load.in_hand,
                 busy_s=round(load.busy, 3),
+                weight=backlog.weights.get(tenant, 1.0),
                 share=round(load.busy / total, 4) if total else None,
                 sidelined=aside,
             )
@@ -97,8 +114,8 @@ def combine(url: str, beats: Iterable[Beat], queued: Mapping[str, int], ages: Ma
     return Tenants(url=url, rows=rows)
 
 
-async def backlog(bus: Bus) -> tuple[dict[str, int], dict[str, float]]:
-    """Return the unfinished jobs of each tenant, and the age in seconds of the oldest for those with the most.
+async def read(bus: Bus) -> Backlog:
+    """Read the backlog of all services.
 
     Raises:
         StoreError: if JetStream refuses.
@@ -119,7 +136,11 @@ async def backlog(bus: Bus) -> tuple[dict[str, int], dict[str, float]]:
     for (_, tenant), age in zip(looked, ages, strict=True):
         if age is not None:
             oldest[tenant] = max(age, oldest.get(tenant, 0.0))
-    return dict(total), oldest
+    weights: dict[str, float] = {}
+    for one in streams:
+        if one["config"]["name"].startswith(JOBS):
+            weights.update(weights_of(one["config"].get("metadata")))
+    return Backlog(dict(total), oldest, weights)
 
 
 async def _counts(js: JetStreamContext, stream: str) -> Counter[str]:

@@ -17,6 +17,7 @@ import orjson
 from nats.aio.client import Client
 
 from headway.bus.errors import HeadwayError
+from headway.bus.nats import streams
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import subjects
 from headway.bus.wire.beat import Aside
@@ -62,6 +63,7 @@ class Backlog:
         self._lanes = lanes
         self._slots = slots
         self._recent: list[dict[str, float]] = [{} for _ in range(COMMON)]
+        self._weights: dict[str, float] = {}
         self._mean = 0.0
         self._hot = asyncio.Event()
         self._known = 0.0
@@ -126,7 +128,7 @@ class Backlog:
         recent = dict(enumerate(self._recent))
         self._apply(sideline.decide(queued, recent, self.sidelined, self.few, now))
         for number, lane in enumerate(self._lanes):
-            lane.weight = float(max(1, len(queued.get(number, ()))))
+            lane.weight = sum(self._weights.get(tenant, 1.0) for tenant in queued.get(number, ())) or 1.0
 
     def _apply(self, sidelined: dict[str, Sidelined]) -> None:
         for tenant, one in sidelined.items():
@@ -154,7 +156,10 @@ class Backlog:
         except (HeadwayError, TimeoutError):
             return None
         said = orjson.loads(reply.data)
-        return None if "error" in said else by_lane(said["state"].get("subjects") or {})
+        if "error" in said:
+            return None
+        self._weights = streams.weights(said["config"].get("metadata"))
+        return by_lane(said["state"].get("subjects") or {})
 
 
 def by_lane(counts: Mapping[str, Any]) -> dict[int, dict[str, int]]:

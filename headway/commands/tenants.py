@@ -19,7 +19,7 @@ from headway.commands.base import examples, json_option, run
 from headway.endpoint import ServerAccess, find
 from headway.format import short
 from headway.status import listen
-from headway.tenants import TenantRow, Tenants, backlog, combine
+from headway.tenants import TenantRow, Tenants, combine, read
 
 SHOWN: Final = 20
 """Rows of the table; `--json` has all."""
@@ -62,8 +62,8 @@ async def _tenants(endpoint: ServerAccess, *, as_json: bool, watch: bool, top: i
 
 
 async def _collect(bus: Bus, endpoint: ServerAccess) -> Tenants:
-    beats, (queued, ages) = await asyncio.gather(listen(bus), backlog(bus))
-    return combine(endpoint.url, beats, queued, ages)
+    beats, backlog = await asyncio.gather(listen(bus), read(bus))
+    return combine(endpoint.url, beats, backlog)
 
 
 def render(found: Tenants, top: int = SHOWN) -> Group:
@@ -71,8 +71,8 @@ def render(found: Tenants, top: int = SHOWN) -> Group:
     if not found.rows:
         return Group(Text(f"no tenant has jobs or used a worker lately at {found.url}"))
     table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 1))
-    table.add_column("TENANT", no_wrap=True, max_width=24)
-    for heading in ("QUEUED", "OLDEST", "IN HAND", "BUSY S/MIN", "SHARE"):
+    table.add_column("TENANT", no_wrap=True, max_width=20)
+    for heading in ("QUEUED", "OLDEST", "IN HAND", "BUSY S/MIN", "WEIGHT", "SHARE"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("SIDELINED", no_wrap=True)
     shown = found.rows[:top]
@@ -83,6 +83,7 @@ def render(found: Tenants, top: int = SHOWN) -> Group:
             "-" if row.oldest_s is None else f"{row.oldest_s:.1f}s",
             short(row.in_hand),
             f"{row.busy_s:.1f}",
+            f"{row.weight:g}",
             "-" if row.share is None else f"{row.share:.1%}",
             _since(row),
             style="yellow" if row.sidelined else "",

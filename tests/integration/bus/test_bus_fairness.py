@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from headway import Context, Service
 from headway.bus.wire.subjects import LANES
+from headway.declare import weigh
 
 FLOOD = 5_000
 CONCURRENCY = 32
@@ -115,7 +118,8 @@ async def test_two_workers_share_the_lanes(bus, until):
     assert min(by.values()) > 60
 
 
-async def test_a_tenant_with_long_jobs_gets_no_more_time_than_one_with_short_jobs(bus, until):
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+async def test_tenants_with_long_and_short_jobs_share_the_time_by_their_weights(bus, until, weight):
     app, seconds = Service("app", concurrency=16), {"long": 0.0, "short": 0.0}
 
     @app.job("ask")
@@ -128,18 +132,19 @@ async def test_a_tenant_with_long_jobs_gets_no_more_time_than_one_with_short_job
         seconds["long" if ctx.tenant == long else "short"] += asyncio.get_running_loop().time() - began
 
     async with bus.serving(app) as [worker]:
+        await weigh(bus.bus, "app", {"short": weight})
         long = (await on_other_lanes(bus, "app", "short", 1))[0]
         await until(lambda: worker.beat().in_hand == 0)
-        for n in range(3000):
-            await bus.bus.nc.publish(f"job.app.{long}.work", b"%d" % n)
-            await bus.bus.nc.publish("job.app.short.work", b"%d" % n)
+        for n in range(9000):
+            if n % 4 == 0:
+                await bus.bus.nc.publish(f"job.app.{long}.work", b"%d" % n)
             await bus.bus.nc.publish("job.app.short.work", b"%d" % n)
         await until(lambda: min(seconds.values()) > 3)
         seconds.update(long=0.0, short=0.0)
         await until(lambda: sum(seconds.values()) > 60)
         worker.hurry()
     print(seconds)
-    assert jain(list(seconds.values())) > 0.99
+    assert jain([seconds["long"], seconds["short"] / weight]) > 0.99
 
 
 def jain(values: list[float]) -> float:

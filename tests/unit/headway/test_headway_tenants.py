@@ -7,7 +7,7 @@ from rich.console import Console
 from headway.bus.wire.beat import Aside, Beat
 from headway.commands.tenants import render
 from headway.control.tenants import busiest, loads
-from headway.tenants import combine
+from headway.tenants import Backlog, combine
 
 USUAL = {
     "service": "fax",
@@ -61,17 +61,20 @@ def test_metrics_name_the_busiest_tenants_and_add_up_the_others():
 
 
 def test_the_tenants_with_the_most_jobs_come_first_and_shares_add_up():
-    found = combine("nats://x", BEATS, {"quiet": 2, "loud": 59_000, "new": 1}, {"loud": 8.0})
+    found = combine("nats://x", BEATS, Backlog({"quiet": 2, "loud": 59_000, "new": 1}, {"loud": 8.0}, {"quiet": 3.0}))
     assert [row.tenant for row in found.rows] == ["loud", "quiet", "new", ""]
     loud = found.rows[0]
     assert (loud.queued, loud.oldest_s, loud.share, len(loud.sidelined)) == (59_000, 8.0, 0.875, 2)
+    assert [row.weight for row in found.rows] == [1.0, 3.0, 1.0, 1.0]
     assert abs(sum(row.share for row in found.rows) - 1) < 1e-9
-    assert combine("nats://x", [], {"new": 1}, {}).rows[0].share is None
+    assert combine("nats://x", [], Backlog({"new": 1}, {}, {})).rows[0].share is None
 
 
 def test_the_table_fits_80_columns_and_says_why_a_tenant_is_sidelined():
     names = {f"a-tenant-with-a-name-that-is-long-{n}": 1_000_000 + n for n in range(30)}
-    found = combine("nats://127.0.0.1:4222", BEATS, {"loud": 2_000_000, **names}, {"loud": 12_345.6})
+    found = combine(
+        "nats://127.0.0.1:4222", BEATS, Backlog({"loud": 2_000_000, **names}, {"loud": 12_345.6}, {"loud": 12.5})
+    )
     out = io.StringIO()
     Console(file=out, width=80, highlight=False).print(render(found, 20))
     lines = out.getvalue().splitlines()
