@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-import nats.js.errors
 from nats.js import JetStreamContext
 from pydantic import BaseModel
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import InvalidSubject, MissingStream
+from headway.bus.errors import InvalidSubject, MissingStream, StoreError
 from headway.bus.nats import jsapi
 from headway.bus.nats.refusals import asking
 from headway.bus.nats.streams import JOBS
@@ -131,7 +130,7 @@ async def read(bus: Bus) -> Backlog:
     looked = [
         (name, tenant) for name, of_stream in zip(names, counts, strict=True) for tenant in shown if of_stream[tenant]
     ]
-    ages = await asyncio.gather(*(_age(bus.js, name, tenant) for name, tenant in looked))
+    ages = await asyncio.gather(*(_age(bus, name, tenant) for name, tenant in looked))
     oldest: dict[str, float] = {}
     for (_, tenant), age in zip(looked, ages, strict=True):
         if age is not None:
@@ -158,12 +157,12 @@ async def _counts(js: JetStreamContext, stream: str) -> Counter[str]:
     return found
 
 
-async def _age(js: JetStreamContext, stream: str, tenant: str) -> float | None:
+async def _age(bus: Bus, stream: str, tenant: str) -> float | None:
     """Return the age of a tenant's oldest job, by this machine's clock; None if it is done meanwhile."""
     subject = f"job.{stream.removeprefix(JOBS)}.*.*.{tenant}.*"
     try:
-        async with asking(f"stream {stream}", _TIMEOUT):
-            found = await js.get_msg(stream, seq=1, subject=subject, next=True)
-    except (MissingStream, nats.js.errors.NotFoundError):
+        found = await jsapi.request(bus.nc, f"STREAM.MSG.GET.{stream}", {"seq": 1, "next_by_subj": subject})
+    except StoreError:
         return None
-    return None if found.time is None else max(0.0, (datetime.now(UTC) - found.time).total_seconds())
+    stored = datetime.fromisoformat(found["message"]["time"])
+    return max(0.0, (datetime.now(UTC) - stored).total_seconds())

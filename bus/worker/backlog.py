@@ -127,8 +127,8 @@ class Backlog:
             self._forget(lane, now)
         recent = dict(enumerate(self._recent))
         self._apply(sideline.decide(queued, recent, self.sidelined, self.few, now))
-        for number, lane in enumerate(self._lanes):
-            lane.weight = sum(self._weights.get(tenant, 1.0) for tenant in queued.get(number, ())) or 1.0
+        for number, one in enumerate(self._lanes):
+            one.weight = sum(self._weights.get(tenant, 1.0) for tenant in queued.get(number, ())) or 1.0
 
     def _apply(self, sidelined: dict[str, Sidelined]) -> None:
         for tenant, one in sidelined.items():
