@@ -52,6 +52,7 @@ def _size(value: Any) -> Any:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+Priority = Literal["high", "low"]
 
 
 class Record(BaseModel):
@@ -187,6 +188,7 @@ class VersionRecord(Record):
         phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
         grace: seconds that work in hand has to finish when a worker is stopped; None allows as long as its jobs may
             take.
+        priority: "low" yields the processor of its machine to "high".
     """
 
     service: str
@@ -201,6 +203,7 @@ class VersionRecord(Record):
     minimum: int = Field(default=0, ge=0, le=256)
     phase: Literal["live", "draining", "retired"] = "live"
     grace: float | None = Field(default=None, ge=0)
+    priority: Priority = "high"
 
 
 class Decided(Record):

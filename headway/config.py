@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails
 from headway.broker.config import LOOPBACK
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
-from headway.control.records import Scale, Seconds
+from headway.control.records import Priority, Scale, Seconds
 from headway.endpoint import CONFIG_FILE, DEFAULT_DIR
 from headway.yamlfile import Problem, ValuePath, YamlDocument, parse, read
 
@@ -78,6 +78,7 @@ class ServiceConfig(_Strict):
         workers: a fixed number; None scales by load.
         scale: the scaling policies; None uses the defaults.
         grace: seconds to finish work in progress when a worker is stopped; None allows as long as its jobs may take.
+        priority: "low" yields the processor to "high"; None is low for a service with jobs or events.
     """
 
     app: Annotated[str, AfterValidator(_check_app)]
@@ -85,6 +86,7 @@ class ServiceConfig(_Strict):
     workers: int | None = Field(default=None, ge=0, le=_MAX_WORKERS)
     scale: Scale | None = None
     grace: Seconds | None = None
+    priority: Priority | None = None
     config: dict[str, Any] = {}
 
     @model_validator(mode="after")

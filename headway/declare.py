@@ -19,7 +19,7 @@ from headway.bus.service import Service
 from headway.bus.worker import queues
 from headway.bus.worker.runner import load
 from headway.config import Config, ServiceConfig
-from headway.control.records import ServiceRecord, VersionRecord
+from headway.control.records import Priority, ServiceRecord, VersionRecord
 from headway.control.store import Control, keys_of, service_key, version_key
 from headway.deployer import bounds
 from headway.ownership import owned
@@ -141,7 +141,7 @@ async def _service(
     await queues.declare(bus.js, service, wanted.version)
     if service.handlers_of(Kind.JOB):
         await weigh(bus, name, {tenant: one.weight for tenant, one in config.tenants.items()})
-    await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace, revision))
+    await control.put(version_key(name, wanted.version), _version(config, service, wanted, grace, revision))
 
 
 async def weigh(bus: Bus, service: str, weights: Mapping[str, float]) -> None:
@@ -159,10 +159,10 @@ async def weigh(bus: Bus, service: str, weights: Mapping[str, float]) -> None:
 
 
 def _version(
-    config: Config, name: str, wanted: ServiceConfig, grace: float | None, revision: str = ""
+    config: Config, service: Service, wanted: ServiceConfig, grace: float | None, revision: str = ""
 ) -> VersionRecord:
     return VersionRecord(
-        service=name,
+        service=service.name,
         version=wanted.version,
         app=wanted.app,
         root=str(Path.cwd()),
@@ -171,7 +171,13 @@ def _version(
         revision=revision,
         weight=100,
         grace=grace if wanted.grace is None else wanted.grace,
+        priority=wanted.priority or _priority(service),
     )
+
+
+def _priority(service: Service) -> Priority:
+    """Return the priority of a service that has none of its own: calls go before jobs and events."""
+    return "low" if service.handlers_of(Kind.JOB) or service.handlers_of(Kind.EVENT) else "high"
 
 
 async def _route(control: Control, config: Config, broker: Broker, say: Say) -> None:
