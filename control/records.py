@@ -62,9 +62,15 @@ class Record(BaseModel):
 
 
 class Lag(Record):
-    """For jobs and events: enough workers to drain the backlog within some seconds."""
+    """For jobs and events: enough workers to drain the backlog within some seconds.
+
+    Attributes:
+        drain_within: those seconds.
+        count: whose backlog counts: of all tenants, or "fair", without the moved jobs of sidelined tenants.
+    """
 
     drain_within: Seconds = 10.0
+    count: Literal["all", "fair"] = "all"
 
 
 class Cpu(Record):

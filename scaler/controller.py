@@ -19,6 +19,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream
 from headway.bus.wire.beat import Beat
+from headway.bus.wire.subjects import COMMON
 from headway.control.controller import Controller
 from headway.control.records import VersionRecord
 from headway.control.store import VERSIONS, Control
@@ -222,8 +223,10 @@ class Scaler(Controller):
     def _queues(self, key: VersionKey, lags: Lags) -> tuple[tuple[ConsumerLag, ...] | None, int, int]:
         """Return a version's queues: consumers, messages ever stored, and those held by other versions' workers."""
         service = key[0]
-        lanes: tuple[ConsumerLag, ...] | None = tuple(lags.lanes.get(key, {}).values())
         record = self.control.services.get(service)
+        fair = record is not None and record.scale.lag is not None and record.scale.lag.count == "fair"
+        known = lags.lanes.get(key, {}).items()
+        lanes: tuple[ConsumerLag, ...] | None = tuple(lag for lane, lag in known if lane < COMMON or not fair)
         orphans = {event_consumer(service, event) for event in record.orphans} if record is not None else set[str]()
         events = tuple(
             lane for name, lane in lags.events.items() if name.startswith(f"{service}_") and name not in orphans

@@ -67,6 +67,7 @@ class Beat(BaseModel):
         busy: handler seconds in a minute by tenant, a moving average; the busiest, and "" for all others.
         hands: calls, jobs and events in hand by tenant; those with the most, and "" for all others.
         sidelined: the tenants that this worker sidelines.
+        moved: jobs of sidelined tenants that it has moved to other lanes.
     """
 
     service: str
@@ -103,6 +104,7 @@ class Beat(BaseModel):
     busy: dict[str, float] = {}
     hands: dict[str, int] = {}
     sidelined: dict[str, Aside] = {}
+    moved: int = 0
 
     @property
     def age_s(self) -> float:

@@ -214,6 +214,7 @@ class Worker:
             busy=counters.busy.told(now),
             hands=by_tenant([*self._rpc.tenants, *self._work.tenants]),
             sidelined=self._work.backlog.told(now),
+            moved=self._work.mover.count,
         )
 
     async def _drain(self) -> None:

@@ -170,5 +170,5 @@ async def test_a_worker_of_low_priority_yields_the_processor_also_across_session
     low = await one.spawn(replace(place.launch, priority="low"), "low", fence=1)
     await until(lambda: os.getpriority(os.PRIO_PROCESS, low.pid) == NICENESS["low"])
     assert os.getpriority(os.PRIO_PROCESS, high.pid) == os.getpriority(os.PRIO_PROCESS, 0)
-    if (group := Path(f"/proc/{low.pid}/autogroup")).exists():  # noqa: ASYNC240
+    if (group := Path(f"/proc/{low.pid}/autogroup")).exists():
         assert group.read_text().split()[-1] == str(NICENESS["low"])  # noqa: ASYNC240
