@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -51,18 +52,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         )
     )
     of_fairness = benches.add_parser(
-        "fairness", parents=[common], help="one tenant's latency while another one floods the queue"
+        "fairness", parents=[common], help="what floods of some tenants cost the others, and shares of time"
     )
-    of_fairness.add_argument("--flood", type=_positive, help="jobs of the flood (60000)")
+    of_fairness.add_argument("--tenants", type=_positive, help="quiet tenants (40)")
+    of_fairness.add_argument("--flooders", type=_positive, help="flooding tenants (3)")
+    of_fairness.add_argument("--flood", type=_positive, help="jobs of each flood (8000)")
     of_fairness.add_argument("--work-ms", type=float, default=5.0, help="how long each job takes (5)")
-    of_fairness.set_defaults(
-        run=lambda a: _bench("fairness").measure(
-            a.flood or (4_000 if a.quick else 60_000),
-            a.rounds or (1 if a.quick else 5),
-            a.work_ms / 1e3,
-            0.5 if a.quick else 2.0,
-        )
-    )
+    of_fairness.set_defaults(run=lambda a: _bench("fairness").measure(_fairness_size(a), a.work_ms / 1e3))
     of_memory = benches.add_parser("memory", parents=[common], help="resident memory of an idle worker")
     of_memory.set_defaults(
         run=lambda a: _bench("memory").measure(a.rounds or (1 if a.quick else 3), 0.5 if a.quick else 3.0)
@@ -158,6 +154,12 @@ def _bench(name: str) -> Any:
 
 async def _awaited(report: Awaitable[Report]) -> Report:
     return await report
+
+
+def _fairness_size(a: argparse.Namespace) -> Any:
+    bench = _bench("fairness")
+    asked = {"tenants": a.tenants, "flooders": a.flooders, "flood": a.flood, "rounds": a.rounds}
+    return replace(bench.QUICK if a.quick else bench.USUAL, **{name: n for name, n in asked.items() if n})
 
 
 def _sizes(most: int) -> tuple[int, ...]:

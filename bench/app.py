@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from typing import Final
 
+import orjson
 from pydantic import BaseModel
 
 from bench.message import SERVICE, Order
 from headway.bus import Context, Service
 from headway.bus.worker.runner import main
+
+LONG: Final = 10
+"""How many times as long a job `long` takes as others."""
 
 
 class Settings(BaseModel):
@@ -35,11 +40,18 @@ async def send(_order: Order, ctx: Context) -> None:
     await asyncio.sleep(ctx.config(Settings).work_s)
 
 
+@app.job("long")
+async def long(_order: Order, ctx: Context) -> None:
+    """Handle a job of a tenant whose jobs take longer than others."""
+    await asyncio.sleep(LONG * ctx.config(Settings).work_s)
+
+
 @app.job("probe")
 async def probe(request: Probe, ctx: Context) -> None:
     """Handle a job of the quiet tenant: do the same work, then report its latency since submission."""
     await asyncio.sleep(ctx.config(Settings).work_s)
-    await ctx.bus.publish(f"{SERVICE}.took", str(time.perf_counter() - request.sent).encode())
+    took = {"tenant": ctx.tenant, "took": time.perf_counter() - request.sent}
+    await ctx.bus.publish(f"{SERVICE}.took", orjson.dumps(took))
 
 
 if __name__ == "__main__":

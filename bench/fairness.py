@@ -1,115 +1,207 @@
-"""The fairness bench: what one tenant's flood costs another tenant in a different lane.
+"""The fairness bench: what the floods of some tenants cost the others, and how tenants share the workers' time.
 
-A quiet tenant submits a job every few milliseconds to a real worker; measured is the time from its submission to
-the end of its handler. Then another tenant floods the queue, and the same is measured until its backlog is gone.
+Quiet tenants submit jobs to a real worker at a steady rate, some of them in the lanes of the flooding tenants. Measured
+is the time from a job's submission to the end of its handler, at first in quiet, then from the beginning of the floods
+until they are over: so it includes the time until they are noticed and moved aside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from statistics import median
 
 from nats.aio.msg import Msg
 
 from bench import goals
-from bench.message import SERVICE
-from bench.numbers import quantile
+from bench.app import LONG
+from bench.message import SERVICE, VERSION
 from bench.process import Child, child
+from bench.quiet import Latencies, QuietTenants
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
 from headway.bus import Bus, connect
 from headway.bus.nats import streams
-from headway.bus.wire.subjects import parse_job
+from headway.bus.wire.beat import Beat
 
-_PATIENCE = 120.0
-_INTERVAL = 0.005
+_PATIENCE = 300.0
 _POLL = 0.05
-_FLOODER = "flooder"
+_RATE = 200.0
+"""Jobs per second of all quiet tenants together."""
+_SLOTS = 32
+"""At most so many jobs of one tenant are done at once while two tenants share the worker."""
 
 
-class Prober:
-    """The quiet tenant."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much the bench does.
 
-    def __init__(self, bus: Bus, tenant: str) -> None:
-        self._bus = bus
-        self._tenant = tenant
-        self._sent = 0
-        self._samples: list[float] = []
-        self._more = asyncio.Event()
+    Attributes:
+        tenants: quiet tenants.
+        flooders: flooding tenants.
+        flood: jobs of each of them.
+        rounds: quiet and flooded phases, in turns.
+        quiet_s: length of a quiet phase in seconds.
+        shares_s: seconds for which the shares of two tenants are measured.
+        drain: jobs that are drained for the throughput.
+        drains: how often, in turns with and without sidelining.
+    """
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Collect the reported latencies of its jobs."""
-
-        async def on_sample(message: Msg) -> None:
-            self._samples.append(float(message.data))
-            self._more.set()
-
-        subscription = await self._bus.nc.subscribe(f"{SERVICE}.took", cb=on_sample)
-        yield
-        await subscription.unsubscribe()
-
-    async def probe(self, until: asyncio.Event) -> list[float]:
-        """Submit a job at each interval until stopped; return the latency of each in seconds once all are done."""
-        self._samples.clear()
-        sent = 0
-        due = time.perf_counter()
-        while not until.is_set() or not sent:
-            await self._bus.submit(SERVICE, "probe", {"sent": time.perf_counter()}, tenant=self._tenant)
-            sent += 1
-            due = max(due + _INTERVAL, time.perf_counter())
-            await asyncio.sleep(due - time.perf_counter())
-        async with asyncio.timeout(_PATIENCE):
-            while len(self._samples) < sent:
-                self._more.clear()
-                await self._more.wait()
-        return list(self._samples)
+    tenants: int
+    flooders: int
+    flood: int
+    rounds: int
+    quiet_s: float
+    shares_s: float
+    drain: int
+    drains: int
 
 
-async def measure(flood: int, rounds: int, work_s: float, quiet_s: float) -> Report:
+QUICK = Size(tenants=8, flooders=1, flood=2_000, rounds=1, quiet_s=0.5, shares_s=1.0, drain=1_000, drains=1)
+USUAL = Size(tenants=40, flooders=3, flood=8_000, rounds=2, quiet_s=4.0, shares_s=10.0, drain=15_000, drains=3)
+
+
+async def measure(size: Size, work_s: float) -> Report:
     """Run the bench.
 
     Args:
-        flood: jobs that the flooding tenant has queued at once.
-        rounds: quiet and flooded phases, in turns.
+        size: how much it does.
         work_s: how long each job takes, waiting as for I/O, in seconds.
-        quiet_s: length of a quiet phase in seconds.
     """
-    quiet: list[float] = []
-    flooded: list[float] = []
-    seconds: list[float] = []
-    async with server() as url, await connect(url) as bus:
-        await streams.provision(bus.js)
-        await streams.ensure(bus.js, streams.jobs(SERVICE, queue_bytes=1 << 30, queue_per_subject=250_000))
-        tenant = await _tenant_of_another_lane(bus)
-        prober = Prober(bus, tenant)
-        async with child("bench.flood", url) as flooder, worker(bus.nc, url, work_s), prober.listening():
-            await _empty(bus)
-            await prober.probe(_after(quiet_s / 2))  # warm up
-            for _ in range(rounds):
-                quiet.append(quantile(await prober.probe(_after(quiet_s)), 0.99) * 1e3)
+    busy = await _floods(size, work_s)
+    empty = await _floods(size, 0.0)
+    share_error = await _share_error(size.shares_s)
+    plain, moved = [], []
+    for _ in range(size.drains):
+        plain.append(await _drain(size.drain, neighbours=False))
+        moved.append(await _drain(size.drain, neighbours=True))
+    values = {
+        goals.WORST_TENANT: median(busy.worst),
+        goals.WORST_TENANT_EMPTY: median(empty.worst),
+        goals.SHARE_ERROR: share_error,
+        goals.THROUGHPUT: median(aside / alone for aside, alone in zip(moved, plain, strict=True)),
+    }
+    flooded = f"{size.flooders} tenants flood {size.flood} jobs of {work_s * 1e3:g} ms each"
+    return Report(
+        bench="fairness",
+        title=f"job latencies of {size.tenants} quiet tenants while {flooded}, {size.rounds} rounds",
+        unit="ratio",
+        values=values,
+        rounds={goals.WORST_TENANT: busy.worst, goals.WORST_TENANT_EMPTY: empty.worst},
+        ratios={},
+        details={
+            "quiet_p99_ms": median(busy.quiet_ms),
+            "flooded_p99_ms": median(busy.flooded_ms),
+            "quiet_p99_ms_empty_jobs": median(empty.quiet_ms),
+            "flooded_p99_ms_empty_jobs": median(empty.flooded_ms),
+            "pooled_ratio": median(busy.pooled),
+            "pooled_ratio_empty_jobs": median(empty.pooled),
+            "flood_jobs_per_s": median(busy.rates),
+            "plain_jobs_per_s": median(plain),
+            "moved_jobs_per_s": median(moved),
+        },
+        headline=values,
+        verdicts=goals.judge(goals.FAIR, values),
+    )
+
+
+@dataclass(slots=True)
+class _Floods:
+    """What the rounds of one kind of job have shown: ratios to the quiet p99, and milliseconds."""
+
+    worst: list[float]
+    pooled: list[float]
+    quiet_ms: list[float]
+    flooded_ms: list[float]
+    rates: list[float]
+
+    def add(self, quiet: Latencies, flooded: Latencies, rate: float) -> None:
+        self.worst.append(flooded.worst() / quiet.p99())
+        self.pooled.append(flooded.p99() / quiet.p99())
+        self.quiet_ms.append(quiet.p99() * 1e3)
+        self.flooded_ms.append(flooded.p99() * 1e3)
+        self.rates.append(rate)
+
+
+async def _floods(size: Size, work_s: float) -> _Floods:
+    """Measure the quiet tenants with and without floods."""
+    found = _Floods([], [], [], [], [])
+    loud = [f"flood-{n}" for n in range(size.flooders)]
+    async with _service() as (url, bus), child("bench.flood", url) as flooder, worker(bus.nc, url, work_s):
+        quiet = QuietTenants(bus.nc, size.tenants, _RATE)
+        async with quiet.listening():
+            await quiet.submit(_after(size.quiet_s / 2))  # warm up
+            for _ in range(size.rounds):
+                calm = await quiet.submit(_after(size.quiet_s))
                 began = time.perf_counter()
                 gone = asyncio.Event()
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(_flood(bus, flooder, flood, gone))
-                    samples = await prober.probe(gone)
-                seconds.append(time.perf_counter() - began)
-                flooded.append(quantile(samples, 0.99) * 1e3)
-    ratio = median(loud / calm for loud, calm in zip(flooded, quiet, strict=True))
-    return Report(
-        bench="fairness",
-        title=f"one tenant's job latency while another one floods {flood} jobs of {work_s * 1e3:g} ms, {rounds} rounds",
-        unit="p99 ms / ratio",
-        values={"quiet": median(quiet), "flooded": median(flooded), goals.FAIRNESS: ratio},
-        rounds={"quiet": quiet, "flooded": flooded},
-        ratios={goals.FAIRNESS: ratio},
-        details={"flood_jobs_per_s": median(flood / took for took in seconds)},
-        verdicts=goals.judge(goals.FAIR, {goals.FAIRNESS: ratio}),
-    )
+                    group.create_task(_flood(bus, flooder, loud, size.flood, gone))
+                    stormy = await quiet.submit(gone)
+                found.add(calm, stormy, size.flood * size.flooders / (time.perf_counter() - began))
+    return found
+
+
+async def _flood(bus: Bus, flooder: Child, tenants: Sequence[str], count: int, gone: asyncio.Event) -> None:
+    """Start the floods; set `gone` when their backlog is almost drained and the worker will soon be idle."""
+    try:
+        await flooder.ask({"tenants": tenants, "count": count}, _PATIENCE)
+        await _until_left(bus, count * len(tenants) // 50)
+    finally:
+        gone.set()
+    await _until_left(bus, 0)
+
+
+async def _share_error(seconds: float) -> float:
+    """Return by how much the shares of two tenants of equal weight are off, whose jobs take short and long.
+
+    1 means that one of them gets everything.
+    """
+    short = 0.005
+    async with _service() as (url, bus), child("bench.flood", url) as flooder, worker(bus.nc, url, short):
+        beats: list[Beat] = []
+
+        async def on_beat(message: Msg) -> None:
+            beats.append(Beat.model_validate_json(message.data))
+
+        await bus.nc.subscribe(f"beat.{SERVICE}.{VERSION}.*", cb=on_beat)
+        count = int(_SLOTS * seconds / short)  # more than can be done
+        await flooder.ask({"tenants": ["long"], "count": count // LONG, "operation": "long"}, _PATIENCE)
+        await flooder.ask({"tenants": ["short"], "count": count}, _PATIENCE)
+        await asyncio.sleep(seconds)
+        busy = beats[-1].busy
+        times = [busy.get("short", 0.0), busy.get("long", 0.0)]
+        return abs(times[0] - times[1]) / sum(times)
+
+
+async def _drain(count: int, *, neighbours: bool) -> float:
+    """Return the jobs per second with which a worker drains the jobs of one tenant.
+
+    Args:
+        count: jobs.
+        neighbours: whether another tenant has used the lane, so that the jobs are moved aside first.
+    """
+    async with _service() as (url, bus), child("bench.flood", url) as flooder, worker(bus.nc, url, 0.0):
+        if neighbours:
+            await flooder.ask({"tenants": [f"quiet-{n}" for n in range(64)], "count": 1}, _PATIENCE)
+            await _until_left(bus, 0)
+        began = time.perf_counter()
+        await flooder.ask({"tenants": ["flood-0"], "count": count}, _PATIENCE)
+        await _until_left(bus, 0)
+        return count / (time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def _service() -> AsyncIterator[tuple[str, Bus]]:
+    """Start a fresh server with the stream of the bench's service."""
+    async with server() as url, await connect(url) as bus:
+        await streams.provision(bus.js)
+        await streams.ensure(bus.js, streams.jobs(SERVICE, queue_bytes=1 << 30, queue_per_subject=1_000_000))
+        yield url, bus
 
 
 def _after(seconds: float) -> asyncio.Event:
@@ -118,35 +210,8 @@ def _after(seconds: float) -> asyncio.Event:
     return event
 
 
-async def _flood(bus: Bus, flooder: Child, count: int, gone: asyncio.Event) -> None:
-    """Start the flood; set `gone` when its backlog is almost drained and the worker will soon be idle."""
-    try:
-        await flooder.ask({"tenant": _FLOODER, "count": count}, _PATIENCE)
-        async with asyncio.timeout(_PATIENCE):
-            while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages > count // 50:  # noqa: ASYNC110
-                await asyncio.sleep(_POLL)
-    finally:
-        gone.set()
-    await _empty(bus)
-
-
-async def _empty(bus: Bus) -> None:
+async def _until_left(bus: Bus, count: int) -> None:
+    """Wait until at most so many jobs are left."""
     async with asyncio.timeout(_PATIENCE):
-        while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages:  # noqa: ASYNC110
+        while (await bus.js.stream_info(streams.jobs_stream(SERVICE))).state.messages > count:  # noqa: ASYNC110
             await asyncio.sleep(_POLL)
-
-
-async def _tenant_of_another_lane(bus: Bus) -> str:
-    """Ask the server for a tenant that it maps to another lane than the flooding tenant."""
-
-    async def lane(tenant: str) -> str:
-        receipt = await bus.submit(SERVICE, "probe", {"sent": time.perf_counter()}, tenant=tenant)
-        stored = await bus.js.get_msg(receipt.stream, receipt.seq)
-        assert stored.subject is not None
-        return str(parse_job(stored.subject).lane)
-
-    taken = await lane(_FLOODER)
-    number = 0
-    while await lane(tenant := f"quiet-{number}") == taken:
-        number += 1
-    return tenant

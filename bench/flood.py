@@ -1,6 +1,6 @@
-"""The flooding tenant, in a separate process: publishes all its jobs as fast as it can.
+"""The flooding tenants, in a separate process: publishes all their jobs as fast as it can, in turns.
 
-python -m bench.flood <url>      # then {"tenant", "count"} on stdin
+python -m bench.flood <url>      # then {"tenants", "count"} and perhaps "operation" on stdin
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ async def main(url: str) -> None:
     """Publish one flood per order; reply when everything is sent."""
     nc = await nats.connect(url)
     async for asked in orders():
-        subject = f"job.{SERVICE}.{asked['tenant']}.send"
-        for number in range(asked["count"]):
-            await nc.publish(subject, order(number))
+        operation = asked.get("operation", "send")
+        subjects = [f"job.{SERVICE}.{tenant}.{operation}" for tenant in asked["tenants"]]
+        for number in range(asked["count"] * len(subjects)):
+            await nc.publish(subjects[number % len(subjects)], order(number))
             if number % _FLUSH_EVERY == 0:
                 await nc.flush()
         await nc.flush()

@@ -48,7 +48,10 @@ FETCH_JOBS = "nats-py fetch(500)"
 FASTSTREAM_RPC = "FastStream rpc"
 RAW_RPC = "raw nats-py"
 MICRO_RPC = "nats.micro"
-FAIRNESS = "flooded p99 / quiet p99"
+WORST_TENANT = "worst_tenant_ratio"
+WORST_TENANT_EMPTY = "worst_tenant_ratio_empty_jobs"
+SHARE_ERROR = "share_error"
+THROUGHPUT = "throughput_of_plain"
 MEMORY = "idle worker RSS (MB)"
 
 FIRST_WORKER = "first extra worker serves (s)"
@@ -84,7 +87,12 @@ GOOD_STOPPED = "good releases stopped"
 
 JOBS = (Goal(FASTSTREAM_JOBS, 5.0, "at least"), Goal(RAW_JOBS, 0.5, "at least"))
 RPC = (Goal(FASTSTREAM_RPC, 2.5, "at least"), Goal(RAW_RPC, 0.8, "at least"))
-FAIR = (Goal(FAIRNESS, 3.0, "at most"),)
+FAIR = (
+    Goal(WORST_TENANT, 1.5, "at most"),
+    Goal(WORST_TENANT_EMPTY, 3.0, "at most"),
+    Goal(SHARE_ERROR, 0.05, "at most"),
+    Goal(THROUGHPUT, 0.95, "at least"),
+)
 LEAN = (Goal(MEMORY, 60.0, "at most"),)
 SYNC = (
     Goal(STARLETTE, 5.0, "at least"),

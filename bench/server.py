@@ -18,7 +18,7 @@ import nats.errors
 import orjson
 
 from bench.message import SERVICE, VERSION
-from headway.bus.wire.subjects import LANES
+from headway.bus.wire.subjects import COMMON
 
 _CONFIG = """
 listen: "127.0.0.1:-1"
@@ -67,7 +67,7 @@ async def server() -> AsyncIterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
         config, log = Path(directory, "server.conf"), Path(directory, "server.log")
-        names = {"dir": directory, "service": SERVICE, "version": VERSION, "lanes": LANES}
+        names = {"dir": directory, "service": SERVICE, "version": VERSION, "lanes": COMMON}
         config.write_text(_CONFIG % names)  # noqa: ASYNC240
         process = await asyncio.create_subprocess_exec(
             find_server(), "-c", str(config), "-l", str(log), preexec_fn=dies_with_parent()

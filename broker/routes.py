@@ -111,7 +111,7 @@ def compile(routes: Mapping[str, Mapping[str, int]]) -> Mappings:  # noqa: A001 
     Raises:
         BadRoutes: as `check`.
     """
-    lane = f"{{{{partition({subjects.LANES},1)}}}}."
+    lane = f"{{{{partition({subjects.COMMON},1)}}}}."
     mappings: Mappings = {}
     for service, versions in check(routes).items():
         mappings[f"rpc.{service}.*.*"] = _destinations(f"rpc.{service}", versions, "")

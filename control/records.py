@@ -52,6 +52,7 @@ def _size(value: Any) -> Any:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+Priority = Literal["high", "low"]
 
 
 class Record(BaseModel):
@@ -61,9 +62,15 @@ class Record(BaseModel):
 
 
 class Lag(Record):
-    """For jobs and events: enough workers to drain the backlog within some seconds."""
+    """For jobs and events: enough workers to drain the backlog within some seconds.
+
+    Attributes:
+        drain_within: those seconds.
+        count: whose backlog counts: of all tenants, or "fair", without the moved jobs of sidelined tenants.
+    """
 
     drain_within: Seconds = 10.0
+    count: Literal["all", "fair"] = "all"
 
 
 class Cpu(Record):
@@ -187,6 +194,7 @@ class VersionRecord(Record):
         phase: "live" is scaled by load; "draining" too, down to none; "retired" has no workers.
         grace: seconds that work in hand has to finish when a worker is stopped; None allows as long as its jobs may
             take.
+        priority: "low" yields the processor of its machine to "high".
     """
 
     service: str
@@ -201,6 +209,7 @@ class VersionRecord(Record):
     minimum: int = Field(default=0, ge=0, le=256)
     phase: Literal["live", "draining", "retired"] = "live"
     grace: float | None = Field(default=None, ge=0)
+    priority: Priority = "high"
 
 
 class Decided(Record):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headway.control.records import VersionRecord
+from headway.control.records import Priority, VersionRecord
 from headway.images import image
 
 
 def version_of(
-    data_dir: Path, service: str, version: str, *, pool: str = "", grace: float | None = None
+    data_dir: Path,
+    service: str,
+    version: str,
+    *,
+    pool: str = "",
+    grace: float | None = None,
+    priority: Priority = "high",
 ) -> VersionRecord:
     """Return the record of a version from its image's manifest, without traffic yet.
 
@@ -19,6 +25,7 @@ def version_of(
         version: its label.
         pool: where its workers run.
         grace: seconds to finish work in progress when a worker is stopped; None allows as long as its jobs may take.
+        priority: "low" yields the processor of its machine to "high".
 
     Raises:
         NoImage: if there is no image under this label.
@@ -36,4 +43,5 @@ def version_of(
         image=digest,
         pool=pool,
         grace=grace,
+        priority=priority,
     )

@@ -18,6 +18,7 @@ _SECTIONS = {
         "dev": "Run a project while you write it: edits are served at once.",
         "up": "Start a server and the services of headway.yaml or of apps.",
         "status": "Show versions, workers, queues and latencies.",
+        "tenants": "Show what each tenant has queued, in hand and used.",
         "console": "Print the address of the operator's page.",
         "doctor": "Check a running installation and suggest fixes.",
         "demo": "Run the three reference services with real work and summarize.",

@@ -12,6 +12,8 @@ server:
   websocket_port: 4280
   store: .headway
   durability: fast          # or strict: on disk before it is acknowledged
+tenants:
+  acme: {weight: 3}         # of the workers' time when tenants compete; the others have 1
 web:                          # browsers: sessions and live objects; left out, there is none
   dev_issuer: true
 """
@@ -30,7 +32,7 @@ from pydantic_core import ErrorDetails
 from headway.broker.config import LOOPBACK
 from headway.bus.errors import HeadwayError
 from headway.bus.wire import subjects
-from headway.control.records import Scale, Seconds
+from headway.control.records import Priority, Scale, Seconds
 from headway.endpoint import CONFIG_FILE, DEFAULT_DIR
 from headway.yamlfile import Problem, ValuePath, YamlDocument, parse, read
 
@@ -76,6 +78,7 @@ class ServiceConfig(_Strict):
         workers: a fixed number; None scales by load.
         scale: the scaling policies; None uses the defaults.
         grace: seconds to finish work in progress when a worker is stopped; None allows as long as its jobs may take.
+        priority: "low" yields the processor to "high"; None is low for a service with jobs or events.
     """
 
     app: Annotated[str, AfterValidator(_check_app)]
@@ -83,6 +86,7 @@ class ServiceConfig(_Strict):
     workers: int | None = Field(default=None, ge=0, le=_MAX_WORKERS)
     scale: Scale | None = None
     grace: Seconds | None = None
+    priority: Priority | None = None
     config: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -198,6 +202,16 @@ class WebConfig(_Strict):
         return options + [word for origin in self.origins for word in ("--allow-origin", origin)]
 
 
+class TenantConfig(_Strict):
+    """One tenant.
+
+    Attributes:
+        weight: its part of the workers' time when tenants compete; 2 gets twice as much as 1.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=100, strict=False)
+
+
 class Environment(_Strict):
     """An environment for promoting images: its data directory, and its server if that runs elsewhere."""
 
@@ -212,6 +226,7 @@ class Config(_Strict):
     services: dict[Annotated[str, _token("service")], ServiceConfig] = Field(min_length=1)
     server: ServerConfig = ServerConfig()
     web: WebConfig | None = None
+    tenants: dict[Annotated[str, _token("tenant")], TenantConfig] = {}
     environments: dict[Annotated[str, _token("environment")], Environment] = {}
 
     @model_validator(mode="after")

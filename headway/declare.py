@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
 from headway.bus.errors import UsageError
 from headway.bus.handlers import Kind
-from headway.bus.nats import jsapi
+from headway.bus.nats import jsapi, streams
 from headway.bus.service import Service
 from headway.bus.worker import queues
 from headway.bus.worker.runner import load
 from headway.config import Config, ServiceConfig
-from headway.control.records import ServiceRecord, VersionRecord
+from headway.control.records import Priority, ServiceRecord, VersionRecord
 from headway.control.store import Control, keys_of, service_key, version_key
 from headway.deployer import bounds
 from headway.ownership import owned
@@ -137,14 +139,30 @@ async def _service(
             retired = known[other].model_copy(update={"phase": "retired", "weight": 0})
             await control.put(version_key(name, other), retired)
     await queues.declare(bus.js, service, wanted.version)
-    await control.put(version_key(name, wanted.version), _version(config, name, wanted, grace, revision))
+    if service.handlers_of(Kind.JOB):
+        await weigh(bus, name, {tenant: one.weight for tenant, one in config.tenants.items()})
+    await control.put(version_key(name, wanted.version), _version(config, service, wanted, grace, revision))
+
+
+async def weigh(bus: Bus, service: str, weights: Mapping[str, float]) -> None:
+    """Write the weights of tenants where workers read them: beside the queue of the service.
+
+    They hold until they are written again, and workers follow within a second.
+    """
+    stream = streams.jobs_stream(service)
+    found = (await jsapi.request(bus.nc, f"STREAM.INFO.{stream}"))["config"]
+    metadata = dict(found.get("metadata") or {})
+    if streams.weights(metadata) == weights:
+        return
+    metadata[streams.WEIGHTS] = orjson.dumps(dict(weights)).decode()
+    await jsapi.request(bus.nc, f"STREAM.UPDATE.{stream}", {**found, "metadata": metadata})
 
 
 def _version(
-    config: Config, name: str, wanted: ServiceConfig, grace: float | None, revision: str = ""
+    config: Config, service: Service, wanted: ServiceConfig, grace: float | None, revision: str = ""
 ) -> VersionRecord:
     return VersionRecord(
-        service=name,
+        service=service.name,
         version=wanted.version,
         app=wanted.app,
         root=str(Path.cwd()),
@@ -153,7 +171,13 @@ def _version(
         revision=revision,
         weight=100,
         grace=grace if wanted.grace is None else wanted.grace,
+        priority=wanted.priority or _priority(service),
     )
+
+
+def _priority(service: Service) -> Priority:
+    """Return the priority of a service that has none of its own: calls go before jobs and events."""
+    return "low" if service.handlers_of(Kind.JOB) or service.handlers_of(Kind.EVENT) else "high"
 
 
 async def _route(control: Control, config: Config, broker: Broker, say: Say) -> None:

@@ -56,6 +56,7 @@ def launcher(broker: Broker) -> Callable[[VersionRecord], Launch]:
             grace=version.grace,
             image=version.image,
             revision=version.revision,
+            priority=version.priority,
         )
 
     return launch

@@ -19,9 +19,11 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
 from headway.bus.nats.streams import EVENTS, event_consumer, jobs_stream
 from headway.bus.wire.beat import Beat
+from headway.bus.wire.subjects import COMMON
 from headway.control.controller import Controller
 from headway.control.records import VersionRecord
 from headway.control.store import VERSIONS, Control
+from headway.control.tenants import loads
 from headway.scaler import health
 from headway.scaler.drivers.driver import Driver, Launch, RunningWorker
 from headway.scaler.errors import Fenced
@@ -149,7 +151,9 @@ class Scaler(Controller):
         await self._let_go(now)
         self.rounds += 1
         self.took = time.monotonic() - began
-        self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took)
+        beats = (member.last for member in self.fleet.members())
+        tenants = loads(beat for beat in beats if (beat.service, beat.version) in by_version)
+        self._metrics.round((one for one in results if isinstance(one, VersionStatus)), self.took, tenants)
 
     async def _let_go(self, now: float) -> None:
         """Let the driver release what it prepared for versions that no longer get any work."""
@@ -219,8 +223,10 @@ class Scaler(Controller):
     def _queues(self, key: VersionKey, lags: Lags) -> tuple[tuple[ConsumerLag, ...] | None, int, int]:
         """Return a version's queues: consumers, messages ever stored, and those held by other versions' workers."""
         service = key[0]
-        lanes: tuple[ConsumerLag, ...] | None = tuple(lags.lanes.get(key, {}).values())
         record = self.control.services.get(service)
+        fair = record is not None and record.scale.lag is not None and record.scale.lag.count == "fair"
+        known = lags.lanes.get(key, {}).items()
+        lanes: tuple[ConsumerLag, ...] | None = tuple(lag for lane, lag in known if lane < COMMON or not fair)
         orphans = {event_consumer(service, event) for event in record.orphans} if record is not None else set[str]()
         events = tuple(
             lane for name, lane in lags.events.items() if name.startswith(f"{service}_") and name not in orphans

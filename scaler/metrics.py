@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from opentelemetry.metrics import Observation
 
 from headway.bus.telemetry.gauges import Gauges, Values
 from headway.bus.telemetry.otel import durations
+from headway.control.tenants import TenantLoad, busiest
 from headway.scaler.lag import ConsumerLag, together
 from headway.scaler.plan import WorkerState
 
@@ -21,6 +22,9 @@ _DESCRIBED: Final = {
     "headway.queue.waiting": ("{message}", "Jobs and events that are not delivered yet."),
     "headway.queue.unfinished": ("{message}", "Jobs and events delivered and not finished, retries included."),
     "headway.queue.age": ("s", "Upper estimate of the age of the oldest job or event that is not finished."),
+    "headway.tenant.busy": ("s", "Handler seconds in a minute, for the busiest tenants and for all others together."),
+    "headway.tenant.unfinished": ("{message}", "Calls, jobs and events in hand, for the same tenants."),
+    "headway.tenant.sidelined": ("{version}", "Versions in which a tenant is sidelined."),
 }
 
 
@@ -43,8 +47,13 @@ class VersionStatus:
     lanes: Sequence[ConsumerLag] | None
 
 
-def values(seen: Iterable[VersionStatus]) -> Values:
-    """Return the gauges of one round. Pure."""
+def values(seen: Iterable[VersionStatus], tenants: Mapping[str, TenantLoad] | None = None) -> Values:
+    """Return the gauges of one round. Pure.
+
+    Args:
+        seen: all versions.
+        tenants: what each tenant has; the busiest are named, and the others added up.
+    """
     told: dict[str, list[Observation]] = {name: [] for name in _DESCRIBED}
     for one in seen:
         labels = {"headway.service": one.service, "headway.version": one.version}
@@ -62,6 +71,11 @@ def values(seen: Iterable[VersionStatus]) -> Values:
             ("headway.queue.age", queue.oldest_s),
         ):
             told[name].append(Observation(value, labels))
+    for tenant, load in busiest(dict(tenants or {})).items():
+        labels = {"headway.tenant": tenant or "others"}
+        told["headway.tenant.busy"].append(Observation(load.busy, labels))
+        told["headway.tenant.unfinished"].append(Observation(load.in_hand, labels))
+        told["headway.tenant.sidelined"].append(Observation(len(load.aside), labels))
     return told
 
 
@@ -88,10 +102,10 @@ class ScalerMetrics:
         )
         self._rounds = durations("headway.scaler.round.duration", "Duration of one round over all versions.")
 
-    def round(self, seen: Iterable[VersionStatus], took: float) -> None:
+    def round(self, seen: Iterable[VersionStatus], took: float, tenants: Mapping[str, TenantLoad]) -> None:
         """Record a round that took so many seconds."""
         seen = tuple(seen)
-        self._gauges.show(values(seen))
+        self._gauges.show(values(seen, tenants))
         self._rounds.record(took)
         for one in seen:
             self.died(one.service, one.version, 0)  # a counter that starts at one does not show its first increase

@@ -106,17 +106,19 @@ def _due(now: Sample) -> int:
 def _arrivals(before: Sample | None, now: Sample) -> float | None:
     """Return the messages per second that arrived for this version.
 
-    It is the growth of the backlog and of deliveries, minus repeated deliveries. Workers report what they hand back,
-    and the result cannot exceed what was stored for all versions together.
+    It is the growth of the backlog and of deliveries, minus repeated deliveries and jobs that workers have stored again
+    in another lane. Workers report both, and the result cannot exceed what was stored for all versions together.
     """
     if before is None or before.lanes is None or now.lanes is None or now.at <= before.at:
         return None
     came = _seen(now.lanes) - _seen(before.lanes)
-    again = sum(
-        beat.retried - (old.retried if (old := before.beats.get(name)) and old.started == beat.started else 0)
-        for name, beat in now.beats.items()
-    )
-    return max(0, min(came - again, now.stored - before.stored)) / (now.at - before.at)
+    again = moved = 0
+    for name, beat in now.beats.items():
+        old = before.beats.get(name)
+        known = old is not None and old.started == beat.started
+        again += beat.retried - (old.retried if old is not None and known else 0)
+        moved += beat.moved - (old.moved if old is not None and known else 0)
+    return max(0, min(came - again, now.stored - before.stored) - moved) / (now.at - before.at)
 
 
 def _seen(lanes: Iterable[ConsumerLag]) -> int:

@@ -6,7 +6,10 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Mapping
 from typing import Final
+
+from headway.bus.wire import headers
 
 _ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS: Final = bytes(_ALPHABET[n % len(_ALPHABET)] for n in range(256))
@@ -89,6 +92,25 @@ class MessageIds:
     def proven(self, proof: str | None, tenant: str, *values: str) -> bool:
         """Return whether a proof is that of these values."""
         return proof is not None and hmac.compare_digest(proof.encode(), self.prove(tenant, *values).encode())
+
+    def moved(self, fields: Mapping[str, str] | None, tenant: str, stored: str, message_id: str) -> dict[str, str]:
+        """Return the headers of a job that is stored again elsewhere: a new message id, and its former id.
+
+        Received headers that a client cannot send are dropped, because the job matters more.
+
+        Args:
+            fields: its headers, as they were received.
+            tenant: its tenant.
+            stored: its id if the headers have none: stream and sequence.
+            message_id: the new message id.
+        """
+        received = fields or {}
+        kept, _ = headers.sendable(headers.passed_on(received)) if received else ({}, {})
+        known, proof = kept.pop(headers.ID, ""), kept.pop(headers.PROOF, "")
+        if not self.proven(proof, tenant, known, ""):
+            known = headers.clean(received.get(headers.MESSAGE_ID, "")) or stored
+        proof = self.prove(tenant, known, "")
+        return {**kept, headers.MESSAGE_ID: message_id, headers.ID: known, headers.PROOF: proof}
 
     def _of(self, tenant: str) -> bytes:
         if not self._root:

@@ -39,6 +39,22 @@ def read(reply: str) -> Delivery | None:
     return None
 
 
+def copy_id(why: str, reply: str) -> str:
+    """Return the message id of the one copy that may be made of a delivered message.
+
+    It is the same for each delivery, and nobody can guess it who has not received the message: it contains the
+    nanosecond at which the server stored the message. Otherwise a client could use the id first, and the copy would be
+    taken for a duplicate.
+
+    Args:
+        why: what makes the copy; the id begins with it.
+        reply: the reply subject of a delivery.
+    """
+    parts = reply.split(".")
+    stream, sequence, at = (2, 5, 7) if len(parts) == _V1_TOKENS else (4, 7, 9)
+    return f"{why}.{parts[stream]}.{parts[sequence]}.{parts[at]}"
+
+
 def nak(delay: float) -> bytes:
     """Return the reply that asks for redelivery after `delay` seconds."""
     return b'-NAK {"delay":%d}' % int(delay * 1e9) if delay > 0 else NAK

@@ -11,13 +11,14 @@ keeps its replicas, a new one gets as many as `EVENTS` has. So workers, which do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
+import orjson
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -65,7 +66,9 @@ SET_ASIDE: Final = 64 << 20
 """Bounds up to this many bytes are set, and their storage reserved, when the queue is created."""
 BOUND: Final = "headway.max_bytes"
 """Metadata key of a stream whose bound is set only when the stream comes near it: the bound in bytes."""
-MAX_ACK_PENDING: Final = 10_000
+WEIGHTS: Final = "headway.weights"
+"""Metadata key of a job stream: the weights of tenants that have another one than 1, as JSON."""
+MAX_ACK_PENDING: Final = 50_000
 """Maximum unacknowledged messages of one lane, over all workers; at this number the server stops delivering."""
 
 
@@ -150,6 +153,17 @@ def jobs(service: str, queue_bytes: int, queue_per_subject: int) -> StreamConfig
         max_msgs_per_subject=queue_per_subject,
         duplicate_window=120,
     )
+
+
+def weights(metadata: Mapping[str, str] | None) -> dict[str, float]:
+    """Return the weights of tenants from a job stream's metadata; those that cannot be read are left out."""
+    try:
+        found = orjson.loads((metadata or {}).get(WEIGHTS, "{}"))
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {tenant: float(one) for tenant, one in found.items() if isinstance(one, int | float) and one > 0}
 
 
 def shared(replicas: int | None = None) -> list[StreamConfig]:
@@ -346,7 +360,9 @@ async def _create_or_change(js: JetStreamContext, config: StreamConfig) -> None:
         await js.add_stream(config if config.num_replicas else replace(config, num_replicas=await copies(js)))
         return
     if _differs(config, found):
-        await js.update_stream(replace(config, num_replicas=config.num_replicas or found.num_replicas))
+        kept = {**(found.metadata or {}), **(config.metadata or {})}  # others write there, too: weights of tenants
+        replicas = config.num_replicas or found.num_replicas
+        await js.update_stream(replace(config, num_replicas=replicas, metadata=kept or None))
 
 
 async def _once_it_can(ask: Callable[[], Awaitable[_T]]) -> _T:

@@ -7,13 +7,16 @@ import os
 import resource
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from headway.bus.telemetry.busy import TOLD, Busy
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
-from headway.bus.telemetry.outcomes import Outcome, Outcomes
+from headway.bus.telemetry.outcomes import OTHERS, Outcome, Outcomes
 
 __all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
@@ -21,6 +24,14 @@ INTERVAL = 1.0
 """Seconds between two heartbeats."""
 
 State = Literal["starting", "serving", "draining", "stopped"]
+
+
+class Aside(BaseModel):
+    """A sidelined tenant: for how many seconds, in which lane, and why."""
+
+    seconds: float
+    lane: int
+    why: str
 
 
 class Beat(BaseModel):
@@ -53,6 +64,10 @@ class Beat(BaseModel):
         waiting: (seconds until due, count) of messages handed back to be retried later.
         unstored: how often a record of attempts or a dead letter could not be stored or read.
         operations, tenants: outcomes by name; those of tenants have no latency.
+        busy: handler seconds in a minute by tenant, a moving average; the busiest, and "" for all others.
+        hands: calls, jobs and events in hand by tenant; those with the most, and "" for all others.
+        sidelined: the tenants that this worker sidelines.
+        moved: jobs of sidelined tenants that it has moved to other lanes.
     """
 
     service: str
@@ -86,6 +101,10 @@ class Beat(BaseModel):
     waiting: list[tuple[float, int]] = []
     operations: dict[str, Outcome] = {}
     tenants: dict[str, Outcome] = {}
+    busy: dict[str, float] = {}
+    hands: dict[str, int] = {}
+    sidelined: dict[str, Aside] = {}
+    moved: int = 0
 
     @property
     def age_s(self) -> float:
@@ -129,6 +148,7 @@ class Counters:
     """The counters of a worker."""
 
     __slots__ = (
+        "busy",
         "dead",
         "failed",
         "latency",
@@ -154,11 +174,21 @@ class Counters:
         self.latency = {"rpc": Histogram(), "job": Histogram(), "on": Histogram()}
         self.operations = Outcomes()
         self.tenants = Outcomes()
+        self.busy = Busy()
 
     def ended(self, operation: str, tenant: str, seconds: float, *, failed: bool) -> None:
         """Count the outcome of a call, job or event for its operation and its tenant."""
         self.operations.add(operation, seconds, failed=failed)
         self.tenants.add(tenant, seconds, failed=failed)
+        self.busy.add(tenant, seconds, time.monotonic())
+
+
+def by_tenant(tenants: Iterable[str]) -> dict[str, int]:
+    """Count by tenant: those with the most, and `OTHERS` for the rest."""
+    counts = Counter(tenants)
+    shown = dict(counts.most_common(TOLD))
+    rest = counts.total() - sum(shown.values())
+    return {**shown, OTHERS: rest} if rest else shown
 
 
 def cpu_seconds() -> float:

@@ -12,8 +12,9 @@ the receiver measures it with its own monotonic clock, so clocks need not agree.
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 ID: Final = "Headway-Id"
-"""The original id of a job that was moved to another version's queue, where it needs a new message id."""
+"""The original id of a job that was moved to another version or lane, where it needs a new message id."""
 EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_LAST_ID: Final = "Nats-Expected-Last-Msg-Id"
 BASE_REVISIONS: Final = "Headway-Base-Revisions"
 """The revisions of objects that a page's change is based on: `type.id=revision`, joined by commas."""
 PROOF: Final = "Headway-Proof"
@@ -119,6 +120,15 @@ def clean(text: str) -> str:
     """Return the text made safe as a header value: one line of printable characters, at most 1 KiB."""
     line = " ".join(str(text).split())
     return "".join(char for char in line if char.isprintable())[:_MAX_VALUE]
+
+
+def encode(fields: Mapping[str, str]) -> bytes:
+    """Return headers as they are on the wire; their names and values must be `sendable`.
+
+    A line break in a value becomes a space, as it would begin another header.
+    """
+    lines = "".join(f"{name}: {' '.join(value.splitlines())}\r\n" for name, value in fields.items())
+    return b"NATS/1.0\r\n%b\r\n" % lines.encode()
 
 
 def size(message_headers: Mapping[str, str]) -> int:

@@ -27,7 +27,10 @@ from typing import Final, NamedTuple
 from headway.bus.errors import InvalidSubject
 
 LANES: Final = 16
-"""Number of lanes of a version's jobs. The server picks the lane by a hash of the tenant."""
+"""Number of lanes of a version's jobs."""
+COMMON: Final = 8
+"""Number of common lanes, the first ones. The server picks one of them by a hash of the tenant; workers move the jobs
+of sidelined tenants to the other lanes (bus/worker/sideline.py)."""
 
 CONSOLE: Final = "headway"
 """The reserved tenant that holds the objects of the operator's console."""
@@ -494,6 +497,17 @@ def job_moved(subject: str, version: str) -> str:
     if job_version(subject) is None:
         raise InvalidSubject(f"{subject!r} is not job.<service>.<version>.<lane>.<tenant>.<operation>")
     return ".".join([*parts[:2], token(version, "version"), *parts[3:]])
+
+
+def job_sidelined(subject: str, lane: int) -> str:
+    """Return the subject of a job in another lane of the same version; `subject` is a job's, unchecked."""
+    service, version, _, rest = subject.split(".", 4)[1:]
+    return f"job.{service}.{version}.{_lane(lane)}.{rest}"
+
+
+def job_version_filter(service: str, version: str) -> str:
+    """Return the filter for all jobs of one version."""
+    return f"job.{token(service, 'service')}.{token(version, 'version')}.*.*.*"
 
 
 def rpc_tenant(subject: str) -> str:

@@ -33,11 +33,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from headway.bus.errors import HeadwayError
-from headway.bus.nats.delivery import NAK, Delivery, read
+from headway.bus.nats.delivery import NAK, Delivery, nak, read
 from headway.bus.nats.direct import leave, subscribe
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
 from headway.bus.worker.lanes import PullState, plan
+from headway.bus.worker.shares import Shares
 
 EXPIRES: Final = 30.0
 """Seconds until a pull request to a quiet lane expires."""
@@ -49,6 +50,8 @@ HOT_EXPIRES: Final = 0.1
 """Seconds until one expires to a lane that was last seen with messages: they come soon, or others were faster."""
 HEARTBEAT: Final = 5.0
 """Seconds between the server's idle heartbeats; after two missed ones the request counts as lost."""
+RETURN: Final = 0.1
+"""Seconds until a message comes again that is handed back to a lane whose jobs are being moved."""
 RETRY: Final = 0.25
 """Seconds before the next request to a lane whose consumer did not answer."""
 _EARLY: Final = 0.01
@@ -60,6 +63,7 @@ _FLUSH_TIMEOUT = 2.0
 _log = logging.getLogger("headway.bus")
 
 Deliver = Callable[["Source", Msg, Delivery], bool]
+"""Takes a message as it arrives. It returns False to hand it back at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +116,7 @@ class MessagePuller:
         self.sources = [
             Source(stream=stream, consumer=consumer, index=i) for i, (stream, consumer) in enumerate(sources)
         ]
+        self._shares = Shares(self.sources)
         self._by_consumer = {source.consumer: source for source in self.sources}
         self._inbox = nc.new_inbox()
         self._subscription: Subscription | None = None
@@ -119,7 +124,7 @@ class MessagePuller:
         self._wake = asyncio.Event()
         self._stopping = False
         self._over = asyncio.Event()
-        self._returned: list[str] = []
+        self._returned: list[tuple[str, bytes]] = []
         self._request_cache: dict[tuple[int, float], bytes] = {}
 
     async def run(self) -> None:
@@ -162,16 +167,28 @@ class MessagePuller:
     async def _hand_back(self) -> None:
         """Hand messages back to the server that arrived with all slots taken."""
         returned, self._returned = self._returned, []
-        for reply in returned:
+        for reply, word in returned:
             try:
                 with translating("a delivery"):
-                    await self._nc.publish(reply, NAK)
+                    await self._nc.publish(reply, word)
             except HeadwayError as error:
                 _log.debug("not handed back, the server redelivers after the ack wait: %r", error)
 
     def finished(self, source: Source) -> None:
         """Free the slot of a finished message."""
         source.in_hand -= 1
+        self._wake.set()
+
+    def returned(self, source: Source, reply: str) -> None:
+        """Hand an accepted message back that was not started, and free its slot."""
+        source.in_hand -= 1
+        source.pending = max(1, source.pending)
+        # A lane whose jobs are being moved has a large request pending, which would deliver it here again at once.
+        self._returned.append((reply, nak(RETURN) if source.sidelining else NAK))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Plan again: the state of a source has changed."""
         self._wake.set()
 
     def tick(self) -> None:
@@ -199,6 +216,7 @@ class MessagePuller:
         if self._subscription is None or self._stopping or not self._nc.is_connected:
             return
         now = time.monotonic()
+        self._shares.note(now)
         for index, batch in plan(self._concurrency, self.sources, self._cursor):
             source = self.sources[index]
             if now < source.not_before:
@@ -247,7 +265,7 @@ class MessagePuller:
             source.in_hand += 1
         else:
             source.pending = max(1, known.pending)
-            self._returned.append(reply)
+            self._returned.append((reply, NAK))
 
     def _on_status(self, source: Source, message: Msg) -> None:
         now = time.monotonic()

@@ -152,6 +152,11 @@ class RpcServer:
         return len(self._running)
 
     @property
+    def tenants(self) -> list[str]:
+        """The tenant of each call being served."""
+        return [call.tenant for call in self._running]
+
+    @property
     def hung(self) -> int:
         """Number of calls that exceeded their timeout and are still running."""
         return sum(call.timed_out for call in self._running)

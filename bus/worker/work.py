@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -31,14 +32,21 @@ from headway.bus.service import Service
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.beat import Counters
 from headway.bus.worker.attempt import Attempt, Misfit
-from headway.bus.worker.attempts import AttemptsLog, Isolation
+from headway.bus.worker.attempts import NONE, AttemptsLog, Isolation
+from headway.bus.worker.backlog import Backlog
 from headway.bus.worker.consume import MessagePuller, Source
 from headway.bus.worker.execute import execute
+from headway.bus.worker.mover import Mover
 from headway.bus.worker.settle import Settlement
 from headway.bus.worker.timeouts import NEVER, Timeouts
 
 _RELEASE = 1.0
 """Seconds that cancelled handlers have to finish."""
+_HOLD: Final = 0.05
+"""Seconds that a message waits for a free slot before it is handed back, perhaps to a worker that has one."""
+
+_EARLY: Final = 0.01
+"""Seconds by which a timer may fire early."""
 
 _JOB: Final = Kind.JOB
 """Looked up once: on Python 3.11 access to enum members is slow."""
@@ -79,12 +87,25 @@ class WorkRunner:
         }
         self._events = [(handler, handler.bind(executor)) for handler in service.handlers_of(Kind.EVENT).values()]
         self._lanes = subjects.LANES if self._handlers else 0
+        self._common = subjects.COMMON if self._handlers else 0
+        self._outbox = scope.bus.outbox
         sources = [(jobs_stream(service.name), lane_consumer(scope.version, lane)) for lane in range(self._lanes)]
         sources += [(EVENTS, event_consumer(service.name, handler.name)) for handler, _ in self._events]
         self.missing: set[int] = set()
         """Indexes of sources whose consumer is gone and must be created again."""
         self.puller = MessagePuller(self._nc, sources, service.concurrency, self._deliver, self._gone)
         self._in_hand: dict[tuple[int, int], Attempt] = {}
+        self._held: dict[tuple[int, int], Attempt] = {}
+        """Messages that arrived with all slots taken, in order. They get the next free slots."""
+        self.backlog = Backlog(
+            self._nc,
+            jobs_stream(service.name),
+            service.name,
+            scope.version,
+            list(self.puller.sources[: self._lanes]),
+            service.concurrency,
+        )
+        self.mover = Mover(scope.bus, service.ack_wait, self.puller.wake, self.backlog.suspend)
         self._timeouts = Timeouts(self._in_hand.values())
         self._idle = asyncio.Event()
         self._idle.set()
@@ -100,6 +121,16 @@ class WorkRunner:
     def sources(self) -> list[Source]:
         """The consumers to pull from."""
         return self.puller.sources
+
+    @property
+    def jobs(self) -> bool:
+        """Whether the service has jobs."""
+        return bool(self._handlers)
+
+    @property
+    def tenants(self) -> list[str]:
+        """The tenant of each message being worked on."""
+        return [attempt.tenant for attempt in self._in_hand.values()]
 
     @property
     def in_hand(self) -> int:
@@ -120,17 +151,19 @@ class WorkRunner:
         due = now - self._service.ack_wait / 3
         if not self._nc.is_connected:
             return
-        for attempt in list(self._in_hand.values()):
+        for attempt in [*self._in_hand.values(), *self._held.values()]:
             if attempt.extended <= due:
                 attempt.extended = now
                 await self._settle.answer(attempt, IN_PROGRESS)
 
     async def idle(self) -> None:
-        """Wait until no message is being worked on."""
+        """Wait until no message is being worked on or moved."""
         await self._idle.wait()
+        await self.mover.idle()
 
     async def hand_back(self) -> None:
         """Hand all unfinished messages back to the server at once, for other workers to take over."""
+        self._return_held(math.inf)
         for attempt in list(self._in_hand.values()):
             attempt.returned = True
             if attempt.task is not None:
@@ -187,23 +220,62 @@ class WorkRunner:
 
     def _deliver(self, source: Source, message: Msg, delivery: Delivery) -> bool:
         key = (source.index, delivery.sequence)
-        running = self._in_hand.get(key)
+        running = self._in_hand.get(key) or self._held.get(key)
         if running is not None:
             # Redelivered while it still runs here, for example after a reconnect: answer the new delivery.
             running.reply = message.reply
             source.in_hand -= 1
             return True
-        if len(self._in_hand) >= self._service.concurrency:
-            return False
+        if source.index < self._common:
+            if delivery.pending > self.backlog.few:
+                self.backlog.notice()
+            if (source.sidelining or delivery.delivered > 1) and self._moved(source, message, delivery):
+                source.in_hand -= 1  # it takes no slot
+                return True
         kind = _JOB if source.index < self._lanes else Kind.EVENT
         attempt = Attempt(source, kind, message, delivery, source.heard)
         if not self._in_hand:
             self._stir()
-        self._in_hand[key] = attempt
         self._idle.clear()
+        if len(self._in_hand) >= self._service.concurrency:
+            if not self._held:
+                self._loop.call_later(_HOLD, self._return_held, _HOLD)
+            self._held[key] = attempt
+        else:
+            self._start(key, attempt)
+        return True
+
+    def _start(self, key: tuple[int, int], attempt: Attempt) -> None:
+        self._in_hand[key] = attempt
         # Not in a TaskGroup: `_in_hand` holds the task, `idle()` waits for it, and it never raises.
         attempt.task = self._loop.create_task(self._work(key, attempt))
-        return True
+
+    def _return_held(self, after: float) -> None:
+        """Hand back the messages that have waited for a slot for so many seconds."""
+        now = time.monotonic()
+        for key, attempt in list(self._held.items()):
+            if after == math.inf or now - attempt.began >= after - _EARLY:
+                del self._held[key]
+                self.puller.returned(attempt.source, attempt.reply)
+        if self._held:
+            self._loop.call_later(_HOLD, self._return_held, _HOLD)
+        elif not self._in_hand:
+            self._idle.set()
+
+    def _moved(self, source: Source, message: Msg, delivery: Delivery) -> bool:
+        """Move a job to its tenant's lane if the tenant is sidelined; return whether it needs no slot here.
+
+        A redelivered job is not moved before the record of its attempts is read (`_run_again`).
+        """
+        if delivery.delivered > 1:
+            if self.mover.is_moving(delivery):
+                return True
+            if not self.mover.is_moved(delivery):
+                return False
+            self._outbox.offer(message.reply, ACK)
+            return True
+        one = self.backlog.sidelined.get(message.subject.split(".")[4])
+        return one is not None and self.mover.move(source, message, delivery, one.lane)
 
     async def _work(self, key: tuple[int, int], attempt: Attempt) -> None:
         try:
@@ -224,7 +296,10 @@ class WorkRunner:
         finally:
             del self._in_hand[key]
             self.puller.finished(attempt.source)
-            if not self._in_hand:
+            if self._held:
+                held = next(iter(self._held))
+                self._start(held, self._held.pop(held))
+            elif not self._in_hand:
                 self._idle.set()
 
     def _address(self, attempt: Attempt) -> bool:
@@ -240,6 +315,8 @@ class WorkRunner:
         try:
             if attempt.kind is _JOB:
                 attempt.tenant, attempt.operation = subjects.job_addressee(message.subject)
+                if attempt.source.index < self._common:
+                    self.backlog.saw(attempt.source.index, attempt.tenant, attempt.began)
                 found = self._handlers.get(attempt.operation)
                 if found is None:
                     reason = f"version {self._scope.version} has no job {attempt.operation!r}"
@@ -272,6 +349,8 @@ class WorkRunner:
             await self._settle.wait(attempt, "the record of its attempts cannot be read", error)
             return
         attempt.record = record
+        if record == NONE and attempt.source.index < self._common and await self._is_elsewhere(attempt):
+            return
         if record.cause:
             cause = dead.Cause(record.cause) if record.cause in _CAUSES else dead.Cause.ERROR
             await self._settle.give_up(attempt, cause, record.reason, record.digest)
@@ -295,6 +374,21 @@ class WorkRunner:
                     return
                 attempt.noted = True
                 await self._run_until_done(attempt)
+
+    async def _is_elsewhere(self, attempt: Attempt) -> bool:
+        """Settle a redelivered job without a record if it must not run here; return whether that is so.
+
+        A worker may have died after it moved the job and before it acknowledged it.
+        """
+        try:
+            if await self.mover.was_moved(attempt.message):
+                await self._settle.answer(attempt, ACK)
+                return True
+        except HeadwayError as error:
+            await self._settle.wait(attempt, "it is unknown whether it was moved to another lane", error)
+            return True
+        one = self.backlog.sidelined.get(attempt.tenant)
+        return one is not None and self.mover.move(attempt.source, attempt.message, attempt.delivery, one.lane)
 
     async def _run_until_done(self, attempt: Attempt) -> None:
         """Make attempts until the message is answered: more than one only if failures cannot be recorded."""
@@ -360,8 +454,12 @@ class WorkRunner:
             self._counters.processed += 1
             await self._settle.clear(attempt)
         finally:
-            latency = self._job_latency if attempt.kind is _JOB else self._event_latency
-            latency.record(took := time.monotonic() - began)
+            took = time.monotonic() - began
+            if attempt.kind is _JOB:
+                self._job_latency.record(took)
+                self.backlog.took(took)
+            else:
+                self._event_latency.record(took)
             self._counters.ended(handler.name, attempt.tenant, took, failed=failed)
         return None
 

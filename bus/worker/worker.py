@@ -30,7 +30,7 @@ from headway.bus.errors import HeadwayError, text_of
 from headway.bus.nats.refusals import translating
 from headway.bus.service import Hook, Resource, Service, WorkerInfo
 from headway.bus.wire import subjects
-from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, cpu_seconds, rss_bytes
+from headway.bus.wire.beat import INTERVAL, Beat, Counters, State, by_tenant, cpu_seconds, rss_bytes
 from headway.bus.worker import queues
 from headway.bus.worker.execute import notice_forgotten
 from headway.bus.worker.micro import MicroResponder
@@ -133,6 +133,10 @@ class Worker:
             stack.push_async_callback(self._drain)
             await self._rpc.start()
             await self._micro.start()
+            if self._work.jobs:
+                await self._work.mover.open()
+                stack.push_async_callback(self._work.mover.close)
+                self._background.start(self._work.backlog.watch())
             if self._work.sources:
                 self._background.start(self._work.puller.run())
             if self.service.health_checks:
@@ -210,6 +214,10 @@ class Worker:
             unstored=counters.unstored,
             operations=counters.operations.told(latency=True),
             tenants=counters.tenants.told(latency=False),
+            busy=counters.busy.told(now),
+            hands=by_tenant([*self._rpc.tenants, *self._work.tenants]),
+            sidelined=self._work.backlog.told(now),
+            moved=self._work.mover.count,
         )
 
     async def _drain(self) -> None:
@@ -250,7 +258,7 @@ class Worker:
         """
         interval = min(_KEEPER_INTERVAL, self.service.ack_wait / 6)
         while True:
-            if not (self._work.in_hand or self._rpc.inflight or self._work.missing):
+            if not (self._work.in_hand or self._rpc.inflight or self._work.missing or self._work.mover.busy):
                 self._rest()
                 await self._stirred.wait()
             if not self._resting:
@@ -258,6 +266,7 @@ class Worker:
                 await asyncio.sleep(interval)
                 self._watchdog.turn()
             self._work.puller.tick()
+            self._work.mover.tick(time.monotonic())
             await self._work.keep_alive(time.monotonic())
             if self._work.missing and self.bus.nc.is_connected:
                 await self._restore()

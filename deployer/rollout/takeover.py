@@ -51,18 +51,8 @@ def moved(
         tenant: its tenant.
         ids: makes its new message id.
     """
-    received = message_headers or {}
-    # Received headers that a client cannot send are dropped: the job matters more.
-    kept, _ = headers.sendable(headers.passed_on(received))
-    known, proof = kept.pop(headers.ID, ""), kept.pop(headers.PROOF, "")
-    if not ids.proven(proof, tenant, known, ""):
-        known = headers.clean(received.get(headers.MESSAGE_ID, "")) or f"{stream}.{sequence}"
-    return {
-        **kept,
-        headers.MESSAGE_ID: ids.own(f"takeover.{stream}.{sequence}"),
-        headers.ID: known,
-        headers.PROOF: ids.prove(tenant, known, ""),
-    }
+    stored = f"{stream}.{sequence}"
+    return ids.moved(message_headers, tenant, stored, ids.own(f"takeover.{stored}"))
 
 
 def target_subject(subject: str, version: str) -> str:

@@ -120,7 +120,7 @@ def _config(directory: str) -> Config:
         services={
             "calls": ServiceConfig(app="headway.services.calls:calls"),
             "fax": ServiceConfig(app="headway.services.fax:fax", scale=_FAXES, config=_LINE),
-            "voicemail": ServiceConfig(app="headway.services.voicemail:voicemail"),
+            "voicemail": ServiceConfig(app="headway.services.voicemail:voicemail", priority="high"),
         },
         server=ServerConfig(port=0, websocket_port=0, store=str(Path(directory) / ".headway")),
     )

@@ -153,7 +153,9 @@ class Releases:
         began = time.monotonic()
         what = "the good one" if outcome.wanted == "standby" else f"{BAD_SHARE:.0%} of its dials fail"
         self._progress.act = f"fax {outcome.version} is rolled out: {what}"
-        version = version_of(self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10)
+        version = version_of(
+            self._store.absolute(), "fax", outcome.version, pool=pool_of(self._store), grace=10, priority="low"
+        )
         await self._control.refresh()
         asked = await requests.deploy(
             self._control, version, steps=_STEPS, bake=_BAKE, window=_WINDOW, criteria=_CRITERIA

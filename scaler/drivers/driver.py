@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from headway.control.records import Priority
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -21,6 +23,7 @@ class Launch:
         image: digest of the image that `root` is the source of; it is verified before every start. None runs a
             working tree as it is.
         revision: of a working tree, so that a process that has imported an earlier one is not used again.
+        priority: "low" yields the processor to "high".
     """
 
     service: str
@@ -32,6 +35,7 @@ class Launch:
     grace: float | None = None
     image: str | None = None
     revision: str = ""
+    priority: Priority = "high"
 
 
 @dataclass(frozen=True, slots=True)

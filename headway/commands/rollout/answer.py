@@ -70,4 +70,4 @@ def from_image(control: Control, directory: Path, service: str, version: str) ->
     known = max(others, key=lambda one: one.weight, default=None)
     if known is None:
         return version_of(directory, service, version, pool=pool_of(directory))
-    return version_of(directory, service, version, pool=known.pool, grace=known.grace)
+    return version_of(directory, service, version, pool=known.pool, grace=known.grace, priority=known.priority)

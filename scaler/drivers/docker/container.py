@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
+from headway.scaler.drivers.priority import SHARES
 
 POOL: Final = "headway.pool"
 WORKER: Final = "headway.worker"
@@ -108,6 +109,7 @@ def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
             "Binds": [] if launch.image else [f"{launch.root}:{_APP}:ro"],
             "Mounts": [{"Type": "volume", "Target": GIVEN}],
             "LogConfig": _LOG,
+            "CpuShares": SHARES[launch.priority],
         },
     }
 

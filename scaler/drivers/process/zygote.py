@@ -28,6 +28,7 @@ from headway.bus.errors import HeadwayError
 from headway.bus.worker import runner
 from headway.images import image, imports
 from headway.images.image import Manifest
+from headway.scaler.drivers import priority
 from headway.scaler.drivers.driver import Launch
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.rundir import WorkerFile
@@ -161,6 +162,7 @@ class Zygote:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             os.setsid()
+            priority.take(self._launch.priority)
             os.dup2(log, 1)
             os.dup2(log, 2)
             self._selector.close()

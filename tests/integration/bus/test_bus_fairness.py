@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from headway import Context, Service
 from headway.bus.wire.subjects import LANES
+from headway.declare import weigh
 
 FLOOD = 5_000
 CONCURRENCY = 32
@@ -113,3 +116,37 @@ async def test_two_workers_share_the_lanes(bus, until):
         await until(lambda: sum(by.values()) == 400)
     assert len(by) == 2
     assert min(by.values()) > 60
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+async def test_tenants_with_long_and_short_jobs_share_the_time_by_their_weights(bus, until, weight):
+    app, seconds = Service("app", concurrency=16), {"long": 0.0, "short": 0.0}
+
+    @app.job("ask")
+    async def ask(request: int) -> None: ...
+
+    @app.job("work")
+    async def work(request: int, ctx: Context) -> None:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.1 if ctx.tenant == long else 0.01)
+        seconds["long" if ctx.tenant == long else "short"] += asyncio.get_running_loop().time() - began
+
+    async with bus.serving(app) as [worker]:
+        await weigh(bus.bus, "app", {"short": weight})
+        long = (await on_other_lanes(bus, "app", "short", 1))[0]
+        await until(lambda: worker.beat().in_hand == 0)
+        for n in range(9000):
+            if n % 4 == 0:
+                await bus.bus.nc.publish(f"job.app.{long}.work", b"%d" % n)
+            await bus.bus.nc.publish("job.app.short.work", b"%d" % n)
+        await until(lambda: min(seconds.values()) > 3)
+        seconds.update(long=0.0, short=0.0)
+        await until(lambda: sum(seconds.values()) > 60)
+        worker.hurry()
+    print(seconds)
+    assert jain([seconds["long"], seconds["short"] / weight]) > 0.99
+
+
+def jain(values: list[float]) -> float:
+    """Jain's index of fairness: 1 if all values are equal."""
+    return sum(values) ** 2 / len(values) / sum(value**2 for value in values)

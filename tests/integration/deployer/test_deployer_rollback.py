@@ -184,7 +184,8 @@ async def test_a_takeover_that_is_repeated_stores_nothing_twice(place):
     consumer = await js.pull_subscribe_bind(consumer=streams.lane_consumer("v2", 0), stream="JOBS_app")
     held = await consumer.fetch(50, timeout=2)
     for message in held:  # as by one that dies then
-        sent = moved(message.headers, "JOBS_app", message.metadata.sequence.stream)
+        tenant, sequence = message.subject.split(".")[4], message.metadata.sequence.stream
+        sent = moved(message.headers, "JOBS_app", sequence, tenant, place.bus.ids)
         await place.bus.store(target_subject(message.subject, "v1"), message.data, sent)
     assert held
     lanes = dict.fromkeys(range(16))

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from headway.bus.client.bus import Bus
 from headway.scaler.drivers.driver import Launch, RunningWorker
+from headway.scaler.drivers.priority import NICENESS
 from headway.scaler.drivers.process import rundir
 from headway.scaler.drivers.process.driver import ProcessDriver
 from headway.scaler.drivers.process.follow import Follower
@@ -160,3 +162,13 @@ async def test_a_version_that_comes_back_gets_a_zygote_again(place, until):
     await until(gone)
     await one.spawn(place.launch, "w1", fence=1)
     assert [found.worker for found in await one.list()] == ["w1"]
+
+
+async def test_a_worker_of_low_priority_yields_the_processor_also_across_sessions(place, until):
+    one = place.driver()
+    high = await one.spawn(place.launch, "high", fence=1)
+    low = await one.spawn(replace(place.launch, priority="low"), "low", fence=1)
+    await until(lambda: os.getpriority(os.PRIO_PROCESS, low.pid) == NICENESS["low"])
+    assert os.getpriority(os.PRIO_PROCESS, high.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    if (group := Path(f"/proc/{low.pid}/autogroup")).exists():
+        assert group.read_text().split()[-1] == str(NICENESS["low"])  # noqa: ASYNC240

@@ -45,11 +45,11 @@ def test_routes_can_be_read_back_from_their_mappings(wanted: routes.Routes) -> N
     assert routes.decompile(routes.compile(wanted)) == expected
 
 
-def test_jobs_go_to_one_of_sixteen_lanes_by_tenant() -> None:
+def test_jobs_go_to_one_of_eight_common_lanes_by_tenant() -> None:
     compiled = routes.compile({"fax": {"v1": 95, "v2": 5, "v0": 0}})
     assert [(target.subject, target.weight) for target in compiled["job.fax.*.*"]] == [
-        ("job.fax.v1.{{partition(16,1)}}.{{wildcard(1)}}.{{wildcard(2)}}", 95),
-        ("job.fax.v2.{{partition(16,1)}}.{{wildcard(1)}}.{{wildcard(2)}}", 5),
+        ("job.fax.v1.{{partition(8,1)}}.{{wildcard(1)}}.{{wildcard(2)}}", 95),
+        ("job.fax.v2.{{partition(8,1)}}.{{wildcard(1)}}.{{wildcard(2)}}", 5),
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.bus.nats.delivery import Delivery, nak, read, term
+from headway.bus.nats.delivery import Delivery, copy_id, nak, read, term
 
 
 def test_the_short_form_is_read():
@@ -35,3 +35,10 @@ def test_no_delay_is_a_plain_nak():
 
 def test_a_long_reason_is_cut():
     assert len(term("x" * 10_000)) <= 300
+
+
+def test_the_copy_of_a_message_has_one_id_that_holds_when_it_was_stored():
+    old, new = "$JS.ACK.JOBS_fax.v1-3.{}.7.9.1764427000123456789.5", "$JS.ACK.hub.acc.JOBS_fax.v1-3.{}.7.9.17.5"
+    assert copy_id("aside", old.format(1)) == copy_id("aside", old.format(2)) == "aside.JOBS_fax.7.1764427000123456789"
+    assert copy_id("aside", new.format(1)) == "aside.JOBS_fax.7.17"
+    assert copy_id("aside", f"{new.format(1)}.random") == "aside.JOBS_fax.7.17"

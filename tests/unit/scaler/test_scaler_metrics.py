@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headway.control.tenants import SHOWN, Aside, TenantLoad
 from headway.scaler.lag import ConsumerLag
 from headway.scaler.metrics import VersionStatus, values
 from headway.scaler.plan import WorkerState
@@ -50,3 +51,14 @@ def test_a_queue_is_the_sum_of_its_lanes_and_as_old_as_the_oldest():
 
 def test_an_unknown_queue_is_not_told_to_be_empty():
     assert not [name for name in told(lanes=None) if name.startswith("queue.")]
+
+
+def test_the_busiest_tenants_are_named_and_the_others_added_up():
+    tenants = {f"t{n}": TenantLoad(busy=float(n), in_hand=1) for n in range(SHOWN + 10)}
+    tenants["t3"].aside.append(Aside("fax", "v1", 1.0, "why"))
+    tenants["t59"].aside.append(Aside("fax", "v1", 1.0, "why"))
+    found = values([], tenants)
+    busy = {one.attributes["headway.tenant"]: one.value for one in found["headway.tenant.busy"]}
+    assert len(busy) == SHOWN + 1
+    assert (busy["t59"], busy["others"]) == (59.0, sum(range(10)))
+    assert {o.attributes["headway.tenant"] for o in found["headway.tenant.sidelined"] if o.value} == {"t59"}

@@ -69,6 +69,13 @@ def test_messages_delivered_again_have_not_arrived():
     assert observe(before, moment(2, lane(delivered=20, ack_pending=10), stored=10)).arrivals == 0
 
 
+def test_jobs_that_workers_moved_to_another_lane_have_not_arrived():
+    """30 came, and all of them were moved: taken from one lane, and stored again in another one."""
+    before = moment(0, lane(pending=0, delivered=0), lane(), stored=0, w=beat(0))
+    now = moment(2, lane(pending=0, delivered=30), lane(pending=20, delivered=10), stored=60, w=beat(2, moved=30))
+    assert observe(before, now).arrivals == 15
+
+
 def test_an_unknown_queue_is_unknown():
     known, unknown = moment(0, lane()), Sample(at=1, lanes=None)
     for before, now in ((known, unknown), (unknown, known), (None, known)):
