@@ -68,6 +68,7 @@ class Options:
         tombstones: seconds that deleted objects' tombstones stay.
         beacon_every, poll: seconds between beacons, and between reads of the stream.
         pages: directory of the pages.
+        own: directory of the application's own pages, which come first; None without any.
         limits: rate limits of HTTP requests.
         bounds: bounds of HTTP connections.
     """
@@ -86,6 +87,7 @@ class Options:
     beacon_every: float = beacons.EVERY
     poll: float = POLL
     pages: Path = PAGES
+    own: Path | None = None
     limits: RateLimits = field(default_factory=RateLimits)
     bounds: Bounds = field(default_factory=Bounds)
 
@@ -258,6 +260,7 @@ def _application(
             issuer=issuer,
             origins=options.origins,
             pages=options.pages,
+            own=options.own,
             more=[route for one in beside for route in one.routes(guard, verifier)],
         )
     )

@@ -130,6 +130,7 @@ class WebConfig(_Strict):
     Attributes:
         port: port to listen on; 0 chooses a free one.
         ws_url: where browsers reach the server, if it is not the one that `headway up` starts.
+        pages: directory of your own pages, served at `/`.
         issuer, audience: required issuer and audience of your application's tokens.
         jwks_url: the issuer's keys; found by OIDC discovery by default.
         tenant_claim, user_claim: the claims that name tenant and user.
@@ -145,6 +146,7 @@ class WebConfig(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8480, ge=0, le=65535)
     ws_url: str | None = None
+    pages: str | None = None
     issuer: str | None = None
     audience: str | None = None
     jwks_url: str | None = None
@@ -185,6 +187,7 @@ class WebConfig(_Strict):
             "--host": self.host,
             "--port": str(self.port),
             "--ws-url": self.ws_url,
+            "--pages": self.pages,
             "--issuer": self.issuer,
             "--audience": self.audience,
             "--jwks-url": self.jwks_url,

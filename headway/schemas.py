@@ -21,6 +21,10 @@ _WANTED: Final = {
     "number": "a number",
     "null": "null",
 }
+_SIMPLE: Final = {"array": [], "string": "...", "boolean": True, "integer": 1, "number": 1, "null": None}
+"""Examples of plain types."""
+_DEEPEST: Final = 8
+"""Levels of an example: a model may contain itself."""
 
 
 def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
@@ -96,3 +100,30 @@ def _may_become(kind: str, value: Any) -> bool:
             return True
         case _:
             return value is not None and not isinstance(value, dict | list)
+
+
+def example(schema: Mapping[str, Any]) -> Any:
+    """Return a value that a JSON schema describes, with the fields that it requires."""
+    return _example(schema, schema.get("$defs", {}), 0)
+
+
+def _example(schema: Mapping[str, Any], models: Mapping[str, Any], depth: int) -> Any:
+    while "$ref" in schema:
+        schema = models.get(schema["$ref"].removeprefix("#/$defs/"), {})
+    if depth > _DEEPEST:
+        return None
+    for known in ("const", "default"):
+        if known in schema:
+            return schema[known]
+    for several in ("examples", "enum"):
+        if schema.get(several):
+            return schema[several][0]
+    for branches in ("anyOf", "oneOf", "allOf"):
+        if schema.get(branches):
+            return _example(schema[branches][0], models, depth + 1)
+    if schema.get("type") == "object" or "properties" in schema:
+        fields: Mapping[str, Any] = schema.get("properties", {})
+        return {
+            name: _example(fields[name], models, depth + 1) for name in schema.get("required", ()) if name in fields
+        }
+    return _SIMPLE.get(schema.get("type", ""), {})

@@ -94,7 +94,7 @@ async def release(page: Page) -> None:
 
 
 CONSOLE: Final = "/console/#code={code}"
-PAGES: Final = (Shot("demo", "/", desks),)
+PAGES: Final = (Shot("demo", "/demo/", desks),)
 RELEASED: Final = (Shot("console", CONSOLE, overview, (1280, 780)), Shot("release", CONSOLE, release))
 """Those of an installation that has had releases."""
 

@@ -90,6 +90,7 @@ class MicroResponder:
             answer["started"] = self._started.isoformat().replace("+00:00", "Z")
             answer["endpoints"] = [self._stats(endpoint) for endpoint in self._rpc.endpoints]
         elif verb == "SCHEMA":
+            answer["description"] = self._service.description
             answer["schemas"] = schemas(self._service)
         return answer
 

@@ -22,10 +22,12 @@ if (process.argv.includes("--tests")) {
   const minified = { ...common, alias, minify: true, legalComments: "none", sourcemap: true };
   await build({ ...minified, entryPoints: ["src/index.ts"], outfile: "dist/index.js" });
   await build({ ...minified, entryPoints: ["src/react.ts"], outfile: "dist/react.js", external: ["react"] });
-  await build({ ...minified, entryPoints: ["demo/demo.ts"], outfile: "dist/demo.js" });
+  await build({ ...minified, entryPoints: ["demo/demo.ts"], outfile: "dist/demo/demo.js" });
+  await build({ ...minified, entryPoints: ["home/home.ts"], outfile: "dist/home.js" });
   await build({ ...minified, entryPoints: ["console/console.ts"], outfile: "dist/console/console.js" });
-  const files = ["demo/index.html", "demo/demo.css", "shared/theme.css", "shared/icon.svg"];
+  const files = ["home/index.html", "home/home.css", "shared/theme.css", "shared/icon.svg"];
   for (const name of files) await cp(at(name), at(`dist/${name.split("/")[1]}`));
+  for (const name of ["index.html", "demo.css"]) await cp(at(`demo/${name}`), at(`dist/demo/${name}`));
   for (const name of ["index.html", "console.css"]) await cp(at(`console/${name}`), at(`dist/console/${name}`));
   const compiler = createRequire(import.meta.url).resolve("typescript/lib/tsc.js");
   const done = spawnSync(process.execPath, [compiler, "-p", at("tsconfig.types.json")], { stdio: "inherit" });

@@ -36,6 +36,7 @@ class Site:
         issuer: the development issuer, if it is enabled.
         origins: other origins whose pages may use this server.
         pages: directory of the pages.
+        own: directory of the application's own pages, which come first; None without any.
         more: additional routes.
     """
 
@@ -45,6 +46,7 @@ class Site:
     ws_url: str
     health: Health
     pages: Path
+    own: Path | None = None
     issuer: DevelopmentIssuer | None = None
     origins: tuple[str, ...] = ()
     more: Sequence[BaseRoute] = ()
@@ -73,7 +75,12 @@ def application(site: Site) -> Starlette:
             max_age=600,
         ),
     ]
-    return Starlette(routes=[*routes, *site.more, Mount("/", app=Pages(site.pages))], middleware=middleware)
+    return Starlette(routes=[*routes, *site.more, *_mounts(site)], middleware=middleware)
+
+
+def _mounts(site: Site) -> list[BaseRoute]:
+    """Return the routes of the pages. `/client/` has the browser package, whatever an application's own pages are."""
+    return [Mount("/client", app=Pages(site.pages)), Mount("/", app=Pages(site.pages, site.own))]
 
 
 class _Endpoints:

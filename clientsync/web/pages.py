@@ -75,10 +75,13 @@ class Pages:
 
     Args:
         directory: the directory.
+        before: one whose files come first: an application's own pages.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, before: Path | None = None) -> None:
         self._files = StaticFiles(directory=directory, html=True, check_dir=False)
+        if before is not None:
+            self._files.all_directories = [before, directory]
         self._directory = directory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import click
 import orjson
 
+from headway import published
 from headway.bus.client.bus import CALL_TIMEOUT
 from headway.bus.errors import InvalidInput, NotServed
-from headway.commands import options, published
+from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.payload import payload_argument, read
 from headway.endpoint import ServerAccess, find

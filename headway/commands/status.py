@@ -26,6 +26,12 @@ from headway.format import counted, milliseconds, short
 from headway.loglines import readable
 from headway.status import Status, StatusRow, dead_letters, listen, queues, records, summarise
 
+FAILING: Final = 0.05
+"""Share of failures since the workers' start above which a version is unwell."""
+FEW: Final = 3
+"""Failures that may be chance."""
+STUCK: Final = 60.0
+"""Seconds of one piece of work, with more waiting, after which a queue looks stuck."""
 _SHOWN: Final = 4
 """Lines of a dead worker's output below the table; `--json` has more."""
 
@@ -128,17 +134,45 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
             short(row.failed),
             milliseconds(row.p50_ms),
             milliseconds(row.p95_ms),
-            style="red" if row.unhealthy or row.trouble or (row.weight and not row.workers) else "",
+            style="red" if problem(row) else "",
         )
     if not found.rows:
         return Group(Text(f"nothing runs at {found.url}: no worker sends heartbeats, and there are no routes"))
     letters = ", ".join(f"{service} {count}" for service, count in found.dead.items())
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
-    above = Text(f"{found.url}  {datetime.now().astimezone():%H:%M:%S}", style="dim")
+    above = _headline(found)
     told = (line for row in found.rows for line in _trouble(row))
     damaged = (f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable)
     troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in (*told, *damaged)]
     return Group(above, table, *troubles, below)
+
+
+def _headline(found: Status) -> Text:
+    """Return one line: what is wrong and where to look, or that nothing is."""
+    where = f"{found.url}  {datetime.now().astimezone():%H:%M:%S}  "
+    line = Text(where, style="dim", no_wrap=True, overflow="ellipsis")
+    bad = [f"{row.service} {row.version}: {why}" for row in found.rows if (why := problem(row))]
+    if bad:
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return line.append(f"{bad[0]}{more}", style="bold red")
+    if found.unreadable:
+        return line.append("control records cannot be read", style="bold red")
+    return line.append("all services are healthy", style="green")
+
+
+def problem(row: StatusRow) -> str | None:
+    """Return the worst problem of a version in a few words; None if it is well."""
+    if row.trouble is not None:
+        return row.trouble.health
+    if row.weight and not row.workers:
+        return "has traffic and no worker"
+    if row.unhealthy:
+        return f"{counted(row.unhealthy, 'worker')} sick"
+    if row.failed >= FEW and row.failed > FAILING * (row.failed + row.processed):
+        return f"{row.failed / (row.failed + row.processed):.0%} of its work failed"
+    if row.waiting and row.oldest_s >= STUCK:
+        return f"a job has taken {row.oldest_s:.0f} s, and {short(row.waiting)} wait"
+    return None
 
 
 def _trouble(row: StatusRow) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from headway import published
 from headway.bus.errors import NotServed
-from headway.commands import options, published
+from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.payload import check_option, key_option, payload_argument, read, tell, timeout_option
 from headway.endpoint import ServerAccess, find

@@ -19,6 +19,7 @@ from headway.clientsync.web.tokens import Rules
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.console.access import Roles
+from headway.console.home import Home
 from headway.console.web import Console
 from headway.controlprocess import running
 
@@ -68,6 +69,12 @@ from headway.controlprocess import running
     help="Confirm that this runs in a container whose port is published on 127.0.0.1 only.",
 )
 @click.option(
+    "--pages",
+    "own",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Directory of your own pages, served at /.",
+)
+@click.option(
     "--allow-origin",
     "origins",
     multiple=True,
@@ -105,6 +112,7 @@ def web(
     operator_role: str,
     dev_issuer: bool,
     published: bool,
+    own: Path | None,
     origins: tuple[str, ...],
     proxies: str | None,
     lifetime: float,
@@ -128,6 +136,7 @@ def web(
         jwks_url=jwks_url,
         development=dev_issuer,
         published=published,
+        own=own,
         origins=origins,
         proxies=proxies,
         lifetime=lifetime,
@@ -161,10 +170,14 @@ async def _serve(url: str, directory: Path, settings: Options, roles: Roles | No
 async def _beside(
     broker: Broker, settings: Options, roles: Roles | None, *, console: bool
 ) -> AsyncIterator[list[Beside]]:
-    """Yield the console, if it is enabled."""
+    """Yield the console, if it is enabled, and the landing page, unless `/` is an application's own page."""
     if not console:
         yield []
         return
     holder = f"{os.uname().nodename}-{os.getpid()}"
     async with await broker.connect("operator", name="headway-console") as bus:
-        yield [Console(broker, bus, ws_url=settings.ws_url, holder=holder, roles=roles, lifetime=settings.lifetime)]
+        home = [] if settings.own is not None else [Home(bus, settings.pages, shows=settings.development)]
+        yield [
+            *home,
+            Console(broker, bus, ws_url=settings.ws_url, holder=holder, roles=roles, lifetime=settings.lifetime),
+        ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from headway.bus.client.dead import DeadLetter
-from headway.console.meter import Flow
+from headway.console.meter import WINDOW, Flow
 from headway.console.rows import (
     DeadRow,
     DecisionRow,
@@ -30,6 +30,7 @@ from headway.console.snapshot import FleetSnapshot, WorkerView
 from headway.control.fleet import SILENCE
 from headway.control.records import ScaleRecord, ServiceRecord
 from headway.control.store import keys_of
+from headway.format import counted
 from headway.status import StatusRow
 
 PREVIEW: Final = 600
@@ -40,6 +41,18 @@ HISTORY: Final = 40
 WORKERS: Final = 1000
 LONG: Final = 10.0
 """Seconds that a job may wait before its service is called busy."""
+FAILING: Final = 0.05
+"""Share of failures up to which a service is well, whatever is usual."""
+FACTOR: Final = 3.0
+"""How many times as many failures as usual are a problem."""
+FEW: Final = 3
+"""Failures within the window that may be chance."""
+RECENT: Final = 300.0
+"""Seconds for which a dead letter is new."""
+GONE: Final = 30.0
+"""Seconds of silence after which a worker has been replaced."""
+STUCK: Final = 60.0
+"""Seconds of waiting, with nothing finished, after which a queue is stuck."""
 CROWDED: Final = 0.8
 """Share of the consumer's limit of unfinished messages above which its service counts as busy."""
 LATE: Final = 0.5
@@ -177,9 +190,28 @@ def _of_work(
             yield "busy", f"{version} has {share:.0%} of the unfinished messages that a consumer may have"
     if known is not None and known.orphans:
         yield "unwell", f"no deployed version handles {known.orphans[0]}: its events will not be processed"
+    yield from _of_failures(snapshot, name)
     oldest = max(versions, key=lambda one: one.oldest_s, default=None)
     if oldest is not None and oldest.oldest_s > LONG and (oldest.waiting or 0) > 0:
         yield "busy", f"the oldest job of {oldest.version} is {oldest.oldest_s} s old"
+
+
+def _of_failures(snapshot: FleetSnapshot, name: str) -> Iterator[tuple[State, str]]:
+    """Yield what goes wrong with a service's work although its workers are well."""
+    flow, usual = snapshot.together.get(name, Flow()), snapshot.usual.get(name)
+    if flow.failed * flow.rate * WINDOW >= FEW and flow.failed > max(FAILING, FACTOR * (usual or 0.0)):
+        compared = "" if usual is None else f", usually {usual:.0%}"
+        yield "unwell", f"{flow.failed:.0%} of its work failed in the last half minute{compared}"
+    new = sum(one.service == name and abs(snapshot.at - one.at.timestamp()) < RECENT for one in snapshot.letters)
+    if new:
+        yield "unwell", f"{counted(new, 'new dead letter')} in the last five minutes"
+    silent = sum(one.beat.service == name and SILENCE <= one.silent < GONE for one in snapshot.workers)
+    if silent:
+        yield "unwell", f"{counted(silent, 'worker')} sent no heartbeat for {SILENCE:g} s"
+    for (service, version), seconds in snapshot.oldest.items():
+        stuck = snapshot.flows.get((service, version), Flow()).rate == 0 and seconds >= STUCK
+        if service == name and stuck:
+            yield "unwell", f"the queue of {version} is stuck: work waits for {seconds:.0f} s, and nothing was finished"
 
 
 def _worker(heard: WorkerView) -> WorkerRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from headway.broker.broker import Broker
@@ -74,7 +75,8 @@ class Projector(Controller):
             self._epoch = epoch
             kept = {name: value for (kind, name), (value, _) in self._written.items() if kind == "trend"}
             self._trends = Trends(kept)
-        rows = project(await self._observer.look())
+        seen = await self._observer.look()
+        rows = project(replace(seen, usual=self._trends.usual_failures()))
         now = time.monotonic()
         self._trends.note(now, points(rows))
         rows |= {("trend", service): lines for service, lines in self._trends.rows().items()}

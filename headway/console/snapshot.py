@@ -42,6 +42,8 @@ class FleetSnapshot:
         workers: those with recent heartbeats.
         flows: recent work of each version.
         together: totals over all versions of a service.
+        usual: by service, the share of its work that usually fails, from 0 to 1; a service that is not known yet is
+            missing.
         oldest: seconds for which the oldest job of a version has waited or been worked on.
         crowded: by version, how much of the unfinished messages that it may have its fullest consumer has, from 0 to 1.
         letters: the last dead letters, oldest first.
@@ -61,6 +63,7 @@ class FleetSnapshot:
     workers: tuple[WorkerView, ...] = ()
     flows: Mapping[Key, Flow] = field(default_factory=dict)
     together: Mapping[str, Flow] = field(default_factory=dict)
+    usual: Mapping[str, float] = field(default_factory=dict)
     oldest: Mapping[Key, float] = field(default_factory=dict)
     crowded: Mapping[Key, float] = field(default_factory=dict)
     letters: tuple[DeadLetter, ...] = ()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any, Final
 
 STEP: Final = 5.0
 """Seconds between two points."""
 POINTS: Final = 60
+_LATEST: Final = 6
+"""Points of the last half minute, and fewest earlier ones that say what is usual."""
 LINES: Final = ("rate", "failed", "p95_ms", "waiting")
 
 Line = list[float | None]
@@ -41,6 +44,15 @@ class Trends:
         for service, values in points.items():
             lines = before.get(service) or {name: [] for name in LINES}
             self._lines[service] = {name: [*lines[name], values.get(name)][-POINTS:] for name in LINES}
+
+    def usual_failures(self) -> dict[str, float]:
+        """Return the share of each service's work that usually fails: the median before the last half minute."""
+        found = {}
+        for service, lines in self._lines.items():
+            earlier = [value for value in lines["failed"][:-_LATEST] if value is not None]
+            if len(earlier) >= _LATEST:
+                found[service] = median(earlier) / 100
+        return found
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the lines by service."""

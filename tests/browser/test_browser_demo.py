@@ -23,7 +23,7 @@ async def services(bus):
 
 
 async def desk(site, **options):
-    tab = await site.tab(await site.context(**options), path="/")
+    tab = await site.tab(await site.context(**options), path="/demo/")
     for tenant in ("acme", "globex"):
         await tab.until(f"document.querySelector('[data-tenant={tenant}] .pill')?.textContent === 'Up to date'")
     await tab.until(f"{ACME}.querySelector('.people').textContent.includes('ben')")
@@ -84,7 +84,7 @@ async def test_nothing_is_wider_than_a_narrow_page(site, services, width, pictur
 
 
 async def test_light_and_dark_follow_the_system_and_the_switch(site):
-    tab = await site.tab(await site.context(color_scheme="dark"), path="/")
+    tab = await site.tab(await site.context(color_scheme="dark"), path="/demo/")
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = await tab.run(ground)
     await tab.page.keyboard.press("t")

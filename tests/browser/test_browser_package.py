@@ -57,7 +57,7 @@ def test_types_and_pages_are_there_and_nothing_comes_from_elsewhere(missing):
     for entry in package["exports"].values():
         for path in entry.values():
             assert (BROWSER / path).exists(), path
-    page = (PAGES / "index.html").read_text()
+    page = (PAGES / "demo" / "index.html").read_text()
     assert not re.search(r'(src|href)="(https?:)?//', page)
     assert "<style" not in page
     assert " style=" not in page
@@ -82,7 +82,16 @@ def test_the_wheel_carries_what_is_built_and_none_of_the_sources(tmp_path: Path,
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("headway/clientsync/browser/")}
-    pages = ("index.html", "demo.js", "demo.css", "theme.css", "icon.svg")
+    pages = (
+        "index.html",
+        "home.js",
+        "home.css",
+        "demo/index.html",
+        "demo/demo.js",
+        "demo/demo.css",
+        "theme.css",
+        "icon.svg",
+    )
     console = ("console/index.html", "console/console.js", "console/console.css")
     for name in ("index.js", "react.js", "types/index.d.ts", *pages, *console):
         assert f"headway/clientsync/browser/dist/{name}" in names

@@ -80,7 +80,7 @@ async def visit(site, address: str):
 
 async def test_the_demo_works_below_a_path(site, bus, proxied):
     async with bus.serving(calls):
-        tab = await visit(site, f"{proxied}/hw/")
+        tab = await visit(site, f"{proxied}/hw/demo/")
         desk = "document.querySelector('[data-tenant=acme]')"
         await tab.until(f"{desk}?.querySelector('.pill')?.textContent === 'Up to date'")
         await tab.page.keyboard.press("c")

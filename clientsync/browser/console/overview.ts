@@ -21,7 +21,12 @@ export class Overview {
   private readonly services: View<Service>;
   private readonly trends: View<Trend>;
   private readonly activity: Activity;
-  private readonly summary = h("p", { class: "summary", role: "status" });
+  private readonly headline = h("span");
+  private readonly because = h("span");
+  private readonly reasons = new KeyedList<Service>(this.because, reason, ({ name }) => name);
+  private readonly letters = h("a", { class: "link", href: "#/dead" });
+  private readonly facts = h("span");
+  private readonly summary = h("p", { class: "summary", role: "status" }, this.headline, this.because, this.letters, this.facts);
   private readonly empty = h("p", { class: "empty" }, "No service runs here yet. `headway up` starts the services of headway.yaml.");
   private readonly body = h("tbody", { role: "rowgroup" });
   private readonly rows = new KeyedList<ServiceRow>(this.body, serviceRow, ({ item }) => item.id);
@@ -46,10 +51,27 @@ export class Overview {
     const values = items.map(({ value }) => value);
     const unhealthy = values.filter(({ state }) => state === "down" || state === "unwell");
     const sum = (of: (service: Service) => number): number => values.reduce((total, service) => total + of(service), 0);
-    const headline = unhealthy.length === 0 ? "All services are healthy" : `${unhealthy.map(({ name }) => name).join(", ")} ${unhealthy.length === 1 ? "needs" : "need"} attention`;
-    text(this.summary, values.length === 0 ? "" : `${headline}. ${plural(values.length, "service")}, ${plural(sum((s) => s.workers), "worker")}, ${rate(sum((s) => s.rate))} messages a second, ${count(sum((s) => s.waiting ?? 0))} waiting.`);
+    const dead = sum((s) => s.dead);
+    text(this.headline, values.length === 0 || unhealthy.length > 0 ? "" : "All services are healthy. ");
+    this.reasons.show(unhealthy);
+    text(this.letters, dead === 0 ? "" : plural(dead, "dead letter"));
+    text(this.facts, values.length === 0 ? "" : `${dead === 0 ? "" : ". "}${plural(values.length, "service")}, ${plural(sum((s) => s.workers), "worker")}, ${rate(sum((s) => s.rate))} messages a second, ${count(sum((s) => s.waiting ?? 0))} waiting.`);
     this.summary.classList.toggle("bad", unhealthy.length > 0);
   }
+}
+
+/** Why a service needs attention: a part of the headline that links to the service. */
+function reason(): ItemElement<Service> {
+  const link = h("a", { class: "link" });
+  const note = h("span");
+  return {
+    element: h("span", { class: "reason" }, link, note),
+    update({ name, note: why }) {
+      text(link, name);
+      link.href = `#/service/${name}`;
+      text(note, `: ${why}. `);
+    },
+  };
 }
 
 function serviceRow(): ItemElement<ServiceRow> {

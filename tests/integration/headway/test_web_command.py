@@ -138,3 +138,37 @@ def test_the_console_is_opened_by_an_address_that_is_good_once(web, up):
 def test_without_the_console_there_is_none(web):
     url, _ = web("--dev-issuer", "--no-console")
     assert httpx.post(f"{url}/console/sign-in", json={"code": "x"}).status_code in {404, 405}
+
+
+def test_the_landing_page_shows_the_services_that_run_and_how_to_call_them(web, up):
+    url, _ = web("--dev-issuer")
+    page = httpx.get(url)
+    assert page.status_code == 200
+    assert "Headway: services" in page.text
+    assert "demo" not in page.text.lower()
+    [hello] = eventually(lambda: _with_workers(url))
+    assert (hello["name"], hello["running"], hello["description"]) == ("hello", True, "Says hello.")
+    [version] = hello["versions"]
+    assert (version["weight"], version["workers"]) == (100, 2)
+    greet = next(one for one in hello["operations"] if one["name"] == "greet")
+    assert (greet["kind"], greet["example"]) == ("rpc", {"name": "..."})
+    assert up.run("call", "hello", "greet", '{"name": "..."}', "--tenant", "acme").returncode == 0
+
+
+def _with_workers(url: str):
+    services = httpx.get(f"{url}/headway/services").json()["services"]
+    return services if services and services[0]["versions"][0]["workers"] else None
+
+
+def test_with_an_issuer_of_ones_own_the_landing_page_does_not_say_what_runs(web):
+    url, _ = web("--issuer", "https://login.example.com/", "--audience", "sync")
+    assert httpx.get(url).status_code == 200
+    assert httpx.get(f"{url}/headway/services").status_code == 404
+
+
+def test_pages_of_ones_own_come_first_and_find_the_client(web, tmp_path):
+    (tmp_path / "index.html").write_text("<title>mine</title>")
+    url, _ = web("--dev-issuer", "--pages", str(tmp_path))
+    assert "mine" in httpx.get(url).text
+    assert "openStore" in httpx.get(f"{url}/client/index.js").text
+    assert httpx.get(f"{url}/console/").status_code == 200

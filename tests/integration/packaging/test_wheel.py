@@ -180,7 +180,9 @@ def test_the_wheel_has_every_module_of_the_checkout_and_the_pages(wheel):
     assert "headway/services/fax/pages.py" in modules
     assert not modules - names
     pages = "headway/clientsync/browser/dist/"
-    assert {pages + page for page in ("index.html", "index.js", "demo.js", "console/index.html")} <= names
+    assert {
+        pages + page for page in ("index.html", "index.js", "home.js", "demo/demo.js", "console/index.html")
+    } <= names
 
 
 def test_a_source_distribution_makes_the_same_wheel(wheel, tmp_path):

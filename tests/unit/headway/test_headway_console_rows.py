@@ -118,7 +118,7 @@ def releasing(phase: str) -> dict[str, RolloutRecord]:
         ({}, "ok", "all is well"),
         ({"scales": {("fax", "v1"): crashing(health="crash-loop")}}, "down", "crash loop: exit code 1"),
         ({"scales": {("fax", "v1"): crashing(health="restarting")}}, "unwell", "5 of its workers died"),
-        ({"waiting": 3, "oldest": {("fax", "v1"): 90.0}}, "busy", "90 s old"),
+        ({"waiting": 3, "oldest": {("fax", "v1"): 45.0}}, "busy", "45 s old"),
         ({"waiting": 3, "oldest": {("fax", "v1"): 3.0}}, "ok", "all is well"),
         ({"rollouts": releasing("judge")}, "rollout", "at 5%"),
         ({"rollouts": releasing("done")}, "ok", "all is well"),
@@ -315,3 +315,48 @@ def test_no_application_has_the_consoles_tenant(use):
 def test_a_snapshot_without_anything_has_the_installation_alone():
     empty = replace(look(), status=summarise("u", [], {}, {}, {}), services={}, versions={}, workers=())
     assert list(project(empty)) == [("installation", "main")]
+
+
+# Whether a service is well although its workers are.
+
+
+def failing(share: float, rate: float = 10.0, **different):
+    row = fax(together={"fax": Flow(rate=rate, failed=share, p95=0.1)}, **different)
+    return row["state"], row["note"]
+
+
+def test_failures_beyond_the_usual_rate_make_a_service_unwell():
+    assert failing(0.34) == ("unwell", "34% of its work failed in the last half minute")
+    assert failing(0.34, usual={"fax": 0.01})[1].endswith("usually 1%")
+    assert failing(0.34, usual={"fax": 0.3}) == ("ok", "all is well"), "as it always is"
+    assert failing(0.04) == ("ok", "all is well")
+
+
+def test_one_failure_of_a_quiet_service_may_be_chance():
+    assert failing(1.0, rate=1 / 30) == ("ok", "all is well")
+
+
+def test_what_is_usual_is_the_median_of_the_minutes_before():
+    trends = Trends()
+    for number in range(20):
+        values = dict.fromkeys(("rate", "p95_ms", "waiting"), 1.0) | {"failed": 50.0 if number >= 14 else 2.0}
+        trends.note(number * STEP, {"fax": values})
+    assert trends.usual_failures() == {"fax": 0.02}
+    assert Trends({"fax": {"failed": [1.0, None]}}).usual_failures() == {}
+
+
+def test_new_dead_letters_make_a_service_unwell_and_old_ones_do_not():
+    new = letter(at=datetime.fromtimestamp(1990.0, UTC))
+    assert fax(letters=(new,))["note"] == "1 new dead letter in the last five minutes"
+    assert fax(letters=(letter(),), dead={"fax": 1})["state"] == "ok"
+
+
+def test_a_worker_without_heartbeats_makes_a_service_unwell_until_it_counts_as_gone():
+    assert fax(workers=(WorkerView(beat(), silent=5.0),))["note"] == "1 worker sent no heartbeat for 3 s"
+    assert fax(workers=(WorkerView(beat(), silent=60.0),))["state"] == "ok"
+
+
+def test_a_queue_in_which_nothing_is_finished_is_stuck():
+    waits = {("fax", "v1"): 90.0}
+    assert "is stuck: work waits for 90 s" in fax(oldest=waits, waiting=4)["note"]
+    assert fax(oldest=waits, waiting=4, flows={("fax", "v1"): Flow(rate=1.0)})["state"] == "busy"

@@ -31,11 +31,13 @@ class Published:
         service: its service.
         version: its version.
         schemas: the inputs and outputs of that version.
+        description: what it does, in one sentence; empty if it does not say.
     """
 
     service: str
     version: str
     schemas: Schemas
+    description: str = ""
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the handlers of a kind: rpc, job, on."""
@@ -153,6 +155,7 @@ def _check(serving: list[Published], kind: str, name: str, payload: Any, *, what
 def _read(data: bytes) -> Published | None:
     try:
         answer = orjson.loads(data)
-        return Published(answer["name"], answer["metadata"]["headway.version"], answer["schemas"])
+        name, version = answer["name"], answer["metadata"]["headway.version"]
+        return Published(name, version, answer["schemas"], answer.get("description", ""))
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
