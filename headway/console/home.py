@@ -46,6 +46,7 @@ class Home:
     """
 
     def __init__(self, bus: Bus, pages: Path, *, shows: bool) -> None:
+        self.pages: Bus | None = None
         self._bus = bus
         self._pages = pages
         self._shows = shows
