@@ -7,6 +7,7 @@ with the right to publish on its subject: a worker of that service.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from headway.bus.client.bus import Bus
-from headway.bus.errors import HeadwayError, InvalidInput, Overloaded
+from headway.bus.errors import HeadwayError, InvalidInput, MissingStream, Overloaded
 from headway.bus.nats import direct, jsapi, streams
 from headway.bus.nats.refusals import translating
 from headway.bus.tasks import end
@@ -32,6 +33,8 @@ MOST: Final = 1600
 _AT_A_TIME: Final = 16
 """Requests handled at a time; others wait."""
 _WAITING: Final = 1000
+_LEAVE: Final = 2.0
+"""Seconds to answer what was asked before the end."""
 
 _log = logging.getLogger("headway.broker")
 
@@ -57,7 +60,14 @@ async def served(bus: Bus) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if not bus.nc.is_closed:
+        if bus.nc.is_connected:
+            # What is on its way is still answered: a worker would wait for it.
+            with contextlib.suppress(TimeoutError, HeadwayError), translating("leaving"):
+                async with asyncio.timeout(_LEAVE):
+                    await direct.leave(bus.nc, subscription)
+                    while running:
+                        await asyncio.wait(set(running))
+        elif not bus.nc.is_closed:
             await subscription.unsubscribe()
         await end(running)
 
@@ -91,8 +101,8 @@ async def _create(bus: Bus, message: Msg) -> None:
     except ValidationError as error:
         raise InvalidInput(f"{message.subject}: {error.errors()[0]['msg']}") from error
     if needs.jobs:
-        found, _ = await jsapi.listed(bus.nc, "STREAM.LIST", "streams")
-        there = {one["config"]["name"]: one["state"].get("consumer_count", 0) for one in found}
-        if there.get(streams.jobs_stream(service), 0) >= MOST:
-            raise Overloaded(f"service {service} has {MOST} consumers", remedy="retire versions that are not used")
+        with contextlib.suppress(MissingStream):
+            info = await jsapi.request(bus.nc, f"STREAM.INFO.{streams.jobs_stream(service)}")
+            if info["state"].get("consumer_count", 0) >= MOST:
+                raise Overloaded(f"service {service} has {MOST} consumers", remedy="retire versions that are not used")
     await queues.create(bus.js, service, version, needs)

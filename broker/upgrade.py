@@ -48,8 +48,8 @@ def upgrade(directory: Path) -> str | None:
     identities.store(directory, identities.complete(keys))
     here = f"{', '.join(renewed)} renewed, " if renewed else ""
     return (
-        f"there are new accounts, for {' and '.join(new)}: {here}older credentials of the role {' or '.join(roles)} are "
-        "refused; replace them where they are used (docs/reference/roles.md#accounts)"
+        f"there are new accounts, for {' and '.join(new)}: {here}older credentials of the role {' or '.join(roles)} "
+        "are refused; replace them where they are used (docs/reference/roles.md#accounts)"
     )
 
 

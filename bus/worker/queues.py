@@ -31,8 +31,8 @@ from headway.bus.wire.subjects import LANES
 
 MOST_EVENTS: Final = 500
 """Most event types that a service may subscribe to."""
-_ASK: Final = 40.0
-"""Seconds for control to create everything; a cluster may have to elect leaders first."""
+_ASK: Final = 10.0
+"""Seconds before control is asked again: the request may be lost together with the process that had it."""
 _AGAIN: Final = 0.5
 """Seconds before control is asked again while nobody answers."""
 _TELL: Final = 10.0
@@ -132,11 +132,25 @@ async def ensure(bus: Bus, service: Service, version: str) -> None:
         await asyncio.sleep(_AGAIN)
 
 
-async def asked(bus: Bus, service: str, version: str, needs: QueueDeclaration) -> bool:
-    """Ask control once; return whether it has created what is needed. Raises as `ensure`."""
+async def asked(bus: Bus, service: str, version: str, needs: QueueDeclaration, timeout: float = _ASK) -> bool:
+    """Ask control once.
+
+    Args:
+        bus: a worker's connection.
+        service: the service's name.
+        version: the version's label.
+        needs: what its handlers need.
+        timeout: seconds to wait for the answer.
+
+    Returns:
+        whether control has created it; False if nobody has answered in time.
+
+    Raises:
+        StoreError, ConnectionFailed: as `ensure`.
+    """
     subject = subjects.queues(service, version)
     try:
-        reply = await bus.request(subject, needs.model_dump_json().encode(), _ASK, {})
+        reply = await bus.request(subject, needs.model_dump_json().encode(), timeout, {})
     except (NotServed, DeadlineExceeded):
         return False
     said = reply.headers or {}
@@ -146,13 +160,11 @@ async def asked(bus: Bus, service: str, version: str, needs: QueueDeclaration) -
 
 
 async def _missing(bus: Bus, service: str, version: str, needs: QueueDeclaration) -> str:
-    """Return the name of a consumer that does not exist; "" if all do, or JetStream does not say."""
+    """Return the name of a consumer that is not known to exist; "" if all do."""
     for stream, one in _consumers(service, version, needs):
         try:
             await jsapi.request(bus.nc, f"CONSUMER.INFO.{stream}.{one.durable_name}")
-        except ConnectionFailed:
-            continue
-        except StoreError:
+        except (ConnectionFailed, StoreError):
             return f"{stream}/{one.durable_name}"
     return ""
 

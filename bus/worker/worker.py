@@ -47,6 +47,8 @@ THREADS = "headway-handler"
 _KEEPER_INTERVAL = 0.25
 _HEALTH_TIMEOUT = 1.0
 _PUBLISH_TIMEOUT = 1.0
+_RESTORE_TIMEOUT = 5.0
+"""Seconds to wait for control; meanwhile work in progress is not renewed."""
 
 _log = logging.getLogger("headway.bus")
 
@@ -287,7 +289,7 @@ class Worker:
         missing, self._work.missing = self._work.missing, set()
         needs, why = queues.declaration(self.service), "no control process answers"
         try:
-            if await queues.asked(self.bus, self.service.name, self.version, needs):
+            if await queues.asked(self.bus, self.service.name, self.version, needs, _RESTORE_TIMEOUT):
                 return
         except HeadwayError as error:
             why = error.message
