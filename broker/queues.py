@@ -58,6 +58,7 @@ async def served(bus: Bus) -> AsyncIterator[None]:
 
     subscription = await direct.subscribe(bus.nc, ALL, take, queue=QUEUE)
     try:
+        await bus.flush()  # from now on it is asked
         yield
     finally:
         if bus.nc.is_connected:
