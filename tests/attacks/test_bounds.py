@@ -92,11 +92,11 @@ async def test_a_tenant_cannot_fill_a_queue_with_one_operation(bus: TestBus, glo
     ("role", "bound"), [("browser", {"tenant": "acme"}), ("client", {"tenant": "acme"}), ("worker", {"service": "fax"})]
 )
 async def test_each_role_has_only_so_many_subscriptions(
-    bus: TestBus, attempts: Attempts, role: Role, bound: dict[str, str]
+    attack_as: Connecting, attempts: Attempts, role: Role, bound: dict[str, str]
 ) -> None:
     most = TEMPLATES[role].subs
     assert most > 0
-    async with Connecting(bus.broker)(role, **bound) as user:
+    async with attack_as(role, **bound) as user:
         user.nc._error_cb = _ignore
         for n in range(most - 8):
             await user.nc.subscribe(f"_INBOX.{user.made.public_key}.n{n}")
