@@ -27,6 +27,8 @@ _CALLS: Final = "rpc.*.*.*.*"
 _STORED: Final = ("job.*.*.*", "event.>")
 """What clients may have stored: jobs on the plain subject, so that routes choose their version and lane."""
 _REPLIES: Final = "_INBOX.>"
+CLIENTS: Final = 16_384
+"""Most connections of all clients together, a quarter of what a server takes by default: workers keep their room."""
 
 
 def application(
@@ -80,7 +82,7 @@ def clients(
             Import(name="replies", subject=_REPLIES, account=application, type="stream"),
         ],
         exports=[Export(name="calls", subject=_CALLS, type="stream")],
-        limits=Limits.unlimited(jetstream=False),
+        limits=Limits.unlimited(jetstream=False).model_copy(update={"conn": CLIENTS}),
         signing_keys=list(scopes),
         mappings={**{source: targets for source, targets in mappings.items() if source.startswith("rpc.")}, **DIRECT},
         revocations=dict(revoked),

@@ -42,6 +42,10 @@ _INBOX: Final = "_INBOX.{{subject()}}.>"
 _ANY_INBOX: Final = "_INBOX.>"
 
 _BROWSER_SUBSCRIPTIONS: Final = 64
+_CLIENT_SUBSCRIPTIONS: Final = 256
+"""Of one connection. Some NATS clients subscribe anew for each request."""
+_WORKER_SUBSCRIPTIONS: Final = 4096
+"""Of one connection: two for each operation, and a few more."""
 _BROWSER_PAYLOAD: Final = 64 * 1024
 _WEBSOCKET_ALONE: Final = ["WEBSOCKET"]
 """For bearer tokens: the websocket listener is the one that checks where a page comes from."""
@@ -68,11 +72,13 @@ _BLOBS: Final = [
 ]
 
 
-def _template(pub: list[str], sub: list[str], *, never: list[str] | None = None) -> Template:
+def _template(
+    pub: list[str], sub: list[str], *, never: list[str] | None = None, subscriptions: int = NO_LIMIT
+) -> Template:
     return Template(
         pub=Permission(allow=pub, deny=never or []),
         sub=Permission(allow=sub),
-        subs=NO_LIMIT,
+        subs=subscriptions,
         data=NO_LIMIT,
         payload=NO_LIMIT,
     )
@@ -108,11 +114,14 @@ _WORKER: Final = _template(
         f"$SRV.*.{_SERVICE}.*",
     ],
     never=[f"obj.{CONSOLE}.>"],  # services may not write what the operator's console shows
+    subscriptions=_WORKER_SUBSCRIPTIONS,
 )
 
 # In the clients' account calls are mapped, and jobs are not: those go to the application account on the plain subject.
 _CLIENT: Final = _template(
-    pub=[f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*", f"job.*.{_TENANT}.*", f"event.{_TENANT}.>"], sub=[_INBOX]
+    pub=[f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*", f"job.*.{_TENANT}.*", f"event.{_TENANT}.>"],
+    sub=[_INBOX],
+    subscriptions=_CLIENT_SUBSCRIPTIONS,
 )
 
 _BROWSER: Final = Template(

@@ -41,7 +41,8 @@ class Count:
 
     Attributes:
         tries: calls, jobs and events that ended, successfully or not.
-        errors: those that failed.
+        errors: those that failed, without mistakes of the caller.
+        rejected: those that the handler refused, or that were invalid.
         shed: calls refused because the worker was full; not included in tries.
         dead: dead letters.
         latency: per kind, counts per bucket of `headway.bus.telemetry.histogram.BUCKETS`.
@@ -50,10 +51,12 @@ class Count:
         lags: event loop lags in seconds, of up to `LAGS` heartbeats.
         memory: resident bytes of a worker, the mean of the last heartbeats; 0 without a heartbeat.
         operations, tenants: the same work by operation and by tenant.
+        rejections: those that were rejected, by tenant.
     """
 
     tries: int = 0
     errors: int = 0
+    rejected: int = 0
     shed: int = 0
     dead: int = 0
     latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class Count:
     memory: float = 0.0
     operations: Mapping[str, Tally] = field(default_factory=dict)
     tenants: Mapping[str, Tally] = field(default_factory=dict)
+    rejections: Mapping[str, int] = field(default_factory=dict)
 
 
 NOTHING: Final = Count()
@@ -75,6 +79,7 @@ class Total:
 
     tries: int = 0
     errors: int = 0
+    rejected: int = 0
     shed: int = 0
     dead: int = 0
     latency: dict[str, list[int]] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class Total:
     memory: dict[str, int] = field(default_factory=dict)
     operations: dict[str, Tally] = field(default_factory=dict)
     tenants: dict[str, Tally] = field(default_factory=dict)
+    rejections: dict[str, int] = field(default_factory=dict)
 
     def add(self, old: Beat | None, new: Beat) -> None:
         """Add what a worker did between two of its heartbeats.
@@ -92,9 +98,14 @@ class Total:
             old: the earlier heartbeat; None adds everything since the worker's start.
             new: the later one.
         """
-        failed = new.failed + new.rejected - (old.failed + old.rejected if old else 0)
-        self.tries += new.processed - (old.processed if old else 0) + failed
+        failed = new.failed - (old.failed if old else 0)
+        rejected = new.rejected - (old.rejected if old else 0)
+        self.tries += new.processed - (old.processed if old else 0) + failed + rejected
         self.errors += failed
+        self.rejected += rejected
+        for tenant, count in new.rejections.items():
+            grown = count - (old.rejections.get(tenant, 0) if old else 0)
+            self.rejections[tenant] = self.rejections.get(tenant, 0) + grown
         self.shed += new.shed - (old.shed if old else 0)
         self.dead += new.dead - (old.dead if old else 0)
         for kind, counts in new.latency.items():
@@ -115,6 +126,7 @@ class Total:
         return Count(
             tries=self.tries,
             errors=self.errors,
+            rejected=self.rejected,
             shed=self.shed,
             dead=self.dead,
             latency=self.latency,
@@ -124,6 +136,7 @@ class Total:
             memory=mean(self.memory.values()) if self.memory else 0.0,
             operations=self.operations,
             tenants=self.tenants,
+            rejections=self.rejections,
         )
 
 

@@ -12,6 +12,7 @@ import sys
 import click
 
 from headway.commands.base import HELP, INTERRUPTED, LazyGroup
+from headway.format import visible
 
 _SECTIONS = {
     "Basic Commands": {
@@ -110,5 +111,5 @@ def _explain(error: Exception) -> int:
     if found is None:
         remedy = "HEADWAY_DEBUG=1 shows the traceback"
         found = HeadwayError(f"unexpected {type(told).__name__}: {told}".removesuffix(": "), remedy=remedy)
-    click.echo(exits.describe(found), err=True)
+    click.echo(visible(exits.describe(found), lines=True), err=True)
     return exits.code_of(found)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.control.records import Phase, Point, RolloutRecord, ScaleRecord, VersionRecord
-from headway.format import counted
+from headway.format import counted, visible
 
 _BAR: Final = 30
 _CHART, _LEVELS = 60, 7
@@ -55,13 +55,13 @@ def live(
     verdict = record.verdict if record.phase == "judge" else None
     told = () if verdict is None else (*verdict.reasons, "; ".join(verdict.reasons))
     if record.note and record.note not in told:
-        parts.append(Text(record.note, style="dim"))
+        parts.append(Text(visible(record.note), style="dim"))
     if verdict is not None:
-        parts += [Text(f"{verdict.outcome}: {reason}") for reason in verdict.reasons]
+        parts += [Text(visible(f"{verdict.outcome}: {reason}")) for reason in verdict.reasons]
         if len(verdict.evidence) > 1:
             parts.append(evidence(verdict.evidence))
     if record.abort:
-        parts.append(Text(record.abort, style="red"))
+        parts.append(Text(visible(record.abort), style="red"))
     return Group(*parts, Text(), transitions(record, _LAST))
 
 
@@ -93,7 +93,7 @@ def transitions(record: RolloutRecord, last: int | None = None) -> RenderableTyp
     rows = [(step.at, str(step.after), step.reason) for step in record.history]
     rows += [(one.at, "", f"{one.what}, asked by {one.by}") for one in record.asked]
     for at, phase, why in sorted(rows, key=lambda row: row[0])[-last if last else 0 :]:
-        table.add_row(_time(at), phase, why)
+        table.add_row(_time(at), phase, visible(why))
     return table
 
 
@@ -106,7 +106,7 @@ def past(record: RolloutRecord) -> RenderableType:
         (record.number, record.began, record.version, record.before, record.phase, reason),
     ]
     for number, began, version, before, outcome, why in rows:
-        table.add_row(str(number), _day(began), version, before or "-", outcome, why)
+        table.add_row(str(number), _day(began), version, before or "-", outcome, visible(why))
     table.columns[-1].no_wrap = False  # the reasons are cut, not their subjects
     return table
 

@@ -244,6 +244,7 @@ class Bus:
 
         Raises:
             InvalidSubject, InvalidInput: as `submit`.
+            TooLarge: if it is larger than an event may be (32 KiB); nothing was stored.
             QueueFull: if a bound of the stream is reached; nothing was stored.
             NotStored: without an acknowledgement in time; repeat with the same key.
         """

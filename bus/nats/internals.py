@@ -34,12 +34,12 @@ class SturdyClient(Client):
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         if not headers:
             return None
+        if headers[_FIRST_LINE : _FIRST_LINE + 1] != b" ":
+            return _fields(headers)
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (ValueError, IndexError):
             return None
-        if found is not None and _STATUS in found and headers[_FIRST_LINE : _FIRST_LINE + 1] != b" ":
-            found["status"] = found.pop(_STATUS)
         return found
 
     def _build_message(
@@ -50,6 +50,23 @@ class SturdyClient(Client):
         except UnicodeDecodeError:
             where, back = subject.decode(errors="replace"), reply.decode(errors="replace")
         return self.msg_class(subject=where, reply=back, data=data, headers=headers, _client=self, _sid=sid)
+
+
+def _fields(block: bytes) -> dict[str, str] | None:
+    """Read a header block without a status, as nats-py does, in half of the time."""
+    found: dict[str, str] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        words = name.split()
+        if not colon or len(words) != 1:
+            continue
+        try:  # not contextlib.suppress: this runs for each header of each message
+            found[words[0].decode("ascii")] = value.strip().decode("utf-8", "replace")
+        except UnicodeDecodeError:  # of the name
+            continue
+    if _STATUS in found:
+        found["status"] = found.pop(_STATUS)
+    return found or None
 
 
 def connection(js: JetStreamContext) -> Client:

@@ -28,6 +28,7 @@ from headway.bus.errors import (
     NotStored,
     QueueFull,
     StoreError,
+    TooLarge,
 )
 
 UNAVAILABLE: Final = 503
@@ -46,6 +47,7 @@ class JsCode(IntEnum):
     NOT_ENABLED = 10039
     SEQUENCE_NOT_FOUND = 10043
     NO_STORAGE = 10047
+    TOO_LARGE = 10054
     DELETE_FAILED = 10057
     STREAM_NOT_FOUND = 10059
     WRONG_LAST_ID = 10070
@@ -82,6 +84,8 @@ def refusal(what: str, said: Mapping[str, Any]) -> StoreError:
         return NotFound(message)
     if code == JsCode.IN_PROCESS:
         return NotStored(message)
+    if code == JsCode.TOO_LARGE:
+        return TooLarge(message, remedy="store large data as a blob and send its name")
     return QueueFull(message) if is_full(code, description) else StoreError(message)
 
 
@@ -91,7 +95,7 @@ def is_full(code: int | None, description: str | None) -> bool:
     Such a refusal has the status of a temporary one, but lasts. Some bounds have no code of their own: "maximum
     messages exceeded", "maximum bytes exceeded".
     """
-    return code in FULL or "maximum" in (description or "")
+    return code in FULL or (code != JsCode.TOO_LARGE and "maximum" in (description or ""))
 
 
 def translate(error: BaseException, what: str) -> HeadwayError:

@@ -51,6 +51,10 @@ BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
 LETTERS: Final = 4000
 """Most dead letters of one service, tenant and operation; a new one replaces the oldest."""
 
+BACKLOG: Final = 32_768
+"""Most events of one tenant and type that a subscriber may be behind; a new one replaces the oldest."""
+MAX_EVENT: Final = 32 * 1024
+"""Largest event in bytes, with its headers."""
 DAY: Final = 86_400.0
 TOMBSTONES: Final = 30 * DAY
 """Seconds that a deleted object's tombstone stays. A page that was offline for longer reloads everything."""
@@ -169,7 +173,7 @@ def weights(metadata: Mapping[str, str] | None) -> dict[str, float]:
 def shared(replicas: int | None = None) -> list[StreamConfig]:
     """Return the streams that all services share, with the given number of replicas; None leaves it open."""
     return [
-        _kept(EVENTS, ["event.>"], replicas, discard=DiscardPolicy.OLD, max_age=7 * DAY),
+        _events(replicas),
         _objects(replicas),
         _kept(
             DEAD,
@@ -233,6 +237,28 @@ def _objects(replicas: int | None) -> StreamConfig:
         deny_purge=True,
         deny_delete=True,
         republish=RePublish(src="obj.>", dest="live.>"),
+    )
+
+
+def _events(replicas: int | None) -> StreamConfig:
+    """Return the stream of events, each kept until all services that subscribe to its type have handled it.
+
+    Types that nobody subscribes to take no room, so a tenant cannot evict the events of others with types it makes up.
+    Of one tenant and type, new events replace the oldest ones when a subscriber is far behind.
+    """
+    return replace(
+        _kept(
+            EVENTS,
+            ["event.>"],
+            replicas,
+            discard=DiscardPolicy.OLD,
+            max_bytes=None,
+            metadata={BOUND: str(8 * _GIB)},
+            max_msgs_per_subject=BACKLOG,
+            max_msg_size=MAX_EVENT,
+            max_age=7 * DAY,
+        ),
+        retention=RetentionPolicy.INTEREST,
     )
 
 
@@ -446,6 +472,7 @@ _DECLARED = frozenset(
         "discard_new_per_subject",
         "max_bytes",
         "max_msgs_per_subject",
+        "max_msg_size",
         "max_age",
         "num_replicas",
         "allow_direct",

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from headway.bus.telemetry.busy import TOLD, Busy
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
-from headway.bus.telemetry.outcomes import OTHERS, Outcome, Outcomes
+from headway.bus.telemetry.outcomes import NAMES, OTHERS, Outcome, Outcomes
 
 __all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
@@ -68,6 +68,7 @@ class Beat(BaseModel):
         hands: calls, jobs and events in hand by tenant; those with the most, and "" for all others.
         sidelined: the tenants that this worker sidelines.
         moved: jobs of sidelined tenants that it has moved to other lanes.
+        rejections: calls, jobs and events of each tenant that the handler refused, or that are invalid.
     """
 
     service: str
@@ -105,6 +106,7 @@ class Beat(BaseModel):
     hands: dict[str, int] = {}
     sidelined: dict[str, Aside] = {}
     moved: int = 0
+    rejections: dict[str, int] = {}
 
     @property
     def age_s(self) -> float:
@@ -155,6 +157,7 @@ class Counters:
         "operations",
         "processed",
         "rejected",
+        "rejections",
         "retried",
         "shed",
         "tenants",
@@ -175,12 +178,16 @@ class Counters:
         self.operations = Outcomes()
         self.tenants = Outcomes()
         self.busy = Busy()
+        self.rejections: dict[str, int] = {}
 
-    def ended(self, operation: str, tenant: str, seconds: float, *, failed: bool) -> None:
+    def ended(self, operation: str, tenant: str, seconds: float, *, failed: bool, rejected: bool = False) -> None:
         """Count the outcome of a call, job or event for its operation and its tenant."""
         self.operations.add(operation, seconds, failed=failed)
         self.tenants.add(tenant, seconds, failed=failed)
         self.busy.add(tenant, seconds, time.monotonic())
+        if rejected:
+            name = tenant if tenant in self.rejections or len(self.rejections) < NAMES else OTHERS
+            self.rejections[name] = self.rejections.get(name, 0) + 1
 
 
 def by_tenant(tenants: Iterable[str]) -> dict[str, int]:

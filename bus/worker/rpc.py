@@ -259,7 +259,7 @@ class RpcServer:
         refusal.add_done_callback(self._refusals.discard)
 
     async def _serve(self, endpoint: Endpoint, call: Call) -> None:
-        message, failed = call.message, True
+        message, failed, rejected = call.message, True, False
         try:
             payload = await self._run(endpoint, call)
             if not self._outbox.offer(message.reply, payload):
@@ -268,6 +268,7 @@ class RpcServer:
             failed = False
         except (CallError, Conflict) as error:
             failed = not isinstance(error, (InvalidInput, Rejected, Conflict))
+            rejected = isinstance(error, (InvalidInput, Rejected))
             _count_error(endpoint, error)
             await self._refuse(message, error)
         except asyncio.CancelledError:
@@ -290,7 +291,7 @@ class RpcServer:
             endpoint.nanoseconds += int(took * 1e9)
             call.counters.latency["rpc"].record(took)
             if not call.returned:
-                call.counters.ended(endpoint.handler.name, call.tenant, took, failed=failed)
+                call.counters.ended(endpoint.handler.name, call.tenant, took, failed=failed, rejected=rejected)
 
     async def _run(self, endpoint: Endpoint, call: Call) -> bytes:
         """Run the handler for one request.

@@ -424,7 +424,7 @@ class WorkRunner:
             message,
         )
         self._timeouts.limit(attempt, until)
-        failed = True
+        failed, rejected = True, False
         try:
             try:
                 if self._telemetry is None:
@@ -440,7 +440,7 @@ class WorkRunner:
         except GeneratorExit:
             raise
         except Reject as error:
-            failed = False
+            failed, rejected = False, True
             self._counters.rejected += 1
             await self._settle.give_up(attempt, dead.Cause.REJECTED, str(error.message), dead.digest(error))
         except asyncio.CancelledError as error:
@@ -460,7 +460,7 @@ class WorkRunner:
                 self.backlog.took(took)
             else:
                 self._event_latency.record(took)
-            self._counters.ended(handler.name, attempt.tenant, took, failed=failed)
+            self._counters.ended(handler.name, attempt.tenant, took, failed=failed, rejected=rejected)
         return None
 
     async def _failed(self, attempt: Attempt, error: BaseException) -> float | None:

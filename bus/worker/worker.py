@@ -220,6 +220,7 @@ class Worker:
             hands=by_tenant([*self._rpc.tenants, *self._work.tenants]),
             sidelined=self._work.backlog.told(now),
             moved=self._work.mover.count,
+            rejections=dict(counters.rejections),
         )
 
     async def _drain(self) -> None:

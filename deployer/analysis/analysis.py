@@ -20,11 +20,12 @@ from headway.deployer.analysis.latency import Counts, Slower
 from headway.deployer.analysis.look import PlannedLook
 from headway.deployer.analysis.margin import MarginProof
 from headway.deployer.analysis.strain import Strain
-from headway.deployer.analysis.urn import Stratum, log_sum
+from headway.deployer.analysis.urn import NOTHING, Stratum, log_sum
 from headway.deployer.evidence import Slice, Tally
 
 SHARES: Final[Mapping[str, float]] = {
-    "errors": 0.63,
+    "errors": 0.60,
+    "rejected": 0.03,
     "look": 0.12,
     "latency": 0.09,
     "dead": 0.02,
@@ -108,6 +109,8 @@ class Analysis:
         self._factors = [(1 + (margin.latency - 1) / share, margin.seconds / share) for share in following]
         self._beginnings = len(self.weights)
         self._errors = Failures(self._beginnings, margins)
+        self._rejected = Failures(self._beginnings)
+        self._rejections: dict[str, Stratum] = {}
         self._dead = Failures(self._beginnings, margins)
         self._shed = Failures(self._beginnings, margins)
         self._look = PlannedLook()
@@ -138,6 +141,7 @@ class Analysis:
         closed = self._errors.add(_stratum(ours.tries, ours.errors, theirs.tries, theirs.errors))
         if closed is not None:
             self._look.add(closed)
+        self._rejected.add(_stratum(ours.tries, ours.rejected, theirs.tries, theirs.rejected))
         self._dead.add(_stratum(ours.tries, ours.dead, theirs.tries, theirs.dead))
         self._shed.add(_stratum(ours.tries + ours.shed, ours.shed, theirs.tries + theirs.shed, theirs.shed))
         for kind in {*ours.latency, *theirs.latency} & {*KINDS}:
@@ -147,6 +151,10 @@ class Analysis:
             slower.add(_times(ours.latency.get(kind)), _times(theirs.latency.get(kind)))
         self._add_groups(self._operations, ours.operations, theirs.operations)
         self._add_groups(self._tenants, ours.tenants, theirs.tenants)
+        for name in self._tenants:
+            hits = Stratum(0, ours.rejections.get(name, 0), 0, theirs.rejections.get(name, 0))
+            if hits.hits:
+                self._rejections[name] = self._rejections.get(name, NOTHING) + hits
         for name in self._operations:
             mine, other = ours.operations.get(name), theirs.operations.get(name)
             if (mine and len(mine.latency)) or (other and len(other.latency)):
@@ -188,7 +196,18 @@ class Analysis:
         series = {"operations": self._operations, "tenants": self._tenants}.get(kind)
         if series is not None:
             return series[name].total
-        return {"dead": self._dead, "shed": self._shed}.get(kind, self._errors).total
+        return {"dead": self._dead, "shed": self._shed, "rejected": self._rejected}.get(kind, self._errors).total
+
+    def of_tenants(self, kind: str) -> dict[str, Stratum]:
+        """Return the counts of each tenant that is analysed, for `errors` or `rejected`."""
+        found = {name: one.total for name, one in self._tenants.items() if one.total.total}
+        if kind != "rejected":
+            return found
+        hits = {name: self._rejections.get(name, NOTHING) for name in found}
+        return {
+            name: Stratum(one.canary, hits[name].canary_hits, one.baseline, hits[name].baseline_hits)
+            for name, one in found.items()
+        }
 
     def times(self, kind: str, name: str) -> tuple[Sequence[int], Sequence[int]]:
         """Return the histograms of canary and baseline, for a kind of work (`latency`) or an operation."""
@@ -216,6 +235,8 @@ class Analysis:
             "weights": list(self.weights),
             "seconds": [round(self.seconds, 1), round(self.step_seconds, 1), self.step_tries, round(self.quiet, 1)],
             "errors": self._errors.state(),
+            "rejected": self._rejected.state(),
+            "rejections": {name: list(one) for name, one in self._rejections.items()},
             "dead": self._dead.state(),
             "shed": self._shed.state(),
             "look": self._look.state(),
@@ -234,6 +255,8 @@ class Analysis:
         self.seconds, self.step_seconds = map(float, state["seconds"][:2])
         self.step_tries, self.quiet = int(state["seconds"][2]), float(state["seconds"][3])
         self._errors.restore(state["errors"])
+        self._rejected.restore(state["rejected"])
+        self._rejections = {name: Stratum(*map(int, kept)) for name, kept in state["rejections"].items()}
         self._dead.restore(state["dead"])
         self._shed.restore(state["shed"])
         self._look.restore(state["look"])
@@ -250,7 +273,7 @@ class Analysis:
         return {"latency": self._latency, "operations": self._operations, "slow": self._slow, "tenants": self._tenants}
 
     def _all(self) -> Iterable[Failures | Slower]:
-        yield from (self._errors, self._dead, self._shed)
+        yield from (self._errors, self._rejected, self._dead, self._shed)
         for series in self._groups().values():
             yield from series.values()
 
@@ -273,7 +296,8 @@ class Analysis:
 
     def _findings(self) -> Iterable[AnalysisFinding]:
         tolerance = self.criteria.errors
-        for kind, one in (("errors", self._errors), ("dead", self._dead), ("shed", self._shed)):
+        series_ = (("errors", self._errors), ("rejected", self._rejected), ("dead", self._dead), ("shed", self._shed))
+        for kind, one in series_:
             yield AnalysisFinding(kind, "", math.log(SHARES[kind]) + one.log(tolerance))
         limits = (self.criteria.latency, self.criteria.margin.seconds)
         for name, slower in self._latency.items():

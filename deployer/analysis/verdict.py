@@ -15,6 +15,7 @@ from headway.bus.telemetry.histogram import BUCKETS, quantile
 from headway.control.records import P95, Measured, Verdict
 from headway.deployer.analysis.analysis import KINDS, Analysis, AnalysisDecision, AnalysisFinding
 from headway.deployer.analysis.binomial import rank_above, rank_below
+from headway.deployer.analysis.dependence import depends_on
 from headway.deployer.analysis.strain import LoopLag
 from headway.deployer.evidence import Checked, Side
 
@@ -29,6 +30,7 @@ _LONG: Final = 86_400.0
 """Seconds above which no estimate is shown."""
 _WORDS: Final = {
     "errors": "of {} failed",
+    "rejected": "of {} were rejected",
     "look": "of {} failed",
     "operations": "of {} failed",
     "tenants": "of {} failed",
@@ -52,11 +54,17 @@ def judge(
     decision = analysis.decide()
     reasons = [*_crashes(canary, baseline), *(f"check {one.name}: {one.said}" for one in checks if one.ok is False)]
     measured = tuple(_measured(analysis, canary, baseline))
+    alone: str | None = None
     if baseline is not None:
-        reasons += _found(analysis, decision, canary.version, baseline.version)
+        alone = depends_on(analysis, decision)
+        if alone is None:
+            reasons += _found(analysis, decision, canary.version, baseline.version)
         reasons += _strained(analysis, canary.version, baseline.version)
     if reasons:
         return Verdict(outcome="fail", reasons=tuple(reasons), measured=measured)
+    if alone is not None and baseline is not None:
+        found = tuple(_found(analysis, decision, canary.version, baseline.version))
+        return Verdict(outcome="waiting", reasons=(*found, _alone(alone, service)), measured=measured)
     numbers = tuple(_numbers(analysis, canary, baseline))
     told = tuple(f"check {one.name}: {one.said}" for one in checks)
     if unknown := [one for one in checks if one.ok is None]:
@@ -64,8 +72,8 @@ def judge(
         waits = f"nothing is known of check {names} yet"
         return Verdict(outcome="waiting", reasons=(*numbers, *told, waits), measured=measured)
     if baseline is None:
-        alone = f"{canary.version} runs, and no other version has traffic to compare with"
-        return Verdict(outcome="pass", reasons=(alone, *told), measured=measured)
+        single = f"{canary.version} runs, and no other version has traffic to compare with"
+        return Verdict(outcome="pass", reasons=(single, *told), measured=measured)
     if decision.outcome == "pass":
         return Verdict(outcome="pass", reasons=(*numbers, *told, _shown(analysis)), measured=measured)
     needed, within = _needed(analysis)
@@ -177,6 +185,13 @@ def _shown(analysis: Analysis) -> str:
     limit = analysis.limit
     certain = f"{analysis.criteria.confidence:.0%} certain"
     return f"it is {certain} to fail at most {limit.odds:.3g} times as often, or {100 * limit.points:.2g} points more"
+
+
+def _alone(tenant: str, service: str) -> str:
+    return (
+        f"without tenant {tenant} the evidence does not stand, and no tenant decides a release alone: decide with "
+        f"`headway rollout abort {service}` or `headway rollout promote {service}`"
+    )
 
 
 def _missing(analysis: Analysis, new: str, old: str, service: str) -> str:

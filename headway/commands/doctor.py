@@ -17,7 +17,7 @@ from headway.doctor.diagnose import CHECKS, diagnose, well
 from headway.doctor.facts import Facts
 from headway.doctor.findings import Finding
 from headway.endpoint import ServerAccess, find
-from headway.format import counted
+from headway.format import counted, visible
 
 _WIDTH: Final = 80
 _LABEL: Final = 9
@@ -49,7 +49,7 @@ async def _doctor(endpoint: ServerAccess, directory: Path, *, as_json: bool) -> 
         }
         click.echo(orjson.dumps(told).decode())
     else:
-        click.echo(render(facts, findings))
+        click.echo(visible(render(facts, findings), lines=True))
     return 0 if well(findings) else 1
 
 

@@ -22,7 +22,7 @@ from headway.bus.errors import BrokerError
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.endpoint import ServerAccess, find
-from headway.format import counted, milliseconds, short
+from headway.format import counted, milliseconds, short, visible
 from headway.loglines import readable
 from headway.status import Status, StatusRow, dead_letters, listen, queues, records, summarise
 
@@ -143,7 +143,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
     above = _headline(found)
     told = (line for row in found.rows for line in _trouble(row))
     damaged = (f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable)
-    troubles = [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in (*told, *damaged)]
+    troubles = [Text(visible(line), style="red", no_wrap=True, overflow="ellipsis") for line in (*told, *damaged)]
     return Group(above, table, *troubles, below)
 
 

@@ -11,6 +11,7 @@ from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.control.store import Control
 from headway.endpoint import ServerAccess, require
+from headway.format import visible
 
 
 @click.command(epilog=examples("headway records ls"))
@@ -30,5 +31,5 @@ async def _ls(endpoint: ServerAccess, *, as_json: bool) -> int:
     elif not control.unreadable:
         click.echo("all control records can be read")
     for key, why in sorted(control.unreadable.items() if not as_json else ()):
-        click.echo(f"{key}: {why}")
+        click.echo(visible(f"{key}: {why}"))
     return 1 if control.unreadable else 0

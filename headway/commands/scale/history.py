@@ -16,6 +16,7 @@ from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.control.records import ScaleRecord
 from headway.endpoint import ServerAccess, find
+from headway.format import visible
 
 
 @click.command(epilog=examples("headway scale history fax"))
@@ -62,5 +63,5 @@ def render(found: Mapping[str, ScaleRecord]) -> Table:
     )
     for one, name in lines:
         at = datetime.fromtimestamp(one.at).astimezone()
-        table.add_row(f"{at:%H:%M:%S}", name, f"{one.before} -> {one.desired}", one.reason)
+        table.add_row(f"{at:%H:%M:%S}", name, f"{one.before} -> {one.desired}", visible(one.reason))
     return table

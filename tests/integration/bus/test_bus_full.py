@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from nats.js.api import DiscardPolicy
+
 from headway import Reject, Retry, Service
 
 
 async def limit(bus, stream: str, bytes_: int) -> None:
     config = (await bus.bus.js.stream_info(stream)).config
-    await bus.bus.js.update_stream(replace(config, max_bytes=bytes_))
+    # As a server does whose disk is full: it refuses, also where old messages would make room.
+    await bus.bus.js.update_stream(replace(config, max_bytes=bytes_, discard=DiscardPolicy.NEW))
 
 
 def failing(runs: list[int], attempts: int) -> Service:

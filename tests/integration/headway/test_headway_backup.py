@@ -270,11 +270,11 @@ async def test_a_backup_of_the_version_before_has_its_records_among_the_others_a
 async def test_what_is_there_is_not_touched_unless_told_and_what_runs_never(tmp_path):
     directory, target = tmp_path / "site", tmp_path / "backup"
     async with site(directory) as bus:
-        await bus.emit("call.ended", "old", tenant="acme")
+        await bus.tenant("acme").objects.put("call", "old", 1)
         await create(bus.bus, bus.url, directory, target, settle=0, say=quietly)
         with pytest.raises(AlreadyRunning):
             await into_directory(target, directory, replace=True, say=quietly)
-        await bus.emit("call.ended", "new", tenant="acme")
+        await bus.tenant("acme").objects.put("call", "new", 1)
     with pytest.raises(NotEmpty):
         await into_directory(target, directory, replace=False, say=quietly)
     with pytest.raises(NotEmpty):
@@ -285,7 +285,7 @@ async def test_what_is_there_is_not_touched_unless_told_and_what_runs_never(tmp_
     counts = []
     for place in (directory, former):
         async with site(place) as bus:
-            counts.append((await bus.bus.js.stream_info("EVENTS")).state.messages)
+            counts.append((await bus.bus.js.stream_info("OBJECTS")).state.messages)
     assert counts == [1, 2]
 
 

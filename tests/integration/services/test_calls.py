@@ -13,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from nats.js.api import ConsumerConfig
 
 from headway import CallError, Conflict, InvalidInput, Rejected
 from headway.services.calls import Agent, Call, CallState, Routed, calls
@@ -58,6 +59,12 @@ async def stored(bus, id_: str, kind: type = Call, tenant: str = TENANT):
     found = await bus.tenant(tenant).objects.get(kind.__name__.lower(), id_, as_=kind)
     assert found is not None
     return found
+
+
+@pytest.fixture(autouse=True)
+async def kept(bus):
+    """A consumer of all events: without one, the server keeps none that nobody subscribes to."""
+    await bus.bus.js.add_consumer("EVENTS", ConsumerConfig(durable_name="kept", filter_subject="event.>"))
 
 
 async def events(bus, tenant: str = TENANT) -> list[tuple[str, dict]]:

@@ -10,6 +10,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -100,3 +102,19 @@ def test_a_subject_ends_where_the_server_says_it_ends():
     found = internals.parser.HMSG_RE.match(b"HMSG a 7 12 15\r\n")
     assert found is not None
     assert found.groups()[-2:] == (b"12", b"15")
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z-]{1,12}", fullmatch=True).filter(lambda name: name.lower() != "status"),
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=12),
+        max_size=4,
+    ),
+    st.sampled_from(["", " ", "\t", "  "]),
+)
+def test_header_blocks_are_read_as_nats_py_reads_them(fields, gap):
+    lines = "".join(f"{name}:{gap}{value}\r\n" for name, value in fields.items())
+    block = f"NATS/1.0\r\n{lines}\r\n".encode()
+    assert asyncio.run(internals.SturdyClient()._process_headers(block)) == asyncio.run(
+        Client()._process_headers(block)
+    )

@@ -75,7 +75,7 @@ def histogram(bucket: int, count: int) -> list[int]:
 def test_what_was_before_we_listened_does_not_count(ear):
     hear(ear, beat(processed=100, failed=50), beat(processed=103, failed=51, rejected=1, dead=1, shed=2, at=1.0))
     count = ear.take("fax", "v1")
-    assert (count.tries, count.errors, count.dead, count.shed) == (5, 2, 1, 2)
+    assert (count.tries, count.errors, count.rejected, count.dead, count.shed) == (5, 1, 1, 1, 2)
     assert ear.take("fax", "v1").tries == 0, "it was taken"
 
 

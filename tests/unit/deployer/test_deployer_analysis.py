@@ -95,13 +95,52 @@ def test_one_operation_that_breaks_is_named():
     assert any(reason.startswith("send: ") and "failed at v2" in reason for reason in verdict.reasons)
 
 
-def test_one_tenant_that_breaks_is_named():
+def test_one_tenant_that_breaks_is_named_and_the_release_waits_for_a_person():
     world = World(
         rps=200, tenants={"acme": 0.95, "globex": 0.05}, broken={"globex": 0.6}, good=constant(0.1), bad=constant(0.1)
     )
     verdict = judged(traffic(world, 0.25, 60))
-    assert verdict.outcome == "fail"
+    assert verdict.outcome == "waiting"
     assert any(reason.startswith("tenant globex: ") for reason in verdict.reasons)
+    assert verdict.reasons[-1].startswith("without tenant globex the evidence does not stand")
+
+
+def test_a_release_that_breaks_for_two_of_many_tenants_is_taken_back():
+    tenants = {"acme": 0.6, "globex": 0.2, "initech": 0.2}
+    world = World(
+        rps=200, tenants=tenants, broken={"globex": 0.6, "initech": 0.6}, good=constant(0.1), bad=constant(0.1)
+    )
+    assert judged(traffic(world, 0.25, 60)).outcome == "fail"
+
+
+def rejecting(ours: int, theirs: int, by: str, tenants: tuple[str, ...] = ("acme", "globex")) -> Slice:
+    """A second in which both versions reject requests of one tenant."""
+    tally = {name: Tally(100, 0) for name in tenants}
+    tries = 100 * len(tenants)
+    return Slice(
+        Count(tries=tries, rejected=ours, tenants=tally, rejections={by: ours}),
+        Count(tries=tries, rejected=theirs, tenants=tally, rejections={by: theirs}),
+    )
+
+
+def test_mistakes_of_callers_do_not_count_against_a_release():
+    assert judged([rejecting(50, 50, "globex")] * 60).outcome != "fail"
+
+
+def test_one_tenant_whose_requests_only_the_new_version_rejects_does_not_take_it_back():
+    verdict = judged([rejecting(50, 0, "globex")] * 30)
+    assert verdict.outcome == "waiting"
+    assert "were rejected" in verdict.reasons[0]
+    assert verdict.reasons[-1].startswith("without tenant globex")
+
+
+def test_a_release_that_rejects_what_the_old_version_takes_of_several_tenants_is_taken_back():
+    parts = [rejecting(50, 0, name) for name in ("acme", "globex") for _ in range(15)]
+    assert judged(parts).outcome == "fail"
+
+
+def test_a_tenant_that_is_alone_decides():
+    assert judged([rejecting(50, 0, "globex", ("globex",))] * 30).outcome == "fail"
 
 
 def test_a_slow_rare_operation_is_not_hidden_by_a_quick_frequent_one():

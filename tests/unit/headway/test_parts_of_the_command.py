@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,9 @@ from rich.console import Console
 from headway import cli, endpoint, exits
 from headway.bus import errors
 from headway.bus.client.connection import DEFAULT_URL
+from headway.bus.client.dead import DeadLetter
 from headway.bus.wire.beat import Beat
+from headway.commands.dead.ls import lines
 from headway.commands.status import render
 from headway.control.records import ScaleRecord
 from headway.format import milliseconds, short, visible
@@ -232,3 +235,15 @@ def test_text_of_others_cannot_control_the_terminal():
     assert visible("a\x1b[2Jb\x07\x9b\u202e\u2028") == "a\\x1b[2Jb\\x07\\x9b\\u202e\\u2028"
     assert visible("one\ntwo\t3\r") == "one\\ntwo\\t3\\r"
     assert visible("one\ntwo\t3\r", lines=True) == "one\ntwo\t3\\r"
+
+
+def test_the_list_of_dead_letters_shows_no_control_characters():
+    letter = DeadLetter(
+        *(1, "fax", "acme", "send", "error", "\x1b[2Jgone\x9b", 1, "\x07", "job.fax", "JOBS_fax", 1),
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        payload=b"",
+        headers={},
+    )
+    shown = "".join(lines(letter, 100))
+    assert shown.isprintable()
+    assert "\\x1b[2Jgone\\x9b" in shown
