@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 HISTORY: Final = 50
 """Decisions that a scale record remembers."""
@@ -49,9 +49,29 @@ def _size(value: Any) -> Any:
     return int(float(found[1]) * _SIZES[found[2]]) if found else value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86_400)]
-Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+def _or_text(number: dict[str, Any], pattern: str) -> WithJsonSchema:
+    """Describe a number that may be written as text with a unit, for editors."""
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": pattern}]})
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, le=86_400),
+    _or_text({"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, r"^\s*\d+(\.\d+)?\s*(ms|s|m|h)\s*$"),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    Field(gt=0, le=1),
+    _or_text({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, r"^\s*\d+(\.\d+)?\s*%\s*$"),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(gt=0),
+    _or_text({"type": "integer", "exclusiveMinimum": 0}, r"^\s*\d+(\.\d+)?\s*[KMG]i?B\s*$"),
+]
 Priority = Literal["high", "low"]
 
 

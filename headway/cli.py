@@ -16,6 +16,7 @@ from headway.format import visible
 
 _SECTIONS = {
     "Basic Commands": {
+        "new": "Make a new project: services, tests, a page.",
         "dev": "Run a project while you write it: edits are served at once.",
         "up": "Start a server and the services of headway.yaml or of apps.",
         "status": "Show versions, workers, queues and latencies.",

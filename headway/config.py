@@ -239,6 +239,12 @@ class Config(_Strict):
         return self
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of `headway.yaml`, with which editors complete and check it."""
+    schema = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "headway.yaml"}
+
+
 def load(path: Path) -> tuple[Config, YamlDocument]:
     """Read and check `headway.yaml`.
 

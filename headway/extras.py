@@ -17,7 +17,7 @@ MODULES: Final = {
     "web": ("httpx", "jwt", "starlette", "uvicorn"),
 }
 """Import names of the packages in each extra."""
-_BASE: Final = frozenset({"call", "completion", "dead", "docs", "emit", "env", "submit", "worker"})
+_BASE: Final = frozenset({"call", "completion", "dead", "docs", "emit", "env", "new", "submit", "worker"})
 """Commands that the base install supports; all others need the control plane."""
 _ALSO: Final = {
     ("demo", ""): "services",

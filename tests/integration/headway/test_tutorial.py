@@ -81,6 +81,10 @@ class Reader:
             time.sleep(0.1)
 
     def type(self, command: str, shown: list[str]) -> None:
+        if command.startswith("cd "):
+            self.folder /= command.removeprefix("cd ")
+            return
+        command = command.replace("uvx headway", "headway")  # the installed one stands in for that of the registry
         end = time.monotonic() + PATIENCE
         while True:
             done = subprocess.run(
@@ -114,9 +118,9 @@ def test_a_reader_who_follows_the_tutorial_sees_what_it_shows(tmp_path):
     try:
         for language, title, text in BLOCK.findall(PAGE):
             if language == "python" and title.endswith(".py"):
-                (tmp_path / title).write_text(text)
+                (reader.folder / title).write_text(text)
             elif language == "python":
-                replace_function(tmp_path / title.partition(":")[0], text)
+                replace_function(reader.folder / title.partition(":")[0], text)
             elif title == "Terminal 2":
                 for command, shown in steps(text):
                     reader.type(command, shown)
@@ -126,7 +130,7 @@ def test_a_reader_who_follows_the_tutorial_sees_what_it_shows(tmp_path):
                 script = script.replace("headway up ", f"exec headway up {shlex.join(FREE)} ")
                 reader.leave_running(script, [line for _, shown in commands for line in shown])
         # Nobody who calls notices the releases, but for the calls that v3 took.
-        said = (tmp_path / "output-1").read_text()
+        said = (reader.folder / "output-1").read_text()
         assert "KeyError" not in said
         assert all("remote" in line or "error" in line.lower() for line in said.splitlines())
     finally:

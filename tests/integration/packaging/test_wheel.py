@@ -122,7 +122,7 @@ def fresh(wheel, tmp_path_factory, missing: Callable[[str], None]) -> Fresh:
     constraints = folder / "constraints.txt"
     locked = run(uv, "export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace", "--no-header", cwd=ROOT)
     constraints.write_text(locked)
-    wanted = (f"{wheel}[control,web]", "pytest", "pytest-asyncio")
+    wanted = (f"{wheel}[control,web]", "mypy", "pytest", "pytest-asyncio", "ruff")
     python = folder / "env/bin/python"
     run(uv, "pip", "install", "--quiet", "--python", python, "-c", constraints, *wanted, cwd=folder, **settings)
     project = folder / "project"
@@ -235,3 +235,45 @@ def test_headway_up_ends_when_it_is_told_to(up):
 def test_the_projects_tests_use_the_pytest_fixture(fresh):
     said = run(fresh.bin / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=fresh.project)
     assert "1 passed" in said
+
+
+@pytest.mark.parametrize("template", ["minimal", "service", "page"])
+def test_a_new_project_passes_its_own_tests_and_checks(fresh, template):
+    place = fresh.project.parent / f"new-{template}"
+    place.mkdir()
+    assert "next: cd my-shop" in run(fresh.bin / "headway", "new", "my-shop", "--template", template, cwd=place)
+    project = place / "my-shop"
+    python = (fresh.bin / "python", "-m")
+    run(*python, "ruff", "check", "--no-cache", cwd=project)
+    run(*python, "ruff", "format", "--check", "--no-cache", cwd=project)
+    run(*python, "mypy", "--cache-dir", str(place / "mypy"), cwd=project)
+    assert "passed" in run(*python, "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    schema = json.loads((project / ".vscode/headway.schema.json").read_text())
+    assert schema["title"] == "headway.yaml"
+    assert {".gitignore", ".editorconfig", "Dockerfile", ".github"} <= {path.name for path in project.iterdir()}
+
+
+def test_a_new_project_is_served_by_headway_dev_with_its_page(fresh):
+    project = fresh.project.parent / "shop"
+    run(fresh.bin / "headway", "new", "shop", cwd=project.parent)
+    said = project / ".output"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [fresh.bin / "headway", "dev", *FREE, "--web-port", "0"],
+            cwd=project,
+            env=clean(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    dev = Up(project, process, said)
+    try:
+        address = dev.says("\nready:") and dev.says("console: ").partition("pages: ")[2].split()[0]
+        command = (fresh.bin / "headway", "call", "orders", "price", '{"order": "a", "quantity": 3}')
+        assert run(*command, "--tenant", "acme", cwd=project).strip() == "30"
+        get = f"import httpx; print(httpx.get({address!r} + '/%s').raise_for_status().text)"
+        assert "<title>shop</title>" in fresh.python(get % "")
+        assert "openStore" in fresh.python(get % "client/index.js")
+    finally:
+        dev.end()
