@@ -30,24 +30,28 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "quick")
 LONGEST = frozenset(
     {
         "test_chaos_fleet",
+        "test_commands",
         "test_containers_compose",
-        "test_deployer_rollback",
-        "test_deployer_rollout",
         "test_headway_backup",
-        "test_scaler_healing",
+        "test_headway_rollout",
+        "test_readme",
+        "test_tutorial",
         "test_up_and_down",
     }
 )
-"""Files that take minutes. They come first, so that none of them is left alone at the end."""
+"""Files with a test, or with tests that stay together, that take longest; as single tests that are marked `slow` do.
+They come first, so that none of them is left alone at the end."""
 
 
-# What is imported and collected stays: the garbage collector need not go through it again and again.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays: the garbage collector need not go through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _shares(item: pytest.Item) -> bool:
@@ -60,7 +64,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     shared = {item for item in items if _shares(item)}
     for item in shared:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: (item.path.stem not in LONGEST, item not in shared))
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return item.path.stem not in LONGEST and item.get_closest_marker("slow") is None, item not in shared
+
+    items.sort(key=place)
 
 
 DEADLINE = 30.0
