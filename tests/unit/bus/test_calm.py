@@ -1,4 +1,4 @@
-"""The slots for backlogs: lowered while turns of the event loop are long and single jobs come, otherwise all of them."""
+"""The slots for backlogs: fewer while turns of the event loop are long and single jobs come, otherwise all of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
