@@ -7,18 +7,18 @@ from headway.bus.worker.calm import LEAST, PERIOD, PROMPT, QUIET, Calm
 from headway.bus.worker.lanes import PullState, plan
 
 
-def turns(calm, seconds, begin, count):
+def turns(calm, seconds, begin, count, cpu=1.0):
     for n in range(count):
         now = begin + n * PERIOD
         calm.single(now)
-        calm.turn(seconds, now)
+        calm.turn(seconds, now, cpu * now)
     return begin + count * PERIOD
 
 
 def test_a_worker_without_single_jobs_gives_a_backlog_all_slots():
     calm = Calm(64)
     for n in range(100):
-        calm.turn(0.1, n * PERIOD)
+        calm.turn(0.1, n * PERIOD, n * PERIOD)
     assert calm.limit == 64
 
 
@@ -31,11 +31,17 @@ def test_long_turns_lower_the_limit_and_short_ones_raise_it_again():
     assert calm.limit == 64
 
 
+def test_turns_that_are_long_because_of_other_processes_lower_nothing():
+    calm = Calm(64)
+    turns(calm, 10 * PROMPT, 0.0, 50, cpu=0.3)
+    assert calm.limit == 64
+
+
 def test_when_the_single_jobs_are_over_a_backlog_gets_all_slots_at_once():
     calm = Calm(64)
     now = turns(calm, 2 * PROMPT, 0.0, 50)
     assert calm.limit == 64 // LEAST
-    calm.turn(2 * PROMPT, now + QUIET)
+    calm.turn(2 * PROMPT, now + QUIET, now + QUIET)
     assert calm.limit == 64
 
 
@@ -49,7 +55,7 @@ def test_the_limit_is_never_below_one_slot_nor_above_all(concurrency, steps):
         now += passed
         if single:
             calm.single(now)
-        calm.turn(seconds, now)
+        calm.turn(seconds, now, now)
         assert 1 <= calm.limit <= concurrency
 
 
