@@ -24,6 +24,7 @@ from bench.quiet import Latencies, QuietTenants
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
+from headway.broker import queues
 from headway.bus import Bus, connect
 from headway.bus.nats import streams
 from headway.bus.wire.beat import Beat
@@ -197,10 +198,9 @@ async def _drain(count: int, *, neighbours: bool) -> float:
 
 @asynccontextmanager
 async def _service() -> AsyncIterator[tuple[str, Bus]]:
-    """Start a fresh server with the stream of the bench's service."""
-    async with server() as url, await connect(url) as bus:
+    """Start a fresh server with the queues of the bench's service."""
+    async with server() as url, await connect(url) as bus, queues.served(bus):
         await streams.provision(bus.js)
-        await streams.ensure(bus.js, streams.jobs(SERVICE, queue_bytes=1 << 30, queue_per_subject=1_000_000))
         yield url, bus
 
 

@@ -10,6 +10,7 @@ from bench import goals
 from bench.report import Report
 from bench.server import server
 from bench.worker import worker
+from headway.broker import queues
 from headway.bus import connect
 from headway.bus.nats import streams
 
@@ -25,7 +26,7 @@ async def measure(rounds: int, settle_s: float) -> Report:
     """
     found: list[float] = []
     unique: list[float] = []
-    async with server() as url, await connect(url) as bus:
+    async with server() as url, await connect(url) as bus, queues.served(bus):
         await streams.provision(bus.js)
         for _ in range(rounds):
             async with worker(bus.nc, url, 0) as pid:

@@ -23,6 +23,7 @@ from bench import goals
 from bench.message import SERVICE, VERSION, Order
 from bench.numbers import OURS
 from bench.process import orders, run, say
+from headway.broker import queues
 from headway.bus import Service, Worker, connect
 from headway.bus.nats.streams import MAX_ACK_PENDING, jobs_stream
 from headway.bus.worker.runner import settle
@@ -59,7 +60,7 @@ async def headway(url: str, handled: Handled) -> AsyncIterator[Callable[[], Awai
         handled()
 
     stop = asyncio.Event()
-    async with await connect(url) as bus, asyncio.TaskGroup() as group:
+    async with await connect(url) as bus, queues.served(bus), asyncio.TaskGroup() as group:
         worker = Worker(service, bus, version=VERSION)
         settle()  # as in `headway worker`; the peers' usual deployments do not tune the garbage collector
 

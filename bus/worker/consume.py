@@ -37,6 +37,7 @@ from headway.bus.nats.delivery import NAK, Delivery, nak, read
 from headway.bus.nats.direct import leave, subscribe
 from headway.bus.nats.refusals import translating
 from headway.bus.wire import headers
+from headway.bus.worker.calm import Calm
 from headway.bus.worker.lanes import PullState, plan
 from headway.bus.worker.shares import Shares
 
@@ -117,6 +118,8 @@ class MessagePuller:
             Source(stream=stream, consumer=consumer, index=i) for i, (stream, consumer) in enumerate(sources)
         ]
         self._shares = Shares(self.sources)
+        self._calm = Calm(concurrency)
+        self._woken = 0.0
         self._by_consumer = {source.consumer: source for source in self.sources}
         self._inbox = nc.new_inbox()
         self._subscription: Subscription | None = None
@@ -133,11 +136,13 @@ class MessagePuller:
         now = time.monotonic()
         for source in self.sources:
             source.delivered = now
-        self._wake.set()
+        self.wake()
         while True:
             # One decision for everything that finished or arrived in one turn of the loop.
             await self._wake.wait()
             self._wake.clear()
+            now = time.monotonic()
+            self._calm.turn(now - self._woken, now, time.process_time())
             await self._hand_back()
             await self._pull()
 
@@ -177,7 +182,7 @@ class MessagePuller:
     def finished(self, source: Source) -> None:
         """Free the slot of a finished message."""
         source.in_hand -= 1
-        self._wake.set()
+        self.wake()
 
     def returned(self, source: Source, reply: str) -> None:
         """Hand an accepted message back that was not started, and free its slot."""
@@ -185,11 +190,13 @@ class MessagePuller:
         source.pending = max(1, source.pending)
         # A lane whose jobs are being moved has a large request pending, which would deliver it here again at once.
         self._returned.append((reply, nak(RETURN) if source.sidelining else NAK))
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
-        """Plan again: the state of a source has changed."""
-        self._wake.set()
+        """Plan again at the end of this turn of the loop: the state of a source has changed."""
+        if not self._wake.is_set():
+            self._woken = time.monotonic()
+            self._wake.set()
 
     def tick(self) -> None:
         """Detect lost requests, and repeat those that could not be sent. Call it at least once a second."""
@@ -198,14 +205,14 @@ class MessagePuller:
             if source.outstanding and now - source.heard > 2 * HEARTBEAT:
                 _log.warning("%s/%s: no heartbeat, requesting again", source.stream, source.consumer)
                 self._lost(source, now)
-        self._wake.set()
+        self.wake()
 
     def reconnected(self) -> None:
         """Mark all requests as lost after a reconnect: the server has dropped them."""
         now = time.monotonic()
         for source in self.sources:
             self._lost(source, now)
-        self._wake.set()
+        self.wake()
 
     def _lost(self, source: Source, now: float, wait: float = 0.0) -> None:
         source.outstanding = 0
@@ -217,7 +224,7 @@ class MessagePuller:
             return
         now = time.monotonic()
         self._shares.note(now)
-        for index, batch in plan(self._concurrency, self.sources, self._cursor):
+        for index, batch in plan(self._concurrency, self.sources, self._cursor, self._calm.limit):
             source = self.sources[index]
             if now < source.not_before:
                 continue
@@ -248,7 +255,7 @@ class MessagePuller:
     def _on_message(self, message: Msg) -> None:
         reply = message.reply
         known = read(reply) if reply else None
-        self._wake.set()
+        self.wake()
         if known is None:
             self._on_status(self.sources[int(message.subject.rsplit(".", 1)[1])], message)
             if self._stopping and self._requests_are_over():
@@ -258,6 +265,8 @@ class MessagePuller:
         source.heard = source.delivered = time.monotonic()
         if source.outstanding > 0:
             source.outstanding -= 1
+        if not (source.pending or known.pending):
+            self._calm.single(source.heard)
         if self._stopping and self._requests_are_over():
             self._over.set()
         source.pending = known.pending
@@ -283,6 +292,6 @@ class MessagePuller:
         _log.info("%s/%s: %s %s", source.stream, source.consumer, status, description)
         # 503: no responder for the consumer; 409: deleted, leadership change, shutdown, a limit.
         self._lost(source, now, RETRY)
-        asyncio.get_running_loop().call_later(RETRY + _EARLY, self._wake.set)
+        asyncio.get_running_loop().call_later(RETRY + _EARLY, self.wake)
         if status == "503" or "deleted" in description.lower():
             self._recreate(source)

@@ -22,7 +22,7 @@ WINDOW: Final = 32
 arrive as one burst before all others; smaller, overlapping requests are as fast and let other lanes in between."""
 
 
-MOVED: Final = 128
+MOVED: Final = 1000
 """Messages requested at once from a lane whose jobs are mostly moved to other lanes, which takes no slots."""
 MOVING: Final = 30_000
 """Maximum messages that a worker has on their way to other lanes."""
@@ -54,13 +54,16 @@ class PullState:
     factor: float = 1.0
 
 
-def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[tuple[int, int]]:
+def plan(
+    concurrency: int, lanes: Sequence[PullState], cursor: int = 0, limit: int | None = None
+) -> list[tuple[int, int]]:
     """Decide which pull requests to send now.
 
     Args:
         concurrency: maximum number of messages processed at once, over all lanes.
         lanes: the state of each lane.
         cursor: the lane to start with, so that lanes take turns when there are fewer free slots than lanes.
+        limit: maximum number of slots for lanes with a backlog; None for all of them.
 
     Returns:
         (lane, number of messages) for each pull request to send now, possibly none.
@@ -77,6 +80,7 @@ def plan(concurrency: int, lanes: Sequence[PullState], cursor: int = 0) -> list[
     hot = [i for i, lane in enumerate(lanes) if lane.pending > 0 and not lane.sidelining]
     if hot:
         reserve = min(len(lanes) - len(hot), concurrency // 4)
+        reserve = max(reserve, concurrency - (concurrency if limit is None else limit))
         total = sum(lanes[i].weight * lanes[i].factor for i in hot)
         free = concurrency - reserve - in_hand - sum(lanes[i].outstanding for i in hot)
         start = next((k for k, i in enumerate(hot) if i >= cursor), 0)

@@ -35,8 +35,10 @@ _AGAIN: Final = 2.0
 """Maximum seconds without an acknowledgement until a job is sent again, under the same id."""
 _ASK: Final = 5.0
 """Seconds that the server has to say whether a job was moved."""
-_WINDOW: Final = 256
-"""Jobs sent at a time and not acknowledged. The others wait here, so that those behind them in the lane are reached."""
+_WINDOW: Final = 64
+"""Jobs sent at a time and not acknowledged. The others wait here: first of all, the jobs behind them are reached."""
+_MORE: Final = 512
+"""Bytes of headers that a moved job may have more than it had; one that would get too large stays in its lane."""
 _STARTS: Final = 256
 """Maximum number of subjects whose lines are kept, since most moved jobs have one of a few subjects."""
 _REMEMBERED: Final = 50_000
@@ -51,17 +53,16 @@ class _Move:
 
     Attributes:
         source: the state of its old lane.
-        reply: the subject that acknowledges it there.
+        message: the job.
         key: its stream and sequence.
-        start, end: what to send, before and after the number of the message.
+        lane: the new lane.
         at: when it was sent or its delivery was renewed (monotonic seconds).
     """
 
     source: PullState
-    reply: str
+    message: Msg
     key: tuple[str, int]
-    start: bytes
-    end: bytes
+    lane: int
     at: float
 
 
@@ -138,23 +139,12 @@ class Mover:
         """
         if self._subscription is None or not self._nc.is_connected:
             return False
-        stream, sequence = delivery.stream, delivery.sequence
-        tenant = message.subject.split(".")[4]
-        stored, message_id = f"{stream}.{sequence}", copy_id(_WHY, message.reply)
-        fields = headers.encode(self._ids.moved(message.headers, tenant, stored, message_id))
-        size = len(fields) + len(message.data)
-        if size > self._nc.max_payload:
+        if len(message.data) + headers.size(message.headers or {}) + _MORE > self._nc.max_payload:
             return False
-        start = self._starts.get((message.subject, lane))
-        if start is None:
-            if len(self._starts) >= _STARTS:
-                self._starts.clear()
-            start = b"HPUB %b %b." % (subjects.job_sidelined(message.subject, lane).encode(), self._inbox.encode())
-            self._starts[message.subject, lane] = start
-        end = b" %d %d\r\n%b%b\r\n" % (len(fields), size, fields, message.data)
-        self._queue.append(_Move(source, message.reply, (stream, sequence), start, end, time.monotonic()))
+        key = (delivery.stream, delivery.sequence)
+        self._queue.append(_Move(source, message, key, lane, time.monotonic()))
         source.moving += 1
-        self._under_way.add((stream, sequence))
+        self._under_way.add(key)
         self._idle.clear()
         self._next()
         return True
@@ -193,12 +183,12 @@ class Mover:
         for number, move in self._waiting.items():
             if now - move.at > self._again:
                 move.at = now
-                self._outbox.offer(move.reply, IN_PROGRESS)
+                self._outbox.offer(move.message.reply, IN_PROGRESS)
                 self._send(number, move)
         for move in self._queue:
             if now - move.at > self._renew:
                 move.at = now
-                self._outbox.offer(move.reply, IN_PROGRESS)
+                self._outbox.offer(move.message.reply, IN_PROGRESS)
 
     def _next(self) -> None:
         while self._queue and len(self._waiting) < _WINDOW:
@@ -210,7 +200,21 @@ class Mover:
     def _send(self, number: int, move: _Move) -> None:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
-        self._lines.append(b"%b%d%b" % (move.start, number, move.end))
+        self._lines.append(self._line(number, move))
+
+    def _line(self, number: int, move: _Move) -> bytes:
+        """Return what publishes a job in its new lane."""
+        message, (stream, sequence) = move.message, move.key
+        start = self._starts.get((message.subject, move.lane))
+        if start is None:
+            if len(self._starts) >= _STARTS:
+                self._starts.clear()
+            subject = subjects.job_sidelined(message.subject, move.lane)
+            start = self._starts[message.subject, move.lane] = f"HPUB {subject} {self._inbox}.".encode()
+        tenant, message_id = message.subject.split(".")[4], copy_id(_WHY, message.reply)
+        fields = headers.encode(self._ids.moved(message.headers, tenant, f"{stream}.{sequence}", message_id))
+        size = len(fields) + len(message.data)
+        return b"%b%d %d %d\r\n%b%b\r\n" % (start, number, len(fields), size, fields, message.data)
 
     def _write(self) -> None:
         data, count = b"".join(self._lines), len(self._lines)
@@ -238,11 +242,11 @@ class Mover:
         self._under_way.discard(move.key)
         if refused is not None:
             _log.warning("jobs of sidelined tenants stay in their lane: %s", refused.get("description", ""))
-            self._outbox.offer(move.reply, NAK)
+            self._outbox.offer(move.message.reply, NAK)
             self._refused()
         else:
             self.count += 1
-            self._outbox.offer(move.reply, ACK)
+            self._outbox.offer(move.message.reply, ACK)
             self._done[move.key] = None
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]

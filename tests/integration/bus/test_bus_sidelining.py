@@ -223,3 +223,28 @@ async def test_nothing_is_lost_when_workers_are_killed_while_they_move_jobs(bus,
     again = sum(count - 1 for line, count in lines.items() if line.startswith("begin flood") and count > 1)
     print(f"{kills} kills, {again} jobs began again")
     assert again <= kills * 8  # the slots of a worker
+
+
+async def test_a_server_killed_while_jobs_are_moved_loses_none(bus, until):
+    """What the server had in memory only may be delivered again, as after any kill."""
+    app, done = Service("app", ack_wait=1, concurrency=16), Counter()
+
+    @app.job("work")
+    async def work(request: int, ctx: Context) -> None:
+        await asyncio.sleep(0.005)
+        done[ctx.tenant, request] += 1
+
+    async with bus.serving(app) as [worker]:
+        quiet = (await of_the_same_lane(bus, "app", "flood", 1))[0]
+        await until(lambda: worker.beat().in_hand == 0)
+        done.clear()
+        await flood(bus, "app", "flood", range(1, 3001))
+        before = worker._work.mover.count
+        await until(lambda: worker._work.mover.count > before)
+        os.kill(bus.broker.server.pid, signal.SIGKILL)
+        await bus.broker.server.restart()
+        await bus.submit("app", "work", 1, tenant=quiet, timeout=20)
+        await until(lambda: done[quiet, 1])
+        await until(lambda: is_empty(bus, "app"), 60)
+    assert {n for tenant, n in done if tenant == "flood"} == set(range(1, 3001))
+    print(f"{sum(done.values()) - len(done)} jobs were done twice after the kill of the server")

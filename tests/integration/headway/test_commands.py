@@ -223,3 +223,11 @@ def test_env_says_clearly_if_nothing_runs_here(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert "does not run here" in done.stderr
+
+
+def test_tenants_are_shown_as_a_table_and_as_json(up):
+    found = up.json("tenants", "--json")
+    assert found["url"].startswith("nats://127.0.0.1:")
+    assert all({"tenant", "queued", "busy_s", "weight", "share", "sidelined"} <= row.keys() for row in found["rows"])
+    shown = up.run("tenants").stdout
+    assert "TENANT" in shown or "no tenant has jobs" in shown
