@@ -86,12 +86,14 @@ async def _make(
     broker: Broker, config: Config, services: dict[str, Service], grace: float | None, *, copies: int
 ) -> None:
     """Create streams, records, queues and routes; those that already match stay unchanged."""
+    from headway.acting import audited
     from headway.bus.nats import streams
     from headway.declare import declare
 
     async with await broker.connect("operator", name="apply") as bus:
         await streams.provision(bus.js, config.server.replicas or copies)
-        await declare(config, services, broker, bus, grace=grace, say=say)
+        async with audited(bus):
+            await declare(config, services, broker, bus, grace=grace, say=say)
 
 
 async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:
