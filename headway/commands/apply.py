@@ -55,9 +55,12 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
     from headway.broker.broker import Broker
     from headway.broker.upgrade import upgrade
     from headway.declare import check
+    from headway.images import signing
 
     services = check(config)
     if notice := upgrade(Path(config.server.store)):
+        say("apply", notice)
+    if notice := signing.upgrade(Path(config.server.store)):
         say("apply", notice)
     broker = Broker.external(url, dir=Path(config.server.store))
     clock = asyncio.get_running_loop().time
