@@ -16,7 +16,7 @@ from headway.bus.wire.subjects import token
 from headway.control.records import RolloutRecord, VersionRecord
 from headway.deployer import contract
 from headway.deployer.errors import ContractBroken
-from headway.images import image
+from headway.images import image, seal
 from headway.images.errors import ImageChanged, NoImage
 from headway.images.image import Schemas
 
@@ -40,6 +40,7 @@ async def prove(bus: Bus, record: RolloutRecord, new: VersionRecord, old: Versio
     Raises:
         NoImage: if the new version has none.
         ImageChanged: if it differs from what was built.
+        NotSigned: if no trusted key has signed it.
         ContractBroken: naming all that would break, or if the old contract is unknown.
     """
     if new.image is None:
@@ -50,7 +51,7 @@ async def prove(bus: Bus, record: RolloutRecord, new: VersionRecord, old: Versio
             remedy=f"headway image build <folder> --version {new.version}, and deploy it",
         )
     manifest = await asyncio.to_thread(
-        image.verify_source, Path(new.root), new.image, service=new.service, app=new.app, config=new.config
+        seal.verify_source, Path(new.root), new.image, service=new.service, app=new.app, config=new.config
     )
     if old is None or record.breaking or record.urgent:
         return

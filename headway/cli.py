@@ -41,6 +41,7 @@ _SECTIONS = {
         "init": "Create keys and configuration for servers that run elsewhere.",
         "apply": "Apply headway.yaml to servers that run elsewhere.",
         "records": "List control records that cannot be read, and restore them.",
+        "audit": "List and export what operators did.",
         "backup": "Back up an installation, and restore it.",
         "env": 'Print exports for the nats CLI: eval "$(headway env)".',
         "docs": "Write the AsyncAPI 3 document of a service.",

@@ -136,7 +136,9 @@ class WebConfig(_Strict):
         tenant_claim, user_claim: the claims that name tenant and user.
         pass_claims: further claims that services are told, in `ctx.user`.
         console: serve the operator's console.
-        role_claim, operator_role: the claim that names roles, and the one whose tokens open the console.
+        role_claim: the claim that names roles or groups, for the console.
+        viewer_role: what it holds for those who may see the console.
+        operator_role, admin_role: likewise for those who may replay and steer, and those who may discard as well.
         dev_issuer: gives anybody a token for any user; for trying things out.
         origins: other origins whose pages may use it.
         proxies: addresses or networks of trusted reverse proxies (for `X-Forwarded-For`).
@@ -155,7 +157,9 @@ class WebConfig(_Strict):
     pass_claims: list[str] = []
     console: bool = True
     role_claim: str = "role"
+    viewer_role: str = "viewer"
     operator_role: str = "operator"
+    admin_role: str = "admin"
     dev_issuer: bool = False
     origins: list[str] = []
     proxies: list[Annotated[str, AfterValidator(_check_proxy)]] = []
@@ -194,7 +198,9 @@ class WebConfig(_Strict):
             "--tenant-claim": self.tenant_claim,
             "--user-claim": self.user_claim,
             "--role-claim": self.role_claim,
+            "--viewer-role": self.viewer_role,
             "--operator-role": self.operator_role,
+            "--admin-role": self.admin_role,
             "--proxies": ",".join(self.proxies) or None,
             "--session": str(self.session),
         }

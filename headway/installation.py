@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from headway.acting import audited
 from headway.broker import atomic
 from headway.broker.broker import Broker
 from headway.broker.provision import create_streams
@@ -133,7 +134,8 @@ class Installation:
                     if broker.server is not None:
                         helping.append(group.create_task(Supervisor(broker, say).run()))
                     try:
-                        await declare(config, services, broker, bus, grace=None, say=say)
+                        async with audited(bus, "up", {"services": sorted(services)}):
+                            await declare(config, services, broker, bus, grace=None, say=say)
                         running._control_processes(group, warm=warm)
                         await running._until_serving(services, start_timeout)
                         _announce(broker, running.web_url)

@@ -20,9 +20,10 @@ import orjson
 
 from headway.bus.errors import ConfigError
 from headway.bus.wire.subjects import token
-from headway.images import image, imports, requirements, source, store
+from headway.images import image, imports, requirements, signing, source, store
 from headway.images.errors import BuildFailed
 from headway.images.image import Manifest
+from headway.images.seal import Sealer
 from headway.images.source import Place, SourceFiles
 
 IMPORT_TIMEOUT: Final = 60.0
@@ -39,7 +40,13 @@ class Built:
 
 
 def build(
-    path: Path, *, version: str, data_dir: Path, config: Mapping[str, Any] | None = None, app: str | None = None
+    path: Path,
+    *,
+    version: str,
+    data_dir: Path,
+    config: Mapping[str, Any] | None = None,
+    app: str | None = None,
+    sealer: Sealer | None = None,
 ) -> Built:
     """Build an image of a service and publish it under its label.
 
@@ -49,6 +56,7 @@ def build(
         data_dir: the data directory with the images.
         config: the version's configuration, validated by the service's model.
         app: `module:variable`, if the folder has no service or several.
+        sealer: signs the image; by default the environment's own key.
 
     Raises:
         BuildFailed: if the source is not a service that can be imported on its own.
@@ -59,7 +67,9 @@ def build(
     token(version, "version")
     manifest, gathered = snapshot(path, version=version, config=config, app=app)
     existed = manifest.digest in image.digests(data_dir)
+    sealer = sealer or signing.own(data_dir)
     digest = store.publish(data_dir, manifest, gathered.files)
+    signing.sign_built(data_dir, manifest, sealer)
     return Built(digest, manifest, existed)
 
 

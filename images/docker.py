@@ -14,7 +14,7 @@ import aiodocker
 import aiohttp
 from aiodocker.exceptions import DockerError
 
-from headway.images import image
+from headway.images import image, seal
 from headway.images.errors import BuildFailed
 from headway.images.image import Manifest
 
@@ -36,6 +36,7 @@ sys.exit(not set(open('/tmp/{wanted}').read().split()) <= have)" || {{ \\
     /tmp/pip/bin/pip --python /opt/headway/bin/python install --quiet --no-cache-dir --no-deps -r /tmp/{wanted} && \\
     rm -rf /tmp/pip; }}
 COPY {folder} /images/{folder}
+COPY {attestations} /images/{attestations}
 USER 10001:10001
 """
 
@@ -58,10 +59,11 @@ async def build(data_dir: Path, digest: str, *, base: str = BASE) -> str:
 
     Raises:
         NoImage, ImageChanged: if the image does not exist, or was changed since it was built.
+        NotSigned: if no trusted key has signed it.
         BuildFailed: if Docker fails; with its message.
     """
     root = image.folder(data_dir, digest)
-    manifest = image.verify(root, digest)
+    manifest = seal.verify(root, digest)
     docker = aiodocker.Docker()
     try:
         await docker.images.build(
@@ -85,7 +87,7 @@ async def build(data_dir: Path, digest: str, *, base: str = BASE) -> str:
 def _context(root: Path, manifest: Manifest, base: str) -> io.BytesIO:
     """Return the build context as a tar file without this machine's owners and times."""
     texts = {
-        "Dockerfile": _DOCKERFILE.format(base=base, wanted=_WANTED, folder=root.name),
+        "Dockerfile": _DOCKERFILE.format(base=base, wanted=_WANTED, folder=root.name, attestations=seal.ATTESTATIONS),
         _WANTED: "".join(f"{one}=={version}\n" for one, version in sorted(manifest.requirements.items())),
     }
     packed = io.BytesIO()
@@ -95,6 +97,8 @@ def _context(root: Path, manifest: Manifest, base: str) -> io.BytesIO:
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
         tar.add(root, arcname=root.name, filter=_readable)
+        statement = seal.statement_path(root.parent, manifest.digest)
+        tar.add(statement, arcname=f"{seal.ATTESTATIONS}/{statement.name}", filter=_readable)
     packed.seek(0)
     return packed
 

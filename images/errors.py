@@ -8,6 +8,7 @@ headway.bus.errors.UsageError
 headway.bus.errors.BrokerError
 ├── NoImage            there is no such image
 ├── ImageChanged       an image was changed since it was built; nothing is started from it
+├── NotSigned          no trusted key has signed an image; nothing is started from it
 └── WrongRequirements  an image's requirements are not installed here
 """
 
@@ -58,6 +59,14 @@ class ImageChanged(BrokerError):
     code = "image_changed"
     status = 409
     default_remedy = "build it again from the same source, or promote it again: that restores missing files"
+
+
+class NotSigned(BrokerError):
+    """No trusted key has signed an image. Nothing is started from it."""
+
+    code = "not_signed"
+    status = 403
+    default_remedy = "build it again here; or, if you trust it, sign it with `headway image sign`"
 
 
 class WrongRequirements(BrokerError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from headway.broker import atomic
-from headway.images import image
+from headway.images import image, seal, signing
 from headway.images.errors import ImageChanged, ImageError, LabelTaken, NoImage
 from headway.images.image import Manifest
 from headway.images.source import Content
@@ -77,6 +77,7 @@ def copy(origin: Path, target: Path, digest: str) -> Manifest:
 
     Raises:
         NoImage, ImageChanged: if it is missing or damaged at its origin.
+        NotSigned: as `signing.carry_over`.
         LabelTaken: if its label refers to another image at the target.
         ImageError: if it cannot be written.
     """
@@ -86,6 +87,8 @@ def copy(origin: Path, target: Path, digest: str) -> Manifest:
         name: Content((root / image.SOURCE / name).read_bytes(), executable=file.executable)
         for name, file in manifest.files.items()
     }
+    seal.check(root, digest)
+    signing.carry_over(origin, target, digest)
     publish(target, manifest, contents)
     return image.verify(image.folder(target, digest), digest)
 
@@ -99,6 +102,8 @@ def remove(data_dir: Path, digest: str) -> None:
         place = image.folder(data_dir, digest)
         if place.exists():
             _discard(place)
+        for path in (seal.statement_path, seal.sbom_path):
+            path(data_dir / image.IMAGES, digest).unlink(missing_ok=True)
 
 
 @contextmanager

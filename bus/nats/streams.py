@@ -45,6 +45,7 @@ OBJECTS: Final = "OBJECTS"
 DEAD: Final = "DEAD"
 ATTEMPTS: Final = "KV_ATTEMPTS"
 CONTROL: Final = "KV_CONTROL"
+AUDIT: Final = "AUDIT"
 BLOBS_BUCKET: Final = "BLOBS"
 BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
 
@@ -58,6 +59,8 @@ MAX_EVENT: Final = 32 * 1024
 DAY: Final = 86_400.0
 TOMBSTONES: Final = 30 * DAY
 """Seconds that a deleted object's tombstone stays. A page that was offline for longer reloads everything."""
+AUDIT_KEPT: Final = 400 * DAY
+"""Seconds that entries of the audit log stay: a year, and time to export it."""
 _GIB: Final = 1 << 30
 _ELECTION = 20.0
 """Seconds to retry temporary refusals; a cluster needs up to nine to elect a leader (nats-server, raft.go)."""
@@ -209,7 +212,7 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
 
 
 def of_control(replicas: int | None = None) -> list[StreamConfig]:
-    """Return the streams of control's account: the control records, and the objects of the console."""
+    """Return the streams of control's account: the control records, the objects of the console, the audit log."""
     return [
         _kept(
             CONTROL,
@@ -222,6 +225,17 @@ def of_control(replicas: int | None = None) -> list[StreamConfig]:
             allow_msg_ttl=True,
         ),
         replace(_objects(replicas), max_bytes=_GIB // 16),
+        _kept(
+            AUDIT,
+            [subjects.AUDIT_ALL],
+            replicas,
+            max_bytes=_GIB // 16,
+            max_age=AUDIT_KEPT,
+            discard=DiscardPolicy.OLD,
+            allow_direct=True,
+            deny_purge=True,
+            deny_delete=True,
+        ),
     ]
 
 

@@ -65,7 +65,7 @@ MAX_SIZE: Final = 65_000
 """Maximum bytes of headers of a stored message; JetStream refuses 65,536 and more."""
 
 _RESERVED: Final = ("nats-", "headway-")
-_PASSED_ON: Final = frozenset({TIMEOUT, BASE_REVISIONS, ID, PROOF})
+_PASSED_ON: Final = frozenset({TIMEOUT, BASE_REVISIONS, ID, PROOF, USER})
 _MAX_VALUE = 1024
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, the names that NATS clients send
 

@@ -222,6 +222,15 @@ def live_head(tenant: str) -> str:
     return f"live.{token(tenant, 'tenant')}.head"
 
 
+AUDIT_ALL: Final = "audit.*"
+"""All entries of the audit log."""
+
+
+def audit(source: str) -> str:
+    """Return the subject of an entry of the audit log, by where the action came from."""
+    return f"audit.{token(source, 'source')}"
+
+
 def live_conflict(tenant: str) -> str:
     """Return the subject on which a tenant's pages learn of write conflicts."""
     return f"live.{token(tenant, 'tenant')}.conflict"

@@ -25,7 +25,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed
 from headway.bus.nats import jsapi
 from headway.bus.nats.streams import CONTROL, EVENTS, JOBS
-from headway.images import image
+from headway.images import image, seal
 from headway.place import pool_of
 
 Say = Callable[[str], None]
@@ -138,7 +138,7 @@ async def _files(url: str, directory: Path, writer: Writer) -> int:
     finally:
         await broker.close()
     async with lock.held(directory / LOCK_FILE):
-        for name in (KEY_FILE, ROUTES_FILE, REVOKED_FILE):
+        for name in (KEY_FILE, ROUTES_FILE, REVOKED_FILE, seal.KEY_FILE, seal.TRUSTED_FILE):
             if (directory / name).exists():
                 await asyncio.to_thread(_file, directory, directory / name, writer)
     for folder in (_CREDS, image.IMAGES):

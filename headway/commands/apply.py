@@ -55,9 +55,12 @@ async def _apply(url: str, config: Config, wait: float, grace: float | None) -> 
     from headway.broker.broker import Broker
     from headway.broker.upgrade import upgrade
     from headway.declare import check
+    from headway.images import signing
 
     services = check(config)
     if notice := upgrade(Path(config.server.store)):
+        say("apply", notice)
+    if notice := signing.upgrade(Path(config.server.store)):
         say("apply", notice)
     broker = Broker.external(url, dir=Path(config.server.store))
     clock = asyncio.get_running_loop().time
@@ -86,12 +89,14 @@ async def _make(
     broker: Broker, config: Config, services: dict[str, Service], grace: float | None, *, copies: int
 ) -> None:
     """Create streams, records, queues and routes; those that already match stay unchanged."""
+    from headway.acting import audited
     from headway.bus.nats import streams
     from headway.declare import declare
 
     async with await broker.connect("operator", name="apply") as bus:
         await streams.provision(bus.js, config.server.replicas or copies)
-        await declare(config, services, broker, bus, grace=grace, say=say)
+        async with audited(bus):
+            await declare(config, services, broker, bus, grace=grace, say=say)
 
 
 async def _ready(broker: Broker, wait: float, deadline: float) -> list[str]:

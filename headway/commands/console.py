@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from headway.acting import audited, person
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.control.store import Control
 from headway.endpoint import ServerAccess, pages_url, require
+
+if TYPE_CHECKING:
+    from headway.console.access import Role
 
 
 @click.command(
@@ -18,40 +22,42 @@ from headway.endpoint import ServerAccess, pages_url, require
 )
 @click.option("--web-url", help="Address of the pages.  [default: where `headway up` or `headway web` serves them]")
 @click.option("--name", help="Name recorded with actions in the console.  [default: your user name]")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "operator", "admin"]),
+    default="admin",
+    show_default=True,
+    help="What its user may do: see; replay and steer; discard, too.",
+)
 @options.server
-def console(*, web_url: str | None, name: str | None, url: str | None, creds: str | None, directory: Path) -> int:
+def console(
+    *, web_url: str | None, name: str | None, role: Role, url: str | None, creds: str | None, directory: Path
+) -> int:
     """Print the address of the operator's page. It lets one browser sign in, once, within an hour.
 
     It needs an operator's credentials, like all commands that change something.
     """
     endpoint = require(url, creds, directory)
-    return run(_console(endpoint, pages_url(web_url, directory), name or person()))
+    return run(_console(endpoint, pages_url(web_url, directory), name or person(), role))
 
 
-async def _console(endpoint: ServerAccess, web_url: str, name: str) -> None:
-    async with await endpoint.connect("console") as bus:
-        click.echo(await address(Control(bus), web_url, name))
+async def _console(endpoint: ServerAccess, web_url: str, name: str, role: Role) -> None:
+    async with await endpoint.connect("console") as bus, audited(bus):
+        click.echo(await address(Control(bus), web_url, name, role))
 
 
-async def address(control: Control, web_url: str, by: str) -> str:
+async def address(control: Control, web_url: str, by: str, role: Role = "admin") -> str:
     """Return the address of the console. Its code follows the `#`, which browsers do not send.
 
     Args:
         control: the records.
         web_url: of `headway web`.
         by: name of the person who will use it.
+        role: what that person may do.
 
     Raises:
         MissingStream, NotStored: if the code cannot be stored.
     """
     from headway.console.access import Access
 
-    return f"{web_url.rstrip('/')}/console/#code={await Access(control).code(by)}"
-
-
-def person() -> str:
-    """Return the name of the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "operator"
+    return f"{web_url.rstrip('/')}/console/#code={await Access(control).code(by, role=role)}"

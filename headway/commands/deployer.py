@@ -40,8 +40,10 @@ async def _deploy(url: str, creds: str | None, directory: Path, keep: int) -> No
     from headway.controlprocess import running
     from headway.deployer.prove import prove
     from headway.deployer.rollout.deployer import Deployer
+    from headway.images import signing
     from headway.place import pool_of
 
+    signing.upgrade(directory)
     broker = Broker.external(url, creds=creds, dir=directory)
     with running("deployer") as stop:
         try:

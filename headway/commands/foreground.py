@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from headway import extras
+from headway.acting import person
 from headway.broker.broker import Broker
 from headway.broker.errors import PortInUse
 from headway.broker.identity import KEY_FILE
@@ -21,10 +22,11 @@ from headway.bus import tasks
 from headway.bus.worker.worker import DEFAULT_GRACE
 from headway.commands import options
 from headway.commands.base import run
-from headway.commands.console import address, person
+from headway.commands.console import address
 from headway.config import Config
 from headway.control.store import Control
 from headway.endpoint import DIR_VARIABLE, credentials, default_directory, server_url
+from headway.images import signing
 from headway.installation import Installation
 from headway.loglines import say
 from headway.output import OutputStream, echo
@@ -155,8 +157,9 @@ async def _serve(
     ready: asyncio.Event,
     beside: Beside | None,
 ) -> None:
-    if notice := upgrade(Path(config.server.store)):
-        echo(notice, err=True)
+    for notice in (upgrade(Path(config.server.store)), signing.upgrade(Path(config.server.store))):
+        if notice:
+            echo(notice, err=True)
     external = _external(Path(config.server.store))
     echo(f"starting {'' if external else 'nats-server and '}{', '.join(config.services)} ...", err=True)
     async with Installation.start(

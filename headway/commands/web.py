@@ -59,8 +59,10 @@ from headway.controlprocess import running
     help="A further claim that services are told, in `ctx.user`. Can be repeated.",
 )
 @click.option("--console/--no-console", default=True, show_default=True, help="Serve the operator's console.")
-@click.option("--role-claim", default="role", show_default=True, help="The claim that names roles.")
-@click.option("--operator-role", default="operator", show_default=True, help="The role whose tokens open the console.")
+@click.option("--role-claim", default="role", show_default=True, help="The claim that names roles or groups.")
+@click.option("--viewer-role", default="viewer", show_default=True, help="The role that may see the console.")
+@click.option("--operator-role", default="operator", show_default=True, help="The role that may replay and steer, too.")
+@click.option("--admin-role", default="admin", show_default=True, help="The role that may discard, too.")
 @click.option("--dev-issuer", is_flag=True, help="Give anybody a token for any user. For trying things out.")
 @click.option(
     "--loopback-published",
@@ -109,7 +111,9 @@ def web(
     passed: tuple[str, ...],
     console: bool,
     role_claim: str,
+    viewer_role: str,
     operator_role: str,
+    admin_role: str,
     dev_issuer: bool,
     published: bool,
     own: Path | None,
@@ -143,7 +147,7 @@ def web(
     )
     server.check(settings)
     # A user who gets arbitrary claims from the development issuer must not become an operator.
-    roles = Roles(role_claim, operator_role) if rules is not None else None
+    roles = Roles(role_claim, viewer_role, operator_role, admin_role) if rules is not None else None
     try:
         return run(_serve(found.url, directory, settings, roles, console=console))
     except PortInUse as error:

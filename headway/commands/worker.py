@@ -70,9 +70,9 @@ def worker(
 
 def _enter(root: Path) -> tuple[str, str, dict[str, Any]]:
     """Verify an image and be a process of it; what to run, as which version, with which configuration."""
-    from headway.images import image, imports
+    from headway.images import image, imports, seal
 
-    manifest = image.verify(root, image.digest_of(root))
+    manifest = seal.verify(root, image.digest_of(root))
     try:
         imports.enter(root / image.SOURCE, manifest)
     except OSError as error:

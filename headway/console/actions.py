@@ -17,6 +17,7 @@ from headway.bus.errors import HeadwayError
 from headway.bus.wire.subjects import CONSOLE
 from headway.clientsync.errors import BadRequest
 from headway.console.errors import NotAllDone
+from headway.control.audit import recorded
 from headway.control.records import RolloutRecord
 from headway.control.store import Control
 from headway.deployer.rollout import requests as ask
@@ -57,6 +58,8 @@ _ASK: Final[Mapping[str, Callable[..., Awaitable[RolloutRecord]]]] = {
     "abort": ask.abort,
     "rollback": ask.rollback,
 }
+NEEDS_ADMIN: Final = frozenset({"discard"})
+"""Actions that cannot be undone."""
 _DONE: Final = {"replay": "replayed", "discard": "discarded"}
 
 
@@ -97,17 +100,20 @@ class Actions:
             HeadwayError: if it cannot be done. With several dead letters, the others are still processed.
         """
         try:
-            if isinstance(wanted, LetterActions):
-                said = await self._letters(wanted)
-            else:
-                await self._control.refresh()
-                record = await _ASK[wanted.do](self._control, wanted.service, by=by)
-                said = f"asked the deployer: {wanted.do} {wanted.service} {record.version}"
+            async with recorded(self._bus, by, "console", wanted.do, wanted.model_dump(exclude={"do"})) as outcome:
+                said = outcome.said = await self._done(wanted, by)
         except HeadwayError as error:
             await self._remember(wanted, by, error.message, ok=False)
             raise
         await self._remember(wanted, by, said, ok=True)
         return said
+
+    async def _done(self, wanted: LetterActions | Release, by: str) -> str:
+        if isinstance(wanted, LetterActions):
+            return await self._letters(wanted)
+        await self._control.refresh()
+        record = await _ASK[wanted.do](self._control, wanted.service, by=by)
+        return f"asked the deployer: {wanted.do} {wanted.service} {record.version}"
 
     async def _letters(self, wanted: LetterActions) -> str:
         slots = asyncio.Semaphore(_AT_ONCE)

@@ -3,6 +3,7 @@
     POST   /console/sign-in   {"code"}           -> {"token"}: once for each code
     POST   /console/session   Bearer             -> a session of the role console, as clientsync/web/sessions.py gives
     DELETE /console/session   Bearer             signs out
+    GET    /console/me        Bearer             -> {"user", "role"}
     POST   /console/act       Bearer, an action  -> {"said"}
 
 There are no cookies, so no other page can make a browser act here. A page's credentials for the bus only allow
@@ -22,10 +23,11 @@ from headway.bus.client.bus import Bus
 from headway.clientsync.errors import BadRequest
 from headway.clientsync.web.guard import Guard, answer, body
 from headway.clientsync.web.sessions import Sessions
-from headway.clientsync.web.tokens import SignedIn, Verifier
-from headway.console.access import Access, Roles
-from headway.console.actions import Actions, parse
+from headway.clientsync.web.tokens import Verifier
+from headway.console.access import Access, Entrant, Roles
+from headway.console.actions import NEEDS_ADMIN, Actions, parse
 from headway.console.projector import Projector
+from headway.control.audit import recorded
 from headway.control.store import Control
 
 
@@ -37,7 +39,7 @@ class Console:
         bus: a connection in the role operator.
         ws_url: where pages connect.
         holder: name of this contender, for the projector's lease.
-        roles: which of the application's tokens belong to operators; None if none do, as with the development issuer.
+        roles: which of the application's tokens open the console; None if none do, as with the development issuer.
         lifetime: lifetime of a session in seconds.
         period: seconds between two snapshots of the projector.
     """
@@ -55,6 +57,7 @@ class Console:
     ) -> None:
         self.pages: Bus | None = bus.records
         self.projector = Projector(broker, bus, holder=holder, period=period)
+        self.bus = bus
         self.access = Access(Control(bus))
         self.actions = Actions(bus)
         self.sessions = Sessions(broker, lifetime=lifetime, role="console")
@@ -67,6 +70,7 @@ class Console:
         return [
             Route("/console/sign-in", endpoints.sign_in, methods=["POST"]),
             Route("/console/session", endpoints.session, methods=["POST", "DELETE"]),
+            Route("/console/me", endpoints.me, methods=["GET"]),
             Route("/console/act", endpoints.act, methods=["POST"]),
         ]
 
@@ -90,30 +94,43 @@ class _Endpoints:
     async def act(self, request: Request) -> Response:
         return await self._guard.admit(request, self._act)
 
+    async def me(self, request: Request) -> Response:
+        return await self._guard.admit(request, self._me)
+
     async def _exchange(self, request: Request) -> Response:
         code = (await body(request)).get("code")
         if not isinstance(code, str) or not code:
             raise BadRequest("there is no code", remedy="open the address that `headway console` prints")
-        return answer({"token": await self._guard.attempt(request, code, self._console.access.exchange)})
+        token = await self._guard.attempt(request, code, self._console.access.exchange)
+        entrant = await self._console.access.entrant(token, self._verifier, None)
+        async with recorded(self._console.bus, entrant.who.user, "console", "sign in", {"role": entrant.role}):
+            return answer({"token": token})
+
+    async def _me(self, request: Request) -> Response:
+        entrant = await self._entrant(request)
+        return answer({"user": entrant.who.user, "role": entrant.role})
 
     async def _open(self, request: Request) -> Response:
-        who = await self._who(request)
+        who = (await self._entrant(request)).who
         self._guard.once_more(who.tenant, who.user)
         return answer(self._console.sessions.open(who).shown(self._console.ws_url))
 
     async def _leave(self, request: Request) -> Response:
         """Revoke the token and the sessions of its owner: the server closes their connections."""
-        who = await self._who(request)
-        await self._console.access.leave(request.headers["authorization"].partition(" ")[2].strip())
-        await self._console.sessions.revoke(who)
+        who = (await self._entrant(request)).who
+        async with recorded(self._console.bus, who.user, "console", "sign out"):
+            await self._console.access.leave(request.headers["authorization"].partition(" ")[2].strip())
+            await self._console.sessions.revoke(who)
         return Response(status_code=204)
 
     async def _act(self, request: Request) -> Response:
-        who = await self._who(request)
-        return answer({"said": await self._console.actions.perform(parse(await body(request)), who.user)})
+        entrant = await self._entrant(request)
+        wanted = parse(await body(request))
+        entrant.require("admin" if wanted.do in NEEDS_ADMIN else "operator")
+        return answer({"said": await self._console.actions.perform(wanted, entrant.who.user)})
 
-    async def _who(self, request: Request) -> SignedIn:
-        async def check(token: str) -> SignedIn:
-            return await self._console.access.operator(token, self._verifier, self._console.roles)
+    async def _entrant(self, request: Request) -> Entrant:
+        async def check(token: str) -> Entrant:
+            return await self._console.access.entrant(token, self._verifier, self._console.roles)
 
         return await self._guard.bearer(request, check)

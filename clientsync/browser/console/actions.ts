@@ -2,7 +2,7 @@
 import { h } from "../shared/dom.js";
 import type { HeadwayError } from "../src/index.js";
 import type { Action } from "./models.js";
-import type { OperatorSession } from "./session.js";
+import { may, type OperatorSession, type Role } from "./session.js";
 
 /** Milliseconds that a success is shown. */
 const SHOWN = 6000;
@@ -31,12 +31,21 @@ function confirmed({ title, text, yes }: Confirmation): Promise<boolean> {
 export class ActionRunner {
   readonly notes = h("div", { class: "notes", role: "log", "aria-live": "polite" });
 
+  private role: Role | null = null;
+
   constructor(private readonly session: OperatorSession) {}
+
+  /** Find out what the person may do. While it is unknown, the server alone decides. */
+  async learnRole(): Promise<void> {
+    this.role = await this.session.role().catch(() => null);
+    document.body.dataset.role = this.role ?? "unknown";
+  }
 
   /** Make a button that runs an action. Nothing looks done until it is: the rows show it. */
   button(label: string, request: () => { readonly action: Action; readonly confirm?: Confirmation }, kind = "small"): HTMLButtonElement {
-    const button = h("button", { type: "button", class: kind, click: async () => {
+    const button = h("button", { type: "button", class: `${kind} acts`, click: async () => {
       const { action, confirm } = request();
+      if (this.role !== null && !may(this.role, action)) return this.note(`your role is ${this.role}: ask an administrator`, "bad");
       if (confirm !== undefined && !(await confirmed(confirm))) return;
       button.disabled = true;
       button.setAttribute("aria-busy", "true");

@@ -155,6 +155,7 @@ function signIn(why?: HeadwayError): void {
 }
 
 async function open(): Promise<void> {
+  void runner.learnRole();
   const store = await openStore({ session: { url: endpoint("session"), token: session.current }, ...CACHE });
   signOut.hidden = pill.hidden = false;
   openConsole = new Console(store);

@@ -9,6 +9,14 @@ const TIMEOUT = 60_000;
 /** Return the address of an endpoint. It is relative to this script, so a proxy may serve it all below a path. */
 export const endpoint = (name: string): string => new URL(name, import.meta.url).href;
 
+/** What a person may do, from the least on. */
+export const ROLES = ["viewer", "operator", "admin"] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Return whether a role is sufficient. Some actions cannot be undone; the server decides all the same. */
+export const may = (role: Role, action: Action): boolean =>
+  ROLES.indexOf(role) >= ROLES.indexOf(action.do === "discard" ? "admin" : "operator");
+
 export class OperatorSession {
   private token: string | null = sessionStorage.getItem(STORAGE_KEY);
 
@@ -37,6 +45,11 @@ export class OperatorSession {
     if (this.token === null) throw new HeadwayError("session", "nobody is signed in");
     return this.token;
   };
+
+  /** Return what the person may do. */
+  async role(): Promise<Role> {
+    return ((await request("GET", "me", undefined, this.current())) as { role: Role }).role;
+  }
 
   /** Run an action. Resolves with a sentence about what was done. */
   async act(action: Action): Promise<string> {

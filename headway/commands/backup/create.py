@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from headway.acting import audited
 from headway.backup.create import create as create_
 from headway.broker.broker import Broker
 from headway.broker.identity import KEY_FILE
@@ -48,7 +49,7 @@ def create(*, target: Path, settle: float, no_pause: bool, url: str | None, cred
 
 
 async def _running(endpoint: ServerAccess, directory: Path, target: Path, settle: float | None) -> None:
-    async with await endpoint.connect("backup") as bus:
+    async with await endpoint.connect("backup") as bus, audited(bus):
         manifest = await create_(bus, endpoint.url, directory, target, settle=settle, say=say)
     if not manifest.settled:
         say("jobs were in progress: unfinished ones are in the backup and will run again after a restore")
@@ -60,6 +61,7 @@ async def _stopped(directory: Path, target: Path) -> None:
     async with (
         Broker.start(directory, port=0, ws_port=None, provision=False) as broker,
         await broker.connect("operator", name="backup") as bus,
+        audited(bus),
     ):
         manifest = await create_(bus, broker.url, directory, target, settle=0, say=say)
     click.echo(f"saved {target}: {told(manifest)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.bus.client import dead as letters
 from headway.bus.errors import HeadwayError, StoreError
 from headway.commands import options
@@ -33,7 +34,7 @@ def purge(
 async def _purge(endpoint: ServerAccess, service: str | None, tenant: str | None) -> None:
     count = 0
     failed: list[HeadwayError] = []
-    async with await endpoint.connect("dead") as bus:
+    async with await endpoint.connect("dead") as bus, audited(bus) as outcome:
         async for letter in letters.list_(bus.js, service, tenant):
             try:
                 await letters.discard(bus, letter)
@@ -41,6 +42,7 @@ async def _purge(endpoint: ServerAccess, service: str | None, tenant: str | None
             except StoreError as error:
                 click.echo(f"not deleted: {letter.seq}: {visible(str(error))}", err=True)
                 failed.append(error)
+        outcome.said = f"deleted {count}, failed {len(failed)}"
     click.echo(f"deleted {counted(count, 'dead letter')}")
     if failed:
         raise failed[0]

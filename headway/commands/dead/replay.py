@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.bus.client import dead as letters
 from headway.bus.errors import HeadwayError, InvalidSubject, NotFound, UsageError
 from headway.commands import options
@@ -46,7 +47,7 @@ def replay(
 async def _replay(endpoint: ServerAccess, seqs: tuple[int, ...], service: str | None, tenant: str | None) -> None:
     count = 0
     failed: list[HeadwayError] = []
-    async with await endpoint.connect("dead") as bus:
+    async with await endpoint.connect("dead") as bus, audited(bus) as outcome:
         if seqs:
             wanted = [await letters.show(bus.js, seq) for seq in seqs]
         else:
@@ -61,6 +62,7 @@ async def _replay(endpoint: ServerAccess, seqs: tuple[int, ...], service: str | 
             what = f"{letter.service}/{letter.operation} of {letter.tenant}"
             click.echo(visible(f"replayed {letter.seq}: {what}"))
             count += 1
+        outcome.said = f"replayed {count}, failed {len(failed)}"
     if failed:
         raise failed[0]
     if not count:

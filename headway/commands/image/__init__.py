@@ -15,7 +15,11 @@ image = LazyGroup(
             "ls": "List images.",
             "show": "Show the contents of an image.",
             "diff": "Show what a version changes, and what it breaks.",
-            "verify": "Compare every byte of an image, or of all, with its digest.",
+            "verify": "Compare every byte with the digest, and check signatures.",
+            "sign": "Sign an image that you trust and that was not built here.",
+            "keys": "List trusted keys, or make a key for a machine that builds.",
+            "trust": "Trust another key from now on.",
+            "distrust": "Trust a key no longer.",
             "promote": "Bring a proven image to another environment.",
             "rm": "Remove an unused image.",
         }

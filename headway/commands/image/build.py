@@ -26,6 +26,11 @@ from headway.format import counted
 @click.option("--app", help="module:variable of the service, if PATH has none or several.")
 @options.configuration
 @click.option("--docker", "as_docker", is_flag=True, help="Also build a Docker image, for `scaler --driver docker`.")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign with this key, from `headway image keys --new`.  [default: the environment's own]",
+)
 @options.directory
 @json_option
 def build(
@@ -36,17 +41,22 @@ def build(
     config_file: Path | None,
     values: tuple[str, ...],
     as_docker: bool,
+    key: Path | None,
     directory: Path,
     as_json: bool,
 ) -> None:
     """Build an image of the service in the folder PATH.
 
     The image contains the folder, the local packages that its code imports, the exact versions of installed packages,
-    and the configuration. The same input gives the same digest. Nothing is deployed.
+    and the configuration. The same input gives the same digest. It is signed, with its provenance and a bill of
+    materials (CycloneDX). Nothing is deployed.
     """
     from headway.images.build import build as build_
+    from headway.images.seal import Sealer
 
-    built = build_(path, version=version, data_dir=directory, config=configuration(config_file, values), app=app)
+    sealer = None if key is None else Sealer.load(key)
+    config = configuration(config_file, values)
+    built = build_(path, version=version, data_dir=directory, config=config, app=app, sealer=sealer)
     manifest = built.manifest
     docker = None
     if as_docker:

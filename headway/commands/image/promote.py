@@ -50,6 +50,7 @@ def promote(*, service: str, version: str, origin: str | None, target: str, file
 async def _promote(
     origin: Environment, target: Environment, service: str, version: str, names: tuple[str, str], *, as_json: bool
 ) -> None:
+    from headway.acting import audited
     from headway.control.store import Control
     from headway.deployer.promote import promote as promote_
 
@@ -57,7 +58,8 @@ async def _promote(
     async with await require(origin.url, origin.creds, directory).connect("image") as bus:
         control = Control(bus)
         await control.refresh()
-    manifest = await asyncio.to_thread(promote_, control, directory, Path(target.dir), service, version)
+        async with audited(bus):
+            manifest = await asyncio.to_thread(promote_, control, directory, Path(target.dir), service, version)
     if as_json:
         told = {"service": service, "version": version, "digest": manifest.digest, "from": names[0], "to": names[1]}
         click.echo(json.dumps(told))

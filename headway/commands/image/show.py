@@ -11,15 +11,26 @@ from headway.commands import options
 from headway.commands.base import examples, json_option
 from headway.commands.image.shared import SHORT, facts, pick, size
 from headway.images import image as images
+from headway.images import seal
+from headway.images.sbom import document
 
 
 @click.command(epilog=examples("headway image show fax v2"))
 @click.argument("name", metavar="IMAGE", nargs=-1, required=True)
+@click.option("--sbom", is_flag=True, help="Print its bill of materials (CycloneDX JSON).")
+@click.option("--provenance", is_flag=True, help="Print the signed statement about it (in-toto JSON).")
 @options.directory
 @json_option
-def show(*, name: tuple[str, ...], directory: Path, as_json: bool) -> None:
+def show(*, name: tuple[str, ...], sbom: bool, provenance: bool, directory: Path, as_json: bool) -> None:
     """Show the contents of an image."""
     digest = pick(directory, name)
+    if provenance:
+        statement = seal.check(images.folder(directory, digest), digest)
+        click.echo(json.dumps(statement, indent=2))
+        return
+    if sbom:
+        click.echo(document(images.read(images.folder(directory, digest))), nl=False)
+        return
     manifest = images.read(images.folder(directory, digest))
     if as_json:
         click.echo(json.dumps({"digest": digest, **manifest.model_dump(mode="json")}))

@@ -13,6 +13,7 @@ from headway.commands.base import examples, json_option
 from headway.commands.image.shared import SHORT, pick
 from headway.format import counted
 from headway.images import image as images
+from headway.images import seal
 from headway.images.errors import ImageChanged
 
 
@@ -21,17 +22,17 @@ from headway.images.errors import ImageChanged
 @options.directory
 @json_option
 def verify(*, name: tuple[str, ...], directory: Path, as_json: bool) -> None:
-    """Read every byte of an image, or of all, and compare it with its digest."""
+    """Read every byte of an image, or of all, and compare it with its digest; check its signature."""
     problems: dict[str, HeadwayError] = {}
     chosen = [pick(directory, name)] if name else images.digests(directory)
     for digest in chosen:
         try:
-            manifest = images.verify(images.folder(directory, digest), digest)
+            manifest = seal.verify(images.folder(directory, digest), digest)
         except HeadwayError as error:
             problems[digest] = error
         else:
             if not as_json:
-                click.echo(f"{digest[:SHORT]}  as built  {manifest.service} {manifest.version}")
+                click.echo(f"{digest[:SHORT]}  as built, signed  {manifest.service} {manifest.version}")
     if as_json:
         click.echo(json.dumps({digest: problems[digest].message if digest in problems else "" for digest in chosen}))
     if problems:

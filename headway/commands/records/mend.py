@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.control.store import Control
@@ -24,7 +25,7 @@ def mend(*, keys: tuple[str, ...], url: str | None, creds: str | None, directory
 
 
 async def _mend(endpoint: ServerAccess, keys: tuple[str, ...]) -> None:
-    async with await endpoint.connect("records") as bus:
+    async with await endpoint.connect("records") as bus, audited(bus):
         control = Control(bus)
         await control.refresh()
         for key in keys or sorted(control.unreadable):

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from headway.acting import audited
 from headway.bus.errors import UsageError
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
@@ -133,7 +134,8 @@ async def _start(
     async with await endpoint.connect("deploy") as bus:
         control = Control(bus)
         await control.refresh()
-        record = await requests.deploy(control, from_image(control, directory, service, version), **plan)
+        async with audited(bus):
+            record = await requests.deploy(control, from_image(control, directory, service, version), **plan)
         if not as_json:
             click.echo(f"deploying {service} {version}" + (f" after {record.before}" if record.before else ""))
             click.echo(f"  next: headway rollout watch {service}    headway rollout abort {service}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import answer
@@ -35,7 +36,8 @@ def steering(
         async def do(endpoint: ServerAccess) -> int:
             async with await endpoint.connect(name) as bus:
                 control = Control(bus)
-                record = await request(control, service)
+                async with audited(bus):
+                    record = await request(control, service)
                 if not as_json:
                     click.echo(f"{doing} {service} {record.version}")
                 return await answer(control, record, as_json=as_json)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.commands import options
 from headway.commands.base import examples, json_option, run
 from headway.commands.rollout.answer import answer, from_image
@@ -33,10 +34,11 @@ def undo(
         async with await endpoint.connect("rollback") as bus:
             control = Control(bus)
             await control.refresh()
-            if to is not None and (service, to) not in control.versions:  # retired long ago, but its image is kept
-                made = from_image(control, directory, service, to).model_copy(update={"phase": "retired"})
-                await control.put(version_key(service, to), made)
-            record = await requests.rollback(control, service, to)
+            async with audited(bus):
+                if to is not None and (service, to) not in control.versions:  # retired long ago, but its image is kept
+                    made = from_image(control, directory, service, to).model_copy(update={"phase": "retired"})
+                    await control.put(version_key(service, to), made)
+                record = await requests.rollback(control, service, to)
             if not as_json:
                 target = record.version if record.urgent and record.abort is None else record.before
                 click.echo(f"rolling {service} back to {target or 'nothing'}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from headway.images import seal
 from headway.scaler.drivers.driver import ExitedWorker, Launch, RunningWorker
 from headway.scaler.drivers.priority import SHARES
 
@@ -92,6 +93,8 @@ def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
     environment = {**launch.environment, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if _CREDS_VARIABLE in environment:
         environment[_CREDS_VARIABLE] = f"{GIVEN}/{_CREDS}"
+    if launch.image is not None:  # a container does not see the data directory
+        environment[seal.TRUSTED_VARIABLE] = seal.accepted_here(Path(launch.root).parents[2])
     uid, gid = _user(launch)
     return {
         "Image": image,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headway.bus.errors import HeadwayError
 from headway.bus.worker import runner
-from headway.images import image, imports
+from headway.images import image, imports, seal
 
 
 def main(file: str) -> int:
@@ -20,7 +20,7 @@ def main(file: str) -> int:
     try:
         if launch["image"] is not None:
             root = Path(launch["image"])
-            imports.enter(root / image.SOURCE, image.verify(root, image.digest_of(root)))
+            imports.enter(root / image.SOURCE, seal.verify(root, image.digest_of(root)))
         service = runner.load(launch["app"])
         if service.name != launch["service"]:
             sys.stderr.write(f"{launch['app']} is service {service.name!r}, not {launch['service']!r}\n")

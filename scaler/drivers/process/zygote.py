@@ -26,7 +26,7 @@ import orjson
 from headway.broker import atomic
 from headway.bus.errors import HeadwayError
 from headway.bus.worker import runner
-from headway.images import image, imports
+from headway.images import imports, seal
 from headway.images.image import Manifest
 from headway.scaler.drivers import priority
 from headway.scaler.drivers.driver import Launch
@@ -209,8 +209,9 @@ def _verify(launch: Launch, digest: str) -> Manifest:
 
     Raises:
         NoImage, ImageChanged: if it differs from what was built or from the launch.
+        NotSigned: if no trusted key has signed it.
     """
-    return image.verify_source(Path(launch.root), digest, service=launch.service, app=launch.app, config=launch.config)
+    return seal.verify_source(Path(launch.root), digest, service=launch.service, app=launch.app, config=launch.config)
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from headway.control.records import RolloutRecord, VersionRecord
 from headway.deployer.errors import ContractBroken
 from headway.deployer.prove import known_schemas, prove
 from headway.deployer.version import version_of
-from headway.images import image, store
+from headway.images import image, signing, store
 from headway.images.errors import ImageChanged, NoImage
 from headway.images.image import Manifest
 from headway.images.source import Content
@@ -47,6 +47,7 @@ def published(data_dir, version: str, takes: type = int) -> VersionRecord:
         }
     )
     store.publish(data_dir, manifest, FILES)
+    signing.sign_trusted(data_dir, manifest.digest, "test")
     return version_of(data_dir, "app", version)
 
 

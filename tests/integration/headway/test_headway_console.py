@@ -257,13 +257,13 @@ async def stored(bus):
 async def test_who_signs_out_is_out_with_the_connection_too(place, bus):
     session = (await place.http.post("/console/session", headers=place.operator)).json()
     closed = asyncio.Event()
-    nc = await join(bus.url, session, closed)
+    nc = await join(bus.broker.ws_url, session, closed)
     assert (await place.http.request("DELETE", "/console/session", headers=place.operator)).status_code == 204
     async with asyncio.timeout(30):
         await closed.wait()
     assert nc.is_closed
     with pytest.raises(nats.errors.Error, match="Authorization"):
-        await join(bus.url, session, closed)
+        await join(bus.broker.ws_url, session, closed)
     assert (await place.act(do="pause", service="x")).status_code == 401
 
 
@@ -271,7 +271,7 @@ async def test_what_a_page_is_given_can_read_the_consoles_objects_and_nothing_el
     session = (await place.http.post("/console/session", headers=place.operator)).json()
     assert (session["tenant"], session["user"]) == ("headway", "ada")
     refused: list[str] = []
-    nc = await join(bus.url, session, asyncio.Event(), refused)
+    nc = await join(bus.broker.ws_url, session, asyncio.Event(), refused)
     for subject in ("live.acme.>", "live.>", "obj.headway.>", "sync.acme.pull", "$KV.>", "beat.>", "dead.>", ">"):
         await nc.subscribe(subject)
         await until(lambda: refused)
@@ -339,7 +339,7 @@ class Issuer:
     [
         ({"role": "operator"}, Roles(), "grace"),
         ({"role": ["reader", "operator"]}, Roles(), "grace"),
-        ({"realm": {"roles": ["admin"]}}, Roles("realm.roles", "admin"), "grace"),
+        ({"realm": {"roles": ["admin"]}}, Roles("realm.roles", operator="admin"), "grace"),
         ({"role": "reader"}, Roles(), None),
         ({"role": "operators"}, Roles(), None),
         ({"tenant": "acme"}, Roles(), None),
@@ -354,9 +354,9 @@ async def test_a_token_of_the_application_opens_the_console_by_its_role_alone(cl
     access = Access(None)  # type: ignore[arg-type]  # tokens of an application are checked without any record
     if who is None:
         with pytest.raises(NotAllowed):
-            await access.operator(issuer.token(**claims), verifier, roles)
+            await access.entrant(issuer.token(**claims), verifier, roles)
     else:
-        assert (await access.operator(issuer.token(**claims), verifier, roles)).user == who
+        assert (await access.entrant(issuer.token(**claims), verifier, roles)).who.user == who
 
 
 async def test_a_tenants_token_that_names_the_console_opens_no_session():

@@ -104,7 +104,7 @@ def test_build_list_show_compare_and_verify(folder, here):
     source.write_text("spoilt")
     verified = run("verify")
     assert verified.returncode == 11
-    assert f"{v1[:12]}  as built  hello v1" in verified.stdout
+    assert f"{v1[:12]}  as built, signed  hello v1" in verified.stdout
     assert "app.py was changed" in verified.stderr
     assert run("verify", "hello", "v1").returncode == 0
 

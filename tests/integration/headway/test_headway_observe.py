@@ -106,7 +106,7 @@ async def work(site, tenant: str) -> None:
         token = (await http.post("/dev/token", json={"tenant": tenant, "user": "ada"})).json()["token"]
         session = (await http.post("/session", headers={"Authorization": f"Bearer {token}"})).json()
     browser = await nats.connect(
-        about["url"],
+        about["ws_url"],
         user_jwt_cb=session["jwt"].encode,
         signature_cb=lambda _nonce: b"",
         inbox_prefix=session["inbox"].encode(),

@@ -14,8 +14,9 @@ import pytest
 from headway.bus.errors import HeadwayError, RemoteError
 from headway.control.records import Scale, ScaleRecord, ServiceRecord, VersionRecord
 from headway.control.store import Control, scale_key, service_key, version_key
-from headway.images import image, store
+from headway.images import image, seal, signing, store
 from headway.images.build import build, snapshot
+from headway.images.seal import Sealer
 from headway.scaler.controller import Scaler
 from headway.scaler.drivers.driver import Launch
 from headway.scaler.drivers.process import rundir
@@ -155,6 +156,20 @@ async def test_a_changed_image_is_refused_before_it_is_imported(place, change, m
     assert not await place.driver.list()
 
 
+async def test_an_image_that_nobody_signed_is_refused_before_it_is_imported(place, until, bus):
+    """The remedy's command signs it, and then it runs."""
+    statement = seal.statement_path(place.path / image.IMAGES, place.built.digest)
+    statement.unlink()
+    with pytest.raises(LaunchFailed, match="is not signed"):
+        await place.driver.prepare(place.launch())
+    mallory = Sealer.create(place.path / "mallory")
+    signing.sign_trusted(place.path, place.built.digest, "mallory", mallory)
+    with pytest.raises(LaunchFailed, match="does not trust"):
+        await place.driver.prepare(place.launch())
+    signing.sign_trusted(place.path, place.built.digest, "ada")
+    await place.driver.prepare(place.launch())
+
+
 async def test_an_image_that_is_changed_while_it_runs_starts_no_further_worker_until_it_is_mended(place, bus, until):
     await place.driver.spawn(place.launch(), "w1", fence=1)
     await answered(until, place, bus)
@@ -186,6 +201,7 @@ async def test_requirements_that_are_not_installed_are_named_with_what_to_do(pla
     manifest, gathered = snapshot(place.tree / "app", version="v2")
     wanted = {**manifest.requirements, "pydantic": "1.0", "no-such-thing": "2.0"}
     digest = store.publish(place.path, manifest.model_copy(update={"requirements": wanted}), gathered.files)
+    signing.sign_trusted(place.path, digest, "test")
     source = image.folder(place.path, digest) / image.SOURCE
     with pytest.raises(LaunchFailed) as refused:
         await place.driver.prepare(replace(place.launch(), config={}, root=str(source), image=digest))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.images import image, store
+from headway.images import image, signing, store
 from headway.images.errors import ImageChanged, ImageError, LabelTaken, NoImage
 from tests.support.made_image import FILES, manifest, rewrite
 
@@ -116,6 +116,7 @@ def test_two_builds_at_once_make_one_image(tmp_path):
 
 def test_a_copy_is_the_same_image(tmp_path):
     digest = publish(tmp_path / "staging")
+    signing.sign_built(tmp_path / "staging", manifest())
     copied = store.copy(tmp_path / "staging", tmp_path / "prod", digest)
     assert copied == manifest()
     assert image.labels(tmp_path / "prod") == {("app", "v1"): digest}
