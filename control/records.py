@@ -451,12 +451,19 @@ class Asked(Record):
 
 
 class Past(Record):
-    """A rollout that has ended."""
+    """A rollout that has ended, or was superseded by the next one.
+
+    Attributes:
+        number, version, before: as of the rollout.
+        outcome: its last phase, or that it was superseded before that.
+        began, ended: unix seconds.
+        reason: of its last transition.
+    """
 
     number: int
     version: str
     before: str | None
-    outcome: Phase
+    outcome: Phase | Literal["superseded"]
     began: float
     ended: float
     reason: str
@@ -469,6 +476,7 @@ class RolloutRecord(Record):
         number: counts the service's rollouts.
         version: the version that is rolled out.
         before: the version that had the traffic; None for a service's first release.
+        remains: versions of a rollout that this one has superseded: they lose their traffic, workers and jobs.
         steps: shares of the traffic in percent, ascending to 100.
         bake: seconds that each step is judged for.
         window: seconds for which the old version is kept warm once the new one has all the traffic.
@@ -500,6 +508,7 @@ class RolloutRecord(Record):
     number: int = 1
     version: str
     before: str | None = None
+    remains: tuple[str, ...] = ()
     steps: tuple[int, ...] = (5, 25, 50, 100)
     bake: float = Field(default=30.0, ge=0, le=86_400)
     window: float = Field(default=600.0, ge=0, le=7 * 86_400)

@@ -56,10 +56,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Move the jobs that are queued for one version to another."""
+    """Move jobs of one version to another.
+
+    Attributes:
+        source, target: the versions.
+        waiting: move only what waits for a retry, and leave the rest to the version's own workers.
+    """
 
     source: str
     target: str
+    waiting: bool = False
 
 
 Effect = Verify | Smoke | Route | TakeOver
@@ -157,6 +163,7 @@ def plan(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
             made = _take_over(record, facts, now)
         case _:
             made = _over(record, facts)
+    made = _clearing(record, made, facts)
     fleet_of = made.then if made.then.phase in OVER and not record.over else record
     return RolloutPlan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
 
@@ -168,7 +175,10 @@ def fleet(record: RolloutRecord) -> dict[str, DesiredVersion]:
     """
     new, old = record.version, record.before
     if record.phase in {"verify", "refused"}:
-        return {}
+        if not record.remains:
+            return {}
+        kept = DesiredVersion("live", record.workers if record.phase == "verify" else 0)
+        return {**dict.fromkeys(record.remains, DesiredVersion("retired")), **({old: kept} if old else {})}
     # Versions of earlier rollouts that were still kept warm when this one began are not needed any more.
     earlier = {name for past in record.past for name in (past.version, past.before) if name not in {None, new, old}}
     desired: dict[str, DesiredVersion] = {str(name): DesiredVersion("retired") for name in earlier}
@@ -268,6 +278,9 @@ def _must_go_back(record: RolloutRecord, facts: RolloutFacts) -> str | None:
 
 
 def _verify(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
+    if record.remains and (facts.route is None or any(_name(of) in record.remains for of in facts.route)):
+        told = f"{' and '.join(record.remains)} of the rollout before it loses all traffic"
+        return RolloutPlan(noted(record, told), effect=Route(home(record), proven=False), first=True)
     if record.paused:
         return RolloutPlan(noted(record, "paused"))
     if not facts.settled:
@@ -394,9 +407,8 @@ def _drain(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPla
         return RolloutPlan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
     left, busy = (facts.left or {}).get(old, 0), facts.busy.get(old, 0)
     waiting = noted(record, f"{old} has {left:,} jobs left and {busy:,} in hand")
-    if facts.settled and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
-        return RolloutPlan(waiting, effect=TakeOver(old, record.version))
-    return RolloutPlan(waiting)
+    gone = facts.settled and facts.missing.get(old, 0.0) >= LEFT_AFTER
+    return RolloutPlan(waiting, effect=TakeOver(old, record.version, waiting=not gone) if left else None)
 
 
 def _standby(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
@@ -431,6 +443,23 @@ def _take_over(record: RolloutRecord, facts: RolloutFacts, now: float) -> Rollou
     return RolloutPlan(noted(record, note), effect=TakeOver(bad, good) if left or facts.left is None else None)
 
 
+def _clearing(record: RolloutRecord, made: RolloutPlan, facts: RolloutFacts) -> RolloutPlan:
+    """Return the plan with what clears the remains of a superseded rollout, where there is nothing else to do.
+
+    Their workers finish what they have in hand; what else is queued goes to the version with the traffic.
+    """
+    if not record.remains or made.effect is not None or made.then.phase != record.phase or facts.left is None:
+        return made
+    if record.phase in {"verify", "back", "take-over"}:
+        return made
+    rest = tuple(one for one in record.remains if not facts.idle(one) or facts.alive.get(one))
+    target = record.version if record.phase in {"drain", "standby", "done"} else record.before
+    queued = (one for one in rest if facts.left.get(one, 0) > facts.busy.get(one, 0))
+    source = next(queued, None) if target is not None else None
+    effect = None if source is None else TakeOver(source, str(target))
+    return RolloutPlan(made.then.model_copy(update={"remains": rest}), made.otherwise, effect=effect)
+
+
 def _over(record: RolloutRecord, facts: RolloutFacts) -> RolloutPlan:
     """Return the plan for late jobs in the queue of a removed version, if there are any."""
     good, bad = (record.version, record.before) if record.phase == "done" else (record.before, record.version)
@@ -439,6 +468,11 @@ def _over(record: RolloutRecord, facts: RolloutFacts) -> RolloutPlan:
     if stray and not routed and not facts.alive.get(bad or ""):
         return RolloutPlan(record, effect=TakeOver(str(bad), str(good)))
     return RolloutPlan(record)
+
+
+def _name(routed: str) -> str:
+    """Return the version of a key of a route, which is `v2` or `v2@eu`."""
+    return routed.partition("@")[0]
 
 
 def _workers(count: int, version: str) -> str:

@@ -63,6 +63,11 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     show_default=True,
     help="Percent that the old version keeps at the last step, to compare with; given up once that is passed.",
 )
+@click.option(
+    "--supersede",
+    is_flag=True,
+    help="End a rollout under way: what it moved goes back, unless its version has all traffic, and this one follows.",
+)
 @click.option("--manual", is_flag=True, help="Each step waits for `headway rollout promote`.")
 @click.option("--breaking", is_flag=True, help="Schemas may differ in ways that break callers and queued jobs.")
 @click.option("--only-cluster", "cluster", metavar="NAME", help="Shift the traffic of this cluster alone.")
@@ -88,6 +93,7 @@ def start(
     patience: str,
     thin: Thin,
     holdback: int,
+    supersede: bool,
     manual: bool,
     breaking: bool,
     cluster: str | None,
@@ -112,6 +118,7 @@ def start(
             requests=requests_, margin=_margin(margin), patience=_duration(patience) or _AT_ONCE, thin=thin
         ),
         "holdback": holdback,
+        "supersede": supersede,
         "manual": manual,
         "breaking": breaking,
         "cluster": cluster,
