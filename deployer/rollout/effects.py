@@ -15,7 +15,7 @@ from headway.control.records import RolloutRecord, VersionRecord
 from headway.control.store import Control, version_key
 from headway.deployer import queues
 from headway.deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
-from headway.deployer.rollout import proof
+from headway.deployer.rollout import proof, samples
 from headway.deployer.rollout.comparison import run_checks
 from headway.deployer.rollout.plan import DesiredVersion, Effect, Route, Smoke, TakeOver, Verify
 from headway.deployer.rollout.takeover import Takeover
@@ -95,7 +95,9 @@ class Effects:
         await self._prove(record, new.value, None if old is None else old.value)
 
     async def smoke(self, record: RolloutRecord) -> None:
-        """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`.
+        """Prove that the version's workers can be reached, answer, and can read what is queued.
+
+        Raises `NotProven`, `ContractBroken` and `CheckFailed`.
 
         A check with an unknown result is left to the steps: there may be no value before there is traffic.
         """
@@ -103,6 +105,8 @@ class Effects:
         await proof.interest(
             self._bus, self._broker, record.service, alone, record.before, breaking=record.breaking or record.urgent
         )
+        if record.before is not None and not (record.breaking or record.urgent):
+            await samples.check(self._bus, record.service, record.version, record.before)
         for checked in await run_checks(self._bus, record):
             if checked.ok is False:
                 raise CheckFailed(f"check {checked.name}: {checked.said}")

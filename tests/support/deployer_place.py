@@ -51,6 +51,7 @@ class Behaviour:
     grace: float = 2.0
     operations: tuple[str, ...] = ("status",)
     jobs: bool = True
+    asks: type[BaseModel] = Ask
 
 
 class Place:
@@ -114,11 +115,13 @@ class Place:
             app.rpc(operation, timeout=5)(status)
         if behaviour.jobs:
 
-            @app.job("send", timeout=60, retry=Retry(backoff=behaviour.backoff))
             async def send(request: Ask, ctx: Context) -> None:
                 place.began.setdefault(request.n, []).append(version)
                 await place.behave(version)
                 place.done.setdefault(request.n, []).append(version)
+
+            send.__annotations__["request"] = behaviour.asks
+            app.job("send", timeout=60, retry=Retry(backoff=behaviour.backoff))(send)
 
         return app
 
