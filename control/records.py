@@ -487,6 +487,7 @@ class RolloutRecord(Record):
         holdback: percent of the traffic that `before` keeps at the last step, as a baseline for the judge; released
             once that step is passed.
         full: whether it has been released.
+        rechecks: how often the old version got traffic back to compare, since the new one failed more than before.
         workers: of the old version at the beginning: the capacity that the new one gets.
         phase: its current phase.
         step: index into `steps`.
@@ -518,6 +519,7 @@ class RolloutRecord(Record):
     urgent: bool = False
     holdback: int = Field(default=0, ge=0, le=50)
     full: bool = False
+    rechecks: int = Field(default=0, ge=0)
     criteria: Criteria = Criteria()
     checks: tuple[Check, ...] = ()
     workers: int = 1
@@ -569,6 +571,7 @@ class EvidenceRecord(Record):
 
     Attributes:
         number: of the rollout.
+        rechecks: of the rollout; each begins anew.
         analysis: what `headway.deployer.analysis.analysis.Analysis.state` returned.
         bound: what `headway.deployer.analysis.bound.Above.state` returned; None until it is needed.
         points: how the evidence grew.
@@ -576,6 +579,7 @@ class EvidenceRecord(Record):
 
     service: str
     number: int
+    rechecks: int = 0
     analysis: dict[str, Any]
     bound: list[float] | None = None
     points: tuple[Point, ...] = ()

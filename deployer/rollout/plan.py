@@ -27,6 +27,8 @@ LEFT_AFTER: Final = 30.0
 """The same for an old version that drains: then the new one takes over its jobs."""
 
 
+RECHECK: Final = 50
+"""Percent of the traffic that the old version gets when it is compared again."""
 HELD: Final = "held:"
 """Start of the note of a rollout that waits for a person because its traffic is too thin to prove anything."""
 
@@ -141,6 +143,7 @@ def plan(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
         facts: the known facts.
         now: unix seconds.
     """
+    record = _compared_again(record, facts, now) or record
     back = _must_go_back(record, facts)
     if back is not None:
         record = move(record.model_copy(update={"verdict": facts.verdict or record.verdict}), "back", now, back)
@@ -275,6 +278,23 @@ def _must_go_back(record: RolloutRecord, facts: RolloutFacts) -> str | None:
     if judged and facts.settled and facts.missing.get(new, 0.0) >= GONE_AFTER:
         return f"no worker of {new} has served for {GONE_AFTER:g} s"
     return None
+
+
+def _compared_again(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutRecord | None:
+    """Return the record of a released version that is compared with the old one again; None if it need not be.
+
+    It fails more than before, and there is nothing to compare it with: that may be an outage that the old version would
+    have as well. So the old version, which is warm, gets a part of the traffic, and the comparison decides.
+    """
+    released = record.phase in {"drain", "standby"} and record.abort is None and not record.paused
+    if not released or facts.verdict is None or facts.verdict.outcome != "fail":
+        return None
+    if record.before is None or not facts.serving.get(record.before):
+        return None
+    last = len(record.steps) - 1
+    again = {"full": False, "step": last, "holdback": RECHECK, "promoted": min(record.promoted, last)}
+    why = f"{'; '.join(facts.verdict.reasons)}; {record.before} gets a part of it, to compare"
+    return move(record, "shift", now, why, **again, rechecks=record.rechecks + 1, verdict=None)
 
 
 def _verify(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
