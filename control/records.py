@@ -258,13 +258,13 @@ class Margin(Record):
 
     Attributes:
         odds: the factor on the odds of failing.
-        points: the difference in the share of failures (0.005 is half a point). The larger of the two counts.
+        points: the difference in the share of failures (0.007 is 0.7 points). The larger of the two counts.
         latency: the factor on the 95th percentile.
         seconds: the allowed increase in seconds. The larger of the two counts.
     """
 
-    odds: float = Field(default=1.5, gt=1, le=100)
-    points: float = Field(default=0.005, gt=0, lt=1)
+    odds: float = Field(default=1.7, gt=1, le=100)
+    points: float = Field(default=0.007, gt=0, lt=1)
     latency: float = Field(default=1.25, gt=1)
     seconds: Seconds = 0.01
 

@@ -44,7 +44,7 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
 )
 @click.option(
     "--margin",
-    default="1.5,0.5%",
+    default="1.7,0.7%",
     show_default=True,
     help="Shown not to be worse than so many times the odds of failing, or so many points more.",
 )
@@ -156,7 +156,7 @@ def _duration(text: str) -> float:
 
 
 def _margin(text: str) -> Margin:
-    """Return the margin of `1.5`, or of `1.5,0.5%`."""
+    """Return the margin of `1.7`, or of `1.7,0.7%`."""
     odds, _, points = (part.strip() for part in text.partition(","))
     try:
         given = {"odds": float(odds)}
@@ -165,7 +165,7 @@ def _margin(text: str) -> Margin:
         return Margin.model_validate(given)
     except (ValueError, ValidationError) as error:
         raise UsageError(
-            f"{text!r} is not a margin", remedy="write a factor above 1 and points, such as 1.5,0.5%"
+            f"{text!r} is not a margin", remedy="write a factor above 1 and points, such as 1.7,0.7%"
         ) from error
 
 
