@@ -278,13 +278,13 @@ class Margin(Record):
 
     Attributes:
         odds: the factor on the odds of failing.
-        points: the difference in the share of failures (0.005 is half a point). The larger of the two counts.
+        points: the difference in the share of failures (0.007 is 0.7 points). The larger of the two counts.
         latency: the factor on the 95th percentile.
         seconds: the allowed increase in seconds. The larger of the two counts.
     """
 
-    odds: float = Field(default=1.5, gt=1, le=100)
-    points: float = Field(default=0.005, gt=0, lt=1)
+    odds: float = Field(default=1.7, gt=1, le=100)
+    points: float = Field(default=0.007, gt=0, lt=1)
     latency: float = Field(default=1.25, gt=1)
     seconds: Seconds = 0.01
 
@@ -471,12 +471,19 @@ class Asked(Record):
 
 
 class Past(Record):
-    """A rollout that has ended."""
+    """A rollout that has ended, or was superseded by the next one.
+
+    Attributes:
+        number, version, before: as of the rollout.
+        outcome: its last phase, or that it was superseded before that.
+        began, ended: unix seconds.
+        reason: of its last transition.
+    """
 
     number: int
     version: str
     before: str | None
-    outcome: Phase
+    outcome: Phase | Literal["superseded"]
     began: float
     ended: float
     reason: str
@@ -489,6 +496,7 @@ class RolloutRecord(Record):
         number: counts the service's rollouts.
         version: the version that is rolled out.
         before: the version that had the traffic; None for a service's first release.
+        remains: versions of a rollout that this one has superseded: they lose their traffic, workers and jobs.
         steps: shares of the traffic in percent, ascending to 100.
         bake: seconds that each step is judged for.
         window: seconds for which the old version is kept warm once the new one has all the traffic.
@@ -499,6 +507,7 @@ class RolloutRecord(Record):
         holdback: percent of the traffic that `before` keeps at the last step, as a baseline for the judge; released
             once that step is passed.
         full: whether it has been released.
+        rechecks: how often the old version got traffic back to compare, since the new one failed more than before.
         workers: of the old version at the beginning: the capacity that the new one gets.
         phase: its current phase.
         step: index into `steps`.
@@ -520,6 +529,7 @@ class RolloutRecord(Record):
     number: int = 1
     version: str
     before: str | None = None
+    remains: tuple[str, ...] = ()
     steps: tuple[int, ...] = (5, 25, 50, 100)
     bake: float = Field(default=30.0, ge=0, le=86_400)
     window: float = Field(default=600.0, ge=0, le=7 * 86_400)
@@ -529,6 +539,7 @@ class RolloutRecord(Record):
     urgent: bool = False
     holdback: int = Field(default=0, ge=0, le=50)
     full: bool = False
+    rechecks: int = Field(default=0, ge=0)
     criteria: Criteria = Criteria()
     checks: tuple[Check, ...] = ()
     workers: int = 1
@@ -580,6 +591,7 @@ class EvidenceRecord(Record):
 
     Attributes:
         number: of the rollout.
+        rechecks: of the rollout; each begins anew.
         analysis: what `headway.deployer.analysis.analysis.Analysis.state` returned.
         bound: what `headway.deployer.analysis.bound.Above.state` returned; None until it is needed.
         points: how the evidence grew.
@@ -587,6 +599,7 @@ class EvidenceRecord(Record):
 
     service: str
     number: int
+    rechecks: int = 0
     analysis: dict[str, Any]
     bound: list[float] | None = None
     points: tuple[Point, ...] = ()

@@ -101,7 +101,7 @@ def past(record: RolloutRecord) -> RenderableType:
     """Return a table of the stored rollouts, oldest first."""
     table = _table("#", "BEGAN", "VERSION", "BEFORE", "OUTCOME", "WHY")
     reason = record.abort or (record.history[-1].reason if record.history else record.note)
-    rows = [
+    rows: list[tuple[int, float, str, str | None, str, str]] = [
         *((one.number, one.began, one.version, one.before, one.outcome, one.reason) for one in record.past),
         (record.number, record.began, record.version, record.before, record.phase, reason),
     ]

@@ -42,18 +42,6 @@ _MORE = 512
 """Bytes reserved for headers that name blobs or carry a trace."""
 _KEPT: Final = 2048
 """Bytes of a payload that are kept when there is no room for all of it."""
-_OF_STORAGE = frozenset(
-    {
-        "Nats-Stream",
-        values.SUBJECT,
-        values.SEQUENCE,
-        "Nats-Time-Stamp",
-        "Nats-Num-Pending",
-        "Nats-Last-Sequence",
-        "Nats-UpTo-Sequence",
-    }
-)
-"""Headers that JetStream adds to messages it returns."""
 _YEARS = (1970, 9000)
 """Years that no time zone moves out of what Python can represent."""
 _DIGITS = 15
@@ -350,7 +338,7 @@ def _letter(filed: str, seq: int, payload: bytes, found: Mapping[str, str]) -> D
         headers={
             k: v
             for k, v in found.items()
-            if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID and k not in _OF_STORAGE
+            if not k.startswith(headers.DEAD_PREFIX) and k != headers.MESSAGE_ID and k not in values.ADDED
         }
         | _hidden(found.get(headers.DEAD_HEADERS, "{}")),
         blob=found.get(headers.DEAD_BLOB, ""),

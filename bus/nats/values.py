@@ -35,6 +35,19 @@ SUBJECT: Final = "Nats-Subject"
 
 TIME_STAMP: Final = "Nats-Time-Stamp"
 
+ADDED: Final = frozenset(
+    {
+        "Nats-Stream",
+        SUBJECT,
+        SEQUENCE,
+        TIME_STAMP,
+        "Nats-Num-Pending",
+        "Nats-Last-Sequence",
+        "Nats-UpTo-Sequence",
+    }
+)
+"""Headers that JetStream adds to messages it returns."""
+
 T = TypeVar("T")
 
 TIMEOUT: Final = 5.0
@@ -71,7 +84,19 @@ async def newest(js: JetStreamContext, stream: str, subject: str) -> Msg | None:
         StoreError: if the server refuses.
         ConnectionFailed: without an answer in time.
     """
-    asked = orjson.dumps({"last_by_subj": subject})
+    return await _of_leader(js, stream, subject, {"last_by_subj": subject})
+
+
+async def following(js: JetStreamContext, stream: str, wanted: str, start: int) -> Msg | None:
+    """Return the first message of a filter from a sequence on, from the stream's leader; None if there is none.
+
+    Unlike `page` it also reads streams without direct gets. Raises as `newest`.
+    """
+    return await _of_leader(js, stream, wanted, {"seq": start, "next_by_subj": wanted})
+
+
+async def _of_leader(js: JetStreamContext, stream: str, subject: str, wanted: dict[str, object]) -> Msg | None:
+    asked = orjson.dumps(wanted)
 
     async def ask(left: float) -> dict[str, Any]:
         reply = await connection(js).request(f"$JS.API.STREAM.MSG.GET.{stream}", asked, timeout=left)

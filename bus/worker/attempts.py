@@ -43,6 +43,8 @@ class Attempts:
     failures: int = 0
     crashes: int = 0
     running: bool = False
+    delay: float = 0.0
+    """Seconds of back-off that began when this was stored; 0 while an attempt runs or the next one is due."""
     alone: bool = False
     """Whether the current attempt, or the last one that crashed, ran alone."""
     blocked: str = ""
@@ -71,15 +73,19 @@ class Attempts:
 
     def started(self, *, alone: bool = False) -> Attempts:
         """Return the record while an attempt runs."""
-        return replace(self, running=True, alone=alone)
+        return replace(self, running=True, delay=0.0, alone=alone)
 
     def blocking(self, where: str) -> Attempts:
         """Return the record of an attempt that blocks the event loop, which explains a later crash."""
-        return replace(self, running=True, blocked=where)
+        return replace(self, running=True, delay=0.0, blocked=where)
 
     def failed(self) -> Attempts:
         """Return the record after an attempt that ended in an error."""
-        return replace(self, failures=self.failures + 1, running=False, alone=False, blocked="")
+        return replace(self, failures=self.failures + 1, running=False, delay=0.0, alone=False, blocked="")
+
+    def waiting(self, delay: float) -> Attempts:
+        """Return the record of a message whose next attempt begins after a back-off."""
+        return replace(self, delay=delay)
 
     def sentenced(self, cause: str, reason: str, digest: str) -> Attempts:
         """Return the record of a message that is given up but whose dead letter is not stored yet."""
@@ -155,15 +161,20 @@ class AttemptsLog:
             StoreError: if the bucket refuses, or the record cannot be parsed.
             ConnectionFailed: without an answer in time.
         """
+        return (await self.stored(stream, sequence))[0]
+
+    async def stored(self, stream: str, sequence: int) -> tuple[Attempts, str]:
+        """Return the record of a message, and when it was stored by the server's clock (RFC 3339); raises as `load`."""
         reply = await values.last(self._js, ATTEMPTS, self._subject(stream, sequence))
-        if not reply.data or headers.STATUS in (reply.headers or {}):
-            return NONE
+        said = reply.headers or {}
+        if not reply.data or headers.STATUS in said:
+            return NONE, ""
         record = _parse(reply.data)
         if record is None:
             raise StoreError(
                 f"the record of attempts of {stream} {sequence} cannot be parsed", remedy="purge the record"
             )
-        return record
+        return record, said.get(values.TIME_STAMP, "")
 
     async def save(self, stream: str, sequence: int, record: Attempts) -> None:
         """Store a record and wait for the acknowledgement.

@@ -3,7 +3,7 @@
     $SRV.<PING|INFO|STATS>[.<service>[.<worker>]]
 
 In addition, a worker answers SCHEMA with the schemas of all its handlers, since jobs and events are not endpoints of
-NATS micro.
+NATS micro, and VALIDATE (bus/worker/validation.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from headway.bus.errors import HeadwayError
 from headway.bus.nats.refusals import translating
 from headway.bus.schemas import schemas
 from headway.bus.service import Service
+from headway.bus.wire import headers
+from headway.bus.worker import validation
 from headway.bus.worker.rpc import Endpoint, RpcServer
 
 _TYPES: Final = {"PING": "ping", "INFO": "info", "STATS": "stats", "SCHEMA": "schema"}
@@ -57,7 +59,7 @@ class MicroResponder:
             "name": service.name,
             "id": worker,
             "version": semantic_version(version),
-            "metadata": {"headway.version": version},
+            "metadata": {"headway.version": version, validation.CAN: "true"},
         }
         self._subscriptions: list[Subscription] = []
 
@@ -95,12 +97,21 @@ class MicroResponder:
         return answer
 
     async def _answer(self, message: Msg) -> None:
-        answer = self.describe(message.subject.split(".")[1])
-        if answer is None or not message.reply:
+        verb = message.subject.split(".")[1]
+        if not message.reply:
+            return
+        told: dict[str, str] | None = None
+        if verb == validation.VERB:
+            wanted = (message.headers or {}).get(validation.OPERATION, "")
+            problem, payload = validation.validate(self._service, wanted, message.data)
+            told = {validation.PROBLEM: headers.clean(problem)} if problem else None
+        elif (answer := self.describe(verb)) is not None:
+            payload = orjson.dumps(answer)
+        else:
             return
         try:
             with translating("an answer"):
-                await self._nc.publish(message.reply, orjson.dumps(answer))
+                await self._nc.publish(message.reply, payload, headers=told)
         except HeadwayError as error:
             _log.warning("%s was not answered: %s", message.subject, error)
 

@@ -186,8 +186,8 @@ class WorkRunner:
             if attempt.handler.retry.exhausted(attempt.record.made):
                 await self._settle.give_up(attempt, dead.Cause.ERROR, f"DeadlineExceeded: {_late(attempt.handler)}")
                 return
-            await self._settle.note(attempt, attempt.record)
             delay = attempt.handler.retry.delay(attempt.record.made)
+            await self._settle.note(attempt, attempt.record.waiting(delay))
             await self._settle.retry(attempt, delay)
             return
         if attempt.noted or attempt.record.made:
@@ -487,7 +487,7 @@ class WorkRunner:
             await self._settle.give_up(attempt, dead.Cause.ERROR, reason, dead.digest(error))
             return None
         self._counters.retried += 1
-        if not await self._settle.note(attempt, made):
+        if not await self._settle.note(attempt, made.waiting(delay)):
             return delay
         await self._settle.retry(attempt, delay)
         return None

@@ -36,8 +36,8 @@ class MarginProof(NamedTuple):
         points: the difference in the share of failures.
     """
 
-    odds: float = 1.5
-    points: float = 0.005
+    odds: float = 1.7
+    points: float = 0.007
 
     def scaled(self, weight: float) -> MarginProof:
         """Return the margin for a version with this share of the traffic (0 to 1).

@@ -49,7 +49,7 @@ class Comparison:
     """
 
     def __init__(self, record: RolloutRecord, fleet: Fleet, known: EvidenceRecord | None = None) -> None:
-        self._number = record.number
+        self._of = _which(record)
         self._fleet = fleet
         self._analysis = Analysis(record.criteria, step_weights(record), record.step)
         self._bound: Above | None = None
@@ -59,7 +59,7 @@ class Comparison:
         self._checked = 0.0
         self._results: tuple[Checked, ...] = ()
         self.verdict: Verdict | None = None
-        if known is not None and known.number == record.number:
+        if known is not None and (known.number, known.rechecks) == self._of:
             self._restore(record, known)
         self._take(record)
 
@@ -79,8 +79,8 @@ class Comparison:
         return self._analysis.step_seconds
 
     def of(self, record: RolloutRecord) -> bool:
-        """Return whether this compares the given rollout."""
-        return self._number == record.number
+        """Return whether this compares the given rollout, since its last recheck."""
+        return self._of == _which(record)
 
     async def go_on(self, bus: Bus, control: Control, record: RolloutRecord) -> None:
         """Observe, run the checks when they are due, judge, and store the evidence."""
@@ -145,6 +145,7 @@ class Comparison:
         noted = EvidenceRecord(
             service=record.service,
             number=record.number,
+            rechecks=record.rechecks,
             analysis=self._analysis.state(),
             bound=None if self._bound is None else self._bound.state(),
             points=tuple(self._points),
@@ -187,6 +188,10 @@ def step_weights(record: RolloutRecord) -> tuple[float, ...]:
     """Return the canary's share of the traffic at each step, 0 to 1."""
     last = record.model_copy(update={"step": len(record.steps) - 1, "full": False}).weight
     return (*(step / 100 for step in record.steps[:-1]), last / 100)
+
+
+def _which(record: RolloutRecord) -> tuple[int, int]:
+    return record.number, record.rechecks
 
 
 def _place(record: RolloutRecord) -> tuple[int, float]:

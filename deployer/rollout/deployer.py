@@ -92,6 +92,8 @@ class Deployer(Controller):
         self._cleaned: dict[str, float] = {}
         self._cleaning: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._numbers: dict[str, int] = {}
+        """The rollout of each service that is being handled."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -115,8 +117,10 @@ class Deployer(Controller):
             record = RolloutRecord.model_validate_json(message.data) if message.data else None
         except ValidationError:
             record = None
-        if task is not None and record is not None and record.abort is not None and _forward(record):
-            task.cancel()
+        if task is not None and record is not None:
+            back = record.abort is not None and _forward(record)
+            if back or record.number != self._numbers.get(service, record.number):  # or it is superseded
+                task.cancel()
         self.wake()
 
     async def reconcile(self) -> None:
@@ -189,6 +193,7 @@ class Deployer(Controller):
         if kept is None or (known is not None and known.suspended):  # `headway up` has stopped: it has no workers
             return False
         record = kept.value
+        self._numbers[service] = record.number
         made = plan(record, await self._facts(record), time.time())
         if not self.lease.held:
             return False
@@ -235,8 +240,8 @@ class Deployer(Controller):
             return RolloutFacts(watched=watched)
         service, fleet = record.service, self.fleet
         names = [record.version, *([record.before] if record.before else [])]
-        queued = record.phase in {"drain", "take-over"} or record.over
-        routed = record.phase == "judge" or record.over
+        queued = record.phase in {"drain", "take-over"} or record.over or bool(record.remains)
+        routed = record.phase == "judge" or record.over or (record.phase == "verify" and bool(record.remains))
         comparison = await self._compare(record)
         return RolloutFacts(
             settled=fleet.settled,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -14,13 +15,18 @@ from headway.control.records import RolloutRecord, VersionRecord
 from headway.control.store import Control, version_key
 from headway.deployer import queues
 from headway.deployer.errors import CheckFailed, NotLeading, NotProven, UnknownVersion
-from headway.deployer.rollout import proof
+from headway.deployer.rollout import proof, samples
 from headway.deployer.rollout.comparison import run_checks
 from headway.deployer.rollout.plan import DesiredVersion, Effect, Route, Smoke, TakeOver, Verify
 from headway.deployer.rollout.takeover import Takeover
+from headway.deployer.rollout.waiting import move_waiting
 
 TAKE_OVER_FOR: Final = 2.0
 """Seconds for which jobs are moved before the deployer plans again."""
+WAITING_EVERY: Final = 1.0
+"""Seconds between two searches for jobs that wait for a retry."""
+_REST: Final = 10
+"""The same as a multiple of the time that a search takes: it reads all that is in hand."""
 
 Prove = Callable[[RolloutRecord, VersionRecord, VersionRecord | None], Awaitable[None]]
 """Proves that a version can replace the one before it; raises a `HeadwayError` with the reason if not."""
@@ -45,6 +51,7 @@ class Effects:
         self._broker = broker
         self._control = control
         self._prove = prove
+        self._waiting_again: dict[tuple[str, str], float] = {}
 
     async def have(self, record: RolloutRecord, effect: Effect) -> int:
         """Carry out an effect; return how many jobs it moved.
@@ -88,7 +95,9 @@ class Effects:
         await self._prove(record, new.value, None if old is None else old.value)
 
     async def smoke(self, record: RolloutRecord) -> None:
-        """Prove that the version's workers can be reached and answer. Raises `NotProven` and `CheckFailed`.
+        """Prove that the version's workers can be reached, answer, and can read what is queued.
+
+        Raises `NotProven`, `ContractBroken` and `CheckFailed`.
 
         A check with an unknown result is left to the steps: there may be no value before there is traffic.
         """
@@ -96,6 +105,8 @@ class Effects:
         await proof.interest(
             self._bus, self._broker, record.service, alone, record.before, breaking=record.breaking or record.urgent
         )
+        if record.before is not None and not (record.breaking or record.urgent):
+            await samples.check(self._bus, record.service, record.version, record.before)
         for checked in await run_checks(self._bus, record):
             if checked.ok is False:
                 raise CheckFailed(f"check {checked.name}: {checked.said}")
@@ -128,12 +139,19 @@ class Effects:
                 await self._change(service, version, {"weight": shares.get(version, 0)})
 
     async def take_over(self, service: str, wanted: TakeOver) -> int:
-        """Move jobs for a moment. Raises as `Takeover.run`."""
+        """Move jobs for a moment. Raises as `Takeover.run` and `move_waiting`."""
         self._fenced()
-        lanes = (await queues.consumers(self._bus, service)).get(wanted.source, {})
-        moving = Takeover(self._bus, service, wanted.source, wanted.target)
+        source, target = wanted.source, wanted.target
+        lanes = (await queues.consumers(self._bus, service)).get(source, {})
+        moved = 0
         async with asyncio.timeout(TAKE_OVER_FOR * 5):
-            moved = await moving.run(lanes, TAKE_OVER_FOR)
+            if time.monotonic() >= self._waiting_again.get((service, source), 0.0):
+                began = time.monotonic()
+                moved += await move_waiting(self._bus, service, source, target, lanes, TAKE_OVER_FOR)
+                took = time.monotonic() - began
+                self._waiting_again[service, source] = time.monotonic() + max(WAITING_EVERY, _REST * took)
+            if not wanted.waiting:
+                moved += await Takeover(self._bus, service, source, target).run(lanes, TAKE_OVER_FOR)
         if moved:
             _log.info("%s: %d jobs of %s are now %s's", service, moved, wanted.source, wanted.target)
         return moved

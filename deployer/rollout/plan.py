@@ -27,6 +27,8 @@ LEFT_AFTER: Final = 30.0
 """The same for an old version that drains: then the new one takes over its jobs."""
 
 
+RECHECK: Final = 50
+"""Percent of the traffic that the old version gets when it is compared again."""
 HELD: Final = "held:"
 """Start of the note of a rollout that waits for a person because its traffic is too thin to prove anything."""
 
@@ -56,10 +58,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Move the jobs that are queued for one version to another."""
+    """Move jobs of one version to another.
+
+    Attributes:
+        source, target: the versions.
+        waiting: move only what waits for a retry, and leave the rest to the version's own workers.
+    """
 
     source: str
     target: str
+    waiting: bool = False
 
 
 Effect = Verify | Smoke | Route | TakeOver
@@ -135,6 +143,7 @@ def plan(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
         facts: the known facts.
         now: unix seconds.
     """
+    record = _compared_again(record, facts, now) or record
     back = _must_go_back(record, facts)
     if back is not None:
         record = move(record.model_copy(update={"verdict": facts.verdict or record.verdict}), "back", now, back)
@@ -157,6 +166,7 @@ def plan(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
             made = _take_over(record, facts, now)
         case _:
             made = _over(record, facts)
+    made = _clearing(record, made, facts)
     fleet_of = made.then if made.then.phase in OVER and not record.over else record
     return RolloutPlan(made.then, made.otherwise, fleet(fleet_of), made.effect, made.first)
 
@@ -168,7 +178,10 @@ def fleet(record: RolloutRecord) -> dict[str, DesiredVersion]:
     """
     new, old = record.version, record.before
     if record.phase in {"verify", "refused"}:
-        return {}
+        if not record.remains:
+            return {}
+        kept = DesiredVersion("live", record.workers if record.phase == "verify" else 0)
+        return {**dict.fromkeys(record.remains, DesiredVersion("retired")), **({old: kept} if old else {})}
     # Versions of earlier rollouts that were still kept warm when this one began are not needed any more.
     earlier = {name for past in record.past for name in (past.version, past.before) if name not in {None, new, old}}
     desired: dict[str, DesiredVersion] = {str(name): DesiredVersion("retired") for name in earlier}
@@ -267,7 +280,27 @@ def _must_go_back(record: RolloutRecord, facts: RolloutFacts) -> str | None:
     return None
 
 
+def _compared_again(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutRecord | None:
+    """Return the record of a released version that is compared with the old one again; None if it need not be.
+
+    It fails more than before, and there is nothing to compare it with: that may be an outage that the old version would
+    have as well. So the old version, which is warm, gets a part of the traffic, and the comparison decides.
+    """
+    released = record.phase in {"drain", "standby"} and record.abort is None and not record.paused
+    if not released or facts.verdict is None or facts.verdict.outcome != "fail":
+        return None
+    if record.before is None or not facts.serving.get(record.before):
+        return None
+    last = len(record.steps) - 1
+    again = {"full": False, "step": last, "holdback": RECHECK, "promoted": min(record.promoted, last)}
+    why = f"{'; '.join(facts.verdict.reasons)}; {record.before} gets a part of it, to compare"
+    return move(record, "shift", now, why, **again, rechecks=record.rechecks + 1, verdict=None)
+
+
 def _verify(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
+    if record.remains and (facts.route is None or any(_name(of) in record.remains for of in facts.route)):
+        told = f"{' and '.join(record.remains)} of the rollout before it loses all traffic"
+        return RolloutPlan(noted(record, told), effect=Route(home(record), proven=False), first=True)
     if record.paused:
         return RolloutPlan(noted(record, "paused"))
     if not facts.settled:
@@ -394,9 +427,8 @@ def _drain(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPla
         return RolloutPlan(move(record, "standby", now, f"{old} has nothing queued and nothing in hand"))
     left, busy = (facts.left or {}).get(old, 0), facts.busy.get(old, 0)
     waiting = noted(record, f"{old} has {left:,} jobs left and {busy:,} in hand")
-    if facts.settled and left and facts.missing.get(old, 0.0) >= LEFT_AFTER:
-        return RolloutPlan(waiting, effect=TakeOver(old, record.version))
-    return RolloutPlan(waiting)
+    gone = facts.settled and facts.missing.get(old, 0.0) >= LEFT_AFTER
+    return RolloutPlan(waiting, effect=TakeOver(old, record.version, waiting=not gone) if left else None)
 
 
 def _standby(record: RolloutRecord, facts: RolloutFacts, now: float) -> RolloutPlan:
@@ -431,6 +463,23 @@ def _take_over(record: RolloutRecord, facts: RolloutFacts, now: float) -> Rollou
     return RolloutPlan(noted(record, note), effect=TakeOver(bad, good) if left or facts.left is None else None)
 
 
+def _clearing(record: RolloutRecord, made: RolloutPlan, facts: RolloutFacts) -> RolloutPlan:
+    """Return the plan with what clears the remains of a superseded rollout, where there is nothing else to do.
+
+    Their workers finish what they have in hand; what else is queued goes to the version with the traffic.
+    """
+    if not record.remains or made.effect is not None or made.then.phase != record.phase or facts.left is None:
+        return made
+    if record.phase in {"verify", "back", "take-over"}:
+        return made
+    rest = tuple(one for one in record.remains if not facts.idle(one) or facts.alive.get(one))
+    target = record.version if record.phase in {"drain", "standby", "done"} else record.before
+    queued = (one for one in rest if facts.left.get(one, 0) > facts.busy.get(one, 0))
+    source = next(queued, None) if target is not None else None
+    effect = None if source is None else TakeOver(source, str(target))
+    return RolloutPlan(made.then.model_copy(update={"remains": rest}), made.otherwise, effect=effect)
+
+
 def _over(record: RolloutRecord, facts: RolloutFacts) -> RolloutPlan:
     """Return the plan for late jobs in the queue of a removed version, if there are any."""
     good, bad = (record.version, record.before) if record.phase == "done" else (record.before, record.version)
@@ -439,6 +488,11 @@ def _over(record: RolloutRecord, facts: RolloutFacts) -> RolloutPlan:
     if stray and not routed and not facts.alive.get(bad or ""):
         return RolloutPlan(record, effect=TakeOver(str(bad), str(good)))
     return RolloutPlan(record)
+
+
+def _name(routed: str) -> str:
+    """Return the version of a key of a route, which is `v2` or `v2@eu`."""
+    return routed.partition("@")[0]
 
 
 def _workers(count: int, version: str) -> str:

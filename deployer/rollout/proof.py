@@ -130,14 +130,14 @@ def check_split(service: str, expected: Mapping[str, int], seen: Mapping[str, in
 async def _endpoints(bus: Bus, service: str) -> dict[str, frozenset[str]]:
     """Return the operations that all workers of each version serve, as they report."""
     found: dict[str, frozenset[str]] = {}
-    for answer in await _ask_all(bus, f"$SRV.INFO.{service}"):
+    for answer in await ask_all(bus, f"$SRV.INFO.{service}"):
         version = (answer.get("metadata") or {}).get("headway.version", "")
         names = frozenset(endpoint["name"] for endpoint in answer.get("endpoints") or [])
         found[version] = found.get(version, names) & names
     return found
 
 
-async def _ask_all(bus: Bus, subject: str) -> list[dict[str, Any]]:
+async def ask_all(bus: Bus, subject: str) -> list[dict[str, Any]]:
     """Return all workers' answers to a request."""
     nc = bus.nc
     inbox = nc.new_inbox()

@@ -45,6 +45,7 @@ async def deploy(
     checks: tuple[Check, ...] = (),
     criteria: Criteria | None = None,
     holdback: int = HOLDBACK,
+    supersede: bool = False,
     by: str = HAND,
 ) -> RolloutRecord:
     """Start the rollout of a version.
@@ -61,6 +62,8 @@ async def deploy(
         checks: the user's checks.
         criteria: when the canary is worse, and when it is proven not to be.
         holdback: percent of the traffic that the old version keeps at the last step, to compare with.
+        supersede: if another rollout is under way, end it: unless its version has all traffic already, the one before
+            gets all of it back, and this rollout follows that one.
         by: the requester.
 
     Raises:
@@ -72,11 +75,20 @@ async def deploy(
     service, label = version.service, version.version
 
     def make(kept: Versioned[RolloutRecord] | None) -> tuple[RolloutRecord, VersionRecord]:
-        if kept is not None and not _replaceable(kept.value, label, cluster):
-            raise RolloutRuns(_runs(kept.value), remedy=_instead(kept.value))
+        last = None if kept is None else kept.value
+        if last is not None and not supersede and not _replaceable(last, label, cluster):
+            raise RolloutRuns(_runs(last), remedy=_instead(last))
         if service not in control.services:
             raise UnknownVersion(f"there is no service {service}", remedy="start it with `headway up` first")
-        before = serving(control, service)
+        workers = 1
+        remains: tuple[str, ...] = ()
+        if last is None or _replaceable(last, label, cluster):
+            before = serving(control, service)
+        else:
+            before, remains = superseded(last)
+            workers = last.workers
+            if label in remains:
+                raise RolloutRuns(_runs(last), remedy="watch it, or supersede it with another version")
         if before == label:
             raise UsageError(f"{service} {label} has all traffic already", remedy="build and deploy a new version")
         known = control.versions.get((service, label))
@@ -86,6 +98,8 @@ async def deploy(
             service=service,
             version=label,
             before=before,
+            remains=remains,
+            workers=workers,
             steps=(100,) if before is None else tuple(steps),
             bake=bake,
             window=window,
@@ -192,6 +206,21 @@ def serving(control: Control, service: str) -> str | None:
     return next(iter(weights))
 
 
+def superseded(record: RolloutRecord) -> tuple[str | None, tuple[str, ...]]:
+    """Return who keeps the traffic when a rollout under way is superseded, and who has to lose what is left.
+
+    That is the version that was rolled out if it has, or would get, all of the traffic for good; otherwise the one
+    before, which keeps its workers until then.
+    """
+    new, old = record.version, record.before
+    alone = old is None and record.phase not in {"verify", "warm-up", "back"}
+    through = record.phase in {"drain", "standby"} or (record.phase == "shift" and record.full)
+    undone = record.phase == "take-over" and record.urgent  # the target of a rollback has the traffic by then
+    forward = record.abort is None and record.cluster is None
+    keeps, loses = (new, old) if forward and (alone or through or undone) else (old, new)
+    return keeps, tuple(one for one in (loses, *record.remains) if one is not None and one != keeps)
+
+
 async def _abort(control: Control, service: str, what: Request, reason: str, by: str) -> RolloutRecord:
     def alter(record: RolloutRecord) -> RolloutRecord:
         going_back = record.abort is not None
@@ -232,7 +261,10 @@ async def _begin(control: Control, service: str, make: Make) -> RolloutRecord:
         now = time.time()
         changes: dict[str, Any] = {"began": now, "since": now}
         if kept is not None:
-            changes |= {"number": kept.value.number + 1, "past": (*kept.value.past, _past(kept.value))[-PAST:]}
+            ended = _past(kept.value)
+            if kept.value.version in record.remains:
+                ended = ended.model_copy(update={"outcome": "superseded", "reason": f"by {record.version}"})
+            changes |= {"number": kept.value.number + 1, "past": (*kept.value.past, ended)[-PAST:]}
         begun = record.model_copy(update=changes)
         # The version's record first, which has no effect yet: if the other write is refused, nothing has happened.
         known = control.versions.get((service, version.version))
@@ -280,4 +312,7 @@ def _runs(record: RolloutRecord) -> str:
 
 def _instead(record: RolloutRecord) -> str:
     name = record.service
-    return f"watch it (`headway rollout watch {name}`), or take it back (`headway rollout abort {name}`), then deploy"
+    return (
+        f"watch it (`headway rollout watch {name}`), take it back (`headway rollout abort {name}`), "
+        "or deploy with --supersede"
+    )

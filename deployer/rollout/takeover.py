@@ -64,6 +64,21 @@ def target_subject(subject: str, version: str) -> str:
     return subjects.job_moved(subject, version)
 
 
+def tenant_of(subject: str) -> str:
+    """Return the tenant of a queued job, without checking it; empty for other subjects."""
+    parts = subject.split(".")
+    return parts[4] if len(parts) > 4 else ""
+
+
+async def store_moved(bus: Bus, subject: str, data: bytes, sent: dict[str, str]) -> None:
+    """Store a moved job under its new subject. Raises as `Bus.store`."""
+    try:
+        await bus.store(subject, data, sent, _STORE_TIMEOUT)
+    except InvalidInput:  # at the size limit: store it without the additional header
+        del sent[headers.ID], sent[headers.PROOF]
+        await bus.store(subject, data, sent, _STORE_TIMEOUT)
+
+
 class Takeover:
     """Moves the jobs of one version to another.
 
@@ -147,16 +162,9 @@ class Takeover:
 
     async def _move(self, message: Msg, known: Delivery) -> bool:
         """Store one message under the new version and acknowledge the old one; False if it could not be stored."""
-        parts = message.subject.split(".")
-        tenant = parts[4] if len(parts) > 4 else ""
-        sent = moved(message.headers, known.stream, known.sequence, tenant, self._bus.ids)
+        sent = moved(message.headers, known.stream, known.sequence, tenant_of(message.subject), self._bus.ids)
         try:
-            subject = target_subject(message.subject, self._target)
-            try:
-                await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
-            except InvalidInput:  # at the size limit: store it without the additional header
-                del sent[headers.ID], sent[headers.PROOF]
-                await self._bus.store(subject, message.data, sent, _STORE_TIMEOUT)
+            await store_moved(self._bus, target_subject(message.subject, self._target), message.data, sent)
         except HeadwayError as error:
             _log.warning("%s %d stays with %s for now: %s", known.stream, known.sequence, self._source, error)
             await self._bus.nc.publish(message.reply, nak(_LATER))

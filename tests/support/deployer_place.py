@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 from pydantic import BaseModel
 
-from headway import Context, Service
+from headway import Context, Retry, Service
 from headway.bus.errors import CallError, HeadwayError
 from headway.bus.tasks import end
 from headway.bus.worker.worker import Worker
@@ -45,11 +45,13 @@ class Behaviour:
     """How a version behaves."""
 
     fails: float = 0.0
+    backoff: tuple[float, ...] = (1, 5, 30, 120)
     takes: float = 0.0
     starts: bool = True
     grace: float = 2.0
     operations: tuple[str, ...] = ("status",)
     jobs: bool = True
+    asks: type[BaseModel] = Ask
 
 
 class Place:
@@ -113,11 +115,13 @@ class Place:
             app.rpc(operation, timeout=5)(status)
         if behaviour.jobs:
 
-            @app.job("send", timeout=60)
             async def send(request: Ask, ctx: Context) -> None:
                 place.began.setdefault(request.n, []).append(version)
                 await place.behave(version)
                 place.done.setdefault(request.n, []).append(version)
+
+            send.__annotations__["request"] = behaviour.asks
+            app.job("send", timeout=60, retry=Retry(backoff=behaviour.backoff))(send)
 
         return app
 

@@ -45,7 +45,7 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
 )
 @click.option(
     "--margin",
-    default="1.5,0.5%",
+    default="1.7,0.7%",
     show_default=True,
     help="Shown not to be worse than so many times the odds of failing, or so many points more.",
 )
@@ -63,6 +63,11 @@ _seconds: TypeAdapter[float] = TypeAdapter(Seconds)
     default=requests.HOLDBACK,
     show_default=True,
     help="Percent that the old version keeps at the last step, to compare with; given up once that is passed.",
+)
+@click.option(
+    "--supersede",
+    is_flag=True,
+    help="End a rollout under way: what it moved goes back, unless its version has all traffic, and this one follows.",
 )
 @click.option("--manual", is_flag=True, help="Each step waits for `headway rollout promote`.")
 @click.option("--breaking", is_flag=True, help="Schemas may differ in ways that break callers and queued jobs.")
@@ -89,6 +94,7 @@ def start(
     patience: str,
     thin: Thin,
     holdback: int,
+    supersede: bool,
     manual: bool,
     breaking: bool,
     cluster: str | None,
@@ -113,6 +119,7 @@ def start(
             requests=requests_, margin=_margin(margin), patience=_duration(patience) or _AT_ONCE, thin=thin
         ),
         "holdback": holdback,
+        "supersede": supersede,
         "manual": manual,
         "breaking": breaking,
         "cluster": cluster,
@@ -151,7 +158,7 @@ def _duration(text: str) -> float:
 
 
 def _margin(text: str) -> Margin:
-    """Return the margin of `1.5`, or of `1.5,0.5%`."""
+    """Return the margin of `1.7`, or of `1.7,0.7%`."""
     odds, _, points = (part.strip() for part in text.partition(","))
     try:
         given = {"odds": float(odds)}
@@ -160,7 +167,7 @@ def _margin(text: str) -> Margin:
         return Margin.model_validate(given)
     except (ValueError, ValidationError) as error:
         raise UsageError(
-            f"{text!r} is not a margin", remedy="write a factor above 1 and points, such as 1.5,0.5%"
+            f"{text!r} is not a margin", remedy="write a factor above 1 and points, such as 1.7,0.7%"
         ) from error
 
 

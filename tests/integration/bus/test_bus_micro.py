@@ -49,7 +49,7 @@ async def test_every_worker_answers_a_ping(bus, subject):
             "type": "io.nats.micro.v1.ping_response",
             "name": "app",
             "version": "3.0.0",
-            "metadata": {"headway.version": "v3"},
+            "metadata": {"headway.version": "v3", "headway.validates": "true"},
         }
 
 
@@ -130,7 +130,7 @@ async def test_the_nats_cli_submits_jobs_and_shows_the_queue(bus, nats_cli, unti
 async def test_a_worker_tells_the_schemas_of_all_its_handlers(bus):
     async with bus.serving(service(), version="v3"):
         [answer] = await ask(bus, "$SRV.SCHEMA.app", 1)
-    assert answer["metadata"] == {"headway.version": "v3"}
+    assert answer["metadata"]["headway.version"] == "v3"
     assert answer["schemas"] == {
         "rpc.double": {"input": {"type": "integer"}, "output": {"type": "integer"}},
         "job.work": {"input": {"type": "integer"}, "output": {"type": "null"}},

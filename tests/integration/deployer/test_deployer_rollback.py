@@ -126,6 +126,36 @@ async def test_in_the_rollback_window_the_old_version_is_warm_and_has_the_traffi
     assert await place.route() == {"v1": 100}
 
 
+async def released_under_load(place) -> None:
+    """v2 has all traffic, v1 is warm, and calls go on."""
+    await place.declare("v1", workers=2)
+    await place.deployer()
+    await place.load(calls=8, jobs=0)
+    await place.deploy("v2", steps=(50, 100), window=3600)
+    await place.reached("standby")
+
+
+async def test_an_outage_that_both_versions_have_takes_no_release_back_after_its_last_step(place):
+    await released_under_load(place)
+    for version in ("v1", "v2"):
+        place.behaviour[version].fails = 0.6
+    again = await place.reached("shift", "judge", "rolled-back")
+    assert again.rechecks == 1, again
+    record = await place.reached("standby", "rolled-back", timeout=60)
+    await place.until(lambda: place.route_is({"v2": 100}))
+    assert (record.phase, record.abort) == ("standby", None)
+    assert "gets a part of it, to compare" in " ".join(step.reason for step in record.history)
+
+
+async def test_a_version_that_alone_fails_after_its_last_step_is_taken_back(place):
+    await released_under_load(place)
+    place.behaviour["v2"].fails = 0.6
+    record = await place.reached("rolled-back", timeout=60)
+    assert record.rechecks == 1
+    assert "failed at v2" in record.abort
+    assert await place.route() == {"v1": 100}
+
+
 async def test_a_service_goes_back_to_any_version_that_is_kept(place):
     await place.declare("v1")
     await place.deployer()

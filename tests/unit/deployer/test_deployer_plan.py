@@ -246,8 +246,19 @@ def test_a_share_is_held_back_at_the_last_step_alone_and_never_more_than_the_ste
 
 
 @pytest.mark.parametrize("phase", ["drain", "standby"])
-def test_a_breach_after_the_last_step_takes_it_back_while_the_old_version_is_warm(phase):
-    planned = plan(record(phase), RolloutFacts(verdict=BAD, left={}), NOW)
+def test_a_breach_after_the_last_step_is_compared_with_the_old_version_while_that_is_warm(phase):
+    released = record(phase, steps=(20, 100), step=1, full=True, promoted=2, holdback=5)
+    planned = plan(released, RolloutFacts(verdict=BAD, left={}, serving=ENOUGH), NOW)
+    assert planned.then.phase == "judge"
+    assert planned.effect == Route({"v1": 50, "v2": 50}, proven=True)
+    assert (planned.then.rechecks, planned.then.full, planned.then.promoted) == (1, False, 1)
+    assert "to compare" in planned.then.history[0].reason
+    assert plan(planned.then, RolloutFacts(verdict=BAD, serving=ENOUGH), NOW).then.phase == "take-over"
+
+
+@pytest.mark.parametrize("phase", ["drain", "standby"])
+def test_without_an_old_version_to_compare_with_a_breach_takes_it_back(phase):
+    planned = plan(record(phase), RolloutFacts(verdict=BAD, left={}, serving={"v2": 4}), NOW)
     assert planned.then.phase == "take-over"
     assert planned.effect == Route({"v1": 100}, proven=False)
 
