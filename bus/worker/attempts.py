@@ -22,8 +22,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields, replace
 
 import orjson
+from nats.js import JetStreamContext
 
-from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError, StoreError
 from headway.bus.nats import values
 from headway.bus.nats.streams import ATTEMPTS
@@ -146,13 +146,14 @@ class AttemptsLog:
     Their subjects contain the service's seal, so that no other service can have JetStream write there.
 
     Args:
-        bus: a worker's connection.
+        js: a connection's JetStream context.
         service: the service's name.
+        seal: the service's seal, which its workers' tokens contain; "" for workers without one.
     """
 
-    def __init__(self, bus: Bus, service: str) -> None:
-        self._js = bus.js
-        self._own = f"$KV.ATTEMPTS.{service}.{bus.seal or 'unsealed'}"
+    def __init__(self, js: JetStreamContext, service: str, seal: str) -> None:
+        self._js = js
+        self._own = f"$KV.ATTEMPTS.{service}.{seal or 'unsealed'}"
 
     async def load(self, stream: str, sequence: int) -> Attempts:
         """Return the record of a message; an empty one if there is none.

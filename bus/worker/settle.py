@@ -52,7 +52,7 @@ class Settlement:
         if self._telemetry is not None:  # start at 0: a counter that starts at 1 does not show its first increase
             for cause in dead.Cause:
                 self._telemetry.buried(scope.service, scope.version, cause.value, 0)
-        self.attempts = AttemptsLog(scope.bus, scope.service)
+        self.attempts = AttemptsLog(scope.bus.js, scope.service, scope.bus.seal)
         self._alarm_at = -_ALARM
 
     async def answer(self, attempt: Attempt, word: bytes) -> None:

@@ -210,7 +210,7 @@ class WorkRunner:
 
         async def note() -> None:
             async with await again() as bus:
-                await AttemptsLog(bus, self._service.name).save(delivery.stream, delivery.sequence, record)
+                await AttemptsLog(bus.js, self._service.name, bus.seal).save(delivery.stream, delivery.sequence, record)
 
         return note()
 

@@ -147,7 +147,9 @@ class Effects:
         async with asyncio.timeout(TAKE_OVER_FOR * 5):
             if time.monotonic() >= self._waiting_again.get((service, source), 0.0):
                 began = time.monotonic()
-                moved += await move_waiting(self._bus, service, source, target, lanes, TAKE_OVER_FOR)
+                moved += await move_waiting(
+                    self._bus, service, self._broker.identities.seal(service), source, target, lanes, TAKE_OVER_FOR
+                )
                 took = time.monotonic() - began
                 self._waiting_again[service, source] = time.monotonic() + max(WAITING_EVERY, _REST * took)
             if not wanted.waiting:

@@ -45,13 +45,20 @@ def waits(record: Attempts, stored: str, now: str, passed: float = 0.0) -> float
 
 
 async def move_waiting(
-    bus: Bus, service: str, source: str, target: str, lanes: Mapping[int, Mapping[str, Any]], seconds: float
+    bus: Bus,
+    service: str,
+    seal: str,
+    source: str,
+    target: str,
+    lanes: Mapping[int, Mapping[str, Any]],
+    seconds: float,
 ) -> int:
     """Move the jobs that wait for a retry; return how many were moved. Their attempts start anew.
 
     Args:
         bus: a connection in the control or operator role.
         service: name of the service.
+        seal: its seal, which is part of its records' subjects.
         source: the version to move jobs from.
         target: the version to move them to.
         lanes: what the server has just said of the source's consumers.
@@ -60,10 +67,10 @@ async def move_waiting(
     Raises:
         StoreError, ConnectionFailed: if the queue cannot be read.
     """
-    until = time.monotonic() + seconds
+    log, until = AttemptsLog(bus.js, service, seal), time.monotonic() + seconds
     found = await asyncio.gather(
         *(
-            _lane(bus, AttemptsLog(bus.js, service), subjects.job_lane(service, source, lane), target, info, until)
+            _lane(bus, log, subjects.job_lane(service, source, lane), target, info, until)
             for lane, info in lanes.items()
             if info["num_ack_pending"]
         )

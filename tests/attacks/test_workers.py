@@ -67,7 +67,7 @@ async def test_a_worker_does_not_touch_another_services_records_of_attempts(
         await place.broker.connect("worker", service="voicemail") as bus,
         attack_as("worker", service="fax") as attacker,
     ):
-        log = AttemptsLog(bus, "voicemail")
+        log = AttemptsLog(bus.js, "voicemail", bus.seal)
         await log.save("JOBS_voicemail", 7, kept)
         mine = place.broker.identities.seal("fax")
         for seal in ("", "*.", ">.", "unsealed.", f"{mine}.", f"{'0' * 32}."):
