@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -176,15 +176,23 @@ def _row(
     )
 
 
-async def listen(bus: Bus, seconds: float = LISTEN) -> list[Beat]:
-    """Listen for some seconds; return the last beat of each worker."""
+async def listen(bus: Bus, seconds: float = LISTEN, *, refused: Counter[str] | None = None) -> list[Beat]:
+    """Listen for some seconds; return the last beat of each worker.
+
+    Args:
+        bus: a connection in the control or operator role.
+        seconds: how long.
+        refused: receives how many heartbeats were not believed, by service.
+    """
     beats: dict[str, Beat] = {}
 
     def hear(beat: Beat) -> None:
         beats[beat.worker] = beat
 
-    async with heard(bus, hear):
+    async with heard(bus, hear) as doubted:
         await asyncio.sleep(seconds)
+    if refused is not None:
+        refused.update(doubted)
     return list(beats.values())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -69,9 +70,10 @@ async def collect(endpoint: ServerAccess, directory: Path) -> Facts:
 async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path) -> Facts:
     blind = Blind()
     nothing: dict[str, Any] = {}
+    refused: Counter[str] = Counter()
     control = Control(bus)
     async with tasks.group() as group:
-        beats = group.create_task(blind.unless("workers", status.listen(bus), []))
+        beats = group.create_task(blind.unless("workers", status.listen(bus, refused=refused), []))
         seen = group.create_task(blind.unless("streams", _streams(bus), ((), ())))
         dead = group.create_task(blind.unless("dead letters", status.dead_letters(bus), nothing))
         by_system = group.create_task(_with_keys(blind, endpoint, directory))
@@ -85,6 +87,7 @@ async def _look(facts: Facts, bus: Bus, endpoint: ServerAccess, directory: Path)
         streams=seen.result()[0],
         silent=seen.result()[1],
         beats=tuple(beats.result()),
+        refused=refused,
         services=control.services,
         versions=control.versions,
         scales=control.scales,

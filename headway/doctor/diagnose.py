@@ -21,6 +21,7 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "durability": servers.durability,
     "control records": records.unreadable,
     "workers without a record": records.unknown,
+    "heartbeats": work.heartbeats,
     "stranded work": work.stranded,
     "lag": work.lag,
     "unfinished messages": work.unacknowledged,

@@ -158,6 +158,7 @@ class Facts:
         streams: all there are.
         silent: streams that did not answer.
         beats: the last beat of each worker.
+        refused: how many heartbeats were not believed, by the service that their subject names.
         services, versions, scales, rollouts: control records.
         unreadable: by key, why a control record cannot be read.
         stored: seconds until a test write was acknowledged; None if it could not be tried.
@@ -177,6 +178,7 @@ class Facts:
     streams: tuple[StreamFacts, ...] = ()
     silent: tuple[str, ...] = ()
     beats: tuple[Beat, ...] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
     services: Mapping[str, ServiceRecord] = field(default_factory=dict)
     versions: Mapping[tuple[str, str], VersionRecord] = field(default_factory=dict)
     scales: Mapping[tuple[str, str], ScaleRecord] = field(default_factory=dict)

@@ -20,6 +20,14 @@ _NAMED: Final = 3
 """Workers that a finding names."""
 
 
+def heartbeats(facts: Facts) -> Iterator[Finding]:
+    """Find heartbeats that are not those of the workers they name."""
+    for service, count in sorted(facts.refused.items()):
+        what = f"{count:,} heartbeats in its name are not those of the workers they name, and are ignored"
+        fix = "if its workers run an earlier version of headway, restart them; otherwise another service forges them"
+        yield error("heartbeat-refused", service, what, fix)
+
+
 def stranded(facts: Facts) -> Iterator[Finding]:
     """Find jobs and events that no worker will process."""
     if "workers" in facts.blind:

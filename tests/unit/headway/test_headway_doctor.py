@@ -95,6 +95,7 @@ def test_a_healthy_installation_has_no_finding():
 
 CASES = {
     "unreachable": replace(WELL, unreachable="no connection"),
+    "heartbeat-refused": replace(WELL, refused={"fax": 3}),
     "server-old": replace(WELL, servers=(ServerFacts("n0", (2, 10, 22), strict=True),)),
     "server-versions": replace(WELL, servers=(ServerFacts("a", (2, 15, 1), strict=True), ServerFacts("b", (2, 14, 0)))),
     "clock-skew": replace(WELL, servers=(ServerFacts("n0", (2, 15, 1), skew=-2.0, strict=True),)),
