@@ -6,6 +6,7 @@ tombstone, which they receive, too. The bytes of an object and a tenant's writes
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from nats.js import JetStreamContext
 
 from headway.bus.client.limits import Rates
 from headway.bus.client.mergepatch import merged
-from headway.bus.errors import NotFound, TooLarge
+from headway.bus.errors import InvalidSubject, NotFound, TooLarge
 from headway.bus.nats import values
 from headway.bus.nats.cas import TRIES, compare_and_set
 from headway.bus.nats.streams import OBJECTS, TOMBSTONES
@@ -27,6 +28,8 @@ from headway.bus.wire.codec import Codec, codec_for, encode
 from headway.bus.wire.exact import refuse_inexact
 
 T = TypeVar("T")
+
+_log = logging.getLogger("headway.bus")
 
 OPERATION: Final = "Headway-Operation"
 DELETED: Final = "delete"
@@ -161,6 +164,8 @@ class Objects:
     async def list(self, type_: str, as_: type[T]) -> list[Object[T]]:
         """Return all objects of a type, without tombstones, in the order of their last change.
 
+        An object whose id breaks the grammar, which only other software can write, is skipped and logged.
+
         Raises:
             MissingStream: if the stream of objects does not exist.
             ConnectionFailed: without an answer in time.
@@ -200,8 +205,13 @@ def _read(message: Msg, codec: Codec[T]) -> Object[T] | None:
     fields = message.headers or {}
     if headers.STATUS in fields or is_tombstone(fields):
         return None
+    try:
+        id_ = subjects.parse_obj(fields[values.SUBJECT]).id
+    except InvalidSubject as error:
+        _log.warning("an object is skipped: %s", error)
+        return None
     return Object(
-        id=subjects.parse_obj(fields[values.SUBJECT]).id,
+        id=id_,
         value=codec.decode(message.data),
         revision=int(fields[values.SEQUENCE]),
         at=datetime.fromisoformat(fields[values.TIME_STAMP]).astimezone(UTC),

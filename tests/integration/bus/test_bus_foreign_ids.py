@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from nats.js.api import ConsumerConfig
 
 from headway.broker.identity import user_of
-from headway.bus import HeadwayError, Reject, Service
+from headway.bus import Conflict, HeadwayError, Reject, Service
 from headway.bus.client import dead
 from headway.bus.client.connection import connect
 from headway.bus.client.ids import MessageIds
@@ -176,3 +177,18 @@ async def test_headers_that_make_the_server_do_more_than_store_are_refused(bus, 
                 continue
         info = await bus.bus.js.stream_info("JOBS_app", subjects_filter=">")
         assert info.state.last_seq <= 1  # at most stored once, as any job
+
+
+async def test_an_expectation_tells_a_client_whether_a_subject_of_another_tenant_has_messages(bus):
+    """What does not hold, as docs/reference/roles.md says: the server has no condition on headers."""
+    await bus.bus.js.add_consumer("EVENTS", ConsumerConfig(durable_name="behind", filter_subject="event.>"))
+    asked = {
+        "Nats-Expected-Last-Subject-Sequence": "0",
+        "Nats-Expected-Last-Subject-Sequence-Subject": "event.acme.call.ended",
+    }
+    async with await client(bus, "globex") as globex:
+        await globex.store("event.globex.call.ended", b"1", {"Nats-Msg-Id": "1", **asked})
+        await bus.emit("call.ended", "secret", tenant="acme")
+        with pytest.raises(Conflict) as caught:
+            await globex.store("event.globex.call.ended", b"1", {"Nats-Msg-Id": "2", **asked})
+    assert "secret" not in str(caught.value)

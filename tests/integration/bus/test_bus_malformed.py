@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headway.bus import Service
+from headway.bus import Service, StoreError
 from headway.bus.client import dead
+from headway.bus.worker.attempts import AttemptsLog
 
 HEADERS = [
     b"NATS/1.0\r\nStatus: 503\r\n\r\n",
@@ -83,3 +84,22 @@ async def test_a_letter_with_any_header_block_hides_no_other_letter(bus, head):
         assert (await dead.show(bus.bus.js, letter.seq)).operation == letter.operation
         await dead.discard(bus.bus, letter)
     assert [letter async for letter in dead.list_(bus.bus.js)] == []
+
+
+async def test_an_object_that_no_page_can_name_hides_no_other_object(bus):
+    await bus.tenant("acme").objects.put("call", "one", 1)
+    await raw(bus, b"obj.acme.call.b\xffd", b"2")
+    await raw(bus, b"obj.acme.call.two$", b"2", b"NATS/1.0\r\nStatus: 503\r\n\r\n")
+    found = await bus.tenant("acme").objects.list("call", int)
+    assert [(one.id, one.value) for one in found] == [("one", 1)]
+
+
+async def test_a_record_of_attempts_of_another_kind_makes_its_message_wait_and_no_other(bus, until):
+    done: list[object] = []
+    async with bus.serving(counting(done)):
+        for value in (b"[]", b'{"failures": "many"}', b'{"failures": true}', b"\xff"):
+            await bus.bus.js.publish(f"$KV.ATTEMPTS.app.{bus.bus.seal or 'unsealed'}.JOBS_app.99", value)
+            with pytest.raises(StoreError, match="cannot be parsed"):
+                await AttemptsLog(bus.bus, "app").load("JOBS_app", 99)
+        await bus.submit("app", "work", 1)
+        await until(lambda: done == [1])
