@@ -157,3 +157,9 @@ def test_python_in_the_docs_is_valid_and_imports_what_exists(page):
                 module = importlib.import_module(node.module)
                 submodules = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
                 assert all(hasattr(module, name.name) or name.name in submodules for name in node.names)
+
+
+def test_no_file_has_the_marks_of_an_unfinished_merge():
+    # Built from parts, so that this file has none.
+    marks = re.compile(rb"^(?:" + b"<" * 7 + rb"|" + b">" * 7 + rb") ", re.MULTILINE)
+    assert not [path for path in tracked() if marks.search(path.read_bytes())]
