@@ -27,6 +27,8 @@ from headway.place import pool_of
 from headway.scaler.drivers.process.follow import Say
 
 GIB: Final = 1 << 30
+WORKING_TREE: Final = "dev"
+"""Version of a working tree whose configured version was released from an image."""
 ROOM_SHARE: Final = 0.75
 """Share of the free disk that nats-server gives to streams by default."""
 
@@ -134,6 +136,10 @@ async def _service(
     if deployed:
         say(name, f"{' and '.join(deployed)} was deployed and stays; the file's {wanted.version} is not")
         return
+    label, said = working_tree_label(wanted.version, known)
+    if said is not None:
+        say(name, said)
+    wanted = wanted.model_copy(update={"version": label})
     for other in known.keys() - {wanted.version}:
         if known[other].phase != "retired":
             retired = known[other].model_copy(update={"phase": "retired", "weight": 0})
@@ -142,6 +148,27 @@ async def _service(
     if service.handlers_of(Kind.JOB):
         await weigh(bus, name, {tenant: one.weight for tenant, one in config.tenants.items()})
     await control.put(version_key(name, wanted.version), _version(config, service, wanted, grace, revision))
+
+
+def working_tree_label(wanted: str, known: Mapping[str, VersionRecord]) -> tuple[str, str | None]:
+    """Return the version that a working tree runs as, and what to say if it is not the wanted one.
+
+    A version that was released from an image stays what it was, so that a rollback leads to what ran.
+
+    Args:
+        wanted: the configured version.
+        known: the records of the service's versions.
+
+    Raises:
+        UsageError: if `dev` was released from an image, too.
+    """
+    if wanted not in known or known[wanted].image is None:
+        return wanted, None
+    if WORKING_TREE in known and known[WORKING_TREE].image is not None:
+        message = f"{wanted} and {WORKING_TREE} were released from images, and stay what they were"
+        raise UsageError(message, remedy="give the working tree another `version`")
+    said = f"{wanted} was released from an image and stays what it was: the working tree is {WORKING_TREE}"
+    return WORKING_TREE, said
 
 
 async def weigh(bus: Bus, service: str, weights: Mapping[str, float]) -> None:

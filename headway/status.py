@@ -20,7 +20,7 @@ from headway.bus.telemetry.histogram import quantile
 from headway.bus.wire.beat import Beat
 from headway.bus.wire.subjects import parse_dead
 from headway.control.heartbeats import heard
-from headway.control.records import LeaseRecord, ScaleRecord
+from headway.control.records import LeaseRecord, ScaleRecord, VersionRecord
 from headway.control.store import LEASES, Control, parse_subject
 
 LISTEN: Final = 1.2
@@ -68,6 +68,7 @@ class StatusRow(BaseModel):
         processed, failed, retried: since the workers' start.
         p50_ms, p95_ms: latency of all kinds since the workers' start.
         rss_mb: memory of all workers.
+        tree: whether it runs a working tree as it is now, and not an image.
     """
 
     service: str
@@ -86,6 +87,7 @@ class StatusRow(BaseModel):
     p50_ms: float | None
     p95_ms: float | None
     rss_mb: float
+    tree: bool = False
 
 
 class Status(BaseModel):
@@ -112,6 +114,7 @@ def summarise(
     dead: Mapping[str, int],
     scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
     unreadable: Mapping[str, str] | None = None,
+    versions: Mapping[tuple[str, str], VersionRecord] | None = None,
 ) -> Status:
     """Combine the collected data.
 
@@ -123,6 +126,7 @@ def summarise(
         dead: dead letters by service.
         scales: the scaler's records, by service and version.
         unreadable: by key, why a control record cannot be read.
+        versions: the version records, by service and version.
     """
     scales = scales or {}
     by_version: dict[tuple[str, str], list[Beat]] = defaultdict(list)
@@ -133,7 +137,11 @@ def summarise(
     used = {key for key, queue in queues.items() if queue.waiting or queue.in_hand}
     kept = {key for key, scale in scales.items() if scale.desired or scale.health != "ok"}
     keys = sorted(by_version.keys() | routed | used | kept)
-    rows = [_row(key, by_version[key], queues.get(key), routes, scales.get(key)) for key in keys]
+    trees = {key for key, one in (versions or {}).items() if one.image is None}
+    rows = [
+        _row(key, by_version[key], queues.get(key), routes, scales.get(key)).model_copy(update={"tree": key in trees})
+        for key in keys
+    ]
     return Status(url=url, rows=rows, dead=dict(sorted(dead.items())), unreadable=dict(unreadable or {}))
 
 

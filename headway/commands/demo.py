@@ -8,6 +8,7 @@ import signal
 import click
 import orjson
 
+from headway import extras
 from headway.bus.errors import HeadwayError
 from headway.commands.base import INTERRUPTED, examples, run
 from headway.config import load
@@ -57,6 +58,7 @@ def demo(
     the others' calls continue. Then fax v2 is rolled out step by step, and a v3 in which 30% of the dials fail is
     rolled back automatically. Exits with 1 if anything was lost or a release ended wrongly.
     """
+    extras.check("services")
     plan = DemoPlan(
         jobs=(*work.faxes(faxes), *work.recordings(voicemails)),
         callers=tuple(work.callers(calls)),

@@ -32,6 +32,7 @@ FEW: Final = 3
 """Failures that may be chance."""
 STUCK: Final = 60.0
 """Seconds of one piece of work, with more waiting, after which a queue looks stuck."""
+_TREE: Final = "* the working tree as it is now, not an image: going back to it is not going back to what ran"
 _SHOWN: Final = 4
 """Lines of a dead worker's output below the table; `--json` has more."""
 
@@ -89,7 +90,7 @@ async def _collect(bus: Bus, endpoint: ServerAccess, directory: Path) -> Status:
     beats, waiting, dead, weights, wanted = await asyncio.gather(
         listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), records(bus)
     )
-    return summarise(endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable)
+    return summarise(endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable, wanted.versions)
 
 
 async def _routes(endpoint: ServerAccess, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -124,7 +125,7 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
         rate = None if rates is None else rates.get((row.service, row.version), 0.0)
         table.add_row(
             row.service,
-            row.version,
+            f"{row.version}*" if _is_tree_beside_images(row, found) else row.version,
             "-" if row.weight is None else f"{row.weight}%",
             f"{row.workers}{wanted}{unwell}",
             "-" if row.waiting is None else short(row.waiting),
@@ -144,7 +145,14 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
     told = (line for row in found.rows for line in _trouble(row))
     damaged = (f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable)
     troubles = [Text(visible(line), style="red", no_wrap=True, overflow="ellipsis") for line in (*told, *damaged)]
-    return Group(above, table, *troubles, below)
+    marked = any(_is_tree_beside_images(row, found) for row in found.rows)
+    notes = [Text(_TREE, style="dim")] if marked else []
+    return Group(above, table, *troubles, *notes, below)
+
+
+def _is_tree_beside_images(row: StatusRow, found: Status) -> bool:
+    """Return whether a version is a working tree although others of its service are images."""
+    return row.tree and any(one.service == row.service and not one.tree for one in found.rows)
 
 
 def _headline(found: Status) -> Text:

@@ -109,22 +109,33 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fresh(wheel, tmp_path_factory, missing: Callable[[str], None]) -> Fresh:
+def install(wheel, tmp_path_factory, missing: Callable[[str], None]) -> Callable[..., Path]:
+    """`install("env", "control", "web")`: a new environment with the wheel and these extras; its folder."""
     uv = next((path for path in (ROOT / ".tools/bin/uv", Path("uv")) if _runs(path)), None)
     if uv is None:
         missing("uv is neither in .tools nor on PATH: scripts/bootstrap fetches it")
         raise AssertionError
-    folder = tmp_path_factory.mktemp("fresh")
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
     settings = {"UV_DEFAULT_INDEX": index} if index else {}
-    run(uv, "venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
     # As in the lock file: so they are in uv's cache, and no other day brings other ones.
-    constraints = folder / "constraints.txt"
+    constraints = tmp_path_factory.mktemp("constraints") / "constraints.txt"
     locked = run(uv, "export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace", "--no-header", cwd=ROOT)
     constraints.write_text(locked)
-    wanted = (f"{wheel}[control,web]", "mypy", "pytest", "pytest-asyncio", "ruff")
-    python = folder / "env/bin/python"
-    run(uv, "pip", "install", "--quiet", "--python", python, "-c", constraints, *wanted, cwd=folder, **settings)
+
+    def make(name: str, *extras: str, beside: tuple[str, ...] = ()) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        run(uv, "venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
+        wanted = (f"{wheel}[{','.join(extras)}]" if extras else str(wheel), *beside)
+        python = folder / "env/bin/python"
+        run(uv, "pip", "install", "--quiet", "--python", python, "-c", constraints, *wanted, cwd=folder, **settings)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def fresh(install) -> Fresh:
+    folder = install("fresh", "control", "web", beside=("mypy", "pytest", "pytest-asyncio", "ruff"))
     project = folder / "project"
     for name, text in PROJECT.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -277,3 +288,73 @@ def test_a_new_project_is_served_by_headway_dev_with_its_page(fresh):
         assert "openStore" in fresh.python(get % "client/index.js")
     finally:
         dev.end()
+
+
+# Runs each command line in one process, as `headway` does, and prints its exit code and output.
+EACH = """
+import contextlib, io, json, sys
+from headway.cli import main
+
+for words in json.loads(sys.stdin.read()):
+    sys.argv = ["headway", *words]
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([words, code or 0, said.getvalue()]))
+"""
+HELLO = "from headway import Service\nhello = Service('hello')\n"
+
+
+def tried(folder: Path, *commands: tuple[str, ...]) -> dict[tuple[str, ...], tuple[int, str]]:
+    """Exit code and output of each command line in an environment."""
+    (folder / "hello.py").write_text(HELLO)
+    done = subprocess.run(
+        [folder / "env/bin/python", "-c", EACH],
+        cwd=folder,
+        env=clean(),
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {tuple(words): (code, said) for words, code, said in map(json.loads, done.stdout.splitlines())}
+
+
+def helps() -> list[tuple[str, ...]]:
+    from headway.cli import headway
+
+    return [(name, "--help") for section in headway.sections.values() for name in section]
+
+
+@pytest.mark.parametrize("extra", ["", "charts", "docker", "services", "telemetry", "web"])
+def test_with_one_extra_alone_every_command_works_or_names_the_one_command_that_brings_what_it_lacks(install, extra):
+    folder = install(f"with-{extra or 'nothing'}", *([extra] if extra else []))
+    found = tried(folder, *helps(), ("new", f"made-{extra or 'bare'}", "--template", "minimal"), ("up", "hello:hello"))
+    for words, (code, said) in found.items():
+        assert code == 0 or "fix: pip install 'headway[" in said, f"{words}: {said}"
+    base = ("call", "completion", "dead", "docs", "emit", "env", "new", "submit", "worker")
+    assert not [name for name in base if found[name, "--help"][0] != 0]
+    assert "fix: pip install 'headway[control]'" in found["up", "hello:hello"][1]
+
+
+def test_the_control_plane_alone_runs_all_commands_and_names_what_their_options_need(install):
+    folder = install("control-alone", "control")
+    found = tried(
+        folder,
+        *helps(),
+        ("up", "hello:hello", "--console", "--port", "0", "--websocket-port", "0"),
+        ("dev", "hello:hello", "--port", "0", "--websocket-port", "0"),
+        ("scaler", "--driver", "docker"),
+        ("demo",),
+    )
+    assert "fix: pip install 'headway[control,web]'" in found["web", "--help"][1]
+    assert "fix: pip install 'headway[control,services]'" in found["demo",][1]
+    assert [words for words, (code, _) in found.items() if "--help" in words and code != 0] == [("web", "--help")]
+    web = [said for words, (_, said) in found.items() if "hello:hello" in words]
+    assert all("fix: pip install 'headway[control,web]'" in said for said in web), web
+    assert "fix: pip install 'headway[control,docker]'" in found["scaler", "--driver", "docker"][1]

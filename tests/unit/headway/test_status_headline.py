@@ -70,3 +70,11 @@ def test_the_first_line_says_what_is_wrong_and_fits_80_columns():
 
 def test_the_first_line_says_that_nothing_is_wrong():
     assert shown(row()).splitlines()[0].endswith("all services are healthy")
+
+
+def test_a_working_tree_is_marked_where_other_versions_are_images():
+    lines = shown(row(tree=True), row(version="v2")).splitlines()
+    assert any(line.startswith("fax     v1* ") for line in lines)
+    assert any(line.startswith("* the working tree as it is now") for line in lines)
+    alone = shown(row(tree=True))
+    assert "*" not in alone
