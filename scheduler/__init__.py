@@ -1,0 +1,3 @@
+"""Jobs for later and periodic jobs: submits each one when it is due."""
+
+from __future__ import annotations
