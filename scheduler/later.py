@@ -28,15 +28,17 @@ from headway.bus.errors import (
     NotStored,
     QueueFull,
 )
-from headway.bus.nats import jsapi
+from headway.bus.nats import jsapi, values
 from headway.bus.nats.refusals import asking, is_gone
 from headway.bus.nats.streams import LATER
 from headway.bus.wire import headers, subjects
 from headway.scheduler.due import DueJobs
 from headway.scheduler.feed import LaterFeed
 
-WINDOW: Final = 128
-"""Jobs that are submitted at the same time."""
+WINDOW: Final = 256
+"""Jobs that are read and submitted at the same time."""
+AHEAD: Final = 0.2
+"""Seconds before its time that a job is read, so that it is at hand when it is due."""
 TENANT_WINDOW: Final = WINDOW // 4
 """Jobs of one tenant among them, so that a tenant whose queue is full or gone holds up no other."""
 GIVE_UP: Final = 3600.0
@@ -45,6 +47,7 @@ _TRIES: Final = 20
 """Minimum tries before that: after an outage of the scheduler, the service may still be starting."""
 _BACK_OFF: Final = (0.5, 60.0)
 """First and longest wait in seconds before another try."""
+_AHEAD_MS: Final = int(AHEAD * 1000)
 _STORE_TIMEOUT: Final = 1.0
 _READ_TIMEOUT: Final = 5.0
 _TELL_EVERY: Final = 10.0
@@ -105,7 +108,7 @@ class LaterJobs:
 
     def _start_due(self, group: asyncio.TaskGroup) -> None:
         while self._in_hand.total() < WINDOW and self._leading():
-            found = self._due.take(_now(), self._busy)
+            found = self._due.take(_now() + _AHEAD_MS, self._busy)
             if found is None:
                 return
             seq, tenant = found
@@ -118,7 +121,7 @@ class LaterJobs:
         due = self._due.next_due()
         wait = _LOOK
         if due and self._in_hand.total() < WINDOW:
-            wait = min(_LOOK, max(0.0, (due - _now()) / 1000))
+            wait = min(_LOOK, max(0.0, (due - _AHEAD_MS - _now()) / 1000))
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
@@ -165,17 +168,17 @@ class LaterJobs:
         Raises:
             HeadwayError: if neither was possible now.
         """
-        try:
-            async with asking(f"job for later {seq}", _READ_TIMEOUT):
-                message = await self._bus.js.get_msg(LATER, seq)
-        except NotFound:
+        found = await self._read(seq)
+        if found is None:
             return  # cancelled, or a former leader was quicker
-        subject, payload, stored = message.subject or "", message.data or b"", message.headers or {}
+        subject, payload, stored = found
         try:
             service, _, operation = subjects.parse_later(subject)
         except InvalidSubject as error:
             await self._bury(seq, subject, payload, stored, dead.Cause.INVALID_INPUT, str(error))
             return
+        at = headers.at_of(stored) or 0
+        await _until(at)
         if not self._leading():
             raise ConnectionFailed("the lease is lost")
         try:
@@ -188,12 +191,31 @@ class LaterJobs:
             await self._bury(seq, subject, payload, stored, dead.Cause.INVALID_INPUT, error.message)
             return
         except HeadwayError as error:
-            late = (_now() - (headers.at_of(stored) or 0)) / 1000
-            if late < GIVE_UP or self._tries[seq] < _TRIES:
+            if (_now() - at) / 1000 < GIVE_UP or self._tries[seq] < _TRIES:
                 raise
             await self._bury(seq, subject, payload, stored, dead.Cause.NOT_SERVED, error.message)
             return
         await self._delete(seq)
+
+    async def _read(self, seq: int) -> tuple[str, bytes, dict[str, str]] | None:
+        """Return the subject, payload and headers of a job; None if it is gone.
+
+        Any replica answers at once. One that is behind may not have the job yet: its absence is for the leader to say.
+
+        Raises:
+            HeadwayError: if it cannot be read now.
+        """
+        async with asking(f"job for later {seq}", _READ_TIMEOUT):
+            reply = await self._bus.nc.request(f"{jsapi.PREFIX}DIRECT.GET.{LATER}", b'{"seq":%d}' % seq, _READ_TIMEOUT)
+        fields = reply.headers or {}
+        if headers.STATUS not in fields:
+            return fields[values.SUBJECT], reply.data, fields
+        try:
+            async with asking(f"job for later {seq}", _READ_TIMEOUT):
+                message = await self._bus.js.get_msg(LATER, seq)
+        except NotFound:
+            return None
+        return message.subject or "", message.data or b"", message.headers or {}
 
     async def _store(self, subject: str, payload: bytes, sent: dict[str, str]) -> None:
         try:
@@ -243,6 +265,12 @@ class LaterJobs:
     def _restarted(self) -> None:
         self._due = DueJobs()
         self._tries.clear()
+
+
+async def _until(at: int) -> None:
+    """Wait until a time in unix milliseconds, also if the clock is set meanwhile."""
+    while (left := at - _now()) > 0:  # noqa: ASYNC110  # the clock has no event
+        await asyncio.sleep(min(left / 1000, _LOOK))
 
 
 def _now() -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
 
+import nats.errors
 import orjson
 import pytest
 
@@ -54,10 +56,6 @@ async def scheduling(broker, name: str = "one", url: str | None = None):
             await end([task])
 
 
-async def left(bus) -> int:
-    return (await bus.js.stream_info(LATER)).state.messages
-
-
 async def test_jobs_for_later_are_never_early_and_soon_after_their_time_while_thousands_wait(bus, until):
     seen = Seen()
     async with bus.serving(seen.service()), scheduling(bus.broker):
@@ -73,13 +71,16 @@ async def test_jobs_for_later_are_never_early_and_soon_after_their_time_while_th
         assert min(late) >= 0
         assert statistics.median(late) < 0.25
         assert {len(times) for times in seen.began.values()} == {1}
-        await until(lambda: _left(bus, 3000))
+        await until(lambda: _left(bus.bus, 3000))
         assert await counted(bus.bus) == {"app": 3000}
         assert (await bus.bus.js.stream_info("JOBS_app")).state.messages == 0
 
 
 async def _left(bus, number: int) -> bool:
-    return await left(bus.bus) == number
+    """Whether so many jobs for later are stored; while a cluster elects a leader, nobody knows."""
+    with contextlib.suppress(nats.errors.Error):
+        return (await bus.js.stream_info(LATER)).state.messages == number
+    return False
 
 
 async def test_a_job_for_later_has_the_id_of_its_key_and_is_stored_once_under_it(bus, until):
@@ -129,7 +130,7 @@ async def test_another_scheduler_takes_over_and_each_job_still_runs_once(bus, un
                     *(bus.bus.submit("app", "work", turn * 1000 + n, tenant="acme", delay=n / 100) for n in range(100))
                 )
                 await asyncio.sleep(0.5)
-        await until(lambda: _left(bus, 0))
+        await until(lambda: _left(bus.bus, 0))
         await until(lambda: len(seen.told) >= 300)
     assert Counter(request for request, *_ in seen.told) == {
         turn * 1000 + n: 1 for turn in range(3) for n in range(100)
@@ -146,7 +147,7 @@ async def test_a_job_for_later_waits_while_its_queue_is_full_and_holds_up_no_oth
             await bus.bus.submit("app", "work", n, tenant="acme", delay=0)
         await bus.bus.submit("app", "work", 99, tenant="globex", delay=0.3)
         await until(lambda: _queued(bus, ".globex.work"))
-        await until(lambda: _left(bus, 59))
+        await until(lambda: _left(bus.bus, 59))
         async with bus.serving(seen.service()):
             await until(lambda: len(seen.began) == 61)
     assert {len(times) for times in seen.began.values()} == {1}
@@ -167,7 +168,7 @@ async def test_a_job_for_later_of_a_service_that_never_comes_becomes_a_dead_lett
         [letter] = await letters(1)
         assert (letter.service, letter.tenant, letter.operation, letter.cause) == ("app", "acme", "work", "not_served")
         assert orjson.loads(letter.payload) == {"n": 1}
-        await until(lambda: _left(bus, 0))
+        await until(lambda: _left(bus.bus, 0))
         told, app = [], Service("app")
 
         @app.job("work")
@@ -223,7 +224,7 @@ async def test_a_client_cannot_reach_others_by_headers_of_jobs_for_later(bus, un
         await until(lambda: any(request == "honest" for request, *_ in seen.told))
         assert {tenant for _, tenant, *_ in seen.told} == {"acme"}
         assert refused, reply.data
-        assert await left(bus.bus) == 1
+        await until(lambda: _left(bus.bus, 1))
         assert (await bus.bus.js.get_last_msg(LATER, "later.app.globex.work")).data == b'"kept"'
 
 
@@ -239,7 +240,7 @@ async def test_a_client_submits_jobs_for_later_for_its_own_tenant_alone(bus, unt
         await client.nc.publish("later.app.acme.work", b'"odd"', headers={"Headway-At": "-1e99"})
         await client.nc.publish("later.APP!.acme.work", b'"no service"')
         await until(lambda: len(seen.told) == 2)
-        await until(lambda: _left(bus, 0))
+        await until(lambda: _left(bus.bus, 0))
         assert sorted((str(request), tenant) for request, tenant, *_ in seen.told) == [("odd", "acme"), ("own", "acme")]
 
 
@@ -264,7 +265,7 @@ async def test_in_a_cluster_jobs_for_later_run_once_while_the_stream_changes_its
             leader = next(server for server in cluster.servers if server.config.name == info.cluster.leader)
             await leader.kill()
             await until(lambda: len(seen.began) == 200)
-            await leader.start()
             assert min(seen.began[n][0] - due[n] for n in due) >= 0
             assert {len(times) for times in seen.began.values()} == {1}
-            assert await left(bus) == 0
+            await until(lambda: _left(bus, 0))
+            assert {len(times) for times in seen.began.values()} == {1}
