@@ -271,7 +271,10 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
         sent.pop(headers.ID, None)
     else:
         tenant, operation = _addressee(letter.subject)
-        subject = subjects.job(letter.service, tenant, operation)
+        own = tenant == subjects.CONSOLE
+        subject = (
+            subjects.periodic(letter.service, operation) if own else subjects.job(letter.service, tenant, operation)
+        )
     await bus.store(subject, payload, sent)
     await discard(bus, letter)
 

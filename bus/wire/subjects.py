@@ -34,7 +34,7 @@ COMMON: Final = 8
 of sidelined tenants to the other lanes (bus/worker/sideline.py)."""
 
 CONSOLE: Final = "headway"
-"""The reserved tenant that holds the objects of the operator's console."""
+"""The reserved tenant, which holds the objects of the operator's console, and whose jobs are the periodic ones."""
 
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -183,6 +183,11 @@ def job(service: str, tenant: str, operation: str) -> str:
     return f"job.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
+def periodic(service: str, operation: str) -> str:
+    """Return the subject of a run of a periodic job: that of a job of Headway's own tenant."""
+    return f"job.{token(service, 'service')}.{CONSOLE}.{token(operation, 'operation')}"
+
+
 def job_lane(service: str, version: str, lane: int) -> str:
     """Return the filter of one version's consumer on one lane."""
     return f"job.{token(service, 'service')}.{token(version, 'version')}.{_lane(lane)}.>"
@@ -301,7 +306,7 @@ def queues(service: str, version: str) -> str:
 
 def later(service: str, tenant: str, operation: str) -> str:
     """Return the subject of a job for later."""
-    return f"later.{token(service, 'service')}.{token(tenant, 'tenant')}.{token(operation, 'operation')}"
+    return f"later.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
 def later_filter(service: str | None = None, tenant: str | None = None) -> str:

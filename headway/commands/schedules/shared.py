@@ -1,0 +1,42 @@
+"""What the commands on periodic jobs share."""
+
+from __future__ import annotations
+
+import time
+
+from headway.bus.client.bus import Bus
+from headway.bus.errors import NotFound
+from headway.control.records import ScheduleRecord
+from headway.control.store import Control, schedule_key
+
+
+async def existing(bus: Bus, service: str, job: str) -> ScheduleRecord:
+    """Return the record of a service that has a periodic job.
+
+    Raises:
+        InvalidSubject: if the service's name breaks the grammar.
+        NotFound: if there is no such job.
+    """
+    found = await Control(bus).get(schedule_key(service), ScheduleRecord)
+    if found is None or job not in found.value.jobs:
+        raise NotFound(f"service {service} has no periodic job {job}", remedy="see `headway schedules ls`")
+    return found.value
+
+
+async def pause(bus: Bus, service: str, job: str, *, paused: bool) -> None:
+    """Pause or resume a periodic job. A resumed job runs next at its next time: nothing is made up for.
+
+    Raises:
+        NotFound: if there is no such job.
+        Conflict: if other writers keep interfering.
+    """
+    await existing(bus, service, job)
+
+    def alter(record: ScheduleRecord) -> ScheduleRecord:
+        state = record.jobs.get(job)
+        if state is None or state.paused == paused:
+            return record
+        fresh = state.model_copy(update={"paused": paused, "last": state.last if paused else time.time()})
+        return record.model_copy(update={"jobs": {**record.jobs, job: fresh}})
+
+    await Control(bus).change(schedule_key(service), ScheduleRecord, alter)
