@@ -114,7 +114,8 @@ async def test_of_a_thousand_ticks_each_one_runs_once_over_ten_workers_and_five_
     assert ordered == [ordered[0] + 60 * n for n in range(len(ordered))], "none is left out"
     assert await stored(bus.bus) == len(ordered), "none was submitted twice"
     often = {at for at, n in Counter(at for at, _, _ in told()).items() if n > 1}
-    assert often <= {at for at, _, attempt in told() if attempt > 1}, "only what a dead worker had in hand ran again"
+    assert all(n == 1 for n in runs.ticks.values()), "nothing ran twice on workers that live"
+    assert len(often) <= len(victims) * 4, "only what a dead worker had finished and not acknowledged ran again"
     assert {tenant for _, tenant, _ in told()} == {"headway"}
 
 
