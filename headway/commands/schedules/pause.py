@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.schedules import shared
@@ -22,6 +23,6 @@ def pause(*, service: str, job: str, url: str | None, creds: str | None, directo
 
 
 async def _pause(endpoint: ServerAccess, service: str, job: str) -> None:
-    async with await endpoint.connect("schedules") as bus:
+    async with await endpoint.connect("schedules") as bus, audited(bus):
         await shared.pause(bus, service, job, paused=True)
     click.echo(f"{service} {job} is paused")

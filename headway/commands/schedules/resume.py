@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.commands import options
 from headway.commands.base import examples, run
 from headway.commands.schedules import shared
@@ -22,6 +23,6 @@ def resume(*, service: str, job: str, url: str | None, creds: str | None, direct
 
 
 async def _resume(endpoint: ServerAccess, service: str, job: str) -> None:
-    async with await endpoint.connect("schedules") as bus:
+    async with await endpoint.connect("schedules") as bus, audited(bus):
         await shared.pause(bus, service, job, paused=False)
     click.echo(f"{service} {job} runs by itself")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headway.acting import audited
 from headway.bus.client.ids import unique_id
 from headway.bus.wire import headers, subjects
 from headway.bus.wire.codec import encode
@@ -26,7 +27,7 @@ def run(*, service: str, job: str, url: str | None, creds: str | None, directory
 
 
 async def _run(endpoint: ServerAccess, service: str, job: str) -> None:
-    async with await endpoint.connect("schedules") as bus:
+    async with await endpoint.connect("schedules") as bus, audited(bus):
         await existing(bus, service, job)
         tick = encode(Tick(at=datetime.now(UTC), manual=True))
         receipt = await bus.store(subjects.periodic(service, job), tick, {headers.MESSAGE_ID: unique_id()})
