@@ -59,7 +59,7 @@ _log = logging.getLogger("headway.scheduler")
 
 
 def job_headers(stored: Mapping[str, str], seq: int, tenant: str, ids: MessageIds) -> dict[str, str]:
-    """Return the headers of a job that is due: a message id that nobody can guess, and the id it had.
+    """Return the headers of a due job: a message id that nobody can guess, and the id it had.
 
     Args:
         stored: the headers as they were stored.
