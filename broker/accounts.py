@@ -3,7 +3,7 @@
     clients' account                                application account
       rpc.* mapped to a version    -- stream ---->    workers
       _INBOX.<client>.>            <-- stream ----    their replies
-      job.*, event.>               -- service --->    mapped, stored by JetStream
+      job.*, later.*, event.>      -- service --->    mapped, stored by JetStream
       the reply subject named      <-- answer ----    its acknowledgement
 
 JetStream sends an acknowledgement to whatever reply subject the publisher named, without checking the publisher's
@@ -24,7 +24,7 @@ from headway.broker.routes import DIRECT
 
 _CALLS: Final = "rpc.*.*.*.*"
 """Calls in mapped form only: clients cannot reach unmapped subjects or the probes of a split."""
-_STORED: Final = ("job.*.*.*", "event.>")
+_STORED: Final = ("job.*.*.*", "later.*.*.*", "event.>")
 """What clients may have stored: jobs on the plain subject, so that routes choose their version and lane."""
 _REPLIES: Final = "_INBOX.>"
 CLIENTS: Final = 16_384

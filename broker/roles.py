@@ -87,7 +87,7 @@ def _template(
 _WORKER: Final = _template(
     pub=[
         # A worker calls other services for whichever tenant it is serving: plain subjects, and as mapped.
-        *("rpc.*.*.*", "rpc.*.*.*.*", "job.*.*.*", "job.*.*.*.*.*", "event.*.>"),
+        *("rpc.*.*.*", "rpc.*.*.*.*", "job.*.*.*", "job.*.*.*.*.*", "later.*.*.*", "event.*.>"),
         "obj.*.*.*",
         f"dead.{_SERVICE}.*.*",
         f"beat.{_SERVICE}.*.*",
@@ -119,7 +119,13 @@ _WORKER: Final = _template(
 
 # In the clients' account calls are mapped, and jobs are not: those go to the application account on the plain subject.
 _CLIENT: Final = _template(
-    pub=[f"rpc.*.{_TENANT}.*", f"rpc.*.*.{_TENANT}.*", f"job.*.{_TENANT}.*", f"event.{_TENANT}.>"],
+    pub=[
+        f"rpc.*.{_TENANT}.*",
+        f"rpc.*.*.{_TENANT}.*",
+        f"job.*.{_TENANT}.*",
+        f"later.*.{_TENANT}.*",
+        f"event.{_TENANT}.>",
+    ],
     sub=[_INBOX],
     subscriptions=_CLIENT_SUBSCRIPTIONS,
 )
@@ -166,9 +172,11 @@ _CONTROL: Final = _template(
         "dead.>",
         _ANY_INBOX,
         # The deployer calls a version's workers before they have traffic, moves jobs from one version to another, and
-        # measures a split by probes that no worker subscribes to.
+        # measures a split by probes that no worker subscribes to. The scheduler submits jobs that are due, and an
+        # unrouted service must answer that it is not served.
         "direct.*.*.*.*",
         "rpc.*.*.*.*",  # of probes, as mapped
+        "job.*.*.*",
         "job.*.*.*.*.*",
         f"rpc.*.{PROBE}.*",
     ],

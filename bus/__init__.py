@@ -43,6 +43,7 @@ from headway.bus.errors import (
 from headway.bus.retry import Retry
 from headway.bus.service import Service, WorkerInfo
 from headway.bus.wire.beat import Beat
+from headway.bus.wire.periodic import Tick
 from headway.bus.wire.proof import User
 from headway.bus.worker.worker import Worker
 
@@ -79,6 +80,7 @@ __all__ = [
     "Service",
     "StoreError",
     "Tenant",
+    "Tick",
     "TooLarge",
     "Unavailable",
     "UsageError",

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from headway.bus import periodic
 from headway.bus.errors import ConfigError, DeclarationError
 from headway.bus.handlers import Handler, Kind, declare
 from headway.bus.retry import Retry
 from headway.bus.wire import subjects
+from headway.bus.wire.periodic import Missed, PeriodicJob
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -97,6 +99,7 @@ class Service:
         self.queue_per_subject = queue_per_subject
         self.description = description
         self._handlers: dict[tuple[Kind, str], Handler] = {}
+        self._periodic: list[PeriodicJob] = []
         self._on_start: list[Hook] = []
         self._on_stop: list[Hook] = []
         self._resources: list[Resource[Any]] = []
@@ -113,6 +116,11 @@ class Service:
     def handlers_of(self, kind: Kind) -> dict[str, Handler]:
         """Return the handlers of one kind, keyed by operation or event type."""
         return {name: handler for (of, name), handler in self._handlers.items() if of is kind}
+
+    @property
+    def periodic(self) -> tuple[PeriodicJob, ...]:
+        """When its periodic jobs run."""
+        return tuple(self._periodic)
 
     @property
     def longest(self) -> float:
@@ -160,6 +168,57 @@ class Service:
             timeout: seconds one attempt may take.
         """
         return self._declare(Kind.JOB, subjects.token(operation, "operation"), timeout, retry or Retry())
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        missed: Missed = "run-once",
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: float = DEFAULT_WORK_TIMEOUT,
+    ) -> Callable[[F], F]:
+        """Declare a job that runs at the times of a cron expression: `(tick: Tick)` or `(tick: Tick, ctx)`.
+
+        The scheduler submits each run once, for the tenant `headway`, over any number of workers.
+
+        Args:
+            expression: five cron fields, such as `0 3 * * mon-fri`.
+            tz: its time zone, such as `Europe/Berlin`.
+            missed: what happens to runs whose time passed more than ten seconds ago, as when nothing ran: `skip` none
+                of them runs, `run-once` the last one does, `run-all` all do.
+            name: its operation; by default the function's name, with '-' for '_'.
+            retry: attempts and back-off; five attempts by default.
+            timeout: seconds one attempt may take.
+
+        Raises:
+            DeclarationError: if the expression, the time zone or the handler's request is invalid.
+        """
+        return self._repeat(PeriodicJob(name="", cron=expression, tz=tz, missed=missed), name, timeout, retry)
+
+    def every(
+        self,
+        seconds: float,
+        *,
+        missed: Missed = "skip",
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: float = DEFAULT_WORK_TIMEOUT,
+    ) -> Callable[[F], F]:
+        """Declare a job that runs every so many seconds, counted from the unix epoch; otherwise as `cron`.
+
+        Args:
+            seconds: seconds between two runs, at least 1.
+            missed: as for `cron`.
+            name: as for `cron`.
+            retry: as for `cron`.
+            timeout: seconds one attempt may take.
+
+        Raises:
+            DeclarationError: if the interval or the handler's request is invalid.
+        """
+        return self._repeat(PeriodicJob(name="", every=seconds, missed=missed), name, timeout, retry)
 
     def on(
         self, event_type: str, *, retry: Retry | None = None, timeout: float = DEFAULT_WORK_TIMEOUT
@@ -210,6 +269,18 @@ class Service:
                 f"configuration of service {self.name!r}: {problems}",
                 remedy=f"its fields are {', '.join(self.config_type.model_fields) or 'none'}",
             ) from error
+
+    def _repeat(self, job: PeriodicJob, name: str | None, timeout: float, retry: Retry | None) -> Callable[[F], F]:
+        def decorate(function: F) -> F:
+            operation = name or function.__name__.strip("_").replace("_", "-").lower()
+            declared = periodic.check(job.model_copy(update={"name": operation}))
+            self._declare(Kind.JOB, operation, timeout, retry or Retry())(function)
+            handler = self._handlers[Kind.JOB, operation]
+            self._handlers[Kind.JOB, operation] = periodic.guarded(handler)
+            self._periodic.append(declared)
+            return function
+
+        return decorate
 
     def _declare(self, kind: Kind, name: str, timeout: float, retry: Retry) -> Callable[[F], F]:
         namespace = sys._getframe(2).f_locals  # noqa: SLF001  # `inspect.currentframe` uses it, too

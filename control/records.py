@@ -4,6 +4,7 @@
     version.<service>.<version>    VersionRecord   what a worker of it is started from; written likewise
     scale.<service>.<version>      ScaleRecord     how many workers, and why; written by the scaler alone
     rollout.<service>              RolloutRecord   how far a release is; written by the deployer and by requests to it
+    schedule.<service>             ScheduleRecord  its periodic jobs; written by the scheduler, and to pause one
     evidence.<service>             EvidenceRecord  what a release is judged by; written by the deployer alone
     lease.<controller>             LeaseRecord     which replica of a controller acts; expires by itself
     owner.<service>                OwnerRecord     which `headway up` runs it (headway/ownership.py)
@@ -20,6 +21,8 @@ from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from headway.bus.wire.periodic import PeriodicJob
 
 HISTORY: Final = 50
 """Decisions that a scale record remembers."""
@@ -263,6 +266,28 @@ class ScaleRecord(Record):
     stderr: tuple[str, ...] = ()
     retry_at: float | None = None
     history: tuple[Decided, ...] = ()
+
+
+class PeriodicState(Record):
+    """A periodic job and how far it is.
+
+    Attributes:
+        job: when it runs.
+        last: the time in unix seconds of the last run that was submitted; at first, when it became known.
+        paused: whether it does not run by itself.
+    """
+
+    job: PeriodicJob
+    last: float
+    paused: bool = False
+
+
+class ScheduleRecord(Record):
+    """The periodic jobs of a service, as the version with the most traffic declares them; written by the scheduler."""
+
+    service: str
+    version: str
+    jobs: dict[str, PeriodicState] = {}
 
 
 class LeaseRecord(Record):

@@ -36,7 +36,7 @@ from headway.bus.nats.cas import compare_and_set
 from headway.bus.nats.streams import CONTROL
 from headway.bus.wire import headers
 from headway.bus.wire.subjects import token
-from headway.control.records import Record, RolloutRecord, ScaleRecord, ServiceRecord, VersionRecord
+from headway.control.records import Record, RolloutRecord, ScaleRecord, ScheduleRecord, ServiceRecord, VersionRecord
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K")
@@ -60,7 +60,10 @@ KINDS: Final[dict[str, type[Record]]] = {
     "version": VersionRecord,
     "scale": ScaleRecord,
     "rollout": RolloutRecord,
+    "schedule": ScheduleRecord,
 }
+_REWRITTEN: Final[dict[type[Record], str]] = {ScaleRecord: "scaler", ScheduleRecord: "scheduler"}
+"""Records that their writer writes again."""
 _DELETED: Final = frozenset({"DEL", "PURGE"})
 
 _log = logging.getLogger("headway.broker")
@@ -84,6 +87,11 @@ def scale_key(service: str, version: str) -> str:
 def rollout_key(service: str) -> str:
     """Return the key of a `RolloutRecord`."""
     return f"rollout.{token(service, 'service')}"
+
+
+def schedule_key(service: str) -> str:
+    """Return the key of a `ScheduleRecord`."""
+    return f"schedule.{token(service, 'service')}"
 
 
 def evidence_key(service: str) -> str:
@@ -115,7 +123,7 @@ class RecordKey(NamedTuple):
     version: str = ""
 
 
-_UNVERSIONED: Final = frozenset({"service", "rollout", "evidence", "lease"})
+_UNVERSIONED: Final = frozenset({"service", "rollout", "schedule", "evidence", "lease"})
 _VERSIONED: Final = frozenset({"version", "scale"})
 
 
@@ -152,7 +160,7 @@ class Mirror:
     """The control records as they were last read.
 
     Attributes:
-        services, versions, scales, rollouts: the readable records, in the order of their last write.
+        services, versions, scales, rollouts, schedules: the readable records, in the order of their last write.
         unreadable: by key, why a record cannot be read. Its last known value, if any, stays in force.
     """
 
@@ -160,6 +168,7 @@ class Mirror:
     versions: dict[tuple[str, str], VersionRecord] = field(default_factory=dict)
     scales: dict[tuple[str, str], ScaleRecord] = field(default_factory=dict)
     rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    schedules: dict[str, ScheduleRecord] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def take(self, key: str, data: bytes | None, former: Mirror) -> None:
@@ -177,6 +186,8 @@ class Mirror:
                 self._take(self.versions, (service, version), VersionRecord, data, key, former.versions)
             case RecordKey("scale", service, version):
                 self._take(self.scales, (service, version), ScaleRecord, data, key, former.scales)
+            case RecordKey("schedule", service):
+                self._take(self.schedules, service, ScheduleRecord, data, key, former.schedules)
             case RecordKey("rollout", service):
                 self._take(self.rollouts, service, RolloutRecord, data, key, former.rollouts)
             case _:  # leases and evidence have readers of their own
@@ -304,8 +315,8 @@ class Control(Mirror):
     async def mend(self, key: str) -> str:
         """Repair an unreadable record; return what was done, in words.
 
-        Nothing else is touched. The scaler rewrites its own records; all others have a copy of the last value that
-        Headway wrote.
+        Nothing else is touched. Scaler and scheduler rewrite their own records; all others have a copy of the last
+        value that Headway wrote.
 
         Raises:
             UsageError: if the record can be read.
@@ -321,9 +332,9 @@ class Control(Mirror):
         revision = int((message.headers or {}).get(values.SEQUENCE, "0"))
         if not _gone(message) and _readable(kind, message.data):
             raise UsageError(f"control record {key} can be read: there is nothing to repair")
-        if kind is ScaleRecord:
+        if kind in _REWRITTEN:
             await self.delete(key, expect=revision)
-            return "deleted: the scaler will write it again"
+            return f"deleted: the {_REWRITTEN[kind]} will write it again"
         copy = await values.last(self._js, CONTROL, _PREFIX + _copy_key(key))
         if _gone(copy) or not _readable(kind, copy.data):
             raise NotFound(
@@ -370,7 +381,7 @@ class Control(Mirror):
             raise
         self._sequence = sequence
         self.services, self.versions, self.scales = mirror.services, mirror.versions, mirror.scales
-        self.rollouts, self.unreadable = mirror.rollouts, mirror.unreadable
+        self.rollouts, self.schedules, self.unreadable = mirror.rollouts, mirror.schedules, mirror.unreadable
 
     async def _newest(self) -> int:
         """Return the sequence of the last record that the stream's leader has; 0 if there is none.

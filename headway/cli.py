@@ -30,6 +30,7 @@ _SECTIONS = {
         "submit": "Submit a durable job.",
         "emit": "Publish an event.",
         "dead": "List, show, replay and purge dead letters.",
+        "schedules": "List, start, pause and resume periodic jobs.",
     },
     "Release Commands": {
         "image": "Build, compare, verify, promote and remove images.",

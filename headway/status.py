@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
@@ -15,10 +15,10 @@ from headway.bus.client.bus import Bus
 from headway.bus.errors import InvalidSubject, MissingStream
 from headway.bus.nats import jsapi, values
 from headway.bus.nats.refusals import asking
-from headway.bus.nats.streams import CONTROL, DEAD, JOBS, parse_lane_consumer
+from headway.bus.nats.streams import CONTROL, DEAD, JOBS, LATER, parse_lane_consumer
 from headway.bus.telemetry.histogram import quantile
 from headway.bus.wire.beat import Beat
-from headway.bus.wire.subjects import parse_dead
+from headway.bus.wire.subjects import parse_dead, parse_later
 from headway.control.heartbeats import heard
 from headway.control.records import LeaseRecord, ScaleRecord, VersionRecord
 from headway.control.store import LEASES, Control, parse_subject
@@ -97,12 +97,14 @@ class Status(BaseModel):
         url: of the server.
         rows: one per version, in the order of their names.
         dead: dead letters by service.
+        later: jobs for later by service; they are no lag, since they are not due yet.
         unreadable: by key, why a control record cannot be read; whatever it describes stays as it was.
     """
 
     url: str
     rows: list[StatusRow]
     dead: dict[str, int]
+    later: dict[str, int] = {}
     unreadable: dict[str, str] = {}
 
 
@@ -115,6 +117,7 @@ def summarise(
     scales: Mapping[tuple[str, str], ScaleRecord] | None = None,
     unreadable: Mapping[str, str] | None = None,
     versions: Mapping[tuple[str, str], VersionRecord] | None = None,
+    later: Mapping[str, int] | None = None,
 ) -> Status:
     """Combine the collected data.
 
@@ -127,6 +130,7 @@ def summarise(
         scales: the scaler's records, by service and version.
         unreadable: by key, why a control record cannot be read.
         versions: the version records, by service and version.
+        later: jobs for later by service.
     """
     scales = scales or {}
     by_version: dict[tuple[str, str], list[Beat]] = defaultdict(list)
@@ -142,7 +146,13 @@ def summarise(
         _row(key, by_version[key], queues.get(key), routes, scales.get(key)).model_copy(update={"tree": key in trees})
         for key in keys
     ]
-    return Status(url=url, rows=rows, dead=dict(sorted(dead.items())), unreadable=dict(unreadable or {}))
+    return Status(
+        url=url,
+        rows=rows,
+        dead=dict(sorted(dead.items())),
+        later=dict(sorted((later or {}).items())),
+        unreadable=dict(unreadable or {}),
+    )
 
 
 def _row(
@@ -270,13 +280,22 @@ async def dead_letters(bus: Bus) -> dict[str, int]:
         StoreError: if JetStream refuses.
         ConnectionFailed: without an answer in time.
     """
+    return await _by_service(bus, DEAD, lambda subject: parse_dead(subject).service)
+
+
+async def later(bus: Bus) -> dict[str, int]:
+    """Return the number of jobs for later of each service. Raises as `dead_letters`."""
+    return await _by_service(bus, LATER, lambda subject: parse_later(subject).service)
+
+
+async def _by_service(bus: Bus, stream: str, service: Callable[[str], str]) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     try:
-        async with asking(f"stream {DEAD}", _TIMEOUT):
-            info = await bus.js.stream_info(DEAD, subjects_filter=">")
+        async with asking(f"stream {stream}", _TIMEOUT):
+            info = await bus.js.stream_info(stream, subjects_filter=">")
     except MissingStream:
         return {}
     for subject, count in (info.state.subjects or {}).items():
         with contextlib.suppress(InvalidSubject):
-            counts[parse_dead(subject).service] += count
+            counts[service(subject)] += count
     return counts

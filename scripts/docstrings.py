@@ -18,7 +18,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = (
-    "bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "services", "headway", "bench",
+    "bus", "broker", "control", "images", "scaler", "deployer", "scheduler", "clientsync", "services", "headway",
+    "bench",
 )  # fmt: skip
 LONGEST: Final = 20
 """Words."""

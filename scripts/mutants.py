@@ -28,7 +28,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 COPY: Final = ROOT / "build" / "mutants"
 KNOWN: Final = ROOT / "tests" / "mutants.toml"
-PARTS: Final = ("bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "services")
+PARTS: Final = ("bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "scheduler", "services")
 # What decides: numbers, comparisons, and/or, +/-, not, conditions. What is said (texts, errors) is left alone.
 OPERATORS: Final = (
     "operator_number",

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -22,6 +23,7 @@ import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from headway.bus.client import later
 from headway.bus.client.blobs import Blobs
 from headway.bus.client.ids import MessageIds, unique_id
 from headway.bus.client.limits import Rates
@@ -208,6 +210,8 @@ class Bus:
         tenant: str,
         key: str | None = None,
         timeout: float = STORE_TIMEOUT,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Submit a durable job and return once it is stored.
 
@@ -219,14 +223,21 @@ class Bus:
             key: idempotency key, any text of 1 to 255 characters. Of all submissions with the same tenant,
                 operation and key within the stream's window (two minutes), only one is stored.
             timeout: seconds to keep trying.
+            delay: seconds until the job is due. It is stored now, and queued when it is due, for the version that
+                serves then.
+            at: when the job is due, instead of `delay`; a time with a time zone. A past time is due at once.
 
         Raises:
             InvalidSubject: if a name breaks the grammar, or the key is empty or too long.
-            InvalidInput: if JSON cannot represent the request, or it is larger than the server accepts.
+            InvalidInput: if JSON cannot represent the request, it is larger than the server accepts, or the due time
+                is invalid or more than a year away.
             QueueFull: if a bound of the queue is reached; nothing was stored.
             NotServed: if no version of the service accepts jobs; nothing was stored.
             NotStored: without an acknowledgement in time; repeat with the same key.
         """
+        if delay is not None or at is not None:
+            job = later.schedule(service, tenant, operation, delay, at)
+            return await self.store_value(job.subject, request, job.scope, key, timeout, job.fields)
         subject = subjects.job(service, tenant, operation)
         return await self.store_value(subject, request, (tenant, operation), key, timeout, None)
 
@@ -362,7 +373,7 @@ class Bus:
             scope: namespace of the key: the tenant, and the operation or event type.
             key: idempotency key; None stores it unconditionally.
             timeout: seconds to keep trying.
-            trace: the caller's trace headers.
+            trace: further headers, such as those of the caller's trace.
 
         Raises:
             InvalidSubject, InvalidInput, QueueFull, NotServed, NotStored: as `submit`.
@@ -449,9 +460,21 @@ class Tenant:
         return await self.bus.call_as(self.tenant, service, operation, request, returns, timeout, self._trace())
 
     async def submit(
-        self, service: str, operation: str, request: Any, *, key: str | None = None, timeout: float = STORE_TIMEOUT
+        self,
+        service: str,
+        operation: str,
+        request: Any,
+        *,
+        key: str | None = None,
+        timeout: float = STORE_TIMEOUT,
+        delay: float | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Submit a job as `Bus.submit` does."""
+        if delay is not None or at is not None:
+            job = later.schedule(service, self.tenant, operation, delay, at)
+            fields = {**(self._trace() or {}), **job.fields}
+            return await self.bus.store_value(job.subject, request, job.scope, key, timeout, fields)
         subject = subjects.job(service, self.tenant, operation)
         return await self.bus.store_value(subject, request, (self.tenant, operation), key, timeout, self._trace())
 

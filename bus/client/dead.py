@@ -61,6 +61,8 @@ class Cause(StrEnum):
     """The version has no handler for the operation."""
     WORKER_LOST = "worker_lost"
     """As many workers died while processing it as it may have attempts."""
+    NOT_SERVED = "not_served"
+    """No version has accepted a job for later since it was due."""
     BLOCKED = "blocked_loop"
     """As `WORKER_LOST`, and it blocked their event loop; the reason names file and line."""
 
@@ -268,10 +270,21 @@ async def replay(bus: Bus, letter: DeadLetter) -> None:
         sent[headers.PROOF] = bus.ids.prove(subjects.parse_event(subject).tenant, "", letter.service)
         sent.pop(headers.ID, None)
     else:
-        tenant, operation = subjects.job_addressee(letter.subject)
-        subject = subjects.job(letter.service, tenant, operation)
+        tenant, operation = _addressee(letter.subject)
+        own = tenant == subjects.CONSOLE
+        subject = (
+            subjects.periodic(letter.service, operation) if own else subjects.job(letter.service, tenant, operation)
+        )
     await bus.store(subject, payload, sent)
     await discard(bus, letter)
+
+
+def _addressee(subject: str) -> tuple[str, str]:
+    """Return the tenant and operation of a job's subject, stored in its queue or for later."""
+    if subject.startswith("later."):
+        _, tenant, operation = subjects.parse_later(subject)
+        return tenant, operation
+    return subjects.job_addressee(subject)
 
 
 async def discard(bus: Bus, letter: DeadLetter) -> None:

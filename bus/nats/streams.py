@@ -46,6 +46,7 @@ DEAD: Final = "DEAD"
 ATTEMPTS: Final = "KV_ATTEMPTS"
 CONTROL: Final = "KV_CONTROL"
 AUDIT: Final = "AUDIT"
+LATER: Final = "LATER"
 BLOBS_BUCKET: Final = "BLOBS"
 BLOBS: Final = f"OBJ_{BLOBS_BUCKET}"
 
@@ -75,6 +76,8 @@ BOUND: Final = "headway.max_bytes"
 """Metadata key of a stream whose bound is set only when the stream comes near it: the bound in bytes."""
 WEIGHTS: Final = "headway.weights"
 """Metadata key of a job stream: the weights of tenants that have another one than 1, as JSON."""
+LATER_PER_SUBJECT: Final = 250_000
+"""Maximum jobs for later of one service, tenant and operation, so that no tenant can fill the stream."""
 MAX_ACK_PENDING: Final = 50_000
 """Maximum unacknowledged messages of one lane, over all workers; at this number the server stops delivering."""
 
@@ -187,6 +190,16 @@ def shared(replicas: int | None = None) -> list[StreamConfig]:
             discard=DiscardPolicy.OLD,
             max_msgs_per_subject=LETTERS,
             max_age=30 * DAY,
+            allow_direct=True,
+        ),
+        _kept(
+            LATER,
+            ["later.*.*.*"],
+            replicas,
+            max_bytes=None,
+            metadata={BOUND: str(_GIB)},
+            max_msgs_per_subject=LATER_PER_SUBJECT,
+            discard_new_per_subject=True,
             allow_direct=True,
         ),
         _kept(

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from headway.bus.telemetry.busy import TOLD, Busy
 from headway.bus.telemetry.histogram import BUCKETS, Histogram
 from headway.bus.telemetry.outcomes import NAMES, OTHERS, Outcome, Outcomes
+from headway.bus.wire.periodic import PeriodicJob
 
 __all__ = ["BUCKETS", "Beat", "Counters", "Waiting", "cpu_seconds", "rss_bytes"]
 
@@ -69,6 +70,7 @@ class Beat(BaseModel):
         sidelined: the tenants that this worker sidelines.
         moved: jobs of sidelined tenants that it has moved to other lanes.
         rejections: calls, jobs and events of each tenant that the handler refused, or that are invalid.
+        schedules: the periodic jobs of its version.
     """
 
     service: str
@@ -107,6 +109,7 @@ class Beat(BaseModel):
     sidelined: dict[str, Aside] = {}
     moved: int = 0
     rejections: dict[str, int] = {}
+    schedules: tuple[PeriodicJob, ...] = ()
 
     @property
     def age_s(self) -> float:

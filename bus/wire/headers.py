@@ -21,6 +21,8 @@ PROOF: Final = "Headway-Proof"
 """Proves that Headway itself set `Headway-Id` and `Headway-Only` (`headway.bus.client.ids`)."""
 USER: Final = "Headway-User"
 """Proof of the person that the message is from (bus/wire/proof.py)."""
+AT: Final = "Headway-At"
+"""When a job for later is due, in unix milliseconds."""
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 
@@ -67,6 +69,7 @@ MAX_SIZE: Final = 65_000
 _RESERVED: Final = ("nats-", "headway-")
 _PASSED_ON: Final = frozenset({TIMEOUT, BASE_REVISIONS, ID, PROOF, USER})
 _MAX_VALUE = 1024
+_AT_DIGITS = 15  # below 2^53; the year 33658
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, the names that NATS clients send
 
 
@@ -85,6 +88,12 @@ def seconds_of(value: str | None) -> float | None:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
         return None
     return int(value) / 1000
+
+
+def at_of(headers: Mapping[str, str] | None) -> int | None:
+    """Return when a job for later is due in unix milliseconds; None if its header is missing or no number."""
+    value = (headers or {}).get(AT, "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= _AT_DIGITS else None
 
 
 def sendable(fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,6 +6,7 @@
     event.<tenant>.<type>                          type may have several tokens: call.ended
     obj.<tenant>.<type>.<id>                       -> live.<tenant>.<type>.<id>
     dead.<service>.<tenant>.<operation>
+    later.<service>.<tenant>.<operation>           a job for later; the scheduler submits it when it is due
     beat.<service>.<version>.<worker>
     queues.<service>.<version>                     a worker's request to control for its queues
     sync.<tenant>.pull                             a page's request for changes
@@ -33,7 +34,7 @@ COMMON: Final = 8
 of sidelined tenants to the other lanes (bus/worker/sideline.py)."""
 
 CONSOLE: Final = "headway"
-"""The reserved tenant that holds the objects of the operator's console."""
+"""The reserved tenant, which holds the objects of the operator's console, and whose jobs are the periodic ones."""
 
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -182,6 +183,11 @@ def job(service: str, tenant: str, operation: str) -> str:
     return f"job.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
 
 
+def periodic(service: str, operation: str) -> str:
+    """Return the subject of a run of a periodic job: that of a job of Headway's own tenant."""
+    return f"job.{token(service, 'service')}.{CONSOLE}.{token(operation, 'operation')}"
+
+
 def job_lane(service: str, version: str, lane: int) -> str:
     """Return the filter of one version's consumer on one lane."""
     return f"job.{token(service, 'service')}.{token(version, 'version')}.{_lane(lane)}.>"
@@ -298,6 +304,18 @@ def queues(service: str, version: str) -> str:
     return f"queues.{token(service, 'service')}.{token(version, 'version')}"
 
 
+def later(service: str, tenant: str, operation: str) -> str:
+    """Return the subject of a job for later."""
+    return f"later.{token(service, 'service')}.{application_tenant(tenant)}.{token(operation, 'operation')}"
+
+
+def later_filter(service: str | None = None, tenant: str | None = None) -> str:
+    """Return the filter for jobs for later of a service and a tenant; None means all of them."""
+    service = "*" if service is None else token(service, "service")
+    tenant = "*" if tenant is None else token(tenant, "tenant")
+    return f"later.{service}.{tenant}.*"
+
+
 class RpcSubject(NamedTuple):
     """The parts of a mapped request."""
 
@@ -334,6 +352,14 @@ class ObjectSubject(NamedTuple):
 
 class DeadSubject(NamedTuple):
     """The parts of a dead letter's subject."""
+
+    service: str
+    tenant: str
+    operation: str
+
+
+class LaterSubject(NamedTuple):
+    """The parts of the subject of a job for later."""
 
     service: str
     tenant: str
@@ -434,6 +460,16 @@ def parse_dead(subject: str) -> DeadSubject:
     """
     _, service, tenant, operation = _parts(subject, "dead.<service>.<tenant>.<operation>")
     return DeadSubject(token(service, "service"), token(tenant, "tenant"), token(operation, "operation"))
+
+
+def parse_later(subject: str) -> LaterSubject:
+    """Parse the subject of a job for later.
+
+    Raises:
+        InvalidSubject: if it is not one.
+    """
+    _, service, tenant, operation = _parts(subject, "later.<service>.<tenant>.<operation>")
+    return LaterSubject(token(service, "service"), token(tenant, "tenant"), token(operation, "operation"))
 
 
 def parse_beat(subject: str) -> BeatSubject:

@@ -221,6 +221,7 @@ class Worker:
             sidelined=self._work.backlog.told(now),
             moved=self._work.mover.count,
             rejections=dict(counters.rejections),
+            schedules=self.service.periodic,
         )
 
     async def _drain(self) -> None:

@@ -24,7 +24,7 @@ from headway.broker.identity import KEY_FILE
 from headway.bus.client.bus import Bus
 from headway.bus.errors import ConnectionFailed
 from headway.bus.nats import jsapi
-from headway.bus.nats.streams import CONTROL, EVENTS, JOBS
+from headway.bus.nats.streams import CONTROL, EVENTS, JOBS, LATER
 from headway.images import image, seal
 from headway.place import pool_of
 
@@ -56,8 +56,10 @@ async def create(
     with archive.writing(target) as writer:
         names, inside = await _names(bus), await _names(bus.records)
         queues = [name for name in names if name.startswith(JOBS) or name == EVENTS]
+        # First: a job for later that becomes due meanwhile is then in the backup twice, and not missing.
+        early = [name for name in names if name == LATER]
         settled = True
-        kept: dict[str, StreamSummary] = {}
+        kept = {name: await _stream(bus, name, writer, say) for name in early}
         if settle is None:
             for name in queues:
                 kept[name] = await _stream(bus, name, writer, say)
@@ -67,7 +69,7 @@ async def create(
                     kept[name] = await _stream(bus, name, writer, say)
         # These streams hold the effects of work, so they are consistent at any moment. The records come last: they
         # refer to images.
-        for name in sorted(set(names) - set(queues)):
+        for name in sorted({*names} - {*queues, *early}):
             kept[name] = await _stream(bus, name, writer, say)
         for name in sorted(inside, key=lambda name: (name == CONTROL, name)):
             kept[archive.OF_CONTROL + name] = await _stream(bus.records, name, writer, say, archive.OF_CONTROL)

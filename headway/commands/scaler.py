@@ -68,7 +68,8 @@ def scaler(
     """Start, stop and replace the workers of this machine, by load and health.
 
     `headway up` runs one. Of several scalers on the same data directory one acts; when it dies, another takes over
-    within seconds. Workers outlive it.
+    within seconds. Workers outlive it. It also submits the jobs for later of the installation when they are due: of
+    all scalers, one does.
     """
     from headway.place import pool_of
 
@@ -97,6 +98,7 @@ async def _scale(
     from headway.controlprocess import running
     from headway.place import launcher, run_dir
     from headway.scaler.controller import Scaler
+    from headway.scheduler.scheduler import Scheduler
 
     keys = directory if (directory / KEY_FILE).exists() else None
     broker = Broker.external(endpoint.url, creds=endpoint.creds, dir=keys)
@@ -108,10 +110,13 @@ async def _scale(
             await stack.enter_async_context(_contained(run_dir(directory)))
         stack.push_async_callback(driver.close)
         bus = await stack.enter_async_context(await broker.connect("control", name="scaler"))
-        controller = Scaler(bus, driver, launcher(broker), holder=f"{pool}-{os.getpid()}", pool=pool)
+        holder = f"{pool}-{os.getpid()}"
+        controller = Scaler(bus, driver, launcher(broker), holder=holder, pool=pool)
         if alive is not None:
             await stack.enter_async_context(_shown(controller, alive))
-        await controller.run(stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(controller.run(stop))
+            group.create_task(Scheduler(bus, holder=holder).run(stop))
 
 
 def _driver(directory: Path, pool: str, network: str | None, *, warm: bool) -> Driver:

@@ -24,7 +24,7 @@ from headway.commands.base import examples, json_option, run
 from headway.endpoint import ServerAccess, find
 from headway.format import counted, milliseconds, short, visible
 from headway.loglines import readable
-from headway.status import Status, StatusRow, dead_letters, listen, queues, records, summarise
+from headway.status import Status, StatusRow, dead_letters, later, listen, queues, records, summarise
 
 FAILING: Final = 0.05
 """Share of failures since the workers' start above which a version is unwell."""
@@ -87,10 +87,12 @@ async def _watch(bus: Bus, endpoint: ServerAccess, directory: Path) -> None:
 
 
 async def _collect(bus: Bus, endpoint: ServerAccess, directory: Path) -> Status:
-    beats, waiting, dead, weights, wanted = await asyncio.gather(
-        listen(bus), queues(bus), dead_letters(bus), _routes(endpoint, directory), records(bus)
+    beats, waiting, dead, delayed, weights, wanted = await asyncio.gather(
+        listen(bus), queues(bus), dead_letters(bus), later(bus), _routes(endpoint, directory), records(bus)
     )
-    return summarise(endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable, wanted.versions)
+    return summarise(
+        endpoint.url, beats, waiting, weights, dead, wanted.scales, wanted.unreadable, wanted.versions, delayed
+    )
 
 
 async def _routes(endpoint: ServerAccess, directory: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -141,6 +143,8 @@ def render(found: Status, rates: Mapping[tuple[str, str], float] | None = None) 
         return Group(Text(f"nothing runs at {found.url}: no worker sends heartbeats, and there are no routes"))
     letters = ", ".join(f"{service} {count}" for service, count in found.dead.items())
     below = Text(f"dead letters: {letters} (see `headway dead ls`)" if letters else "no dead letters", style="dim")
+    if found.later:
+        below.append("\njobs for later: " + ", ".join(f"{service} {count}" for service, count in found.later.items()))
     above = _headline(found)
     told = (line for row in found.rows for line in _trouble(row))
     damaged = (f"control record {key} cannot be read: headway records mend {key}" for key in found.unreadable)

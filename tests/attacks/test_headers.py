@@ -17,6 +17,8 @@ HEADERS: tuple[dict[str, str], ...] = (
     {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "$KV.CONTROL.code.planted"},
     {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "job.voicemail.v1.0.globex.planted"},
     {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "dead.voicemail.globex.planted"},
+    {"Nats-Schedule": "@at 2009-11-10T23:00:00Z", "Nats-Schedule-Target": "later.voicemail.globex.planted"},
+    {"Nats-Scheduler": "later.fax.globex.send", "Nats-Schedule-Next": "purge"},
     {"Nats-Scheduler": "obj.globex.call.planted", "Nats-Schedule-Next": "purge"},
     {"Nats-Stream-Source": "OBJECTS 1 > > obj.globex.call.planted"},
     {"Nats-Marker-Reason": "Purge"},
@@ -26,16 +28,17 @@ HEADERS: tuple[dict[str, str], ...] = (
 )
 PLANTED = {
     *("obj.globex.call.planted", "$KV.CONTROL.code.planted", "dead.voicemail.globex.planted"),
-    "job.voicemail.v1.0.globex.planted",
+    *("job.voicemail.v1.0.globex.planted", "later.voicemail.globex.planted"),
 }
 
 
-@pytest.mark.parametrize("subject", ["job.fax.acme.send", "event.acme.fax.asked"])
+@pytest.mark.parametrize("subject", ["job.fax.acme.send", "later.fax.acme.send", "event.acme.fax.asked"])
 async def test_a_header_of_a_client_purges_nothing_and_plants_nothing(
     place: Place, attack_as: Connecting, attempts: Attempts, subject: str
 ) -> None:
     for tenant in TENANTS:
         await place.bus.submit("fax", "send", "kept", tenant=tenant)
+        await place.bus.submit("fax", "send", "kept", tenant=tenant, delay=3600)
     before = await counted(place)
     async with attack_as("client", tenant="acme") as attacker:
         for headers in HEADERS:

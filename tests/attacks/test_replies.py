@@ -20,7 +20,7 @@ STORES = (
 """Subjects whose messages control, or another service, believes."""
 SHARED = (
     *("obj.globex.call.{n}", "$O.BLOBS.M.{n}", "$O.BLOBS.C.{n}", "event.globex.{n}", "job.voicemail.globex.{n}"),
-    *("job.voicemail.v1.0.globex.{n}",),
+    *("job.voicemail.v1.0.globex.{n}", "later.voicemail.globex.{n}"),
 )
 """Subjects that every worker may publish to, and no client."""
 HEARD = (
@@ -35,7 +35,7 @@ COMMANDS = (
 )
 """Subjects that do something."""
 
-CLIENT = ("job.fax.acme.send", "event.acme.fax.asked", "rpc.fax.acme.say", "rpc.fax.v1.acme.say")
+CLIENT = ("job.fax.acme.send", "later.fax.acme.send", "event.acme.fax.asked", "rpc.fax.acme.say", "rpc.fax.v1.acme.say")
 BROWSER = ("rpc.fax.acme.say", "rpc.fax.v1.acme.say", "sync.acme.pull", "sync.acme.submit.fax.send")
 CONSOLE = ("sync.headway.pull",)
 

@@ -18,7 +18,7 @@ BOUND: dict[str, dict[str, str]] = {
     "console": {},
 }
 STREAMS = (
-    *("JOBS_fax", "JOBS_voicemail", "EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "KV_CONTROL", "OBJ_BLOBS"),
+    *("JOBS_fax", "JOBS_voicemail", "EVENTS", "OBJECTS", "LATER", "DEAD", "KV_ATTEMPTS", "KV_CONTROL", "OBJ_BLOBS"),
     *("*", ">"),
 )
 _OF_STREAMS = (
@@ -47,6 +47,7 @@ STORED = (
 )
 OF_GLOBEX = (
     *("rpc.fax.globex.say", "rpc.fax.v1.globex.say", "job.fax.globex.send", "job.fax.v1.0.globex.send"),
+    *("later.fax.globex.send", "later.*.*.*", "later.>"),
     *("event.globex.fax.asked", "sync.globex.pull", "sync.globex.submit.fax.send", "sync.headway.pull"),
     *("rpc.fax.*.say", "rpc.>", "job.*.*.*", "event.*.fax.asked", "event.>", "_INBOX.SOMEBODY.1"),
 )

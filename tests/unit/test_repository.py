@@ -16,7 +16,18 @@ import pytest
 from headway.bus import errors
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bus", "broker", "control", "images", "scaler", "deployer", "clientsync", "services", "headway")
+PACKAGES = (
+    "bus",
+    "broker",
+    "control",
+    "images",
+    "scaler",
+    "deployer",
+    "clientsync",
+    "scheduler",
+    "services",
+    "headway",
+)
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 

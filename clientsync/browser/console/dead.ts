@@ -9,7 +9,7 @@ import type { DeadLetter, Installation } from "./models.js";
 const MOST = 300;
 const CAUSES: Readonly<Record<string, string>> = {
   error: "failed too often", rejected: "rejected by its handler", invalid_input: "invalid input", unknown_operation: "no handler for it",
-  worker_lost: "killed its workers",
+  worker_lost: "killed its workers", not_served: "no version accepted it",
   blocked_loop: "blocked its workers",
 };
 

@@ -24,7 +24,7 @@ from headway.bus.errors import ConnectionFailed, HeadwayError, InvalidInput, Not
 from headway.bus.service import Service
 from headway.bus.worker.worker import Worker
 
-SENT = ("job.fax.acme.send", "event.acme.call.ended")
+SENT = ("job.fax.acme.send", "later.fax.acme.send", "event.acme.call.ended")
 UNSERVED = (
     "obj.globex.call.x",
     "$KV.CONTROL.service.fax",
@@ -110,12 +110,13 @@ async def attack(operator: Bus, client: Bus, fax: Fax, until: Any) -> None:
             await client.nc.publish(sent, b'"x"', reply=reply)
     # A stream acknowledges in order: after these all others have been.
     await client.submit("fax", "send", "last", tenant="acme")
+    await client.submit("fax", "send", "last", tenant="acme", delay=0)
     await client.emit("call.ended", "last", tenant="acme")
     assert await client.call("fax", "say", "after all", tenant="acme") == "after all"
     after = await sequences(operator)
     own = len(UNSERVED) + len(SERVED) + 1
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
-    assert grown == {"JOBS_fax": own, "EVENTS": own}
+    assert grown == {"JOBS_fax": own, "LATER": own, "EVENTS": own}
     await until(lambda: fax.tenants.count("acme") >= 2 * own + 1)
     assert set(fax.tenants) == {"acme"}
     await operator.flush()

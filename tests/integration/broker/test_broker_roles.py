@@ -88,7 +88,7 @@ ROLES: dict[str, dict[str, str]] = {
 
 MAY_PUBLISH = {
     "worker": [
-        *("rpc.calls.acme.route", "job.fax.acme.send", "job.fax.v1.3.acme.send"),
+        *("rpc.calls.acme.route", "job.fax.acme.send", "job.fax.v1.3.acme.send", "later.fax.acme.send"),
         *(
             "event.acme.call.ended",
             "obj.acme.fax.1",
@@ -103,7 +103,7 @@ MAY_PUBLISH = {
         ),
         *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.fax_call_ended", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1"),
     ],
-    "client": ["rpc.fax.acme.status", "job.fax.acme.send", "event.acme.call.ended"],
+    "client": ["rpc.fax.acme.status", "job.fax.acme.send", "later.fax.acme.send", "event.acme.call.ended"],
     "browser": ["sync.acme.pull", "sync.acme.submit.fax.send", "rpc.fax.acme.status"],
     "web": [
         *(
@@ -119,6 +119,7 @@ MAY_PUBLISH = {
     "control": [
         *("$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.EVENTS", "$KV.CONTROL.service.fax", "dead.fax.acme.send"),
         *("rpc.fax.v2.acme.status", "job.fax.v1.3.acme.send", "rpc.fax.headway-probe.probe-1"),
+        "job.fax.acme.send",
     ],
     "console": ["sync.headway.pull"],
 }
@@ -146,7 +147,7 @@ MAY_NOT_PUBLISH = {
     ],
     "client": [
         *("rpc.fax.other.status", "job.fax.other.send", "job.fax.v1.0.other.send", "event.other.call.ended"),
-        *("rpc.fax.v1.acme.status", "direct.fax.v1.acme.status"),
+        *("rpc.fax.v1.acme.status", "direct.fax.v1.acme.status", "later.fax.other.send"),
         "job.fax.v1.0.acme.send",  # the version and the lane are the routes' to say
         *("obj.acme.fax.1", "live.acme.fax.1", "dead.fax.acme.send", "beat.fax.v1.w1", "sync.acme.pull"),
         *("$JS.API.STREAM.LIST", "$JS.API.DIRECT.GET.OBJECTS", "_INBOX.SOMEBODY.1", "rpc.acme.other.status"),
@@ -166,7 +167,7 @@ MAY_NOT_PUBLISH = {
         *("$JS.API.CONSUMER.CREATE.OBJECTS", "$SYS.REQ.CLAIMS.UPDATE"),
     ],
     "control": [
-        "job.fax.acme.send",
+        "later.fax.acme.send",
         "event.acme.call.ended",
         "obj.acme.fax.1",
         "rpc.fax.acme.status",
@@ -373,7 +374,7 @@ async def test_the_shared_streams_are_made_with_the_control_role(nats_broker: Br
     async with await nats_broker.connect("control") as bus:
         await streams.provision(bus.js)
         found = {info.config.name for info in await bus.js.streams_info()}
-    assert found == {"EVENTS", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
+    assert found == {"EVENTS", "LATER", "OBJECTS", "DEAD", "KV_ATTEMPTS", "OBJ_BLOBS"}
 
 
 async def test_the_nats_cli_works_with_an_operators_credentials(bus: TestBus, nats_cli) -> None:

@@ -79,6 +79,7 @@ async def fill(bus: testing.TestBus) -> None:
         await acme.objects.put("fax", f"o{number}", {"number": number, "text": "x" * number * 100})
     await acme.objects.delete("fax", "o3")
     await acme.blobs.put("page.tif", os.urandom(700_000))
+    await acme.submit("fax", "send", "tomorrow", delay=86_400)
     await bus.bus.js.publish("dead.fax.acme.send", b"{}", headers={"Headway-Dead-Cause": "rejected"})
     for info in await bus.bus.js.consumers_info("JOBS_fax"):
         if (info.num_pending or 0) >= 3:
@@ -132,7 +133,7 @@ async def test_what_was_wiped_comes_back_message_by_message_with_keys_routes_and
         manifest = await create(bus.bus, bus.url, directory, target, settle=0, say=quietly)
         assert await positions(bus.bus) == stood, "nothing is paused any more"
     assert manifest.settled
-    assert set(was) == set(manifest.streams) >= {"JOBS_fax", "EVENTS", "OBJECTS", "OBJ_BLOBS", "DEAD"}
+    assert set(was) == set(manifest.streams) >= {"JOBS_fax", "LATER", "EVENTS", "OBJECTS", "OBJ_BLOBS", "DEAD"}
     assert set(manifest.streams) >= {"control/KV_CONTROL", "control/OBJECTS"}
     assert any(left[1] for _, _, left in stood.values()), "something is delivered and not acknowledged"
     assert target.stat().st_mode & 0o777 == 0o600
@@ -462,7 +463,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
     eventually(lambda: running.json(*written) and "rejected" in running.run("dead", "ls").stdout)
     done = running.run("backup", "create", "monday.tar")
     assert done.returncode == 0, done.stderr
-    assert "8 streams, with keys" in done.stdout
+    assert "9 streams, with keys" in done.stdout
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.process.wait(40) == 0
     for path in (running.folder / ".headway").rglob("*"):

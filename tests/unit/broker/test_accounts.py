@@ -22,7 +22,12 @@ def test_each_side_imports_what_the_other_one_exports() -> None:
 
 def test_what_jetstream_stores_comes_as_a_service_so_that_its_acknowledgement_leaves_the_account() -> None:
     exported = {one.subject: one.type for one in accounts.application("C", [], {}, {}).exports}
-    assert exported == {"job.*.*.*": "service", "event.>": "service", "_INBOX.>": "stream"}
+    assert exported == {
+        "job.*.*.*": "service",
+        "later.*.*.*": "service",
+        "event.>": "service",
+        "_INBOX.>": "stream",
+    }
 
 
 def test_the_clients_account_stores_nothing_and_maps_calls_alone() -> None:

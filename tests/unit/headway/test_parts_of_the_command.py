@@ -198,6 +198,14 @@ def test_the_table_fits_80_columns():
     assert "…" not in text
 
 
+def test_jobs_for_later_are_counted_apart_from_those_that_wait():
+    status = summarise("nats://x", [beat("w1")], {("fax", "v1"): JobQueue(waiting=7)}, None, {}, later={"fax": 3})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(status))
+    assert "jobs for later: fax 3" in console.export_text()
+    assert [row.waiting for row in status.rows] == [7]
+
+
 def test_a_crash_loop_is_shown_with_its_cause_within_80_columns():
     record = ScaleRecord(
         service="fax",

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PARTS = ("broker", "control", "images", "scaler", "deployer", "clientsync", "services")
+PARTS = ("broker", "control", "images", "scaler", "deployer", "scheduler", "clientsync", "services")
 
 
 @pytest.fixture(params=PARTS)
