@@ -19,6 +19,7 @@ from headway.control import audit
 from headway.control.audit import recorded
 from headway.control.store import Control
 from headway.endpoint import ServerAccess
+from tests.integration.broker.test_broker_roles import connected
 
 
 async def logged(bus) -> list[tuple]:
@@ -79,25 +80,26 @@ async def test_actions_of_the_console_are_recorded_before_they_begin_and_when_th
 async def test_the_server_neither_deletes_nor_purges_entries(bus):
     async with recorded(bus.bus, "ada", "cli", "dead purge"):
         pass
-    for attempt in (bus.bus.js.delete_msg("AUDIT", 1), bus.bus.js.purge_stream("AUDIT")):
+    for attempt in (bus.bus.records.js.delete_msg("AUDIT", 1), bus.bus.records.js.purge_stream("AUDIT")):
         with pytest.raises(nats.js.errors.APIError):
             await attempt
     assert len(await logged(bus)) == 2
 
 
-@pytest.mark.parametrize("role", ["worker", "client", "browser", "web", "control", "console"])
-async def test_nobody_but_an_operator_writes_into_the_log(bus, role):
+@pytest.mark.parametrize("role", ["worker", "client", "browser", "web"])
+async def test_nothing_of_other_roles_gets_into_the_log(bus, role):
+    """Neither what they publish, nor what JetStream answers to the reply subject that they name."""
     bound = {"worker": {"service": "fax"}, "client": {"tenant": "acme"}, "browser": {"tenant": "acme"}}.get(role, {})
     made = bus.broker.identities.mint(role, **bound)
-    from tests.integration.broker.test_broker_roles import connected
-
     async with connected(bus.broker, made) as user:
-        assert not await user.may_publish("audit.cli")
+        for subject in ("audit.cli", "job.fax.acme.send", "obj.acme.fax.1", "$JS.API.DIRECT.GET.OBJECTS"):
+            await user.nc.publish(subject, b"{}", reply="audit.cli")
+        await user.may_publish("audit.cli")
     assert await logged(bus) == []
 
 
 async def test_an_action_that_cannot_be_recorded_is_not_done(bus):
-    await bus.bus.js.delete_stream("AUDIT")
+    await bus.bus.records.js.delete_stream("AUDIT")
     done = []
     with pytest.raises(MissingStream):
         async with recorded(bus.bus, "ada", "console", "discard"):
@@ -113,7 +115,7 @@ async def test_an_export_is_complete_and_replaces_nothing(bus, tmp_path, capsys)
     for name in ("one", "two"):
         async with recorded(bus.bus, "ada", "cli", name, {"text": "\x1b[31mred"}):
             pass
-    await bus.bus.js.publish("audit.cli", b"written by hand")
+    await bus.bus.records.js.publish("audit.cli", b"written by hand")
     creds = tmp_path / "operator.creds"
     creds.write_text(bus.broker.identities.creds("operator"))
     access = ServerAccess(bus.url, str(creds))
