@@ -187,7 +187,7 @@ class Counters:
         """Count the outcome of a call, job or event for its operation and its tenant."""
         self.operations.add(operation, seconds, failed=failed)
         self.tenants.add(tenant, seconds, failed=failed)
-        self.busy.add(tenant, seconds, time.monotonic())
+        self.busy.add(tenant, seconds)
         if rejected:
             name = tenant if tenant in self.rejections or len(self.rejections) < NAMES else OTHERS
             self.rejections[name] = self.rejections.get(name, 0) + 1

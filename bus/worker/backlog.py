@@ -85,14 +85,14 @@ class Backlog:
     def took(self, seconds: float) -> None:
         """Note how long a job took."""
         self._mean += _WEIGHT * (seconds - self._mean) if self._mean else seconds
-        self.few = sideline.few(self._mean, self._slots)
 
     def notice(self) -> None:
         """Look at the backlog: a common lane has more than a few jobs."""
         self._hot.set()
 
     def told(self, now: float) -> dict[str, Aside]:
-        """Return the sidelined tenants for a heartbeat."""
+        """Return the sidelined tenants for a heartbeat, and note how many jobs are few now."""
+        self.few = sideline.few(self._mean, self._slots)
         return {
             tenant: Aside(seconds=round(now - one.since, 1), lane=one.lane, why=one.why)
             for tenant, one in self.sidelined.items()

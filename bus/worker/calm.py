@@ -8,6 +8,8 @@ short, and raised again when it is.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 PROMPT: Final = 0.002
@@ -29,9 +31,11 @@ class Calm:
 
     Args:
         concurrency: slots of the worker.
+        cpu: returns the seconds of processor time that the worker has used; called at most once in a `PERIOD`.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, cpu: Callable[[], float] = time.process_time) -> None:
+        self._clock = cpu
         self._most = float(concurrency)
         self._least = max(1.0, concurrency / LEAST)
         self._limit = self._most
@@ -50,13 +54,12 @@ class Calm:
         """Note a job of a lane without a backlog (monotonic seconds)."""
         self._single = now
 
-    def turn(self, seconds: float, now: float, cpu: float) -> None:
+    def turn(self, seconds: float, now: float) -> None:
         """Note how long a turn of the event loop took, and change the limit when it is time.
 
         Args:
             seconds: its duration.
             now: monotonic seconds.
-            cpu: seconds of processor time that the worker has used so far.
         """
         if now - self._single > QUIET:
             self._limit = self._most
@@ -65,6 +68,7 @@ class Calm:
         self._count += 1
         if now - self._changed < PERIOD:
             return
+        cpu = self._clock()
         full = cpu - self._cpu > FULL * (now - self._changed)
         factor = _DOWN if full and self._turns / self._count > PROMPT else _UP
         self._cpu = cpu

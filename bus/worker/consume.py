@@ -142,7 +142,7 @@ class MessagePuller:
             await self._wake.wait()
             self._wake.clear()
             now = time.monotonic()
-            self._calm.turn(now - self._woken, now, time.process_time())
+            self._calm.turn(now - self._woken, now)
             await self._hand_back()
             await self._pull()
 

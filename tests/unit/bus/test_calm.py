@@ -7,41 +7,52 @@ from headway.bus.worker.calm import LEAST, PERIOD, PROMPT, QUIET, Calm
 from headway.bus.worker.lanes import PullState, plan
 
 
-def turns(calm, seconds, begin, count, cpu=1.0):
-    for n in range(count):
-        now = begin + n * PERIOD
-        calm.single(now)
-        calm.turn(seconds, now, cpu * now)
-    return begin + count * PERIOD
+class Clock:
+    """Monotonic seconds, and the processor time of a worker that uses a part of a processor."""
+
+    def __init__(self, part=1.0):
+        self.now, self.part = 0.0, part
+
+    def cpu(self):
+        return self.part * self.now
+
+
+def turns(calm, clock, seconds, count):
+    for _ in range(count):
+        calm.single(clock.now)
+        calm.turn(seconds, clock.now)
+        clock.now += PERIOD
 
 
 def test_a_worker_without_single_jobs_gives_a_backlog_all_slots():
-    calm = Calm(64)
+    calm = Calm(64, lambda: 0.0)
     for n in range(100):
-        calm.turn(0.1, n * PERIOD, n * PERIOD)
+        calm.turn(0.1, n * PERIOD)
     assert calm.limit == 64
 
 
 def test_long_turns_lower_the_limit_and_short_ones_raise_it_again():
-    calm = Calm(64)
-    now = turns(calm, 2 * PROMPT, 0.0, 8)
-    lowered = calm.limit
-    assert 64 // LEAST <= lowered < 40
-    turns(calm, PROMPT / 2, now, 30)
+    clock = Clock()
+    calm = Calm(64, clock.cpu)
+    turns(calm, clock, 2 * PROMPT, 8)
+    assert 64 // LEAST <= calm.limit < 40
+    turns(calm, clock, PROMPT / 2, 30)
     assert calm.limit == 64
 
 
 def test_turns_that_are_long_because_of_other_processes_lower_nothing():
-    calm = Calm(64)
-    turns(calm, 10 * PROMPT, 0.0, 50, cpu=0.3)
+    clock = Clock(0.3)
+    calm = Calm(64, clock.cpu)
+    turns(calm, clock, 10 * PROMPT, 50)
     assert calm.limit == 64
 
 
 def test_when_the_single_jobs_are_over_a_backlog_gets_all_slots_at_once():
-    calm = Calm(64)
-    now = turns(calm, 2 * PROMPT, 0.0, 50)
+    clock = Clock()
+    calm = Calm(64, clock.cpu)
+    turns(calm, clock, 2 * PROMPT, 50)
     assert calm.limit == 64 // LEAST
-    calm.turn(2 * PROMPT, now + QUIET, now + QUIET)
+    calm.turn(2 * PROMPT, clock.now + QUIET)
     assert calm.limit == 64
 
 
@@ -50,12 +61,13 @@ def test_when_the_single_jobs_are_over_a_backlog_gets_all_slots_at_once():
     st.lists(st.tuples(st.floats(0, 0.1), st.floats(0, 2), st.booleans()), max_size=60),
 )
 def test_the_limit_is_never_below_one_slot_nor_above_all(concurrency, steps):
-    calm, now = Calm(concurrency), 0.0
+    clock = Clock()
+    calm = Calm(concurrency, clock.cpu)
     for seconds, passed, single in steps:
-        now += passed
+        clock.now += passed
         if single:
-            calm.single(now)
-        calm.turn(seconds, now, now)
+            calm.single(clock.now)
+        calm.turn(seconds, clock.now)
         assert 1 <= calm.limit <= concurrency
 
 
