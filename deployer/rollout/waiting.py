@@ -30,7 +30,7 @@ _log = logging.getLogger("headway.deployer")
 
 
 def waits(record: Attempts, stored: str, now: str, passed: float = 0.0) -> float:
-    """Return for how many seconds a message is still held back; 0 if it is not, or if that is unknown.
+    """Return for how many seconds a message is still held back; 0 if it is not, or unknown.
 
     Args:
         record: its record of attempts.

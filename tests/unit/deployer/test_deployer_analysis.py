@@ -317,6 +317,6 @@ def test_records_that_were_written_before_can_be_read():
     }  # fmt: skip
     record = RolloutRecord.model_validate(old)
     assert record.weight == 100
-    assert record.criteria.margin.odds == 1.5
+    assert record.criteria.margin == Margin()
     assert record.verdict.evidence == ()
     assert math.isclose(record.watched, 0.0)
