@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.judge.replay import release, to_decision
 from bench.judge.traffic import World, constant, outage, second
-from headway.control.records import Criteria, RolloutRecord
+from headway.control.records import Criteria, Margin, RolloutRecord
 from headway.deployer.analysis.analysis import SHARES, Analysis
 from headway.deployer.analysis.verdict import at_least, at_most, judge
 from headway.deployer.evidence import Checked, Count, Side, Slice, Tally
@@ -317,6 +317,6 @@ def test_records_that_were_written_before_can_be_read():
     }  # fmt: skip
     record = RolloutRecord.model_validate(old)
     assert record.weight == 100
-    assert record.criteria.margin.odds == 1.5
+    assert record.criteria.margin == Margin()
     assert record.verdict.evidence == ()
     assert math.isclose(record.watched, 0.0)
