@@ -97,7 +97,8 @@ async def test_a_worker_a_dead_letter_and_a_release_appear_change_and_go(place, 
             return service and workers and letters and (service, workers, letters)
 
         service, workers, letters = await until(shown)
-        assert (service["workers"], service["state"]) == (1, "ok")
+        assert (service["workers"], service["state"]) == (1, "unwell")
+        assert service["note"] == "1 new dead letter in the last five minutes"
         assert [one["service"] for one in workers.values()] == ["press"]
         (letter,) = letters.values()
         assert (letter["tenant"], letter["cause"], letter["preview"]) == ("acme", "rejected", '"page 1"')
