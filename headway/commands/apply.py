@@ -90,11 +90,11 @@ async def _make(
 ) -> None:
     """Create streams, records, queues and routes; those that already match stay unchanged."""
     from headway.acting import audited
-    from headway.bus.nats import streams
+    from headway.broker.provision import create_streams
     from headway.declare import declare
 
     async with await broker.connect("operator", name="apply") as bus:
-        await streams.provision(bus.js, config.server.replicas or copies)
+        await create_streams(bus, config.server.replicas or copies)
         async with audited(bus):
             await declare(config, services, broker, bus, grace=grace, say=say)
 

@@ -24,6 +24,8 @@ from headway.broker.errors import (
     StoreCorrupt,
 )
 from headway.broker.server import find_binary
+from headway.bus.service import Service
+from headway.bus.worker import queues
 
 
 def one_line(error: Exception) -> str:
@@ -46,9 +48,16 @@ def script(path: Path, text: str) -> Path:
 
 
 async def test_messages_and_routes_outlive_a_restart(tmp_path: Path) -> None:
+    archive = Service("archive")
+
+    @archive.on("call.ended")
+    async def ended(_event: dict[str, int]) -> None:
+        pass
+
     async with Broker.start(tmp_path, port=0) as broker:
         await broker.set_routes({"fax": {"v1": 95, "v2": 5}})
         async with await broker.connect("operator") as bus:
+            await queues.declare(bus.js, archive, "v1")
             await bus.emit("call.ended", {"id": 1}, tenant="acme")
     async with Broker.start(tmp_path, port=0) as broker, await broker.connect("operator") as bus:
         assert (await bus.js.stream_info("EVENTS")).state.messages == 1

@@ -100,6 +100,6 @@ async def test_a_record_of_attempts_of_another_kind_makes_its_message_wait_and_n
         for value in (b"[]", b'{"failures": "many"}', b'{"failures": true}', b"\xff"):
             await bus.bus.js.publish(f"$KV.ATTEMPTS.app.{bus.bus.seal or 'unsealed'}.JOBS_app.99", value)
             with pytest.raises(StoreError, match="cannot be parsed"):
-                await AttemptsLog(bus.bus, "app").load("JOBS_app", 99)
+                await AttemptsLog(bus.bus.js, "app", bus.bus.seal).load("JOBS_app", 99)
         await bus.submit("app", "work", 1)
         await until(lambda: done == [1])

@@ -463,7 +463,7 @@ def test_a_whole_site_is_wiped_and_goes_on(fresh):
     eventually(lambda: running.json(*written) and "rejected" in running.run("dead", "ls").stdout)
     done = running.run("backup", "create", "monday.tar")
     assert done.returncode == 0, done.stderr
-    assert "9 streams, with keys" in done.stdout
+    assert "10 streams, with keys" in done.stdout
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.process.wait(40) == 0
     for path in (running.folder / ".headway").rglob("*"):

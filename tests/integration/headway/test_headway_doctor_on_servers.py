@@ -51,7 +51,7 @@ async def examine(broker: Broker, directory: Path | None = None) -> dict[str, st
 
 def test_a_running_installation_is_well_and_the_doctor_says_so(up, eventually):
     done = eventually(lambda: (found := up.run("doctor")).returncode == 0 and found)
-    assert "1 server, 8 streams, 2 workers" in done.stdout
+    assert "1 server, 9 streams, 2 workers" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     told = json.loads(up.run("doctor", "--json").stdout)
     assert told["ok"] is True

@@ -117,6 +117,9 @@ async def test_a_release_from_an_image_to_all_traffic_and_back(site):
     assert back.returncode == 0, back.stderr
     assert not failed
     assert site.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme") == "v1"
+    over = site.run("rollout", "promote", "hello")
+    assert over.returncode != 0
+    assert "no rollout of hello is under way" in over.stderr
 
 
 async def test_a_version_that_fails_is_taken_back_by_the_judge(site):
@@ -129,6 +132,9 @@ async def test_a_version_that_fails_is_taken_back_by_the_judge(site):
     assert "failed at v3" in record["abort"]
     assert failed
     assert site.json("call", "hello", "greet", '{"name": "Ada"}', "--tenant", "acme") == "v1"
+    over = site.run("rollout", "promote", "hello")
+    assert over.returncode != 0
+    assert "no rollout of hello is under way" in over.stderr
     watched = site.run("rollout", "watch", "hello")
     assert watched.returncode == 1
     assert "rolled back" in watched.stdout
@@ -140,7 +146,6 @@ def test_what_is_asked_wrongly_is_refused_with_what_to_do(site):
         (("deploy", "hello", "v2", "--bake", "soon"), "'soon' is not a duration"),
         (("deploy", "hello", "v2", "--check", "ping"), "is not a check"),
         (("deploy", "hello", "v9"), "v9"),
-        (("rollout", "promote", "hello"), "no rollout of hello is under way"),
         (("rollout", "history", "nobody"), "was never rolled out"),
     ):
         ran = site.run(*arguments)
