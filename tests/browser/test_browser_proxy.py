@@ -45,13 +45,13 @@ async def proxied(site, bus, tmp_path, missing):
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") or shutil.which("nginx")
     if nginx is None:
         missing("nginx is not installed (Debian/Ubuntu: apt install nginx-light)")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     async with await bus.broker.connect("operator", name="console") as connection:
         ws_url = site.link.url.replace("nats://", "ws://")
         site.beside = [Console(bus.broker, connection, ws_url=ws_url, holder="test", period=0.2)]
         await site.stop()
         await site.start()
+        with socket.create_server(("127.0.0.1", 0)) as free:  # the last thing before nginx takes it
+            port = free.getsockname()[1]
         config = tmp_path / "nginx.conf"
         config.write_text(CONFIG.format(directory=tmp_path, port=port, site=site.url))
         process = await asyncio.create_subprocess_exec(nginx, "-p", tmp_path, "-c", config)
