@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.broker import queues
 from headway.broker.broker import Broker
 from headway.deployer.rollout import requests as ask
 from tests.support.deployer_place import IDLE, Behaviour, Place
@@ -23,6 +24,7 @@ async def place(tmp_path, until):
     async with (
         Broker.start(tmp_path / "data", port=0) as broker,
         await broker.connect("operator") as bus,
+        queues.served(bus),  # as the scaler does it
         Place.beside(broker, bus, until) as made,
     ):
         yield made
