@@ -246,9 +246,14 @@ def verify_source(source: Path, digest: str, *, service: str, app: str, config: 
     return manifest
 
 
-def accepted_here(data_dir: Path) -> str:
-    """Return the value of `HEADWAY_TRUSTED_KEYS` for workers that do not see a data directory."""
-    return ",".join(sorted(_accepted(data_dir)))
+def accepted_here(source: Path) -> str:
+    """Return the value of `HEADWAY_TRUSTED_KEYS` for workers that do not see a data directory.
+
+    Args:
+        source: directory of an image's source in the data directory.
+    """
+    images = source.parent.parent
+    return ",".join(sorted(_accepted(images.parent)))
 
 
 def _accepted(data_dir: Path) -> frozenset[str]:

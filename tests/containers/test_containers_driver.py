@@ -15,7 +15,7 @@ import pytest
 from headway.broker.broker import Broker
 from headway.bus.client.bus import Bus
 from headway.bus.errors import HeadwayError
-from headway.images import build, docker
+from headway.images import build, docker, image
 from headway.scaler.drivers.docker.driver import DockerDriver
 from headway.scaler.drivers.driver import Launch, RunningWorker
 from headway.scaler.errors import LaunchFailed
@@ -119,7 +119,11 @@ async def test_a_version_runs_from_the_docker_image_of_its_image(place, tmp_path
     made = await docker.build(tmp_path, built.digest, base=place.image)
     try:
         launch = replace(
-            place.launch, image=built.digest, app=built.manifest.app, root="/nowhere", config={"greeting": "good day"}
+            place.launch,
+            image=built.digest,
+            app=built.manifest.app,
+            root=str(image.folder(tmp_path, built.digest) / image.SOURCE),
+            config={"greeting": "good day"},
         )
         driver = place.driver()
         await driver.spawn(launch, "w1", fence=1)

@@ -94,7 +94,7 @@ def _base(launch: Launch, image: str, network: str) -> dict[str, Any]:
     if _CREDS_VARIABLE in environment:
         environment[_CREDS_VARIABLE] = f"{GIVEN}/{_CREDS}"
     if launch.image is not None:  # a container does not see the data directory
-        environment[seal.TRUSTED_VARIABLE] = seal.accepted_here(Path(launch.root).parents[2])
+        environment[seal.TRUSTED_VARIABLE] = seal.accepted_here(Path(launch.root))
     uid, gid = _user(launch)
     return {
         "Image": image,

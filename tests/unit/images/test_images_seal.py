@@ -137,7 +137,7 @@ def test_a_key_of_another_machine_signs_once_it_is_trusted_and_no_longer_than_th
 
 def test_containers_are_told_whom_to_trust(home, monkeypatch):
     directory, digest = home
-    told = seal.accepted_here(directory)
+    told = seal.accepted_here(image.folder(directory, digest) / image.SOURCE)
     (directory / seal.TRUSTED_FILE).unlink()
     monkeypatch.setenv(seal.TRUSTED_VARIABLE, told)
     checked(directory, digest)
