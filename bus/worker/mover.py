@@ -25,7 +25,7 @@ from headway.bus.client.bus import Bus
 from headway.bus.nats import internals
 from headway.bus.nats.delivery import ACK, IN_PROGRESS, NAK, Delivery, copy_id
 from headway.bus.nats.direct import subscribe
-from headway.bus.nats.refusals import UNAVAILABLE, is_full
+from headway.bus.nats.refusals import UNAVAILABLE, JsCode, is_full, refusal, translating
 from headway.bus.wire import headers, subjects
 from headway.bus.worker.lanes import PullState
 
@@ -33,6 +33,10 @@ _WHY: Final = "aside"
 """The beginning of a moved job's message id."""
 _AGAIN: Final = 2.0
 """Maximum seconds without an acknowledgement until a job is sent again, under the same id."""
+_ASK: Final = 5.0
+"""Seconds that the server has to say whether a job was moved."""
+_NEVER: Final = str((1 << 53) - 1)
+"""A sequence that a stream never has."""
 _WINDOW: Final = 64
 """Jobs sent at a time and not acknowledged. The others wait here: first of all, the jobs behind them are reached."""
 _MORE: Final = 512
@@ -146,6 +150,31 @@ class Mover:
         self._idle.clear()
         self._next()
         return True
+
+    async def was_moved(self, message: Msg) -> bool:
+        """Ask the server whether a redelivered job was moved: by a worker that died before it acknowledged the job.
+
+        The request has the id of the moved job, and an expectation that is never true. So the server answers either
+        that it knows the id, or that it refuses to store the message (nats-server checks the id first). The expectation
+        has to be one that is checked before servers of a cluster agree on the message: see decision 33.
+
+        Raises:
+            StoreError: if the stream is missing or refuses for another reason.
+            ConnectionFailed: without an answer in time.
+        """
+        subject = subjects.job_sidelined(message.subject, subjects.COMMON)
+        fields = {
+            headers.MESSAGE_ID: copy_id(_WHY, message.reply),
+            headers.EXPECTED_SEQUENCE: _NEVER,
+        }
+        with translating(subject):
+            reply = await self._nc.request(subject, b"", timeout=_ASK, headers=fields)
+        said = orjson.loads(reply.data)
+        if "error" not in said:
+            return bool(said.get("duplicate"))
+        if said["error"].get("err_code") != JsCode.WRONG_LAST_SEQUENCE:
+            raise refusal(subject, said["error"])
+        return False
 
     def tick(self, now: float) -> None:
         """Send again what was not acknowledged. Call it at least once a second.

@@ -349,12 +349,8 @@ class WorkRunner:
             await self._settle.wait(attempt, "the record of its attempts cannot be read", error)
             return
         attempt.record = record
-        if record == NONE and attempt.source.index < self._common:
-            # A worker may have died after it moved the job and before it acknowledged it. While the tenant has jobs in
-            # another lane, it is moved once more: under the same id, so that the server stores no second copy.
-            one = self.backlog.sidelined.get(attempt.tenant)
-            if one is not None and self.mover.move(attempt.source, attempt.message, delivery, one.lane):
-                return
+        if record == NONE and attempt.source.index < self._common and await self._is_elsewhere(attempt):
+            return
         if record.cause:
             cause = dead.Cause(record.cause) if record.cause in _CAUSES else dead.Cause.ERROR
             await self._settle.give_up(attempt, cause, record.reason, record.digest)
@@ -378,6 +374,21 @@ class WorkRunner:
                     return
                 attempt.noted = True
                 await self._run_until_done(attempt)
+
+    async def _is_elsewhere(self, attempt: Attempt) -> bool:
+        """Settle a redelivered job without a record if it must not run here; return whether that is so.
+
+        A worker may have died after it moved the job and before it acknowledged it.
+        """
+        try:
+            if await self.mover.was_moved(attempt.message):
+                await self._settle.answer(attempt, ACK)
+                return True
+        except HeadwayError as error:
+            await self._settle.wait(attempt, "it is unknown whether it was moved to another lane", error)
+            return True
+        one = self.backlog.sidelined.get(attempt.tenant)
+        return one is not None and self.mover.move(attempt.source, attempt.message, attempt.delivery, one.lane)
 
     async def _run_until_done(self, attempt: Attempt) -> None:
         """Make attempts until the message is answered: more than one only if failures cannot be recorded."""

@@ -42,6 +42,11 @@ class Site(Place):
         """Of the server."""
         return self.running.broker.url
 
+    @property
+    def ws_urls(self) -> str:
+        """For pages."""
+        return self.running.broker.ws_url
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
