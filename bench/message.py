@@ -10,7 +10,7 @@ from pydantic import BaseModel
 SERVICE: Final = "bench"
 VERSION: Final = "v1"
 TENANTS: Final = 64
-"""Enough tenants that the server's hash puts some into each of the 16 lanes."""
+"""Enough tenants that the server's hash puts some into each of the 8 common lanes."""
 
 
 class Order(BaseModel):

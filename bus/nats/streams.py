@@ -1,11 +1,12 @@
 """The streams and consumers Headway uses, declared as data; `ensure` creates or updates them on the server.
 
-Workers create the stream of their own service; `provision()` creates the shared ones with the control role.
+Only control and operators create them: `provision()` the shared ones, and `headway.broker.queues` those that a worker
+asks for.
 Bounds are hard (`discard new`): a full stream refuses new messages instead of dropping old ones, except events and dead
 letters.
 
 The operator sets the number of replicas once, through `provision()`. Declarations leave it open: an existing stream
-keeps its replicas, a new one gets as many as `EVENTS` has. So workers, which do not know the cluster, never lower it.
+keeps its replicas, a new one gets as many as `EVENTS` has. So a process that does not know the cluster never lowers it.
 """
 
 from __future__ import annotations
